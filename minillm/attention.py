@@ -1,0 +1,163 @@
+"""Self-attention: how the positions of a text talk to each other.
+
+Scaled dot-product attention with several heads (Vaswani et al. 2017, "Attention Is All You Need", equation 1), grouped
+key/value heads (Ainslie et al. 2023), rotary positions (Su et al. 2021, equation 34) and a key/value cache.
+
+The formula stands here twice. `attention` is the plain maths, to be read. `attend` is the fast path that the models
+call. A test holds the two equal. Left out: sliding windows, sparse patterns, cross-attention.
+
+Shapes: B batch, T time (queries), S time (keys, S >= T when a cache holds the past), C channels, H heads, D head dim.
+"""
+
+import math
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """softmax(q k' / sqrt(D)) v, and the weights themselves (Vaswani et al. 2017, equation 1).
+
+    q (..., T, D), k and v (..., S, D); mask is boolean and broadcasts to (..., T, S), True where a query may look.
+    Returns the output (..., T, D) and the weights (..., T, S), whose rows sum to one. A query that may look nowhere
+    gets weights of zero.
+
+    >>> q = torch.tensor([[1.0, 0.0]]); k = torch.tensor([[0.0, 1.0], [0.0, 2.0]]); v = torch.tensor([[10.0], [20.0]])
+    >>> attention(q, k, v)   # both keys are orthogonal to the query, so it takes the mean
+    (tensor([[15.]]), tensor([[0.5000, 0.5000]]))
+    """
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (..., T, S)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    weights = scores.softmax(dim=-1)
+    if mask is not None:
+        weights = weights.masked_fill(~mask, 0.0)  # a row of -inf has no softmax
+    return weights @ v, weights
+
+
+@lru_cache(maxsize=64)
+def causal_mask(T: int, S: int, device: torch.device | None = None) -> Tensor:
+    """Boolean (T, S), True where key s is not later than query t. The T queries are the last of the S positions.
+
+    >>> causal_mask(2, 3).int()
+    tensor([[1, 1, 0],
+            [1, 1, 1]], dtype=torch.int32)
+    """
+    return torch.ones(T, S, dtype=torch.bool, device=device).tril(S - T)
+
+
+@lru_cache(maxsize=64)
+def _causal_bias(T: int, S: int, dtype: torch.dtype) -> Tensor:
+    """The causal mask as numbers to add to CPU scores: 0 where a query may look, -inf elsewhere."""
+    return torch.zeros(T, S, dtype=dtype).masked_fill_(~causal_mask(T, S), -math.inf)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, dropout: float = 0.0) -> Tensor:
+    """The fast path of `attention`: q (B, H, T, D), k and v (B, H or fewer, S, D) -> (B, H, T, D).
+
+    `mask`, when given, says everything (causality included). Without one, `causal` hides the future and nothing else.
+    On a GPU this is torch's fused kernel; on a CPU at the lengths that a laptop trains, three plain operations beat it.
+    """
+    T, S = q.size(-2), k.size(-2)
+    if q.is_cuda:
+        if mask is None and causal and T < S:  # the kernel's own triangle is aligned to the upper left
+            mask = causal_mask(T, S, q.device)
+        return F.scaled_dot_product_attention(
+            q, k, v, mask, dropout, is_causal=causal and mask is None, enable_gqa=k.size(1) != q.size(1)
+        )
+    if k.size(1) != q.size(1):
+        group = q.size(1) // k.size(1)
+        k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
+    scores = (q * (1 / math.sqrt(q.size(-1)))) @ k.transpose(-2, -1)  # (B, H, T, S)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    elif causal and T > 1:
+        scores = scores + _causal_bias(T, S, scores.dtype)
+    return F.dropout(scores.softmax(dim=-1), dropout) @ v
+
+
+def rotary_tables(context: int, head_dim: int, theta: float = 10_000.0) -> tuple[Tensor, Tensor]:
+    """Cosine and sine, each (context, D/2), of the angle by which each pair of channels turns at each position."""
+    frequency = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)  # (D/2,)
+    angle = torch.outer(torch.arange(context, dtype=torch.float32), frequency)  # (context, D/2)
+    return angle.cos(), angle.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn each pair (x_i, x_{i + D/2}) of x (B, H, T, D) by its angle; cos and sin (..., T, D/2) (Su et al., eq. 34).
+
+    Two rotated vectors have a dot product that depends on the distance of their positions only.
+    """
+    a, b = x.chunk(2, dim=-1)
+    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+
+
+class KVCache:
+    """Keys and values of the positions already read, so that writing the next token reads one position, not all.
+
+    Allocated once for `capacity` positions. A model calls `update` once a layer and `advance` once a forward pass.
+    """
+
+    def __init__(self, layers: int, batch: int, heads: int, capacity: int, head_dim: int, dtype=None, device=None):
+        shape = (layers, batch, heads, capacity, head_dim)
+        self.keys = torch.empty(shape, dtype=dtype, device=device)
+        self.values = torch.empty(shape, dtype=dtype, device=device)
+        self.length = 0
+
+    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Add k and v (B, H, T, D) behind what this layer has; return all of them, (B, H, length + T, D)."""
+        end = self.length + k.size(-2)
+        if end > self.keys.size(-2):
+            raise ValueError(f"the cache holds {self.keys.size(-2)} positions and was asked for {end}: make it larger")
+        self.keys[layer, :, :, self.length : end] = k
+        self.values[layer, :, :, self.length : end] = v
+        return self.keys[layer, :, :, :end].to(k.dtype), self.values[layer, :, :, :end].to(v.dtype)
+
+    def advance(self, T: int) -> None:
+        """Count the T positions that every layer has just added."""
+        self.length += T
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows of the batch, in this order (beam search, or dropping finished texts)."""
+        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention over x (B, T, C). `normalise` is put on queries and keys (identity for none)."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        kv_heads: int,
+        *,
+        causal: bool,
+        bias: bool = False,
+        dropout: float = 0.0,
+        normalise: nn.Module | None = None,
+        layer: int = 0,
+    ):
+        super().__init__()
+        if width % heads or heads % kv_heads:
+            raise ValueError(f"width {width} must divide by heads {heads}, and heads by kv_heads {kv_heads}")
+        self.heads, self.kv_heads, self.head_dim = heads, kv_heads, width // heads
+        self.causal, self.dropout, self.layer = causal, dropout, layer
+        self.query = nn.Linear(width, heads * self.head_dim, bias=bias)
+        self.key = nn.Linear(width, kv_heads * self.head_dim, bias=bias)
+        self.value = nn.Linear(width, kv_heads * self.head_dim, bias=bias)
+        self.output = nn.Linear(width, width, bias=bias)
+        self.normalise = normalise or nn.Identity()
+
+    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: KVCache | None):
+        q = self.normalise(self.query(x).unflatten(-1, (self.heads, -1))).transpose(1, 2)  # (B, H, T, D)
+        k = self.normalise(self.key(x).unflatten(-1, (self.kv_heads, -1))).transpose(1, 2)
+        v = self.value(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
+        if rotary is not None:
+            q, k = rotate(q, *rotary), rotate(k, *rotary)
+        if cache is not None:
+            k, v = cache.update(self.layer, k, v)
+        y = attend(q, k, v, mask, self.causal, self.dropout if self.training else 0.0)
+        return self.output(y.transpose(1, 2).flatten(2))  # (B, T, C)

@@ -1,0 +1,72 @@
+"""What a person sees and does while a run is going: speed, time left, and a Ctrl-C that loses nothing."""
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+
+
+class Interrupt:
+    """Whether somebody asked the run to stop."""
+
+    requested = False
+
+
+@contextlib.contextmanager
+def patient_interrupt() -> Iterator[Interrupt]:
+    """Let Ctrl-C and a polite kill finish the step in hand; a second one stops at once."""
+    interrupt, previous = Interrupt(), {}
+
+    def request(number, frame):
+        if interrupt.requested:
+            raise KeyboardInterrupt
+        interrupt.requested = True
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous[number] = signal.signal(number, request)
+    except ValueError:  # not in the main thread: the caller's own handling stays
+        pass
+    try:
+        yield interrupt
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class Timer:
+    """Speed, and how long the run will take, told early."""
+
+    warm_up, sample = 3, 12  # steps
+
+    def __init__(self, step: int):
+        self.begin = step
+        self.announce_at = step + self.warm_up + self.sample
+        self.marks = []
+
+    def report(self, record: dict) -> str:
+        """A line about the step that has just ended."""
+        self.marks.append((time.perf_counter(), record["tokens"]))
+        (then, before), (now, after) = self.marks[-min(50, len(self.marks))], self.marks[-1]
+        speed = (after - before) / (now - then) if now > then else 0
+        validation = f" val {record['val_loss']:.3f}" if "val_loss" in record else ""
+        return f"loss {record['loss']:.3f}{validation} {speed:,.0f} tokens/s"
+
+    def announcement(self, steps: int, where: str) -> str:
+        """How long the rest of `steps` will take."""
+        times = [time for time, _ in self.marks]
+        per_step = (times[-1] - times[self.warm_up]) / (len(times) - 1 - self.warm_up)
+        left = per_step * (steps - self.begin - len(times))
+        return f"about {duration(left)} to go on {where}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people.
+
+    >>> duration(200), duration(50)
+    ('3.3 minutes', '50 seconds')
+    """
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
