@@ -1,0 +1,74 @@
+"""The bigram, the baseline below which no language model may fall: it predicts from one token, the last.
+
+Twice: counted, in closed form (`CountBigram`), and learned by gradient (`BigramLM`). Both are models like any other,
+called with (input_ids) and returning logits, and with enough training the second reaches the loss of the first.
+Left out: back-off and Kneser-Ney smoothing (Chen & Goodman 1999); adding a constant is enough for a baseline.
+
+Shapes: B batch, T time, V vocabulary.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class BigramLM(nn.Module):
+    """A table of V x V logits: row a holds the scores of every token that may follow token a."""
+
+    def __init__(self, vocab_size: int):
+        super().__init__()
+        self.table = nn.Embedding(vocab_size, vocab_size)
+        nn.init.zeros_(self.table.weight)  # every token equally likely: the loss starts at ln V
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Logits (B, T, V) of input_ids (B, T). A bigram looks at one token, so a mask changes nothing."""
+        return self.table(input_ids)
+
+
+class CountBigram(nn.Module):
+    """p(b | a) = (count of a b + k) / (count of a + k V): maximum likelihood with `smoothing` k added to each count.
+
+    Counts are kept by row, as (successor, count) pairs, so a vocabulary of 50,000 tokens costs no more than the text.
+
+    >>> model = CountBigram(torch.tensor([0, 1, 0, 1, 0, 2]), vocab_size=3, smoothing=0)
+    >>> model(torch.tensor([[0]])).exp()    # after 0 came 1 twice and 2 once
+    tensor([[[0.0000, 0.6667, 0.3333]]])
+    """
+
+    def __init__(self, ids: Tensor, vocab_size: int, smoothing: float = 0.01, targets: Tensor | None = None):
+        """Count the pairs of a row of tokens (N,). `targets` (N - 1,): what is predicted, where it is not ids[1:]."""
+        super().__init__()
+        if smoothing < 0:
+            raise ValueError(f"smoothing is {smoothing}: it must not be negative")
+        self.vocab_size, self.smoothing = vocab_size, smoothing
+        before, after = ids[:-1].long(), ids[1:].long() if targets is None else targets.long()
+        real = after >= 0  # labels to ignore are negative
+        keys, counts = torch.unique(before[real] * vocab_size + after[real], return_counts=True)
+        rows = torch.bincount(keys // vocab_size, minlength=vocab_size)
+        self.register_buffer("key", keys)  # before * V + after, ascending
+        self.register_buffer("pointer", torch.cat([rows.new_zeros(1), rows.cumsum(0)]))  # (V + 1,)
+        self.register_buffer("successor", keys % vocab_size)
+        self.register_buffer("count", counts.double())
+        row_of = torch.repeat_interleave(torch.arange(vocab_size), rows)
+        self.register_buffer("total", torch.zeros(vocab_size, dtype=torch.float64).index_add_(0, row_of, self.count))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Log-probabilities (B, T, V) after each token of input_ids (B, T); -inf for what was never seen, if k is 0."""
+        flat = input_ids.flatten()
+        lengths = self.pointer[flat + 1] - self.pointer[flat]
+        row = torch.repeat_interleave(torch.arange(len(flat), device=flat.device), lengths)
+        offset = torch.arange(len(row), device=flat.device) - (lengths.cumsum(0) - lengths)[row]
+        entry = self.pointer[flat][row] + offset
+        counts = torch.full((len(flat), self.vocab_size), self.smoothing, dtype=torch.float64, device=flat.device)
+        counts[row, self.successor[entry]] += self.count[entry]
+        whole = self.total[flat] + self.smoothing * self.vocab_size
+        probabilities = counts / whole[:, None]
+        probabilities[whole == 0] = 1 / self.vocab_size  # a token that nothing ever followed
+        return probabilities.log().float().unflatten(0, input_ids.shape)
+
+    def logprobs(self, before: Tensor, after: Tensor) -> Tensor:
+        """log p(after | before) of pairs of tokens, two tensors of one shape; no table is built on the way."""
+        keys = (before * self.vocab_size + after).flatten()
+        place = torch.searchsorted(self.key, keys).clamp(max=len(self.key) - 1)
+        counts = torch.where(self.key[place] == keys, self.count[place], 0.0) + self.smoothing
+        whole = self.total[before.flatten()] + self.smoothing * self.vocab_size
+        return torch.where(whole > 0, counts / whole, 1 / self.vocab_size).log().float().view(before.shape)

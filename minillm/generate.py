@@ -1,0 +1,234 @@
+"""Writing: one token after another, each chosen from what the model expects next.
+
+Greedy, temperature, top-k (Fan et al. 2018), top-p (Holtzman et al. 2020) and beam search. Batches of prompts of
+different lengths are padded on the left, and with the cache every text comes out as it would alone. A text longer
+than the model's context goes on with its last half in view. Left out: repetition penalties, speculative decoding.
+
+Shapes: B batch, T time, V vocabulary.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from minillm.tokenizer import Tokenizer
+
+Stop = Iterable[int | Sequence[int]]
+
+
+def filter_logits(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
+    """Logits (B, V) of the distribution to draw from: sharpened by `temperature`, -inf for what is cut off.
+
+    top_k keeps the k likeliest tokens (0: all). top_p keeps the smallest set of the likeliest tokens whose probability
+    is at least p (1: all). The likeliest token always stays.
+
+    >>> filter_logits(torch.tensor([[0.0, 1.0, 2.0, 3.0]]), temperature=0.5, top_k=2)
+    tensor([[-inf, -inf, 4., 6.]])
+    """
+    if temperature <= 0 or not 0 < top_p <= 1 or top_k < 0:
+        raise ValueError(f"temperature {temperature} must be positive, top_p {top_p} in (0, 1], top_k {top_k} at least 0")
+    logits = logits.float() / temperature
+    if 0 < top_k < logits.size(-1):
+        smallest = logits.topk(top_k).values[..., -1:]
+        logits = logits.masked_fill(logits < smallest, -math.inf)
+    if top_p < 1:
+        ordered, order = logits.sort(descending=True)
+        before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)  # probability of all that is likelier
+        logits = logits.masked_fill((before >= top_p).scatter(-1, order, before >= top_p), -math.inf)
+    return logits
+
+
+def choose_token(logits: Tensor, temperature: float, top_k: int, top_p: float, generator) -> Tensor:
+    """One token id for each row of logits (B, V); the likeliest one when the temperature is 0."""
+    if temperature == 0:
+        return logits.argmax(-1)
+    probabilities = filter_logits(logits, temperature, top_k, top_p).softmax(-1)
+    return torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
+
+
+class _Reader:
+    """Feeds a model a growing text and gives the logits of the next token.
+
+    While the text fits into the context the cache holds all of it. Past that, the text is read again from half a
+    context back, every half context: the view never has fewer tokens than that.
+    """
+
+    def __init__(self, model: nn.Module, use_cache: bool):
+        self.model = model
+        self.context = getattr(model.config, "context", math.inf) if hasattr(model, "config") else math.inf
+        self.use_cache = use_cache and hasattr(model, "new_cache")
+        self.cache, self.begin = None, 0
+
+    def next_logits(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Logits (B, V) of the token that follows ids (B, T), mask (B, T) being 1 on real tokens."""
+        T = ids.size(1)
+        if T - self.begin > self.context:
+            self.begin, self.cache = T - self.context // 2, None
+        ids, mask = ids[:, self.begin :], mask[:, self.begin :]
+        mask = None if bool(mask.all()) else mask
+        if not self.use_cache:
+            return self.model(ids, mask)[:, -1]
+        if self.cache is None:
+            self.cache = self.model.new_cache(len(ids), int(self.context))
+        return self.model(ids[:, self.cache.length :], mask, cache=self.cache)[:, -1]
+
+
+@torch.inference_mode()
+def generate(
+    model: nn.Module,
+    input_ids: Tensor,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    stop: Stop = (),
+    generator: torch.Generator | None = None,
+    *,
+    attention_mask: Tensor | None = None,
+    pad_id: int = 0,
+    use_cache: bool = True,
+    finished: Callable[[list[int]], bool] | None = None,
+) -> Tensor:
+    """Continue each prompt of input_ids (B, T) by at most `max_new_tokens` tokens; returns (B, T + new).
+
+    temperature 0 is greedy. attention_mask (B, T) marks padding, which must be on the left. stop: token ids, or
+    sequences of them, after which a text ends (they are kept). finished: asked with the new tokens of a text whether
+    it ends. Behind the end of a text stands pad_id. Raises ValueError for an empty prompt, padding on the right, or a
+    prompt that does not fit into the model's context.
+    """
+    B, T = input_ids.shape
+    mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+    reader = _Reader(model, use_cache)
+    _check_prompt(input_ids, mask, reader.context)
+    stops = [[s] if isinstance(s, int) else list(s) for s in stop]
+    was_training = model.training
+    model.eval()
+    ids, going = input_ids, torch.ones(B, dtype=torch.bool, device=input_ids.device)
+    for _ in range(max_new_tokens):
+        token = choose_token(reader.next_logits(ids, mask), temperature, top_k, top_p, generator)
+        ids = torch.cat([ids, token.where(going, pad_id)[:, None]], dim=1)
+        # A finished text goes on reading its padding; nobody looks at it.
+        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+        going = going & ~_ended(ids[:, T:], going, stops, finished)
+        if not going.any():
+            break
+    model.train(was_training)
+    return ids
+
+
+def _ended(new: Tensor, going: Tensor, stops: list[list[int]], finished) -> Tensor:
+    """Which rows of the new tokens (B, n) end with a stop sequence, or are finished."""
+    ended = torch.zeros_like(going)
+    for sequence in stops:
+        if new.size(1) >= len(sequence):
+            tail = torch.tensor(sequence, device=new.device)
+            ended |= (new[:, new.size(1) - len(sequence) :] == tail).all(1)
+    if finished is not None:
+        for row in going.nonzero().flatten().tolist():
+            ended[row] |= finished(new[row].tolist())
+    return ended
+
+
+def _check_prompt(input_ids: Tensor, mask: Tensor, context: float) -> None:
+    T = input_ids.size(1)
+    if T == 0 or not bool(mask.any(1).all()):
+        raise ValueError("a prompt is empty: give at least one token to start from, such as tokenizer.bos_id")
+    if bool((mask[:, 1:] < mask[:, :-1]).any()):
+        raise ValueError("prompts are padded on the right: pad on the left (side='left') so that writing can go on")
+    if T > context:
+        raise ValueError(f"the prompt has {T} tokens and the model's context is {context}: shorten the prompt")
+
+
+@torch.inference_mode()
+def beam_search(
+    model: nn.Module, input_ids: Tensor, max_new_tokens: int, beams: int = 4, stop: Stop = (), length_penalty: float = 1.0
+) -> tuple[Tensor, float]:
+    """The likeliest continuation that `beams` parallel candidates find, of one prompt input_ids (1, T).
+
+    Returns its ids (prompt included) and its score: log-probability / (new tokens ** length_penalty). A candidate ends
+    at a stop token id; the search ends when no open candidate can still win, or at max_new_tokens. Without stops and
+    with as many beams as there are texts, this finds the likeliest text of all. Raises ValueError as `generate`.
+    """
+    reader = _Reader(model, use_cache=True)
+    _check_prompt(input_ids, torch.ones_like(input_ids), reader.context)
+    if len(input_ids) != 1 or beams < 1:
+        raise ValueError(f"beam search takes one prompt and at least one beam, not {len(input_ids)} and {beams}")
+    if input_ids.size(1) + max_new_tokens > reader.context:
+        raise ValueError(f"prompt and {max_new_tokens} new tokens exceed the model's context of {reader.context}")
+    stops = torch.tensor([s if isinstance(s, int) else s[0] for s in stop], dtype=torch.long)
+    was_training = model.training
+    model.eval()
+    T, ids, scores = input_ids.size(1), input_ids, torch.zeros(1)
+    best: tuple[float, Tensor] = (-math.inf, input_ids[0])
+    for new in range(1, max_new_tokens + 1):
+        logprobs = reader.next_logits(ids, torch.ones_like(ids)).float().log_softmax(-1).cpu()
+        total = (scores[:, None] + logprobs).flatten()
+        scores, index = total.topk(min(2 * beams, len(total)))  # enough, were half of them to end here
+        row, token = index // logprobs.size(1), index % logprobs.size(1)
+        candidates = torch.cat([ids[row.to(ids.device)], token[:, None].to(ids.device)], dim=1)
+        ends = torch.isin(token, stops)
+        for candidate, score in zip(candidates[ends], scores[ends].tolist()):
+            best = max(best, (score / new**length_penalty, candidate), key=lambda pair: pair[0])
+        keep = (~ends).nonzero().flatten()[:beams]
+        ids, scores, row = candidates[keep], scores[keep], row[keep]
+        reader.cache.select(row.to(ids.device))
+        # Scores only fall, so with a penalty of at most 1 the best open candidate is bounded by its score now.
+        bound = float(scores[0]) / max_new_tokens**length_penalty if len(scores) else -math.inf
+        if bound <= best[0]:
+            break
+    if len(scores) and ids.size(1) == T + max_new_tokens:
+        best = max(best, (float(scores[0]) / max_new_tokens**length_penalty, ids[0]), key=lambda pair: pair[0])
+    model.train(was_training)
+    return best[1][None], best[0]
+
+
+def write(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str] = ("",),
+    max_new_tokens: int = 200,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    stop: Sequence[str] = (),
+    generator: torch.Generator | None = None,
+    batch_size: int = 64,
+) -> list[str]:
+    """Continue texts: the new part of each, ended by <|eos|> or by one of the strings in `stop` (which is cut off).
+
+    An empty prompt lets the model begin a document of its own.
+    """
+    device = next(model.parameters()).device
+
+    def finished(new: list[int]) -> bool:
+        return bool(stop) and any(s in tokenizer.decode(new, skip_special=True) for s in stop)
+
+    texts = []
+    for start in range(0, len(prompts), batch_size):
+        rows = [[tokenizer.bos_id, *tokenizer.encode(prompt)] for prompt in prompts[start : start + batch_size]]
+        batch = tokenizer.pad(rows, side="left")
+        ids = generate(
+            model,
+            batch["input_ids"].to(device),
+            max_new_tokens,
+            temperature,
+            top_k,
+            top_p,
+            [tokenizer.eos_id],
+            generator,
+            attention_mask=batch["attention_mask"].to(device),
+            pad_id=tokenizer.pad_id,
+            finished=finished if stop else None,
+        )
+        texts += [_cut(tokenizer, row, stop) for row in ids[:, batch["input_ids"].size(1) :].tolist()]
+    return texts
+
+
+def _cut(tokenizer: Tokenizer, new: list[int], stop: Sequence[str]) -> str:
+    """The text of new tokens up to <|eos|> and up to the first stop string."""
+    if tokenizer.eos_id in new:
+        new = new[: new.index(tokenizer.eos_id)]
+    text = tokenizer.decode([i for i in new if i != tokenizer.pad_id])
+    return text[: min((text.index(s) for s in stop if s in text), default=len(text))]

@@ -1,0 +1,78 @@
+"""A language model with a memory that is passed from token to token: the rung between the bigram and the transformer.
+
+Long short-term memory (Hochreiter & Schmidhuber 1997), with the forget gate of Gers et al. 2000. `lstm_step` is one
+step in plain maths; `LSTMLM` runs torch's fused layers, and a test holds the two equal. ULMFiT (Howard & Ruder 2018)
+showed that such a model, pre-trained, can be fine-tuned. Left out: its AWD regularisation.
+
+Shapes: B batch, T time, C channels, V vocabulary.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+def lstm_step(x: Tensor, state: tuple[Tensor, Tensor], layer: nn.LSTM, index: int = 0) -> tuple[Tensor, Tensor]:
+    """One token through one layer: x (B, C) and the state (h, c), each (B, C) -> the new (h, c).
+
+    i, f, o = sigmoid(W x + U h + b);  g = tanh(W x + U h + b);  c' = f c + i g;  h' = o tanh(c').
+    """
+    h, c = state
+    w, u = getattr(layer, f"weight_ih_l{index}"), getattr(layer, f"weight_hh_l{index}")
+    bias = getattr(layer, f"bias_ih_l{index}") + getattr(layer, f"bias_hh_l{index}")
+    i, f, g, o = (x @ w.T + h @ u.T + bias).chunk(4, dim=-1)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()  # what to keep of the old, what to take of the new
+    return o.sigmoid() * c.tanh(), c
+
+
+@dataclass(frozen=True)
+class LSTMConfig:
+    """The size of a recurrent language model."""
+
+    vocab_size: int
+    layers: int = 2
+    width: int = 256  # C
+    dropout: float = 0.0
+
+
+class LSTMLM(nn.Module):
+    """Embedding, LSTM layers, output layer; called like a decoder."""
+
+    def __init__(self, config: LSTMConfig):
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.width)
+        self.lstm = nn.LSTM(
+            config.width,
+            config.width,
+            config.layers,
+            batch_first=True,
+            dropout=config.dropout if config.layers > 1 else 0.0,
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(config.width, config.vocab_size, bias=False)
+        nn.init.normal_(self.embedding.weight, std=0.1)
+        nn.init.normal_(self.head.weight, std=0.02)
+
+    def hidden(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """The vectors (B, T, C) of the last layer. Padding is skipped: a padded position passes the memory on.
+
+        attention_mask (B, T) is 1 on real tokens; on padding the vectors are zero.
+        """
+        x = self.dropout(self.embedding(input_ids))
+        if attention_mask is None:
+            return self.dropout(self.lstm(x)[0])
+        # Real tokens are moved to the front, where torch's packing wants them, and back afterwards.
+        real = attention_mask.bool()
+        order = (~real).to(torch.int8).argsort(dim=1, stable=True)  # (B, T)
+        x = x.gather(1, order[..., None].expand_as(x))
+        lengths = real.sum(1).clamp(min=1).cpu()
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        y, _ = nn.utils.rnn.pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=x.size(1))
+        y = torch.zeros_like(y).scatter(1, order[..., None].expand_as(y), y)
+        return self.dropout(y * real[..., None])
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Logits (B, T, V)."""
+        return self.head(self.hidden(input_ids, attention_mask))

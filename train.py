@@ -1,0 +1,8 @@
+"""Train and use language models: `python train.py STAGE`, or `python train.py --help`."""
+
+import sys
+
+from minillm.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
