@@ -45,7 +45,8 @@ def train_bpe(text: str | Iterable[str], vocab_size: int, pattern: str = GPT2_PA
     >>> [token for token, rank in ranks.items() if rank >= 256]
     [b'lo', b'low', b' low']
 
-    Raises ValueError for a vocabulary of less than the 256 bytes, and for text with half a surrogate pair in it.
+    Raises ValueError for a vocabulary of less than the 256 bytes, for a pattern with capturing groups, and for text
+    with half a surrogate pair in it.
     """
     if vocab_size < len(BYTES):
         raise ValueError(f"vocab_size is {vocab_size}, but every byte needs a token: make it 256 or more.")
@@ -137,7 +138,7 @@ class _Splitter:
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
         self.alphabet: set[str] = set()
-        self.find = re.compile("").findall
+        self.find = re.compile("(?!)").findall
 
     def split(self, document: str) -> list[str]:
         try:
@@ -149,7 +150,10 @@ class _Splitter:
             ) from None
         if not self.alphabet.issuperset(document):
             self.alphabet.update(document)
-            self.find = re.compile(_spell_out(self.pattern, "".join(sorted(self.alphabet)))).findall
+            compiled = re.compile(_spell_out(self.pattern, "".join(sorted(self.alphabet))))
+            if compiled.groups:
+                raise ValueError(f"The pattern {self.pattern!r} has a capturing group: write (?:...) instead of (...).")
+            self.find = compiled.findall
         return self.find(document)
 
 
