@@ -23,7 +23,7 @@ import tiktoken
 import torch
 
 from minillm.bpe import BYTES, GPT2_PATTERN, train_bpe
-from minillm.encodings import BytePairs, Characters, check_surrogates, read_gpt2
+from minillm.engines import BytePairs, Characters, check_surrogates, read_gpt2
 from minillm.files import read_json, write_json
 
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
