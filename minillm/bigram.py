@@ -7,8 +7,17 @@ Left out: back-off and Kneser-Ney smoothing (Chen & Goodman 1999); adding a cons
 Shapes: B batch, T time, V vocabulary.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class BigramConfig:
+    """The size of a bigram."""
+
+    vocab_size: int
 
 
 class BigramLM(nn.Module):
@@ -16,6 +25,7 @@ class BigramLM(nn.Module):
 
     def __init__(self, vocab_size: int):
         super().__init__()
+        self.config = BigramConfig(vocab_size)
         self.table = nn.Embedding(vocab_size, vocab_size)
         nn.init.zeros_(self.table.weight)  # every token equally likely: the loss starts at ln V
 

@@ -19,11 +19,19 @@ import torch
 from torch import Tensor, nn
 
 from minillm import __version__
+from minillm.bigram import BigramLM
 from minillm.files import read_json, write_atomic, write_json
+from minillm.lstm import LSTMLM, LSTMConfig
 from minillm.safetensors import load_file, save_file
 from minillm.transformer import Decoder, Encoder, ModelConfig
 
-MODELS = {"decoder": Decoder, "encoder": Encoder}
+BUILDERS = {
+    Decoder: lambda **config: Decoder(ModelConfig(**config)),
+    Encoder: lambda **config: Encoder(ModelConfig(**config)),
+    LSTMLM: lambda **config: LSTMLM(LSTMConfig(**config)),
+    BigramLM: BigramLM,
+}
+KINDS = {cls.__name__: cls for cls in BUILDERS}
 
 
 class RunFolder:
@@ -99,8 +107,8 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 def describe(model: nn.Module) -> dict:
     """What config.json says of a model, enough to build it again."""
-    kind = next(name for name, cls in MODELS.items() if type(unwrap(model)) is cls)
-    return {"kind": kind, **asdict(unwrap(model).config)}
+    model = unwrap(model)
+    return {"kind": type(model).__name__, **asdict(model.config)}
 
 
 def load_weights(model: nn.Module, tensors: dict[str, Tensor], source: str | os.PathLike) -> None:
@@ -123,7 +131,7 @@ def load_model(run: str | os.PathLike, device: str | torch.device = "cpu") -> nn
     config = folder.config()
     try:
         settings = dict(config["model"])
-        model = MODELS[settings.pop("kind")](ModelConfig(**settings))
+        model = BUILDERS[KINDS[settings.pop("kind")]](**settings)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{folder.path / 'config.json'}: does not describe a model ({error})") from None
     if not folder.model_file.exists():

@@ -22,7 +22,7 @@ def flag(default, help: str, *, choices: tuple | None = None):
 
 
 def flag_name(field: str) -> str:
-    """"--batch-size" of the field batch_size, "--from" of from_."""
+    """ "--batch-size" of the field batch_size, "--from" of from_."""
     return "--" + field.rstrip("_").replace("_", "-")
 
 

@@ -28,7 +28,9 @@ def filter_logits(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_
     tensor([[-inf, -inf, 4., 6.]])
     """
     if temperature <= 0 or not 0 < top_p <= 1 or top_k < 0:
-        raise ValueError(f"temperature {temperature} must be positive, top_p {top_p} in (0, 1], top_k {top_k} at least 0")
+        raise ValueError(
+            f"temperature {temperature} must be positive, top_p {top_p} in (0, 1], top_k {top_k} at least 0"
+        )
     logits = logits.float() / temperature
     if 0 < top_k < logits.size(-1):
         smallest = logits.topk(top_k).values[..., -1:]
@@ -143,7 +145,12 @@ def _check_prompt(input_ids: Tensor, mask: Tensor, context: float) -> None:
 
 @torch.inference_mode()
 def beam_search(
-    model: nn.Module, input_ids: Tensor, max_new_tokens: int, beams: int = 4, stop: Stop = (), length_penalty: float = 1.0
+    model: nn.Module,
+    input_ids: Tensor,
+    max_new_tokens: int,
+    beams: int = 4,
+    stop: Stop = (),
+    length_penalty: float = 1.0,
 ) -> tuple[Tensor, float]:
     """The likeliest continuation that `beams` parallel candidates find, of one prompt input_ids (1, T).
 
