@@ -67,7 +67,6 @@ def _merges(word_counts: dict[str, int], vocab_size: int) -> Iterator[bytes]:
     those of the text, but chr(0), chr(1) ... in the order that breaks ties. A pair is a string of two.
     """
     token_of = [bytes([b]) for b in _BYTE_ORDER]
-    symbol_of = {token: chr(i) for i, token in enumerate(token_of)}
     to_symbols = bytes(_BYTE_ORDER.index(b) for b in range(256))
     words = [word.encode().translate(to_symbols).decode("latin-1") for word in word_counts]
     occurrences = list(word_counts.values())
@@ -88,14 +87,13 @@ def _merges(word_counts: dict[str, int], vocab_size: int) -> Iterator[bytes]:
             if pair_counts[pair] > 0:
                 heapq.heappush(heap, (-pair_counts[pair], pair))
             continue
-        token = token_of[ord(pair[0])] + token_of[ord(pair[1])]
-        if token not in symbol_of:  # else two ways lead to one token, and it keeps its rank
-            symbol_of[token] = chr(len(token_of))
-            token_of.append(token)
-            yield token
+        # Always a new token: merges were made everywhere and from the left, so equal bytes have equal parts everywhere.
+        symbol = chr(len(token_of))
+        token_of.append(token_of[ord(pair[0])] + token_of[ord(pair[1])])
+        yield token_of[-1]
         changed = set()
         for i in words_with.pop(pair):
-            words[i], lost, gained = _merge_word(words[i], pair, symbol_of[token])
+            words[i], lost, gained = _merge_word(words[i], pair, symbol)
             for old in lost:
                 pair_counts[old] -= occurrences[i]
             for new in gained:

@@ -158,8 +158,7 @@ class Tokenizer:
 
     @cached_property
     def _special_names(self) -> re.Pattern:
-        longest_first = sorted(self.specials, key=len, reverse=True)
-        return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
+        return re.compile("(" + "|".join(map(re.escape, self.specials)) + ")")
 
     def _checked(self, ids: Iterable[int]) -> list[int]:
         ids = ids.tolist() if hasattr(ids, "tolist") else ids
