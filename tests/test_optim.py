@@ -1,0 +1,80 @@
+"""Who is optimized by what, schedules at their corners, and states that come back."""
+
+import pytest
+import torch
+
+from minillm.optim import build_optimizer, schedule, split_parameters
+from minillm.transformer import Decoder, ModelConfig
+
+
+def model(**changes):
+    torch.manual_seed(0)
+    return Decoder(ModelConfig(**({"vocab_size": 20, "context": 8, "layers": 2, "width": 16, "heads": 2} | changes)))
+
+
+def train_a_step(model, optimizer):
+    torch.manual_seed(1)
+    optimizer.zero_grad()
+    model(torch.randint(0, 20, (2, 8))).float().square().mean().backward()
+    optimizer.step()
+
+
+def test_every_trainable_parameter_is_in_exactly_one_group():
+    for recipe in ("minillm", "gpt2", "llama"):
+        decoder = model(recipe=recipe)
+        optimizer = build_optimizer(decoder)
+        ids = [id(p) for group in optimizer.param_groups for p in group["params"]]
+        assert len(ids) == len(set(ids)) and set(ids) == {id(p) for p in decoder.parameters()}
+
+
+def test_matrices_tables_and_vectors_are_told_apart():
+    decoder = model(recipe="gpt2")
+    matrices, tables, vectors = split_parameters(decoder)
+    assert len(matrices) == 2 * 6
+    assert {id(p) for p in tables} == {id(decoder.embedding.weight), id(decoder.position.weight)}
+    assert all(p.dim() == 1 for p in vectors)
+
+
+def test_frozen_parameters_are_left_out_and_a_frozen_model_is_refused():
+    decoder = model()
+    decoder.embedding.requires_grad_(False)
+    optimizer = build_optimizer(decoder)
+    before = decoder.embedding.weight.clone()
+    train_a_step(decoder, optimizer)
+    assert torch.equal(before, decoder.embedding.weight)
+    with pytest.raises(ValueError, match="no trainable parameters"):
+        build_optimizer(decoder.requires_grad_(False))
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw"])
+def test_a_saved_state_goes_on_as_if_nothing_had_happened(name):
+    straight, resumed = model(), model()
+    a, b = build_optimizer(straight, name), build_optimizer(resumed, name)
+    for _ in range(2):
+        train_a_step(straight, a)
+        train_a_step(resumed, b)
+    c = build_optimizer(resumed, name)
+    c.load_state_dict(b.state_dict())
+    train_a_step(straight, a)
+    train_a_step(resumed, c)
+    assert all(torch.equal(p, q) for p, q in zip(straight.parameters(), resumed.parameters()))
+
+
+def test_a_change_of_the_learning_rate_reaches_both_optimizers():
+    decoder = model()
+    optimizer = build_optimizer(decoder)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    before = [p.clone() for p in decoder.parameters()]
+    train_a_step(decoder, optimizer)
+    assert all(torch.equal(p, q) for p, q in zip(before, decoder.parameters()))
+
+
+def test_schedules_at_their_corners():
+    assert [schedule(s, 8, 2, "linear", 0.5) for s in range(8)] == [0.5, 1, 1, 1, 1, 0.75, 0.5, 0.25]
+    assert schedule(0, 100, 0, "constant") == 1 and schedule(99, 100, 10, "constant") == 1
+    assert schedule(10, 100, 10, "cosine") == 1 and schedule(100, 100, 10, "cosine") == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="unknown decay"):
+        schedule(5, 10, 0, "square")
+    with pytest.raises(ValueError, match="unknown optimizer"):
+        build_optimizer(model(), "sgd")

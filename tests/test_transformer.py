@@ -1,0 +1,160 @@
+"""The transformer's invariants: what may influence what, and that every way of computing agrees."""
+
+import math
+
+import pytest
+import torch
+
+from minillm.losses import causal_lm_loss
+from minillm.transformer import RECIPES, Decoder, Encoder, ModelConfig
+
+RECIPE_NAMES = list(RECIPES)
+
+
+def small(recipe="minillm", cls=Decoder, **changes):
+    """A small model in which nothing is zero, so that nothing can hide."""
+    torch.manual_seed(0)
+    model = cls(
+        ModelConfig(
+            **{"vocab_size": 50, "context": 32, "layers": 2, "width": 32, "heads": 4, "recipe": recipe} | changes
+        )
+    )
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model.eval()
+
+
+def tokens(B=2, T=12, seed=1):
+    return torch.randint(0, 50, (B, T), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("recipe", RECIPE_NAMES)
+@pytest.mark.parametrize("vocab_size", [65, 1024])
+def test_the_untrained_loss_is_the_logarithm_of_the_vocabulary(recipe, vocab_size):
+    torch.manual_seed(0)
+    model = Decoder(ModelConfig(vocab_size, context=64, recipe=recipe))
+    ids = torch.randint(0, vocab_size, (8, 64))
+    assert abs(causal_lm_loss(model(ids), ids).item() - math.log(vocab_size)) < 0.1
+
+
+@pytest.mark.parametrize("recipe", RECIPE_NAMES)
+def test_a_future_token_changes_no_past_logit(recipe):
+    model, ids = small(recipe), tokens()
+    before = model(ids)
+    for t in range(1, 12):
+        changed = ids.clone()
+        changed[:, t] = (changed[:, t] + 1) % 50
+        after = model(changed)
+        assert torch.equal(after[:, :t], before[:, :t])
+        assert not torch.allclose(after[:, t], before[:, t])
+
+
+def test_an_encoder_sees_both_ways():
+    model, ids = small(cls=Encoder), tokens()
+    changed = ids.clone()
+    changed[:, -1] = (changed[:, -1] + 1) % 50
+    assert not torch.allclose(model(ids)[:, 0], model(changed)[:, 0])
+
+
+@pytest.mark.parametrize("recipe", RECIPE_NAMES)
+@pytest.mark.parametrize("cls", [Decoder, Encoder])
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("pads", [1, 20])
+def test_padding_changes_nothing_on_either_side(recipe, cls, side, pads):
+    model, ids = small(recipe, cls), tokens()
+    junk, real = tokens(2, pads, seed=3), torch.ones_like(ids)
+    none = torch.zeros_like(junk)
+    parts, masks = ([junk, ids], [none, real]) if side == "left" else ([ids, junk], [real, none])
+    padded = model(torch.cat(parts, 1), torch.cat(masks, 1))
+    own = padded[:, pads:] if side == "left" else padded[:, :12]
+    torch.testing.assert_close(own, model(ids), atol=1e-5, rtol=1e-5)
+    assert padded.isfinite().all()
+
+
+@pytest.mark.parametrize("recipe", RECIPE_NAMES)
+@pytest.mark.parametrize("chunks", [[12], [1] * 12, [5, 1, 1, 5], [3, 4, 5]])
+def test_reading_with_the_cache_gives_the_same_logits_at_every_step(recipe, chunks):
+    model, ids = small(recipe, kv_heads=2), tokens()
+    expected, cache, at, parts = model(ids), model.new_cache(2, 16), 0, []
+    for n in chunks:
+        parts.append(model(ids[:, at : at + n], cache=cache))
+        at += n
+    torch.testing.assert_close(torch.cat(parts, 1), expected, atol=1e-5, rtol=1e-5)
+    assert cache.length == 12
+
+
+@pytest.mark.parametrize("recipe", RECIPE_NAMES)
+def test_the_cache_works_with_padding_on_the_left(recipe):
+    model, ids = small(recipe), tokens()
+    mask = torch.ones_like(ids)
+    mask[0, :4] = 0
+    expected, cache = model(ids, mask), model.new_cache(2, 12)
+    parts = [model(ids[:, :7], mask[:, :7], cache=cache)]
+    parts += [model(ids[:, t : t + 1], mask[:, : t + 1], cache=cache) for t in range(7, 12)]
+    torch.testing.assert_close(torch.cat(parts, 1)[mask.bool()], expected[mask.bool()], atol=1e-5, rtol=1e-5)
+
+
+def test_embeddings_may_be_given_in_place_of_ids():
+    model, ids = small(), tokens()
+    assert torch.equal(model(inputs_embeds=model.embedding(ids)), model(ids))
+
+
+def test_logits_are_the_head_of_the_hidden_vectors():
+    model, ids = small(), tokens()
+    assert model.hidden(ids).shape == (2, 12, 32)
+    assert torch.equal(model.head(model.hidden(ids)), model(ids))
+
+
+@pytest.mark.parametrize("recipe", RECIPE_NAMES)
+def test_bf16_and_fp32_agree_in_loss(recipe):
+    torch.manual_seed(0)
+    model = Decoder(ModelConfig(200, context=64, recipe=recipe))
+    ids = torch.randint(0, 200, (4, 64))
+    exact = causal_lm_loss(model(ids), ids).item()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert abs(causal_lm_loss(model(ids), ids).item() - exact) < 0.02
+
+
+def test_the_gpt2_recipe_ties_its_head_to_its_embedding_and_scales_its_branches():
+    torch.manual_seed(0)
+    model = Decoder(ModelConfig(500, layers=8, width=128, recipe="gpt2"))
+    assert model.head.weight is model.embedding.weight
+    expected = 0.02 / math.sqrt(2 * 8)
+    assert abs(model.blocks[0].attention.output.weight.std().item() / expected - 1) < 0.05
+
+
+def test_a_text_longer_than_the_context_is_refused_with_both_numbers():
+    with pytest.raises(ValueError, match="33 tokens is longer than the model's context of 32"):
+        small()(torch.zeros(1, 33, dtype=torch.long))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"recipe": "gpt9"}, "unknown recipe 'gpt9'"),
+        ({"width": 30}, "width 30"),
+        ({"kv_heads": 3}, "heads 4 must divide by kv_heads 3"),
+        ({"layers": 0}, "layers is 0"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
+    ],
+)
+def test_a_size_that_cannot_be_built_is_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        ModelConfig(**({"vocab_size": 50, "width": 32, "heads": 4} | changes))
+
+
+def test_a_mask_of_the_wrong_length_is_refused():
+    with pytest.raises(ValueError, match="covers 11 positions where there are 12"):
+        small()(tokens(), torch.ones(2, 11))
+
+
+def test_over_fitting_one_batch_reaches_zero_loss():
+    torch.manual_seed(0)
+    model, ids = Decoder(ModelConfig(50, context=16, layers=2, width=64, heads=2)), tokens(4, 16)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(120):
+        optimizer.zero_grad()
+        loss = causal_lm_loss(model(ids), ids)
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.05
