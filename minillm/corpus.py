@@ -190,6 +190,7 @@ def _rows(path: StrPath, text: str, suffix: str) -> Iterator[tuple[int, list[str
         yield from ((number, line.split("\t")) for number, line in enumerate(text.split("\n"), 1) if line.strip())
         return
     reader, line = csv.reader(io.StringIO(text, newline=""), strict=True), 1
+    limit = csv.field_size_limit(len(text))  # the module's own would refuse a long document
     try:
         for row in reader:
             if row:
@@ -197,6 +198,8 @@ def _rows(path: StrPath, text: str, suffix: str) -> Iterator[tuple[int, list[str
             line = reader.line_num + 1
     except csv.Error as error:
         raise ValueError(f"{path}:{line}: expected comma-separated values ({error})") from None
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _table(path: StrPath, rows: Iterator, columns: Sequence[str] | None) -> Iterator[tuple[int, dict]]:
