@@ -84,6 +84,10 @@ def _protect(text: str) -> str:
 class _Reader(HTMLParser):
     """Collects the text of a page in `pieces`."""
 
+    # Said here because it differs between Python versions: where tags are not tags until the element ends.
+    CDATA_CONTENT_ELEMENTS = tuple(sorted(UNREAD))
+    RCDATA_CONTENT_ELEMENTS = ()
+
     def __init__(self):
         super().__init__(convert_charrefs=True)
         self.pieces: list[str] = []

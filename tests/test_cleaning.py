@@ -47,6 +47,12 @@ def test_a_page_becomes_what_a_reader_sees():
     assert clean(PAGE) == "The fox\n\nThe fox\n\nThe fox met\na hen & said:\n“Café?”\n\none\ntwo"
 
 
+def test_text_goes_on_after_a_script():
+    assert (
+        strip_markup("one <script>if (a<b) {}</script>two <style>p {}</style >three <script/>four") == "one two three"
+    )
+
+
 @pytest.mark.parametrize("text", TRICKY)
 def test_what_only_looks_like_markup_stays(text):
     assert strip_markup(text) == text
@@ -67,6 +73,7 @@ def test_markup_that_was_escaped_goes_too():
 
 def test_invisible_characters_go_and_joiners_that_spell_stay():
     assert strip_invisible("a\x00\x1b\u200b\ufeff\u2060\u202eb\x7f\u200d") == "ab"
+    assert strip_invisible("\u00e9\u200d\u200db a\u200c\u200c\u00e9") == "\u00e9b a\u00e9"
     assert strip_invisible("one\x0ctwo\u2028three\r\nfour\rfive") == "one\ntwo\nthree\nfour\nfive"
     for spelling in [
         "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
