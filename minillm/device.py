@@ -88,8 +88,8 @@ def choose(device: str = "auto", dtype: str = "auto") -> Place:
         raise ValueError(f"unknown dtype {dtype!r}: choose auto, {', '.join(DTYPES)}")
     if dtype == "fp16" and not device.startswith("cuda"):
         raise ValueError("--dtype fp16 needs a CUDA device; use bf16 or fp32 on a CPU")
-    # Products of fp32 matrices may use TF32 on a GPU and oneDNN's kernels on a CPU.
-    torch.set_float32_matmul_precision("high" if device.startswith("cuda") else "medium")
+    # On a GPU, products of fp32 matrices may use TF32. On a CPU they stay exact: "medium" would compute them in bf16.
+    torch.set_float32_matmul_precision("high" if device.startswith("cuda") else "highest")
     return Place(torch.device(device), DTYPES[dtype])
 
 

@@ -146,13 +146,14 @@ class _Loop:
         """Batches without end, from where the run stands."""
         if hasattr(self.batches, "forever"):
             return self.batches.forever()
-        endless = itertools.chain.from_iterable(itertools.repeat(self.batches))
-        return itertools.islice(endless, self.history.step * self.config.accumulate, None)
+        return itertools.islice(_repeat(self.batches), self.history.step * self.config.accumulate, None)
 
     def step(self, micro_batches: list[dict]) -> dict:
         """One update. The sums of the micro-batches add up; the step divides once, by all their terms."""
         if not micro_batches:
-            raise ValueError("there are no batches to train on")
+            raise ValueError(
+                "there are no batches to train on, or no more of them: give a list, or an iterable that can be repeated"
+            )
         history, config = self.history, self.config
         share = schedule(history.step, config.steps, config.warmup, config.decay, config.decay_share)
         for group in self.optimizer.param_groups:
@@ -282,6 +283,16 @@ def mean_loss(model: nn.Module, loss_fn: LossFunction, batches: Iterable[dict], 
         total, terms = total + float(loss), terms + int(count)
     model.train(training)
     return total / max(terms, 1)
+
+
+def _repeat(batches: Iterable[dict]) -> Iterator[dict]:
+    """The batches again and again; none if there are none."""
+    found = True
+    while found:
+        found = False
+        for batch in batches:
+            found = True
+            yield batch
 
 
 def _compiled(model: nn.Module) -> nn.Module:

@@ -1,0 +1,273 @@
+"""The loop: what must be equal, what must stop it, and what must survive a kill."""
+
+import itertools
+import json
+import math
+import os
+import signal
+
+import pytest
+import torch
+
+from minillm.checkpoint import RunFolder, describe, load_model, load_weights, unwrap
+from minillm.data import IGNORE_INDEX, Windows, tokenize
+from minillm.device import Place, choose, seed_everything
+from minillm.losses import causal_lm_loss
+from minillm.objectives import causal_lm
+from minillm.tokenizer import Tokenizer
+from minillm.trainer import TrainConfig, fit, mean_loss
+from minillm.transformer import Decoder, ModelConfig
+
+TOKENIZER = Tokenizer.characters("abc")
+TOKENS = tokenize(["abcab", "ba", "cabbacabbacabba", "a", "bcbc"] * 40, TOKENIZER)
+PLACE = Place(torch.device("cpu"), torch.float32)
+
+
+def model(**changes):
+    seed_everything(0)
+    size = {"vocab_size": TOKENIZER.vocab_size, "context": 16, "layers": 2, "width": 16, "heads": 2} | changes
+    return Decoder(ModelConfig(**size))
+
+
+def windows(batch_size=4, seed=3):
+    return Windows(TOKENS, 16, batch_size, seed=seed)
+
+
+def config(**changes):
+    return TrainConfig(**({"steps": 12, "eval_every": 4, "warmup": 2, "device": "cpu", "dtype": "fp32"} | changes))
+
+
+def score(model):
+    return mean_loss(model, causal_lm, itertools.islice(windows(), 3), PLACE)
+
+
+def run_folder(path, decoder):
+    run = RunFolder(path)
+    run.save_config(stage="pretrain", model=describe(decoder))
+    return run
+
+
+def same_weights(a, b):
+    return all(torch.equal(p, q) for p, q in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_training_lowers_the_loss_and_one_seed_gives_the_same_numbers():
+    first, second = model(), model()
+    a = fit(first, causal_lm, windows(), config(), score, progress=False)
+    b = fit(second, causal_lm, windows(), config(), score, progress=False)
+    assert a.records == b.records and same_weights(first, second)
+    assert a.records[-1]["loss"] < a.records[0]["loss"] - 0.3
+    assert a.best == min(a.series("val_loss")[1]) and not first.training
+
+
+def ragged():
+    generator = torch.Generator().manual_seed(5)
+    ids = torch.randint(0, 3, (8, 12), generator=generator)
+    lengths = torch.tensor([12, 3, 7, 1, 12, 5, 2, 9])
+    labels = ids.masked_fill(torch.arange(12) >= lengths[:, None], IGNORE_INDEX)
+    return {"input_ids": ids, "labels": labels, "attention_mask": (torch.arange(12) < lengths[:, None]).long()}
+
+
+@pytest.mark.parametrize("micro", [1, 2, 4])
+def test_accumulation_over_ragged_micro_batches_equals_one_large_batch(micro):
+    whole = ragged()
+    parts = [{k: v[i : i + micro] for k, v in whole.items()} for i in range(0, 8, micro)]
+    large, small = model(), model()
+    once = {"steps": 1, "optimizer": "adamw", "warmup": 0, "decay": "constant", "clip": 0.5}
+    a = fit(large, causal_lm, [whole], config(**once), progress=False)
+    b = fit(small, causal_lm, parts, config(accumulate=8 // micro, **once), progress=False)
+    assert a.records[0]["loss"] == pytest.approx(b.records[0]["loss"], abs=1e-6)
+    assert a.records[0]["grad_norm"] == pytest.approx(b.records[0]["grad_norm"], rel=1e-5)
+    for p, q in zip(large.parameters(), small.parameters()):
+        torch.testing.assert_close(p, q, atol=1e-4, rtol=1e-4)
+
+
+def test_a_batch_with_nothing_to_learn_does_no_harm():
+    empty = {k: v.clone() for k, v in ragged().items()}
+    empty["labels"][:] = IGNORE_INDEX
+    decoder = model()
+    history = fit(decoder, causal_lm, [empty], config(steps=3), progress=False)
+    assert history.tokens == 0 and history.records[0]["loss"] == 0
+    assert all(p.isfinite().all() for p in decoder.parameters())
+    assert same_weights(decoder, model())
+
+
+def test_a_loss_function_may_return_a_plain_mean():
+    def mean(model, batch):
+        return causal_lm_loss(model(batch["input_ids"][:, :-1]), batch["labels"])
+
+    history = fit(model(), mean, windows(), config(), progress=False)
+    assert history.records[-1]["loss"] < history.records[0]["loss"]
+
+
+def test_no_batches_is_an_error_and_not_an_endless_loop():
+    with pytest.raises(ValueError, match="no batches"):
+        fit(model(), causal_lm, [], config(), progress=False)
+
+
+def stop_after(steps):
+    """A loss function that asks to be interrupted, politely, in its n-th call."""
+    calls = itertools.count(1)
+
+    def loss(model, batch):
+        if next(calls) == steps:
+            os.kill(os.getpid(), signal.SIGINT)
+        return causal_lm(model, batch)
+
+    return loss
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+@pytest.mark.parametrize("stop", [1, 5, 8, 11])
+def test_an_interrupted_run_resumes_bit_for_bit(tmp_path, stop, dropout):
+    straight = model(dropout=dropout)
+    one = run_folder(tmp_path / "straight", straight)
+    fit(straight, causal_lm, windows(), config(), score, run=one, progress=False)
+
+    decoder = model(dropout=dropout)
+    two = run_folder(tmp_path / "stopped", decoder)
+    history = fit(decoder, stop_after(stop), windows(), config(), score, run=two, progress=False)
+    assert history.stopped == "interrupted" and history.step == stop
+    again = model(dropout=dropout)
+    torch.manual_seed(99)  # whatever else happened in the meantime
+    fit(again, causal_lm, windows(), config(), score, run=two, resume=True, progress=False)
+
+    assert same_weights(straight, again)
+    assert one.log_file.read_bytes() == two.log_file.read_bytes()
+    (a, x), (b, y) = one.load_training(), two.load_training()
+    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+    for state in (x, y):
+        state["history"].pop("seconds")
+    assert x == y
+
+
+def test_log_lines_behind_the_checkpoint_and_half_lines_are_dropped_on_resume(tmp_path):
+    decoder = model()
+    run = run_folder(tmp_path / "run", decoder)
+    fit(decoder, stop_after(5), windows(), config(), score, run=run, progress=False)
+    with open(run.log_file, "a") as file:
+        file.write('{"step": 6, "loss": 9.0}\n{"step": 7, "lo')
+    fit(model(), causal_lm, windows(), config(), score, run=run, resume=True, progress=False)
+    assert [json.loads(line)["step"] for line in run.log_file.read_text().splitlines()] == list(range(1, 13))
+
+
+def test_a_run_resumed_with_another_number_of_steps_is_refused(tmp_path):
+    decoder = model()
+    run = run_folder(tmp_path / "run", decoder)
+    fit(decoder, causal_lm, windows(), config(), score, run=run, progress=False)
+    with pytest.raises(ValueError, match="12 steps, not 20"):
+        fit(model(), causal_lm, windows(), config(steps=20), score, run=run, resume=True, progress=False)
+
+
+def test_the_best_weights_are_kept_apart_from_the_last_and_never_overwritten_by_worse(tmp_path):
+    values = iter([3.0, 1.0, 2.0])
+    seen = []
+
+    def evaluate(model):
+        seen.append({k: v.clone() for k, v in model.state_dict().items()})
+        return {"val_loss": next(values)}
+
+    decoder = model()
+    run = run_folder(tmp_path / "run", decoder)
+    history = fit(decoder, causal_lm, windows(), config(), evaluate, run=run, progress=False)
+    assert history.best == 1.0 and history.best_step == 8
+    best = load_model(run.path)
+    assert all(torch.equal(best.state_dict()[k], seen[1][k]) for k in seen[1]) and same_weights(best, decoder)
+    last, _ = run.load_training()
+    assert all(torch.equal(last[f"model.{k}"], seen[2][k]) for k in seen[2])
+
+
+def test_patience_stops_a_run_that_no_longer_improves():
+    values = itertools.chain([1.0], itertools.repeat(2.0))
+    history = fit(model(), causal_lm, windows(), config(steps=40, patience=2), lambda m: next(values), progress=False)
+    assert history.step == 12 and "no better evaluation in 2" in history.stopped
+
+
+def test_a_loss_that_is_no_number_stops_the_run_names_the_step_and_keeps_the_checkpoint(tmp_path):
+    calls = itertools.count(1)
+
+    def loss(model, batch):
+        total, count = causal_lm(model, batch)
+        return (total * math.nan if next(calls) == 7 else total), count
+
+    decoder = model()
+    run = run_folder(tmp_path / "run", decoder)
+    with pytest.raises(FloatingPointError, match=r"the loss is nan at step 7.*last good checkpoint"):
+        fit(decoder, loss, windows(), config(), score, run=run, progress=False)
+    kept, state = run.load_training()
+    assert state["history"]["step"] == 4 and all(t.isfinite().all() for t in kept.values() if t.is_floating_point())
+    load_model(run.path)
+
+
+def test_bf16_and_fp32_training_agree():
+    a = fit(model(), causal_lm, windows(), config(), score, progress=False)
+    b = fit(model(), causal_lm, windows(), config(dtype="bf16"), score, progress=False)
+    assert abs(a.best - b.best) < 0.02
+
+
+def test_gradients_are_clipped_to_the_norm_that_is_logged():
+    decoder = model()
+    seen = []
+
+    class Recorder(torch.optim.SGD):
+        def step(self, closure=None):
+            seen.append(torch.nn.utils.get_total_norm([p.grad for p in decoder.parameters() if p.grad is not None]))
+
+    optimizer = Recorder(decoder.parameters(), lr=0.1)
+    history = fit(decoder, causal_lm, windows(), config(clip=0.01), optimizer=optimizer, progress=False)
+    assert all(norm == pytest.approx(0.01, rel=1e-4) for norm in seen)
+    assert all(record["grad_norm"] > 0.01 for record in history.records)
+
+
+def test_weights_of_a_compiled_model_are_saved_under_their_plain_names(tmp_path):
+    class Wrapper(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self._orig_mod = inner
+
+    decoder = model()
+    assert unwrap(Wrapper(decoder)) is decoder
+    run = run_folder(tmp_path / "run", decoder)
+    run.save_model(Wrapper(decoder))
+    assert same_weights(load_model(run.path), decoder)
+
+
+def test_weights_of_another_model_are_refused_by_name():
+    with pytest.raises(ValueError, match="missing"):
+        load_weights(model(), {}, "here")
+    with pytest.raises(ValueError, match=r"embedding.weight is \[12, 32\] where the model has \[12, 16\]"):
+        load_weights(model(), model(width=32).state_dict(), "here")
+
+
+def test_mean_loss_is_exact_over_ragged_batches_and_leaves_the_mode_alone():
+    decoder = model().train()
+    whole = ragged()
+    parts = [{k: v[:3] for k, v in whole.items()}, {k: v[3:] for k, v in whole.items()}]
+    assert mean_loss(decoder, causal_lm, parts, PLACE) == pytest.approx(
+        mean_loss(decoder, causal_lm, [whole], PLACE), abs=1e-6
+    )
+    assert decoder.training
+
+
+def test_a_device_that_is_not_there_is_an_error(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="no CUDA device"):
+        choose("cuda")
+    with pytest.raises(ValueError, match="unknown device"):
+        choose("tpu")
+    with pytest.raises(ValueError, match="unknown dtype"):
+        choose("cpu", "int8")
+    with pytest.raises(ValueError, match="fp16 needs a CUDA device"):
+        choose("cpu", "fp16")
+
+
+@pytest.mark.parametrize(("supported", "expected"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_a_gpu_without_bf16_gets_fp16(monkeypatch, supported, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: supported)
+    assert choose("auto", "auto") == Place(torch.device("cuda"), expected)
+
+
+def test_a_processor_without_bf16_gets_fp32(monkeypatch):
+    monkeypatch.setattr("minillm.device.cpu_has_fast_bf16", lambda: False)
+    assert choose("cpu", "auto").dtype == torch.float32
