@@ -77,7 +77,7 @@ class _Reader:
         return self.model(ids[:, self.cache.length :], mask, cache=self.cache)[:, -1]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def generate(
     model: nn.Module,
     input_ids: Tensor,
@@ -143,7 +143,7 @@ def _check_prompt(input_ids: Tensor, mask: Tensor, context: float) -> None:
         raise ValueError(f"the prompt has {T} tokens and the model's context is {context}: shorten the prompt")
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def beam_search(
     model: nn.Module,
     input_ids: Tensor,

@@ -17,7 +17,7 @@ def sentence_logprob(model: nn.Module, tokenizer: Tokenizer, text: str, given: s
     return sentence_logprobs(model, tokenizer, [text], [given]).item()
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def sentence_logprobs(
     model: nn.Module,
     tokenizer: Tokenizer,

@@ -1,0 +1,24 @@
+"""For every test: no network, and one thread, since threads that wait for each other make small tensors slow."""
+
+import os
+import socket
+
+import pytest
+import torch
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch, request):
+    """Refuse every connection but those of this machine to itself, which notebooks need."""
+    if request.node.get_closest_marker("lessons"):
+        return
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a test wanted the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
