@@ -1,0 +1,123 @@
+"""The lessons: their anatomy, their exercises, and, with -m lessons, that each runs from top to bottom by itself."""
+
+import ast
+import base64
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from minillm.exercises import grade, untouched
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+each_lesson = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def cells(path: Path, kind: str) -> list[dict]:
+    return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == kind]
+
+
+def source(cell: dict) -> str:
+    return "".join(cell["source"])
+
+
+def definitions() -> dict[str, str]:
+    """Every public class and function of the library, and where it is."""
+    found = {}
+    for path in (ROOT / "minillm").rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name] = str(path.relative_to(ROOT))
+    return found
+
+
+def words(cell: dict) -> int:
+    """Words of prose: folded parts, tables and formulas are looked up, not read through."""
+    text = re.sub(r"<details>.*?</details>|```.*?```|\$\$.*?\$\$|^\|.*$", "", source(cell), flags=re.S | re.M)
+    return len(text.split())
+
+
+@each_lesson
+def test_a_lesson_has_the_size_of_a_lesson(path):
+    code, prose = cells(path, "code"), cells(path, "markdown")
+    assert 14 <= len(code) <= 36, len(code)
+    for cell in code:
+        assert len(source(cell).splitlines()) <= 20, source(cell)
+    for cell in prose:
+        assert words(cell) <= 150, source(cell)
+    pictures = [data for cell in code for output in cell["outputs"] for data in output.get("data", {}).items()]
+    sizes = [len(base64.b64decode("".join(data))) for kind, data in pictures if kind == "image/png"]
+    assert sizes and max(sizes) <= 90_000, sizes
+
+
+@each_lesson
+def test_stored_outputs_are_there_and_none_is_an_error(path):
+    code = cells(path, "code")
+    assert any(cell["outputs"] for cell in code) and all(cell["execution_count"] for cell in code)
+    assert not [o for cell in code for o in cell["outputs"] if o["output_type"] == "error"]
+    assert any("assert" in source(cell) for cell in code)
+    machine = re.compile(r"/(?:home|root|tmp|Users|work)/")
+    for cell in code:
+        text = json.dumps([o.get("text", "") for o in cell["outputs"]])
+        assert not machine.search(text), f"a path of one machine: {text[:200]}"
+
+
+@each_lesson
+def test_a_lesson_imports_the_library_and_never_defines_it_again(path):
+    library = definitions()
+    for cell in cells(path, "code"):
+        for name in re.findall(r"^(?:def|class) (\w+)", source(cell), re.M):
+            assert name not in library or "check(" in source(cell), f"{name} is in {library[name]}"
+
+
+def stubs(path: Path) -> dict[str, str]:
+    """The exercises of a lesson: name to the cell that holds the stub."""
+    found = {}
+    for cell in cells(path, "code"):
+        for name in re.findall(r'^check\("([^"]+)", \w+\)', source(cell), re.M):
+            found[name] = source(cell)
+    return found
+
+
+def solutions(path: Path) -> dict[str, str]:
+    """The folded solutions of a lesson: the name of the function to the code."""
+    found = {}
+    for cell in cells(path, "markdown"):
+        for folded in re.findall(r"<details>(.*?)</details>", source(cell), re.S):
+            for code in re.findall(r"```python\n(.*?)```", folded, re.S):
+                for name in re.findall(r"^def (\w+)", code, re.M):
+                    found[name] = code
+    return found
+
+
+def run(code: str) -> dict:
+    namespace = {}
+    exec(compile(code, "<exercise>", "exec"), namespace)
+    return namespace
+
+
+@each_lesson
+def test_every_exercise_is_unanswered_as_stored_and_its_folded_solution_is_right(path):
+    exercises, folded = stubs(path), solutions(path)
+    assert 3 <= len(exercises) <= 6
+    for name, cell in exercises.items():
+        function = re.search(rf'^check\("{re.escape(name)}", (\w+)\)', cell, re.M).group(1)
+        stub = run(cell.replace("check(", "(lambda *_: None)("))[function]
+        assert untouched(stub) and stub.__doc__, name
+        assert function in folded, f"no folded solution of {name}"
+        verdict = grade(name, run(folded[function])[function])
+        assert verdict.status == "right", (name, verdict)
+
+
+@pytest.mark.lessons
+@each_lesson
+def test_a_lesson_runs_from_top_to_bottom_alone_from_any_folder(path, tmp_path):
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    printed = [o.get("text", "") for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
+    assert sum(text.count(": not answered yet") for text in printed) == len(stubs(path))
