@@ -43,7 +43,7 @@ def tokenize(
     begin = [] if whole else [tokenizer.bos_id]
     end = [] if whole or tokenizer.eos_id == tokenizer.bos_id else [tokenizer.eos_id]
     starts, chunks, length = [], [], 0
-    sink = open(file, "wb") if file else None  # noqa: SIM115
+    sink = open(file, "wb") if file else None
     for batch in _chunks(documents, 1000):
         for ids in tokenizer.encode_batch(batch):
             ids = np.array([*begin, *ids, *end], dtype=np.int32)
@@ -110,6 +110,8 @@ class Windows:
     """
 
     def __init__(self, tokens: Tokens, context: int, batch_size: int, seed: int | None = None):
+        if batch_size < 1 or context < 1:
+            raise ValueError(f"batch size {batch_size} and context {context} must be at least 1")
         if len(tokens) <= context:
             raise ValueError(
                 f"the text has {len(tokens)} tokens and one window needs {context + 1}: "

@@ -88,7 +88,7 @@ def tale_documents(name: str) -> list[str]:
 
 
 def make_tokenizer(settings: TextData, corpus: Corpus) -> Tokenizer:
-    """The tokenizer that --tokenizer names, trained on the training text only. (Characters are taken from all of it.)"""
+    """The tokenizer that --tokenizer names, trained on the training text. (Characters are taken from all of it.)"""
     if settings.tokenizer == "bpe":
         return Tokenizer.train(corpus.train, settings.vocab_size)
     if settings.tokenizer == "characters":

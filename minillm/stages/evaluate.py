@@ -30,7 +30,7 @@ class Evaluate(Computing):
     out: Path | None = flag(None, "a .json file for the scores")
 
 
-def evaluate(settings: Evaluate, given: dict) -> int:
+def run_evaluate(settings: Evaluate, given: dict) -> int:
     """The exact loss of a model on a text: every token predicted once, from as much of its document as fits.
 
     python train.py eval

@@ -80,16 +80,16 @@ class Bigram(Pretrain):
     learning_rate: float = flag(0.3, "peak rate of AdamW")
 
 
-def bigram(settings: Bigram, given: dict) -> int:
+def run_bigram(settings: Bigram, given: dict) -> int:
     """Train a bigram by gradient, the baseline; it ends near the loss of the counted one, which is printed too.
 
     python train.py bigram
     python train.py bigram --data my.txt
     """
-    return pretrain(settings, given)
+    return run_pretrain(settings, given)
 
 
-def pretrain(settings: Pretrain, given: dict) -> int:
+def run_pretrain(settings: Pretrain, given: dict) -> int:
     """Train a decoder on text, and leave a run folder that every later stage can build on.
 
     python train.py                                       the tales, with what fits this machine
@@ -111,6 +111,8 @@ def pretrain(settings: Pretrain, given: dict) -> int:
     levels = {"bigram": bigram_loss(train, valid, tokenizer.vocab_size), "floor": floor(corpus.valid, valid)}
     announce(settings, corpus, tokenizer, train, model, levels, run)
     data = fingerprint(train)
+    names = TrainConfig.__dataclass_fields__.keys() & settings.__dataclass_fields__.keys()
+    config = TrainConfig(steps=settings.max_steps, **{name: getattr(settings, name) for name in names})
     if resuming and run.config().get("data") != data:
         raise ValueError(f"{run.path}: the text is not the one that this run began with; bring it back to resume")
     if not resuming:
@@ -128,8 +130,6 @@ def pretrain(settings: Pretrain, given: dict) -> int:
     def evaluate(model: nn.Module) -> dict:
         return {"val_loss": mean_loss(model, causal_lm, islice(valid_windows, 16), place)}
 
-    names = TrainConfig.__dataclass_fields__.keys() & settings.__dataclass_fields__.keys()
-    config = TrainConfig(steps=settings.max_steps, **{name: getattr(settings, name) for name in names})
     history = fit(
         model, causal_lm, train_windows, config, evaluate, run=run, resume=resuming and run.last_file.exists()
     )

@@ -43,7 +43,7 @@ class Chat(Sampling):
     """Settings of `chat`."""
 
 
-def generate(settings: Generate, given: dict) -> int:
+def run_generate(settings: Generate, given: dict) -> int:
     """Write texts with the model of a run. "text" is what follows the prompt.
 
     python train.py generate
@@ -67,7 +67,7 @@ def generate(settings: Generate, given: dict) -> int:
     return 0
 
 
-def chat(settings: Chat, given: dict) -> int:
+def run_chat(settings: Chat, given: dict) -> int:
     """Write with a model at the keyboard: it continues each line you type, and remembers the ones before.
 
     An empty line begins anew; Ctrl-D or "quit" ends.
