@@ -134,9 +134,8 @@ def run_pretrain(settings: Pretrain, given: dict) -> int:
         model, causal_lm, train_windows, config, evaluate, run=run, resume=resuming and run.last_file.exists()
     )
     if history.stopped == "interrupted":
-        print(
-            f"stopped at step {history.step} of {config.steps}; go on with: python train.py {stage_of(settings)} --resume --out {run.path}"
-        )
+        resume = f"python train.py {stage_of(settings)} --resume --out {run.path}"
+        print(f"stopped at step {history.step} of {config.steps}; go on with: {resume}")
         return 130
     report(settings, run, model, tokenizer, corpus, valid_windows, history, place, levels)
     return 0
@@ -208,16 +207,17 @@ def build(settings: Pretrain, corpus: Corpus) -> tuple[Tokenizer, nn.Module]:
 
 def announce(settings, corpus: Corpus, tokenizer: Tokenizer, train, model, levels: dict, run: RunFolder) -> None:
     """Say what is going to happen."""
-    characters = sum(map(len, corpus.train))
-    parameters = sum(p.numel() for p in model.parameters())
+    width = sum(map(len, corpus.train)) / len(train)
+    size = f"{sum(p.numel() for p in model.parameters()):,} parameters"
+    batch = settings.batch_size * settings.accumulate * settings.context
     known = ", ".join(f"{name} {value:.3f}" for name, value in levels.items() if value is not None)
     print(
-        f"{corpus.name}: {len(corpus.train):,} documents, {len(train):,} tokens of {characters / len(train):.1f} characters; "
-        f"{len(corpus.valid):,} documents to measure on\n"
+        f"{corpus.name}: {len(corpus.train):,} documents, {len(train):,} tokens of {width:.1f} characters, "
+        f"and {len(corpus.valid):,} documents to measure on\n"
         f"{settings.model}: {settings.depth} layers, {settings.width} channels, context {settings.context}, "
-        f"{tokenizer.vocab_size:,} tokens, {parameters:,} parameters\n"
+        f"{tokenizer.vocab_size:,} tokens, {size}\n"
         f"losses to compare with, in nats per token: {known}\n"
-        f"{settings.max_steps:,} steps of {settings.batch_size * settings.accumulate * settings.context:,} tokens, into {run.path}"
+        f"{settings.max_steps:,} steps of {batch:,} tokens, into {run.path}"
     )
 
 
