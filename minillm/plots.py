@@ -4,7 +4,9 @@ Colours are Okabe & Ito's, which people with any kind of colour vision can tell 
 that a picture survives a grey printer.
 """
 
+import itertools
 import os
+import re
 from contextlib import contextmanager
 
 import matplotlib
@@ -58,6 +60,56 @@ def loss_curve(history, levels: dict[str, float | None] | None = None, ax=None):
             ax.axhline(level, color="#444444", linewidth=0.9, linestyle=style, label=f"{name} {level:.3f}")
     ax.set(xlabel="step", ylabel="loss (nats per token)")
     ax.legend()
+    return ax
+
+
+def heat_map(values, rows: list[str], columns: list[str], form: str = "{:.2g}", hide: float | None = 0, ax=None):
+    """A table of numbers as a heat map with the numbers in it: darker is larger. values (R, C), a name for each row
+    and column. Numbers equal to `hide` are left out; `form` says how the others are written.
+    """
+    ax = axis(ax)
+    largest = max(max(map(float, row)) for row in values)
+    ax.imshow([[float(value) for value in row] for row in values], cmap="Blues", vmin=0, vmax=1.8 * largest)
+    for y, row in enumerate(values):
+        for x, value in enumerate(row):
+            if float(value) != hide:
+                ax.text(x, y, form.format(float(value)), ha="center", va="center", fontsize=8)
+    ax.set_xticks(range(len(columns)), columns, rotation=45)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.grid(False)
+    return ax
+
+
+def coloured_text(pieces: list[str], colours: list, width: int = 84, ax=None):
+    """A text on coloured ground, in lines of at most `width` characters, broken at spaces.
+
+    pieces: strings that make up the text; colours: one for each piece. A new axis is made as high as the text; one that
+    is given is filled, and must be about as high.
+    """
+    places, line, column = [], 0, 0
+    for word in re.findall(r"\n|[^\S\n]+|\S+", "".join(pieces)):
+        if word == "\n" or (word.strip() and column and column + len(word) > width):
+            line, column = line + 1, 0
+        for character in word:
+            places.append((line, column))
+            column += character != "\n"
+    if ax is None:
+        import matplotlib.pyplot as plt
+
+        ax = plt.figure(figsize=(6.4, 0.19 * (line + 1))).add_axes((0, 0, 1, 1))
+    box = ax.get_position().width * ax.figure.get_figwidth() * 72  # points
+    font = {"family": "monospace", "fontsize": box / width / 0.602, "va": "center"}
+    start = 0
+    for piece, colour in zip(pieces, colours):
+        for y, group in itertools.groupby(range(start, start + len(piece)), lambda i: places[i][0]):
+            run = [i for i in group if piece[i - start] != "\n"]
+            if run:
+                x = places[run[0]][1]
+                ax.barh(y, len(run) - 0.08, left=x, height=0.86, color=colour, linewidth=0)
+                ax.text(x, y, "".join(piece[i - start] for i in run), **font)
+        start += len(piece)
+    ax.set(xlim=(0, width), ylim=(line + 0.5, -0.5))
+    ax.axis("off")
     return ax
 
 
