@@ -1,0 +1,34 @@
+"""The embedded world: tales with a known probability, a known truth, and a judge who knows both.
+
+`make_tales(n, seed)` writes tales, `logprob(text)` gives the exact log-probability of a text, `judge(text)` says whether
+it is grammatical and consistent, `parse(text)` recovers from a text all there is to know about it.
+"""
+
+from minillm.tales.documents import (
+    Entity,
+    Tale,
+    logprob,
+    make_clinic,
+    make_documents,
+    make_patterns,
+    make_tales,
+    parse,
+    reading,
+)
+from minillm.tales.judging import Judgement, judge
+from minillm.tales.patterns import game_ceiling
+
+__all__ = [
+    "Entity",
+    "Judgement",
+    "Tale",
+    "game_ceiling",
+    "judge",
+    "logprob",
+    "make_clinic",
+    "make_documents",
+    "make_patterns",
+    "make_tales",
+    "parse",
+    "reading",
+]

@@ -1,0 +1,142 @@
+"""Whole documents: tales, clinic cases, patterns, and the mix of them that a model is first trained on.
+
+Documents of different kinds begin differently ("Ward", a small letter, or neither), so the kind of a document is read
+off before its first choice. Left out: the tasks and preferences that follow from the same states.
+"""
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from minillm.tales.clinic import tell_case
+from minillm.tales.patterns import tell_pattern
+from minillm.tales.plots import tell_tale
+from minillm.tales.teller import END, Reading, Sampler, Step, read
+from minillm.tales.world import Fact, World
+
+PROGRAMS: dict[str, Callable] = {"tale": tell_tale, "pattern": tell_pattern, "clinic": tell_case}
+MIX = {"tale": 9, "pattern": 1}  # weights of the kinds in the pre-training text
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A mention in a text: text[start:end] names a person, an animal, a place, an object, food or a time."""
+
+    text: str
+    kind: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Tale:
+    """A document with all that is known about it.
+
+    `logprob` is exact, in nats, under the program that wrote it. `entities` are in order of mention, `facts` in order of
+    time, `sentences` are (start, end) character offsets, `steps` the choices. `ending` is how the one it is about feels
+    at the end: "happy" or "sad" ("" for a pattern). `final` holds the last state: who has which thing, who feels how.
+    """
+
+    text: str
+    logprob: float
+    kind: str
+    plot: str
+    outcome: tuple[str, ...]
+    ending: str
+    entities: tuple[Entity, ...]
+    facts: tuple[Fact, ...]
+    final: dict[str, dict[str, str]]
+    roles: dict[str, dict[str, str]]
+    sentences: tuple[tuple[int, int], ...]
+    steps: tuple[Step, ...]
+
+    def sentence(self, index: int) -> str:
+        """The text of one sentence."""
+        start, end = self.sentences[index]
+        return self.text[start:end]
+
+
+def kind_of(text: str) -> str:
+    """What kind of document a text would be, by how it begins: "tale", "pattern" or "clinic"."""
+    if text.startswith("Ward"):
+        return "clinic"
+    return "pattern" if text[:1].islower() else "tale"
+
+
+def _describe(text: str, kind: str, steps: list[Step], result: Any) -> Tale:
+    logprob = math.fsum(step.logprob for step in steps)
+    steps = tuple(step for step in steps if step.text != END)
+    if not isinstance(result, World):
+        return Tale(text, logprob, kind, result, (), "", (), (), {}, {}, (), steps)
+    return Tale(
+        text=text,
+        logprob=logprob,
+        kind=kind,
+        plot=result.plot,
+        outcome=tuple(result.outcome),
+        ending={"glad": "happy", "sad": "sad"}[result.protagonist().mood],
+        entities=tuple(Entity(*mention) for mention in result.named_mentions()),
+        facts=tuple(result.named_facts()),
+        final=result.final_state(),
+        roles={role: dict(entity.attributes) for role, entity in result.roles.items()},
+        sentences=tuple(result.sentences),
+        steps=steps,
+    )
+
+
+def _write(kind: str, rng: random.Random) -> Tale:
+    teller = Sampler(rng)
+    result = PROGRAMS[kind](teller)
+    return _describe(teller.text, kind, teller.steps, result)
+
+
+def _make(kinds: dict[str, int], n: int, seed: int, name: str) -> list[Tale]:
+    rng = random.Random(f"{name} {seed}")  # a text as seed gives the same numbers on every machine and Python
+    drawn = [kind for kind, weight in kinds.items() for _ in range(weight)]
+    return [_write(drawn[int(rng.random() * len(drawn))], rng) for _ in range(n)]
+
+
+def make_tales(n: int, seed: int) -> list[Tale]:
+    """`n` tales. The first k of them are make_tales(k, seed)."""
+    return _make({"tale": 1}, n, seed, "tales")
+
+
+def make_clinic(n: int, seed: int) -> list[Tale]:
+    """`n` cases of the clinic."""
+    return _make({"clinic": 1}, n, seed, "clinic")
+
+
+def make_patterns(n: int, seed: int) -> list[Tale]:
+    """`n` lists of in-context patterns."""
+    return _make({"pattern": 1}, n, seed, "patterns")
+
+
+def make_documents(n: int, seed: int) -> list[Tale]:
+    """`n` documents of the mix for pre-training: nine tales to one pattern, in random order."""
+    return _make(MIX, n, seed, "documents")
+
+
+def reading(text: str) -> Reading:
+    """How a text was written: its choices and log-probability under its own program, or where reading stopped."""
+    return read(PROGRAMS[kind_of(text)], text)
+
+
+def parse(text: str) -> Tale:
+    """The tale behind a text, from the text alone. Raises ValueError with the place where it is none."""
+    found = reading(text)
+    if found.stopped is not None:
+        raise ValueError(f"not a tale: {text[found.stopped : found.stopped + 20]!r} at character {found.stopped}")
+    return _describe(text, kind_of(text), list(found.steps), found.result)
+
+
+def logprob(text: str) -> float:
+    """Exact log-probability (nats) of a document under the mix it belongs to; -inf for a text that is none.
+
+    Tales and patterns belong to the pre-training mix, and choosing the kind is part of their probability; a clinic case
+    belongs to a text of its own.
+    """
+    kind = kind_of(text)
+    share = MIX[kind] / sum(MIX.values()) if kind in MIX else 1.0
+    return reading(text).logprob + math.log(share)

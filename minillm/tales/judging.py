@@ -1,0 +1,63 @@
+"""The judge: is a text grammatical, and is it true to what it has said before?"""
+
+from dataclasses import dataclass
+
+from minillm.tales.documents import PROGRAMS, kind_of
+from minillm.tales.teller import END, Judge, Unreadable
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Whether a text is one the world could tell, whether it contradicts nothing, a score in [0, 1], and what is wrong."""
+
+    grammatical: bool
+    consistent: bool
+    score: float
+    reasons: list[str]
+
+
+def judge(text: str) -> Judgement:
+    """Judge any text, of whatever kind its beginning says it is. White space around it does not count.
+
+    score = p * (1 - m / r) / (1 + [not grammatical]), with p the share of the characters up to where reading stopped,
+    m the number of contradictions, and r the number of places so far at which the text could have contradicted itself.
+    So it is 1 exactly for a grammatical text without contradiction, and at most 1/2 for an ungrammatical one. For a
+    text that stops before its end, p counts the one character that would have to follow as missing.
+    """
+    text = text.strip()
+    kind = kind_of(text)
+    teller = Judge(text)
+    stop = None
+    try:
+        PROGRAMS[kind](teller)
+        if teller.offset < len(teller.text):
+            teller.say(END)
+        if teller.offset < len(teller.text):
+            raise Unreadable(teller.offset, ())
+    except Unreadable as caught:
+        stop = caught
+    reasons = [f"{_place(text, kind, offset)}: {reason}" for offset, reason in teller.mistakes]
+    right = 1 - len(teller.mistakes) / max(teller.recalls, 1)
+    if stop is None:
+        return Judgement(True, not reasons, right, reasons)
+    reasons.append(_explain(text, kind, stop))
+    return Judgement(False, len(reasons) == 1, stop.offset / (len(text) + 1) * right / 2, reasons)
+
+
+def _place(text: str, kind: str, offset: int) -> str:
+    if kind == "pattern":
+        return f"line {text.count(chr(10), 0, offset) + 1}"
+    before = text[:offset]
+    ends = sum(before.count(mark) for mark in (". ", "! ", '." ', '!" ', '?" '))
+    return f"sentence {ends + 1}"
+
+
+def _explain(text: str, kind: str, stop: Unreadable) -> str:
+    if not text:
+        return "the text is empty"
+    wanted = [repr(option) for option in stop.expected[:3] if option != END]
+    wanted = " or ".join(wanted) + (" or ..." if len(stop.expected) > 3 else "") if wanted else "the end"
+    if stop.offset >= len(text) or any(option.startswith(text[stop.offset :]) for option in stop.expected):
+        return f"{_place(text, kind, stop.offset)}: the text ends in the middle; {wanted} could follow"
+    found = text[stop.offset : stop.offset + 20].split("\n")[0]
+    return f"{_place(text, kind, stop.offset)}: {found!r} at character {stop.offset}, where {wanted} could stand"

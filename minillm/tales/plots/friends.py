@@ -1,0 +1,274 @@
+"""Plots about what friends do: they quarrel, race, sit out a storm, ask riddles, and make promises."""
+
+from minillm.tales import words
+from minillm.tales.plots.common import TIME, other_of
+from minillm.tales.teller import Options
+from minillm.tales.world import World
+
+QUARREL = (
+    TIME + "{hero} and {friend} found {thing.a} near the {place.place}.",
+    TIME + "{hero} and {friend} saw {thing.a} lying in front of the {place.place}.",
+)
+
+
+def quarrel(world: World) -> None:
+    """Both want what they found; one runs off with it; and then?"""
+    taker = world.tell(
+        hero=(
+            "Both of them wanted it, but {hero} took the {thing.noun} and ran home to the {hero.spot}.",
+            '"It is mine," said {hero}, and ran home to the {hero.spot} with the {thing.noun}.',
+        ),
+        friend=(
+            "Both of them wanted it, but {friend} took the {thing.noun} and ran home to the {friend.spot}.",
+            '"It is mine," said {friend}, and ran home to the {friend.spot} with the {thing.noun}.',
+        ),
+    )
+    world.cast("taker", world.role(taker))
+    world.cast("loser", world.role(other_of(taker)))
+    world.give("thing", "taker")
+    world.mood(loser="sad", taker="glad")
+    world.tell(
+        "All that {when.time} {loser} sat alone by the {loser.spot}.",
+        "{loser} sat by the {loser.spot} and cried.",
+    )
+    end = world.tell(
+        sorry=(
+            (2, "Then {taker} came with some {food} and said that {taker.he} was sorry."),
+            (2, "But {taker} could not sleep, so {taker.he} brought {loser} some {food}."),
+        ),
+        kept=(
+            (1, "{taker} kept the {thing} and did not come back."),
+            (1, "{taker} hid the {thing} and told nobody."),
+        ),
+    )
+    world.outcome += [taker, end]
+    if end == "kept":
+        alone = world.tell(
+            fun="{taker} played with the {thing.noun} until {taker.he} fell asleep.",
+            dull="But the {thing.noun} was no fun without {loser}.",
+        )
+        world.mood(taker="glad" if alone == "fun" else "sad")
+        world.outcome.append(alone)
+        return
+    forgiven = world.tell(
+        made_up=(
+            (2, "They ate the {food} and made up, and the {thing.noun} was for both of them."),
+            (1, "{loser} smiled, and {taker} let {loser.him} keep the {thing.noun}."),
+        ),
+        cross=("But {loser} did not open the door, and {taker} ate the {food} alone.",),
+    )
+    world.outcome.append(forgiven)
+    mood = "glad" if forgiven == "made_up" else "sad"
+    world.mood(taker=mood, loser=mood)
+
+
+RACE = (
+    TIME + "{hero} and {friend} ran a race from the {hero.spot} to the {place.place}.",
+    TIME + "{hero} and {friend} had a race to the {place.place}.",
+)
+
+
+def race(world: World) -> None:
+    """Who is ahead need not win, and who loses need not mind."""
+    world.tell(
+        "The prize was {thing.a}, and {judge} the {judge.kind} was the judge.",
+        "{judge} the {judge.kind} was the judge, and the prize was {thing.a}.",
+    )
+    leader = world.tell(
+        hero=("At first {hero} was far ahead of {friend}.", "{hero} was the first to pass the bridge."),
+        friend=("At first {friend} was far ahead of {hero}.", "{friend} was the first to pass the bridge."),
+    )
+    world.cast("leader", world.role(leader))
+    world.cast("follower", world.role(other_of(leader)))
+    course = world.tell(
+        on=("{leader} never looked back and ran faster and faster.", "{follower} ran and ran but could not catch up."),
+        rest=(
+            "But {leader} stopped to eat some {food}, and {follower} ran past.",
+            "But {leader} lay down for a nap, and {follower} ran past.",
+        ),
+        help=("Then {leader} fell, and {follower} stopped to help {leader.him} up.",),
+    )
+    world.outcome += [leader, course]
+    if course == "help":
+        world.tell(
+            "So they reached the {place.place} side by side, and {judge} let them share the {thing}.",
+            "{judge} saw it and said that the {thing} was for both of them.",
+        )
+        world.mood(hero="glad", friend="glad")
+        return
+    world.cast("winner", world.role("leader" if course == "on" else "follower"))
+    world.cast("loser", world.role("follower" if course == "on" else "leader"))
+    world.give("thing", "winner")
+    world.tell(
+        "So {winner} won the race, and {judge} gave {winner.him} the {thing}.",
+        "{judge} gave the {thing} to {winner} in front of the {place.place}.",
+    )
+    spirit = world.tell(
+        good="{loser} clapped and laughed and asked for another race.",
+        bad="{loser} kicked a stone and said that it was not fair.",
+    )
+    world.outcome.append(spirit)
+    world.mood(winner="glad", loser="glad" if spirit == "good" else "sad")
+
+
+STORM = (
+    TIME + "a great storm came over the {hero.spot} and the {friend.spot}.",
+    TIME + "dark clouds came up, and soon there was a storm.",
+)
+
+
+def storm(world: World) -> None:
+    """A roof flies off: will the other one open the door?"""
+    victim = world.tell(
+        hero=(
+            "The wind blew the roof off the {hero.home} where {hero} lived.",
+            "The rain ran into the {hero.home} where {hero} lived.",
+        ),
+        friend=(
+            "The wind blew the roof off the {friend.home} where {friend} lived.",
+            "The rain ran into the {friend.home} where {friend} lived.",
+        ),
+    )
+    world.cast("victim", world.role(victim))
+    world.cast("helper", world.role(other_of(victim)))
+    world.tell(
+        "With nothing but {victim.his} {thing}, {victim.he} ran to the {helper.spot} and called for {helper}.",
+        "{victim.He} took {victim.his} {thing}, ran to the {helper.spot} and knocked at the door of {helper}.",
+    )
+    world.give("thing", "victim")
+    door = world.tell(
+        open=(
+            (2, '"Come in," said {helper}, and gave {victim.him} some {food}.'),
+            (2, '"Sit by the fire," said {helper}, and warmed some {food} for {victim.him}.'),
+        ),
+        shut=(
+            (2, '"There is no room for two," said {helper}, and shut the door.'),
+            (1, "But {helper} did not answer."),
+        ),
+    )
+    world.outcome += [victim, door]
+    if door == "open":
+        world.mood(victim="glad", helper="glad")
+        thanks = world.tell(
+            gave="{victim} gave {helper} the {thing} to say thank you.",
+            mended="The next day {helper} helped {victim} to mend the {victim.home}.",
+        )
+        world.outcome.append(thanks)
+        if thanks == "gave":
+            world.give("thing", "helper")
+        return
+    world.mood(victim="sad", helper="glad")
+    after = world.tell(
+        sorry=(
+            "The next day {helper} felt bad about it and helped to mend the {victim.home}.",
+            "But soon {helper} felt bad about it and ran after {victim} with some {food}.",
+        ),
+        never=(
+            "So {victim} sat outside until morning and held {victim.his} {thing.noun}.",
+            "The next day {helper} walked past the {victim.home} and did not stop.",
+        ),
+    )
+    world.outcome.append(after)
+    if after == "sorry":
+        world.mood(victim="glad", helper="glad")
+
+
+RIDDLE = (
+    TIME + "{hero} and {friend} sat near the {place.place} and asked each other riddles.",
+    TIME + "{hero} met {friend} at the {place.place} and wanted to play a game of riddles.",
+)
+
+
+def riddle(world: World) -> None:
+    """A thing can be won for the answer to a riddle, which one may know or not."""
+    asker = world.tell(
+        hero='"Answer this and you will get {thing.a}," said {hero}.',
+        friend='"Answer this and you will get {thing.a}," said {friend}.',
+    )
+    world.cast("asker", world.role(asker))
+    world.cast("guesser", world.role(other_of(asker)))
+    world.give("thing", "asker")
+    world.tell('"What {puzzle.riddle}?"')
+    puzzle = world.role("puzzle")
+    puzzle.attributes["answer"] = answer = words.RIDDLES[puzzle.riddle]
+    answers = world.pools["answer"].texts
+    world.draws["puzzle", "guess"] = Options(  # right three times in five
+        (3 * (len(answers) - 1) if text == answer else 2, text, text) for text in answers
+    )
+    world.tell(
+        '"Is it the {puzzle.guess}?" asked {guesser}.',
+        '"I think that it is the {puzzle.guess}," said {guesser}.',
+    )
+    right = puzzle.guess == answer
+    world.outcome += [asker, "right" if right else "wrong"]
+    world.tell(
+        right=(
+            '"Yes, that is right," said {asker}, and gave {guesser} the {thing}.',
+            '"Well done," said {asker}, and gave {guesser} the {thing}.',
+        ),
+        wrong=(
+            '"No, it is the {puzzle.answer}," said {asker}, and kept the {thing}.',
+            '"Wrong, it is the {puzzle.answer}," said {asker}, and kept the {thing}.',
+        ),
+        truth="right" if right else "wrong",
+        why=f"what {puzzle.riddle} is the {answer}, and the guess was the {puzzle.guess}",
+    )
+    world.cast("owner", world.role("guesser" if right else "asker"))
+    if right:
+        world.give("thing", "guesser")
+    world.cast("other_one", world.role("asker" if right else "guesser"))
+    spirit = world.tell(
+        good=(
+            "{other_one} laughed and shared some {food} with {owner}.",
+            "{other_one} smiled and asked for one more riddle.",
+        ),
+        bad=("{other_one} did not want to play any more.", "{other_one} turned {other_one.his} back on {owner}."),
+    )
+    world.outcome.append(spirit)
+    world.mood(owner="glad", other_one="glad" if spirit == "good" else "sad")
+
+
+PROMISE = (
+    TIME + "{hero} promised to bring {friend} some {food} on {due.day}.",
+    TIME + "{hero} told {friend} that on {due.day} there would be some {food} for {friend.him}.",
+)
+
+
+def promise(world: World) -> None:
+    """Food for a day to come is promised, and the promise is kept, forgotten, or made good a day late."""
+    world.fact(world.role("hero"), "promised for " + world.role("due").day, world.role("food"))
+    world.tell(
+        "Then {hero} found {thing.a} near the {place.place} and played with it all day.",
+        "Then {stranger} the {stranger.kind} gave {hero} {thing.a}, and {hero.he} played with it all day.",
+    )
+    world.give("thing", "hero")
+    kept = world.tell(
+        kept=(
+            "But on {due.day} {hero} put the {thing.noun} away and brought the {food} to the {friend.spot}.",
+            "But when {due.day} came, {hero} thought of {friend} and made the {food}.",
+        ),
+        forgot=(
+            "So on {due.day} {hero} forgot all about the {food}.",
+            "So when {due.day} came, {friend} waited and waited, and nobody brought the {food}.",
+        ),
+    )
+    world.outcome.append(kept)
+    if kept == "kept":
+        world.mood(hero="glad", friend="glad")
+        world.tell(
+            "{friend} ate the {food.dish} and played with the {thing} too.",
+            "They shared the {food.dish}, and {hero} let {friend} hold the {thing}.",
+        )
+        return
+    day = words.DAYS[(words.DAYS.index(world.role("due").day) + 1) % 7]
+    world.role("later").attributes["day"] = day
+    late = world.tell(
+        late="On {later.day} {hero} came with the {food} after all and gave {friend} the {thing}.",
+        excuse="On {later.day} {hero} said that {hero.he} had never promised any {food}.",
+        never="On {later.day} {friend} saw {hero} with the {thing} and did not say hello.",
+    )
+    world.outcome.append(late)
+    if late == "late":
+        world.give("thing", "friend")
+    mood = "glad" if late == "late" else "sad"
+    world.mood(hero=mood, friend=mood)

@@ -1,0 +1,235 @@
+"""Plots about things: one is lost, given, traded, or borrowed."""
+
+from minillm.tales.plots.common import TIME, other_of
+from minillm.tales.world import World
+
+LOST = (
+    TIME + "{hero} could not find {hero.his} {thing}.",
+    TIME + "{hero} lost {hero.his} {thing} on the way to the {place.place}.",
+)
+
+
+def lost(world: World) -> None:
+    """The hero's thing is gone; friends search; it is found, or somebody else has it, or it stays away."""
+    world.give("thing", "hero")
+    world.lose("thing")
+    world.mood(hero="sad")
+    world.tell(
+        "{hero.He} looked all over the {hero.home} and then asked {friend} for help.",
+        "{hero.He} ran to the {friend.spot} and asked {friend} for help.",
+    )
+    found = world.tell(
+        hero=((3, "At last {hero} saw the {thing} {where.hiding}."),),
+        friend=((3, "At last {friend} found the {thing} {where.hiding}."),),
+        stranger=((3, "Then they met {stranger} the {stranger.kind}, who was carrying the {thing}."),),
+        nobody=((3, "They looked until dark, but the {thing} was gone."),),
+    )
+    world.outcome.append(found)
+    world.mood(friend="glad")
+    if found == "nobody":
+        comfort(world)
+        return
+    world.give("thing", found)
+    if found == "stranger":
+        kind = world.tell(
+            back='"Is this {thing.noun} yours?" asked {stranger}, and gave it back to {hero}.',
+            kept='"This {thing.noun} is mine now," said {stranger}, and would not give it back to {hero}.',
+        )
+        world.outcome.append(kind)
+        if kind == "kept":
+            comfort(world)
+            return
+    elif found == "friend":
+        world.tell(
+            '"Here is your {thing.noun}," said {friend}, and gave it back to {hero}.',
+            "{friend} cleaned the {thing.noun} and gave it back to {hero}.",
+        )
+    world.give("thing", "hero")
+    world.mood(hero="glad")
+    world.tell(
+        "{hero} thanked {friend} with some {food}.",
+        "{hero} held the {thing.noun} tight and gave {friend} some {food}.",
+    )
+
+
+def comfort(world: World) -> None:
+    """The hero's thing will not come back: the friend has something else, or nothing, to give."""
+    comforted = world.tell(
+        gift="So {friend} gave {hero} {other.a} to keep instead.",
+        nothing="{friend} had nothing to give, and {hero} missed the {thing.noun}.",
+    )
+    world.outcome.append(comforted)
+    if comforted == "gift":
+        world.give("other", "hero")
+    world.mood(**(dict(hero="glad", friend="glad") if comforted == "gift" else dict(hero="sad", friend="sad")))
+
+
+GIFT = (
+    TIME + "{hero} made {thing.a} for {friend}, whose birthday was on {due.day}.",
+    TIME + "{hero} bought {thing.a} for {friend}, whose birthday was on {due.day}.",
+)
+
+
+def gift(world: World) -> None:
+    """The hero has a birthday present for the friend: welcome, spoiled on the way, or one too many."""
+    world.give("thing", "hero")
+    world.fact(world.role("friend"), "has a birthday on", world.role("due").day)
+    world.tell(
+        "On {due.day} {hero.he} carried the {thing} to the {friend.spot}.",
+        "When {due.day} came, {hero.he} took the {thing} to the {friend.spot}.",
+    )
+    end = world.tell(
+        loved=(
+            (2, '"This {thing.noun} is just what I wanted!" cried {friend}.'),
+            (2, "{friend} opened the box, saw the {thing.noun} and danced for joy."),
+        ),
+        spoiled=((4, "But {hero.he} slipped near the {place.place}, and the {thing.noun} was spoiled."),),
+        double=((3, '"But I already have {thing.a_noun} from {stranger}," said {friend}.'),),
+    )
+    world.outcome.append(end)
+    if end == "loved":
+        world.give("thing", "friend")
+        world.mood(hero="glad", friend="glad")
+        world.tell("{friend} thanked {hero} with some {food}.", "{friend} shared some {food} with {hero}.")
+    elif end == "spoiled":
+        world.lose("thing")
+        reply = world.tell(
+            kind=(
+                '"A friend is better than any {thing.noun}," said {friend}, and hugged {hero.him}.',
+                '"You are here, and that is enough," said {friend}, and gave {hero.him} some {food}.',
+            ),
+            cross=(
+                '"Now I have no present at all," said {friend}, and shut the door.',
+                '"You should have been careful," said {friend}, and turned away.',
+            ),
+        )
+        world.outcome.append(reply)
+        mood = "glad" if reply == "kind" else "sad"
+        world.mood(hero=mood, friend=mood)
+    else:
+        reply = world.tell(
+            passed_on="So {hero} gave the {thing} to {third} the {third.kind} instead, and {friend} brought some {food}.",
+            kept="So {hero} carried the {thing} back to the {hero.spot}, and {friend} ate some {food} alone.",
+        )
+        world.outcome.append(reply)
+        if reply == "passed_on":
+            world.give("thing", "third")
+        mood = "glad" if reply == "passed_on" else "sad"
+        world.mood(hero=mood, friend=mood)
+
+
+TRADE = (
+    TIME + "{hero} took {hero.his} {thing} to the {place.place}, and {friend} came with {other.a}.",
+    TIME + "{hero} went to the {place.place} with {hero.his} {thing} and met {friend}, who had {other.a}.",
+)
+
+
+def trade(world: World) -> None:
+    """Hero and friend may change a thing for another; one of them may come to miss what was theirs."""
+    world.give("thing", "hero")
+    world.give("other", "friend")
+    asker = world.tell(
+        hero=(
+            '"Will you trade your {other.noun} for my {thing.noun}?" asked {hero}.',
+            '"I like your {other.noun} better than my {thing.noun}," said {hero}.',
+        ),
+        friend=(
+            '"Will you trade your {thing.noun} for my {other.noun}?" asked {friend}.',
+            '"I like your {thing.noun} better than my {other.noun}," said {friend}.',
+        ),
+    )
+    world.cast("asker", world.role(asker))
+    world.cast("asked", world.role(other_of(asker)))
+    answer = world.tell(
+        yes=(
+            (2, "{asked} said yes, so now {hero} had the {other} and {friend} had the {thing}."),
+            (1, "{asked} nodded, and so {hero} got the {other} and {friend} got the {thing}."),
+        ),
+        no=("{asked} did not want to, and {asker} asked again and again.",),
+    )
+    world.outcome.append(answer)
+    if answer == "no":
+        end = world.tell(
+            share="In the end they shared the {thing.noun} and the {other.noun} and played until dark.",
+            apart="So {hero} kept the {thing.noun}, {friend} kept the {other.noun}, and they played alone.",
+        )
+        mood = "glad" if end == "share" else "sad"
+        world.mood(hero=mood, friend=mood)
+        world.outcome.append(end)
+        return
+    world.give("thing", "friend")
+    world.give("other", "hero")
+    world.mood(hero="glad", friend="glad")
+    end = world.tell(
+        fair="Each of them liked the new thing better than the old one.",
+        hero="But soon {hero} missed the {thing} and asked {friend} to trade back.",
+        friend="But soon {friend} missed the {other} and asked {hero} to trade back.",
+    )
+    world.outcome.append(end)
+    if end == "fair":
+        return
+    world.cast("sorry", world.role(end))
+    world.cast("keeper", world.role(other_of(end)))
+    missed = "{thing}" if end == "hero" else "{other}"
+    back = world.tell(
+        back=f'"Of course," said {{keeper}}, and gave the {missed} back.',
+        kept='"A trade is a trade," said {keeper}, and did not change {keeper.his} mind.',
+    )
+    world.outcome.append(back)
+    if back == "back":
+        world.give("thing", "hero")
+        world.give("other", "friend")
+    else:
+        world.mood(**{end: "sad"})
+
+
+BORROW = (
+    TIME + "{hero} asked {friend} for {friend.his} {thing}.",
+    TIME + "{hero} went to {friend} to borrow {friend.his} {thing}.",
+)
+
+
+def borrow(world: World) -> None:
+    """The hero borrows the friend's thing and brings it back, or spoils it, or is too late."""
+    world.give("thing", "friend")
+    world.tell(
+        '"Please bring it back on {due.day}," said {friend}, and gave {hero} the {thing.noun}.',
+        '"You may have it until {due.day}," said {friend}, and brought the {thing.noun}.',
+    )
+    world.give("thing", "hero")
+    end = world.tell(
+        back=(
+            "On {due.day} {hero} brought the {thing} back to the {friend.spot} with some {food}.",
+            "On {due.day} {hero} stood at the {friend.spot} with the {thing} and some {food}.",
+        ),
+        broken="But {hero.he} tripped at the {place.place}, and the {thing} was spoiled.",
+        late="But when {due.day} came, {hero} forgot to bring the {thing} back to the {friend.spot}.",
+    )
+    world.outcome.append(end)
+    if end == "back":
+        world.give("thing", "friend")
+        world.mood(hero="glad", friend="glad")
+        world.tell(
+            '"I knew that I could trust you," said {friend}, and put the {thing.noun} away.',
+            '"You may have the {thing.noun} again," said {friend}, and tasted the {food.dish}.',
+        )
+        return
+    if end == "broken":
+        world.lose("thing")
+    repaired = world.tell(
+        made_good=(
+            "{hero.He} told {friend} the truth and gave {friend.him} {other.a} to make up for it.",
+            "{hero.He} said sorry and gave {friend} {other.a}.",
+        ),
+        hidden=(
+            "{hero.He} hid in the {hero.home} and did not tell {friend} the truth.",
+            '"I never had your {thing.noun}," {hero} told {friend}.',
+        ),
+    )
+    world.outcome.append(repaired)
+    if repaired == "made_good":
+        world.give("other", "friend")
+        if end == "late":
+            world.give("thing", "friend")
+    mood = "glad" if repaired == "made_good" else "sad"
+    world.mood(hero=mood, friend=mood)

@@ -1,0 +1,313 @@
+"""What is true in a tale: who there is, who has what, who feels how; and how the telling follows from it.
+
+Nothing has an attribute before it is mentioned. The first mention of one (a name, a colour, a home) draws it from its
+list, among those not yet in use; every later mention must repeat it. So the first is a choice and the others are
+recalls, and the same lines of a plot write a tale, read it, and know what would be false in it.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, NamedTuple
+
+from minillm.tales import words
+from minillm.tales.forms import Branch, tree
+from minillm.tales.teller import Detour, Options, Teller, evenly
+
+PRONOUNS = {
+    "he": ("he", "she"),
+    "him": ("him", "her"),
+    "his": ("his", "her"),
+    "He": ("He ", "She "),  # with the space, so that "He " does not begin "Her"
+    "His": ("His ", "Her "),
+}
+FEELINGS = {"glad": evenly(words.GLAD), "sad": evenly(words.SAD)}
+KIND_OF_MENTION = {"noun": "object", "home": "place", "spot": "place", "place": "place", "dish": "food"}
+KIND_OF_MENTION |= {"time": "time", "day": "time"}
+JOINED = {"noun": "adjective", "dish": "ingredient"}  # mentioned as one: the red kite
+RELATIONS = {"kind": "is a", "trait": "is", "home": "lives in", "spot": "lives by"}
+
+
+class Entity:
+    """Someone or something: its role in the plot, its attributes so far, and how it feels."""
+
+    def __init__(self, role: str, **attributes: str):
+        self.role, self.attributes, self.mood = role, attributes, ""
+
+    def __getattr__(self, aspect: str) -> str:
+        try:
+            return self.attributes[aspect]
+        except KeyError:
+            raise AttributeError(f"the {self.role} has no {aspect} yet") from None
+
+    def __str__(self) -> str:
+        for parts in (("name",), ("adjective", "noun"), ("ingredient", "dish"), ("place",), ("spot",), ("day",)):
+            if all(part in self.attributes for part in parts):
+                return " ".join(self.attributes[part] for part in parts)
+        return self.role
+
+    def describe(self, aspect: str, found: str) -> str:
+        """What is false when `found` stands where this attribute should: "the lamp is red, not blue"."""
+        truth = self.attributes.get(aspect, "")
+        if aspect == "name":
+            return f"the {self.role} is {self}, not {found}"
+        if aspect in ("adjective", "ingredient"):
+            return f"the {self.attributes.get('noun') or self.attributes.get('dish')} is {truth}, not {found}"
+        if aspect in ("noun", "dish"):
+            return f"it is the {self}, not the {found}"
+        verb = {"kind": "is a", "home": "lives in the", "spot": "lives by the", "trait": "is"}.get(aspect)
+        return f"{self} {verb} {truth}, not {found}" if verb else f"the {aspect} is {truth}, not {found}"
+
+
+class Slot(NamedTuple):
+    """What a slot can say: its options, the false ones (None at a first mention), why, and what follows from it."""
+
+    options: Options
+    wrong: Options | None
+    why: Callable[[str], str] | None
+    commit: Callable[[Any], None]
+
+
+class Mention(NamedTuple):
+    """A place in the text that names an entity: the words, their kind, the entity, where they start and end."""
+
+    text: str
+    kind: str
+    entity: Entity
+    start: int
+    end: int
+
+
+class Fact(NamedTuple):
+    """Something that holds from a sentence on (0 is the first): Mira, has, red kite."""
+
+    subject: str
+    relation: str
+    object: str
+    sentence: int
+
+
+def pools(lists: dict[str, list[str]]) -> dict[str, Options]:
+    """All texts for each attribute, each standing for the bare word: "kind" without the article, "a_kind" with it."""
+    plain = {aspect: evenly(texts) for aspect, texts in lists.items()}
+    return plain | {
+        f"a_{aspect}": Options((1, words.article(text), text) for text in texts) for aspect, texts in lists.items()
+    }
+
+
+POOLS = pools(
+    {
+        "name": words.NAMES,
+        "kind": words.KINDS,
+        "trait": words.TRAITS,
+        "home": words.HOMES,
+        "spot": words.SPOTS,
+        "place": words.PLACES,
+        "adjective": words.ADJECTIVES,
+        "noun": words.NOUNS,
+        "weather": words.WEATHERS,
+        "time": words.TIMES,
+        "day": words.DAYS,
+        "ingredient": words.INGREDIENTS,
+        "dish": words.DISHES,
+        "hiding": words.HIDING,
+        "riddle": list(words.RIDDLES),
+        "answer": sorted(words.RIDDLES.values()),
+        "guess": sorted(words.RIDDLES.values()),
+    }
+)
+
+
+@cache
+def pair(texts: tuple[str, str]) -> Options:
+    """Two pronouns."""
+    return evenly(texts)
+
+
+@dataclass
+class World:
+    """The state of one tale, and the teller that tells it."""
+
+    teller: Teller
+    pools: dict[str, Options] = field(default_factory=lambda: POOLS)
+    roles: dict[str, Entity] = field(default_factory=dict)
+    draws: dict[tuple[str, str], Options] = field(default_factory=dict)  # where a first mention is no even draw
+    mentions: list[Mention] = field(default_factory=list)
+    events: list[tuple[Any, str, Any, int]] = field(default_factory=list)
+    sentences: list[tuple[int, int]] = field(default_factory=list)
+    holders: dict[Entity, Entity] = field(default_factory=dict)
+    plot: str = ""
+    outcome: list[str] = field(default_factory=list)
+
+    def role(self, role: str) -> Entity:
+        """Who plays a role; someone new when nobody does yet."""
+        return self.roles.setdefault(role, Entity(role))
+
+    def cast(self, role: str, entity: Entity) -> None:
+        """Give a further role to someone: the winner is the friend."""
+        self.roles[role] = entity
+
+    def fact(self, subject: Entity, relation: str, object: Any) -> None:
+        """Something is so from this sentence on."""
+        self.events.append((subject, relation, object, max(len(self.sentences) - 1, 0)))
+
+    def give(self, thing: str, to: str) -> None:
+        """A thing changes hands."""
+        self.holders[self.role(thing)] = self.role(to)
+        self.fact(self.role(to), "has", self.role(thing))
+
+    def lose(self, thing: str) -> None:
+        """Nobody has the thing any more."""
+        if (holder := self.holders.pop(self.role(thing), None)) is not None:
+            self.fact(holder, "no longer has", self.role(thing))
+
+    def mood(self, **moods: str) -> None:
+        """How the players of some roles feel from now on: glad or sad."""
+        for role, mood in moods.items():
+            if self.role(role).mood != mood:
+                self.role(role).mood = mood
+                self.fact(self.role(role), "mood", mood)
+
+    def tell(self, *forms: str, truth: str | None = None, why: str = "", **labelled: tuple | str) -> str:
+        """Tell one sentence in one of its forms, and return the label of the form.
+
+        Forms come plain or by label (found=(...), lost=(...)), each a text or (weight, text). With `truth`, only the
+        forms of that label are true; a judge finds the others grammatical, but false.
+        """
+        start = self.teller.offset
+        if start:
+            self.teller.say(" ")
+            start += 1
+        self.sentences.append((start, start))
+        branches: list[Branch] | str = tree(_labelled(forms, tuple(labelled.items())))
+        while not isinstance(branches, str):
+            branch, false = self._fork(branches, truth, why)
+            truth = None if false else truth
+            branches = branch.next
+        self.sentences[-1] = (start, self.teller.offset)
+        return branches
+
+    def _fork(self, branches: list[Branch], truth: str | None, why: str) -> tuple[Branch, bool]:
+        """Take one branch. Returns it, and whether it is a false one."""
+        if len(branches) == 1:
+            say = branches[0].say
+            if isinstance(say, str):
+                self.teller.say(say)
+            else:
+                slot = self.slot(*say)
+                slot.commit(self.teller.choose(slot.options, slot.wrong, slot.why))
+            return branches[0], False
+        slots = {branch.say: self.slot(*branch.say) for branch in branches if not isinstance(branch.say, str)}
+        scale = math.lcm(*(slot.options.total for slot in slots.values()))
+        right, wrong, reasons = [], [], {}
+        for branch in branches:
+            weight = branch.weight(truth)
+            slot = slots.get(branch.say)
+            if slot is None:
+                items, false = [(scale, branch.say, None)], []
+            else:
+                share = scale // slot.options.total
+                items = [(w * share, text, value) for w, text, value in slot.options.items()]
+                false = slot.wrong.texts if slot.wrong else []
+            for text in false:
+                wrong.append((1, text, Detour((branch, items[0][2], not weight))))
+                reasons[text] = slot.why
+            for w, text, value in items:
+                (right if weight else wrong).append(
+                    (w * weight, text, (branch, value, False)) if weight else (1, text, Detour((branch, value, True)))
+                )
+        true_texts = {text for _, text, _ in right}
+        wrong = list({item[1]: item for item in reversed(wrong) if item[1] not in true_texts}.values())
+        explain = lambda found: reasons[found](found) if found in reasons else why or f"{found!r} does not follow"  # noqa: E731
+        branch, value, false = self.teller.choose(Options(right), Options(wrong) if wrong else None, explain)
+        if branch.say in slots:
+            slots[branch.say].commit(value)
+        return branch, false
+
+    def slot(self, role: str, aspect: str) -> Slot:
+        """What the slot {role.aspect} says, and what is false there."""
+        entity = self.role(role)
+        if aspect in PRONOUNS:
+            return self._pronoun(entity, aspect)
+        if aspect == "feels":
+            return self._feeling(entity)
+        everything = self.pools[aspect]
+        with_article = aspect.startswith("a_")
+        aspect = aspect.removeprefix("a_")
+
+        def mention(value: str) -> None:
+            if aspect not in entity.attributes:
+                entity.attributes[aspect] = value
+                if aspect in RELATIONS:
+                    self.fact(entity, RELATIONS[aspect], value)
+            self._mention(entity, aspect, value)
+
+        if aspect in entity.attributes:
+            truth = entity.attributes[aspect]
+            text = words.article(truth) if with_article else truth
+            return Slot(Options([(1, text, truth)]), everything, lambda found: entity.describe(aspect, found), mention)
+        if (draw := self.draws.get((role, aspect))) is not None:
+            return Slot(draw, None, None, mention)
+        used = {other.attributes[aspect] for other in self.roles.values() if aspect in other.attributes}
+        return Slot(everything.without(*used), None, None, mention)
+
+    def _pronoun(self, entity: Entity, aspect: str) -> Slot:
+        text = PRONOUNS[aspect][entity.name in words.SHE or entity.name.startswith("Mrs ")]
+        why = lambda found: f"{entity} is not {found!r}, but {text!r}"  # noqa: E731
+        return Slot(Options([(1, text, text)]), pair(PRONOUNS[aspect]), why, lambda value: None)
+
+    def _feeling(self, entity: Entity) -> Slot:
+        other = "sad" if entity.mood == "glad" else "glad"
+        why = lambda found: f"{entity} is {entity.mood} here, not {found}"  # noqa: E731
+        return Slot(FEELINGS[entity.mood], FEELINGS[other], why, lambda value: self.fact(entity, "feels", value))
+
+    def _mention(self, entity: Entity, aspect: str, value: str) -> None:
+        """Note the words just said as a mention of the entity."""
+        end = self.teller.offset
+        start = end - len(value)
+        if aspect in JOINED:
+            first = entity.attributes.get(JOINED[aspect], "")
+            if (
+                self.mentions
+                and self.mentions[-1][1:3] == (JOINED[aspect], entity)
+                and self.mentions[-1].end == start - 1
+            ):
+                start = self.mentions.pop().start
+                value = f"{first} {value}"
+            self.mentions.append(Mention(value, KIND_OF_MENTION[aspect], entity, start, end))
+        elif aspect == "name" or aspect in KIND_OF_MENTION or aspect in JOINED.values():
+            self.mentions.append(Mention(value, KIND_OF_MENTION.get(aspect, aspect), entity, start, end))
+
+    def protagonist(self) -> Entity:
+        """The one the tale is about."""
+        return next(iter(self.roles.values()))
+
+    def named_mentions(self) -> list[tuple[str, str, int, int]]:
+        """(text, kind, start, end) of every mention; a name is that of a person or an animal."""
+        mentions = []
+        for text, kind, entity, start, end in self.mentions:
+            if kind == "name":
+                kind = "animal" if entity.attributes.get("kind") in words.ANIMALS else "person"
+            mentions.append((text, kind, start, end))
+        return mentions
+
+    def named_facts(self) -> list[Fact]:
+        """The facts in order, with names in place of entities."""
+        return [Fact(str(subject), relation, str(object), at) for subject, relation, object, at in self.events]
+
+    def final_state(self) -> dict[str, dict[str, str]]:
+        """Who has which thing ("has": by thing) and who feels how ("feels": by name) in the end."""
+        beings = {entity for entity in self.roles.values() if entity.mood}
+        return {
+            "has": {str(thing): str(holder) for thing, holder in self.holders.items()},
+            "feels": {str(being): being.mood for being in sorted(beings, key=str)},
+        }
+
+
+@cache
+def _labelled(forms: tuple, labelled: tuple) -> tuple[tuple[str, str, int], ...]:
+    """(label, form, weight) of every form of a sentence."""
+    groups = [("", forms)] + [(label, (group,) if isinstance(group, str) else group) for label, group in labelled]
+    plain = ((label, form) for label, group in groups for form in group)
+    return tuple((label, form, 1) if isinstance(form, str) else (label, form[1], form[0]) for label, form in plain)
