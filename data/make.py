@@ -29,8 +29,8 @@ FILES = {
 README = """# The text that comes with minillm
 
 Made by `data/make.py` (seed {seed}), the same to the byte on every machine; this page is written with it. The text is
-minillm's own, under the licence of the project (MIT). A blank line stands between documents; inside one, `\\n` ends a line.
-All of it is ASCII.
+minillm's own, under the licence of the project (MIT). It is ASCII, with a blank line between documents; inside one,
+`\\n` ends a line.
 
 | file | documents | bytes | nats per character | nats per document | what |
 |---|---|---|---|---|---|

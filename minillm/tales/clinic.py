@@ -63,9 +63,10 @@ def tell_case(teller) -> World:
     world = World(teller, POOLS)
     world.plot = "clinic"
     patient, case = world.role("patient"), world.role("case")
+    bed = "Ward {case.ward}, bed {case.bed}: "
     world.tell(
-        "Ward {case.ward}, bed {case.bed}: {patient}, {patient.a_job}, came in on {case.day} with {case.a_symptom}.",
-        "Ward {case.ward}, bed {case.bed}: on {case.day} {patient}, {patient.a_job}, was admitted with {case.a_symptom}.",
+        bed + "{patient}, {patient.a_job}, came in on {case.day} with {case.a_symptom}.",
+        bed + "{patient}, {patient.a_job}, was admitted on {case.day} with {case.a_symptom}.",
     )
     world.fact(patient, "suffers from", case.symptom)
     world.tell(

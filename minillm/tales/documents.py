@@ -34,9 +34,10 @@ class Entity:
 class Tale:
     """A document with all that is known about it.
 
-    `logprob` is exact, in nats, under the program that wrote it. `entities` are in order of mention, `facts` in order of
-    time, `sentences` are (start, end) character offsets, `steps` the choices. `ending` is how the one it is about feels
-    at the end: "happy" or "sad" ("" for a pattern). `final` holds the last state: who has which thing, who feels how.
+    `logprob` is exact, in nats, under the program that wrote it. `entities` are in order of mention, `facts` in order
+    of time, `sentences` are (start, end) character offsets, `steps` the choices. `ending` is how the one it is about
+    feels at the end: "happy" or "sad" ("" for a pattern). `final` holds the last state: who has which thing, who feels
+    how. `roles` gives the attributes of everyone and everything by role in the plot ("hero", "friend", "thing").
     """
 
     text: str

@@ -2,13 +2,18 @@
 
 A form is a sentence with slots: "{hero} lost {hero.his} {thing}." The forms of one sentence share what they begin with;
 the weight of a branch is the sum of the weights of the forms behind it, so choosing word by word along the tree draws
-each form with exactly its own probability. A slot is (role, aspect); what it says is the world's business.
+each form with exactly its own probability. What a slot says is the world's business.
 Left out: forms that one sentence of which begins another (there would be no telling which it was).
 """
 
+import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any, NamedTuple
+
+from minillm.tales.teller import Detour, Options, Teller
 
 COMPOUND = {  # what a slot without an aspect, or with one that has two parts, stands for
     "thing": "{thing.adjective} {thing.noun}",
@@ -18,30 +23,39 @@ COMPOUND = {  # what a slot without an aspect, or with one that has two parts, s
     "food": "{food.ingredient} {food.dish}",
 }
 SLOT = re.compile(r"\{([^}]+)\}")
-Slot = tuple[str, str]
+SlotName = tuple[str, str]  # role and aspect: ("hero", "his")
 
 
-@dataclass
+class Slot(NamedTuple):
+    """What a slot can say: its options, the false ones (None at a first mention), why, and what follows from it."""
+
+    options: Options
+    wrong: Options | None
+    why: Callable[[str], str] | None
+    commit: Callable[[Any], None]
+
+
+@dataclass(eq=False)  # so that it is hashed by identity
 class Branch:
     """One edge of the tree: the fixed text or slot on it, the weight behind it by label, and what follows."""
 
-    say: str | Slot
+    say: str | SlotName
     weights: dict[str, int] = field(default_factory=dict)
-    next: list["Branch"] | str = ""  # more branches, or at a leaf the label of the form
+    next: tuple["Branch", ...] | str = ""  # more branches, or at a leaf the label of the form
 
     def weight(self, truth: str | None) -> int:
         """The weight of the forms behind this branch that are true: all of them, or those labelled `truth`."""
         return sum(self.weights.values()) if truth is None else self.weights.get(truth, 0)
 
 
-def tokens(form: str) -> tuple[str | Slot, ...]:
+def tokens(form: str) -> tuple[str | SlotName, ...]:
     """A form in pieces: words with the space behind them, and slots.
 
     >>> tokens("Then {hero} ate.")
     ('Then ', ('hero', 'name'), ' ', 'ate.')
     """
     form = SLOT.sub(lambda slot: COMPOUND.get(slot[1], slot[0]), form)
-    pieces: list[str | Slot] = []
+    pieces: list[str | SlotName] = []
     glued = False
     for i, piece in enumerate(SLOT.split(form)):
         if i % 2:
@@ -55,13 +69,13 @@ def tokens(form: str) -> tuple[str | Slot, ...]:
 
 
 @cache
-def tree(forms: tuple[tuple[str, str, int], ...]) -> list[Branch]:
+def tree(forms: tuple[tuple[str, str, int], ...]) -> tuple[Branch, ...]:
     """The branches of several (label, form, weight)."""
     return _grow([(tokens(form), label, weight) for label, form, weight in forms])
 
 
-def _grow(forms: list[tuple[tuple, str, int]]) -> list[Branch]:
-    groups: dict[str | Slot, list] = {}
+def _grow(forms: list[tuple[tuple, str, int]]) -> tuple[Branch, ...]:
+    groups: dict[str | SlotName, list] = {}
     for pieces, label, weight in forms:
         assert pieces, f"a form labelled {label!r} begins another"
         groups.setdefault(pieces[0], []).append((pieces[1:], label, weight))
@@ -79,4 +93,89 @@ def _grow(forms: list[tuple[tuple, str, int]]) -> list[Branch]:
                 only = branch.next[0]  # a run of words with no fork between them is one text
                 branch.say, branch.next = say + only.say, only.next
         branches.append(branch)
-    return branches
+    return tuple(branches)
+
+
+def walk(
+    teller: Teller, branches: tuple[Branch, ...], slot_of: Callable[[str, str], Slot], truth: str | None, why: str
+) -> str:
+    """Tell one form of a tree and return its label.
+
+    With `truth`, only forms of that label are true; a judge may take another, after which all that it leads to will do.
+    """
+    while True:
+        branch, false = _fork(teller, branches, slot_of, truth, why)
+        if isinstance(branch.next, str):
+            return branch.next
+        branches, truth = branch.next, None if false else truth
+
+
+def _fork(teller, branches, slot_of, truth, why) -> tuple[Branch, bool]:
+    """Take one branch. Returns it, and whether it is a false one."""
+    if len(branches) == 1:
+        say = branches[0].say
+        if isinstance(say, str):
+            teller.say(say)
+        else:
+            slot = slot_of(*say)
+            slot.commit(teller.choose(slot.options, slot.wrong, slot.why))
+        return branches[0], False
+    if all(isinstance(branch.say, str) for branch in branches):
+        right, wrong = _texts(branches, truth)
+        return teller.choose(right, wrong, lambda found: why or f"{found!r} does not follow")
+    slots = {branch: slot_of(*branch.say) for branch in branches if not isinstance(branch.say, str)}
+    right = _right(branches, slots, truth)
+    wrong = None
+    if len({branch for branch, _, _ in right.values}) < len(branches) or any(slot.wrong for slot in slots.values()):
+        wrong = lambda: _wrong(branches, slots, truth, right)  # noqa: E731
+    branch, value, false = teller.choose(right, wrong, lambda found: _reason(slots, found, why))
+    if branch in slots:
+        slots[branch].commit(value)
+    return branch, false
+
+
+@cache
+def _texts(branches: tuple[Branch, ...], truth: str | None) -> tuple[Options, Options | None]:
+    """The true and the false texts where a sentence parts into fixed texts only."""
+    right = [(branch.weight(truth), branch.say, (branch, False)) for branch in branches if branch.weight(truth)]
+    wrong = [(1, branch.say, Detour((branch, True))) for branch in branches if not branch.weight(truth)]
+    return Options(right), Options(wrong) if wrong else None
+
+
+def _right(branches: tuple[Branch, ...], slots: dict[Branch, Slot], truth: str | None) -> Options:
+    """All that is true where a sentence parts: each branch by its weight, a slot's share spread over its options."""
+    scale = math.lcm(*(slot.options.total for slot in slots.values()))
+    items = []
+    for branch in branches:
+        weight = branch.weight(truth) * scale
+        if weight and branch in slots:
+            options = slots[branch].options
+            weight //= options.total
+            items += [(weight * share, text, (branch, value, False)) for share, text, value in options.items()]
+        elif weight:
+            items.append((weight, branch.say, (branch, None, False)))
+    return Options(items)
+
+
+def _wrong(branches: tuple[Branch, ...], slots: dict[Branch, Slot], truth: str | None, right: Options) -> Options:
+    """All that is grammatical but false where a sentence parts: false forms, and slots falsely filled."""
+    wrong: dict[str, Detour] = {}
+    for branch in branches:
+        false = not branch.weight(truth)
+        if branch not in slots:
+            if false:
+                wrong.setdefault(branch.say, Detour((branch, None, True)))
+            continue
+        slot = slots[branch]
+        values = dict(zip(slot.options.texts, slot.options.values))
+        for text in [*(values if false else ()), *(slot.wrong.texts if slot.wrong else ())]:
+            wrong.setdefault(text, Detour((branch, values.get(text, slot.options.values[0]), false)))
+    return Options((1, text, detour) for text, detour in wrong.items() if text not in right.texts)
+
+
+def _reason(slots: dict[Branch, Slot], found: str, why: str) -> str:
+    """What is false about a text where a sentence parts."""
+    for slot in slots.values():
+        if slot.wrong and found in slot.wrong.texts and found not in slot.options.texts:
+            return slot.why(found)
+    return why or f"{found!r} does not follow"

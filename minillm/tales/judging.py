@@ -8,7 +8,7 @@ from minillm.tales.teller import END, Judge, Unreadable
 
 @dataclass(frozen=True)
 class Judgement:
-    """Whether a text is one the world could tell, whether it contradicts nothing, a score in [0, 1], and what is wrong."""
+    """Whether the world could tell a text, whether it contradicts itself, a score in [0, 1], and what is wrong."""
 
     grammatical: bool
     consistent: bool
@@ -36,28 +36,19 @@ def judge(text: str) -> Judgement:
             raise Unreadable(teller.offset, ())
     except Unreadable as caught:
         stop = caught
-    reasons = [f"{_place(text, kind, offset)}: {reason}" for offset, reason in teller.mistakes]
+    unit = "line" if kind == "pattern" else "sentence"
+    reasons = [f"{unit} {number}: {reason}" for number, reason in teller.mistakes]
     right = 1 - len(teller.mistakes) / max(teller.recalls, 1)
     if stop is None:
         return Judgement(True, not reasons, right, reasons)
-    reasons.append(_explain(text, kind, stop))
+    reasons.append(f"{unit} {teller.sentence}: {_explain(text, stop)}" if text else "the text is empty")
     return Judgement(False, len(reasons) == 1, stop.offset / (len(text) + 1) * right / 2, reasons)
 
 
-def _place(text: str, kind: str, offset: int) -> str:
-    if kind == "pattern":
-        return f"line {text.count(chr(10), 0, offset) + 1}"
-    before = text[:offset]
-    ends = sum(before.count(mark) for mark in (". ", "! ", '." ', '!" ', '?" '))
-    return f"sentence {ends + 1}"
-
-
-def _explain(text: str, kind: str, stop: Unreadable) -> str:
-    if not text:
-        return "the text is empty"
+def _explain(text: str, stop: Unreadable) -> str:
     wanted = [repr(option) for option in stop.expected[:3] if option != END]
     wanted = " or ".join(wanted) + (" or ..." if len(stop.expected) > 3 else "") if wanted else "the end"
-    if stop.offset >= len(text) or any(option.startswith(text[stop.offset :]) for option in stop.expected):
-        return f"{_place(text, kind, stop.offset)}: the text ends in the middle; {wanted} could follow"
+    if any(option.startswith(text[stop.offset :]) for option in stop.expected):
+        return f"the text ends in the middle; {wanted} could stand at character {stop.offset}"
     found = text[stop.offset : stop.offset + 20].split("\n")[0]
-    return f"{_place(text, kind, stop.offset)}: {found!r} at character {stop.offset}, where {wanted} could stand"
+    return f"{found!r} at character {stop.offset}, where {wanted} could stand"

@@ -7,7 +7,9 @@ relation, whether it is a game) is drawn as it shows: each text with its probabi
 """
 
 import math
+from collections.abc import Callable, Collection, Iterable
 from fractions import Fraction
+from functools import cache
 
 from minillm.tales.relations import GROUPS, LABELS, RELATIONS
 from minillm.tales.teller import END, Options, Teller, evenly
@@ -16,36 +18,56 @@ LINES = range(4, 13)  # how many lines a document may have, all equally likely
 GAME = Fraction(2, 5)  # the share of games among the patterns
 
 
-def exact(weights: dict[str, Fraction]) -> Options:
-    """Options with the given probabilities, as integer weights."""
-    scale = math.lcm(*(weight.denominator for weight in weights.values()))
-    return Options((int(weight * scale), text, text) for text, weight in weights.items() if weight)
+def spread(groups: Iterable[tuple[Fraction, Collection[str]]], after: str = "") -> Options:
+    """A draw of a group by its share, then of one of its texts evenly; a text may be in several groups.
+
+    >>> spread([(Fraction(1, 2), ["fox"]), (Fraction(1, 2), ["fox", "owl"])]).items()
+    [(3, 'fox', 'fox'), (1, 'owl', 'owl')]
+    """
+    groups = [(share / len(texts), texts) for share, texts in groups if share]
+    scale = math.lcm(*(share.denominator for share, _ in groups))
+    weights: dict[str, int] = {}
+    for share, texts in groups:
+        for text in texts:
+            weights[text] = weights.get(text, 0) + int(share * scale)
+    return Options((weight, text + after, text) for text, weight in weights.items())
+
+
+@cache
+def _first_words() -> Options:
+    relations = [((1 - GAME) / len(RELATIONS), relation) for relation in RELATIONS.values()]
+    return spread([*relations, *((GAME / len(GROUPS), group) for group in GROUPS.values())], " ")
+
+
+@cache
+def _marks(word: str) -> Options:
+    """The mark behind the first word shows whether it is a relation or a game."""
+    relation = sum(1 / Fraction(len(relation)) for relation in RELATIONS.values() if word in relation)
+    game = sum(1 / Fraction(len(group)) for group in GROUPS.values() if word in group)
+    relation, game = relation * (1 - GAME) / len(RELATIONS), game * GAME / len(GROUPS)
+    both = relation + game
+    return spread([(relation / both, [": "]), (game / both, ["= "])])
+
+
+@cache
+def _answers() -> Options:
+    return evenly(sorted({answer for relation in RELATIONS.values() for answer in relation.values()}))
 
 
 def tell_pattern(teller: Teller) -> str:
     """A document of either kind; returns "relation" or "game"."""
-    belief = {name: (1 - GAME) / len(RELATIONS) for name in RELATIONS}
-    chances: dict[str, Fraction] = {}
-    for name, share in belief.items():
-        for word in RELATIONS[name]:
-            chances[word] = chances.get(word, 0) + share / len(RELATIONS[name])
-    for group in GROUPS.values():
-        for word in group:
-            chances[word] = chances.get(word, 0) + GAME / len(GROUPS) / len(group)
-    first = teller.choose(exact({f"{word} ": chance for word, chance in chances.items()})).strip()
-    belief = {name: share / len(RELATIONS[name]) for name, share in belief.items() if first in RELATIONS[name]}
-    in_relation = sum(belief.values(), Fraction(0))
-    kinds = {": ": in_relation / chances[first], "= ": 1 - in_relation / chances[first]}
-    kind = teller.choose(exact(kinds))
-    if kind == ": ":
-        _relation(teller, first, {name: share / in_relation for name, share in belief.items()})
+    teller.sentence = 1
+    word = teller.choose(_first_words())
+    if teller.choose(_marks(word)) == ": ":
+        _relation(teller, word)
         return "relation"
-    _game(teller, first)
+    _game(teller, word)
     return "game"
 
 
 def _more(teller: Teller, line: int) -> bool:
     """Whether another line follows line number `line`, so that every length in LINES is equally likely."""
+    teller.sentence = line + 1
     if line < LINES[0]:
         teller.say("\n")
         return True
@@ -53,44 +75,44 @@ def _more(teller: Teller, line: int) -> bool:
     return teller.choose(Options([*([(left, "\n", True)] if left else []), (1, END, False)]))
 
 
-def _relation(teller: Teller, word: str, belief: dict[str, Fraction]) -> None:
+def _update(belief: dict[str, Fraction], likelihood: Callable[[str], Fraction]) -> dict[str, Fraction]:
+    """Bayes' rule: the belief in each relation after something that it makes as likely as `likelihood` says."""
+    joint = {name: share * likelihood(name) for name, share in belief.items()}
+    total = sum(joint.values())
+    return {name: share / total for name, share in joint.items() if share}
+
+
+def _relation(teller: Teller, word: str) -> None:
     """Lines of one relation; `belief` is the probability of each, given what was said."""
-    used, line = [word], 1
-    everything = evenly(sorted({answer for name in RELATIONS for answer in RELATIONS[name].values()}))
+    belief = _update(
+        {name: Fraction(1, len(RELATIONS)) for name in RELATIONS},
+        lambda name: Fraction(word in RELATIONS[name], len(RELATIONS[name])),
+    )
+    rest = {name: list(RELATIONS[name]) for name in belief}
+    line = 1
     while True:
-        answers: dict[str, Fraction] = {}
-        for name, share in belief.items():
-            answers[RELATIONS[name][word]] = answers.get(RELATIONS[name][word], 0) + share
-        why = lambda found, word=word, answers=answers: f"{word} goes with {' or '.join(answers)} here, not {found}"  # noqa: E731
-        answer = teller.choose(exact(answers), everything, why)
-        belief = {name: share / answers[answer] for name, share in belief.items() if RELATIONS[name][word] == answer}
+        answers = spread((share, [RELATIONS[name][word]]) for name, share in belief.items())
+        why = lambda found, word=word, right=answers.texts: f"{word} goes with {' or '.join(right)} here, not {found}"  # noqa: E731
+        answer = teller.choose(answers, _answers(), why)
+        belief = _update(belief, lambda name, word=word, answer=answer: Fraction(RELATIONS[name][word] == answer))
         if not _more(teller, line):
             return
         line += 1
-        chances: dict[str, Fraction] = {}
-        for name, share in belief.items():
-            rest = [other for other in RELATIONS[name] if other not in used]
-            for other in rest:
-                chances[other] = chances.get(other, 0) + share / len(rest)
-        text = teller.choose(exact({f"{other} ": chance for other, chance in chances.items()}))
-        word = text.strip()
-        belief = {
-            name: share / sum(other not in used for other in RELATIONS[name]) / chances[word]
-            for name, share in belief.items()
-            if word in RELATIONS[name]
-        }
-        used.append(word)
+        for name in belief:
+            rest[name].remove(word)
+        word = teller.choose(spread(((share, rest[name]) for name, share in belief.items()), " "))
+        belief = _update(belief, lambda name, word=word: Fraction(word in rest[name], len(rest[name])))
         teller.say(": ")
 
 
 def _game(teller: Teller, word: str) -> None:
     """Lines of a game: each of two groups with equal chance, a word not used yet, and the label of its group."""
-    group_of = {text: name for name, group in GROUPS.items() for text in group}
+    rest = {name: list(group) for name, group in GROUPS.items()}
     labels: dict[str, str] = {}
-    used, line = [], 1
+    line = 1
     while True:
-        used.append(word)
-        group = group_of[word]
+        group = next(name for name, group in GROUPS.items() if word in group)
+        rest[group].remove(word)
         if group in labels:
             why = lambda found, word=word, label=labels[group]: f"{word} is {label} in this game, not {found}"  # noqa: E731
             teller.recall(labels[group], evenly(LABELS), why)
@@ -99,15 +121,10 @@ def _game(teller: Teller, word: str) -> None:
         if not _more(teller, line):
             return
         line += 1
-        known = [name for name in GROUPS if name in labels]
-        shares = {name: Fraction(1, 2) for name in known}
-        if len(known) == 1:
-            shares |= {name: Fraction(1, 2 * (len(GROUPS) - 1)) for name in GROUPS if name not in known}
-        chances = {}
-        for name, share in shares.items():
-            rest = [other for other in GROUPS[name] if other not in used]
-            chances |= {f"{other} ": share / len(rest) for other in rest}
-        word = teller.choose(exact(chances)).strip()
+        new = [] if len(labels) == 2 else [name for name in GROUPS if name not in labels]
+        shares = [(Fraction(1, 2), rest[name]) for name in labels]
+        shares += [(Fraction(1, 2 * len(new)), rest[name]) for name in new]
+        word = teller.choose(spread(shares, " "))
         teller.say("= ")
 
 

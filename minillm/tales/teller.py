@@ -1,10 +1,11 @@
 """One small interface through which a program speaks, and the drivers that run it: to write, to read, to judge.
 
-A program is any function `program(teller)`. It says fixed text, chooses among weighted texts, and recalls what its state
-forces. Run by a `Sampler` it writes a document; run by a `Reader` on that document it makes the same choices again,
-which gives the exact probability; run by a `Judge` it also accepts what is grammatical but false, and writes down why;
-run by `enumerate_texts` it writes everything it can. As the texts of one choice never begin one another, a text has one
-derivation at most, found from left to right without looking back; so log P(text) is the sum over its choices.
+A program is any function `program(teller)`. It says fixed text, chooses among weighted texts, and recalls what its
+state forces. Run by a `Sampler` it writes a document; run by a `Reader` on that document it makes the same choices
+again, which gives the exact probability; run by a `Judge` it also accepts what is grammatical but false, and writes
+down why; run by `enumerate_texts` it writes everything it can. As the texts of one choice never begin one another,
+a text has one derivation at most, found from left to right without looking back; so log P(text) is the sum over its
+choices.
 
 Left out: choices that do not show in the text. A program folds such a choice into the first one that shows.
 """
@@ -14,7 +15,8 @@ import random
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 END = "\x03"  # the end of a document, as a text that can be chosen; no document contains it
@@ -29,13 +31,19 @@ class Options:
     """
 
     def __init__(self, items: Iterable[tuple[int, str, Any]]):
-        weights, self.texts, self.values = zip(*items)
-        self.cumulative, self.total = [], 0
-        for weight in weights:
-            self.total += weight
-            self.cumulative.append(self.total)
-        self.places = {text: i for i, text in enumerate(self.texts)}
-        self.lengths = sorted({len(text) for text in self.texts})
+        items = list(items)
+        self.texts = tuple(text for _, text, _ in items)
+        self.values = tuple(value for _, _, value in items)
+        self.cumulative = list(accumulate(weight for weight, _, _ in items))
+        self.total = sum(weight for weight, _, _ in items)
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {text: i for i, text in enumerate(self.texts)}
+
+    @cached_property
+    def _lengths(self) -> list[int]:
+        return sorted({len(text) for text in self.texts})
 
     def weight(self, index: int) -> int:
         """The weight of one alternative."""
@@ -43,8 +51,8 @@ class Options:
 
     def match(self, text: str, at: int) -> int | None:
         """The index of the alternative that stands in `text` from `at` on, or None."""
-        for length in self.lengths:
-            if (index := self.places.get(text[at : at + length])) is not None:
+        for length in self._lengths:
+            if (index := self._places.get(text[at : at + length])) is not None:
                 return index
         return None
 
@@ -74,6 +82,15 @@ def check_prefix_free(texts: Iterable[str]) -> None:
         assert not second.startswith(first), f"{first!r} begins {second!r}: a reader could not tell them apart"
 
 
+Wrong = Options | Callable[[], Options] | None
+Why = Callable[[str], str] | None
+
+
+def made(wrong: Wrong) -> Options:
+    """The wrong texts, made now if need be."""
+    return wrong if isinstance(wrong, Options) else wrong()
+
+
 class Detour(NamedTuple):
     """The value of a wrong text after which a judge goes on differently than after the true one."""
 
@@ -81,7 +98,7 @@ class Detour(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One choice as it was made: where its text starts, the text, its log-probability (nats), and if it was a recall."""
+    """One choice as made: where its text starts, the text, its log-probability (nats), and whether it was a recall."""
 
     offset: int
     text: str
@@ -90,10 +107,14 @@ class Step(NamedTuple):
 
 
 class Teller:
-    """What a program speaks through. `offset` is the number of characters so far, `steps` the choices so far."""
+    """What a program speaks through. `offset` is the number of characters so far, `steps` the choices so far.
+
+    `sentence` is for the program to count what it tells (sentences, lines), so that a judge can say where.
+    """
 
     def __init__(self, checked: bool = False):
         self.offset = 0
+        self.sentence = 0
         self.steps: list[Step] = []
         self.checked = checked
 
@@ -101,22 +122,22 @@ class Teller:
         """Emit fixed text."""
         self._emit(text)
 
-    def choose(self, options: Options, wrong: Options | None = None, why: Callable[[str], str] | None = None) -> Any:
+    def choose(self, options: Options, wrong: Wrong = None, why: Why = None) -> Any:
         """Emit one of the texts and return its value.
 
         `wrong` holds texts of the same kind that would be grammatical here but false (those that are true are ignored),
-        and `why(text)` says what is false about one. Only a judge uses them.
+        or makes them when asked, and `why(text)` says what is false about one. Only a judge asks.
         """
         if self.checked:
-            check_prefix_free({*options.texts, *(wrong.texts if wrong else ())})
+            check_prefix_free({*options.texts, *(made(wrong).texts if wrong else ())})
             assert len(set(options.texts)) == len(options.texts), f"a text occurs twice: {options.texts}"
-        index = self._pick(options, wrong, why)
+        index = self._pick(options)
         logprob = math.log(options.weight(index) / options.total) if len(options.texts) > 1 else 0.0
         self.steps.append(Step(self.offset, options.texts[index], logprob, wrong is not None))
         self._emit(options.texts[index])
         return options.values[index]
 
-    def recall(self, truth: str, among: Options, why: Callable[[str], str] | None = None) -> None:
+    def recall(self, truth: str, among: Options, why: Why = None) -> None:
         """Emit the text that the state forces; `among` are all texts of its kind."""
         self.choose(_only(truth), among, why)
 
@@ -125,7 +146,7 @@ class Teller:
         """The log-probability of everything emitted so far, in nats."""
         return math.fsum(step.logprob for step in self.steps)
 
-    def _pick(self, options: Options, wrong: Options | None, why: Callable[[str], str] | None) -> int:
+    def _pick(self, options: Options) -> int:
         raise NotImplementedError
 
     def _emit(self, text: str) -> None:
@@ -150,7 +171,7 @@ class Sampler(Teller):
         """What was written."""
         return "".join(self.pieces).removesuffix(END)
 
-    def _pick(self, options, wrong, why):
+    def _pick(self, options):
         return bisect_right(options.cumulative, int(self.rng.random() * options.total)) if options.total > 1 else 0
 
     def _emit(self, text):
@@ -173,7 +194,7 @@ class Reader(Teller):
         super().__init__(checked)
         self.text = text + END
 
-    def _pick(self, options, wrong, why):
+    def _pick(self, options):
         index = options.match(self.text, self.offset)
         if index is None:
             raise Unreadable(self.offset, options.texts)
@@ -200,10 +221,11 @@ class Judge(Reader):
         """As Teller.choose; a wrong text is taken and noted; unless it is a detour, the first option is what counts."""
         self.recalls += wrong is not None
         if wrong is not None and options.match(self.text, self.offset) is None:
+            wrong = made(wrong)
             index = wrong.match(self.text, self.offset)
             if index is not None:
                 found = wrong.texts[index]
-                self.mistakes.append((self.offset, why(found) if why else f"{options.texts[0]!r}, not {found!r}"))
+                self.mistakes.append((self.sentence, why(found) if why else f"{options.texts[0]!r}, not {found!r}"))
                 self._emit(found)
                 value = wrong.values[index]
                 return value.value if isinstance(value, Detour) else options.values[0]
@@ -217,7 +239,7 @@ class _Script(Teller):
         super().__init__(checked=True)
         self.script, self.widths, self.pieces = script, [], []
 
-    def _pick(self, options, wrong, why):
+    def _pick(self, options):
         self.widths.append(len(options.texts))
         at = len(self.widths) - 1
         if at == len(self.script):

@@ -26,8 +26,8 @@ TRAITS = (
 ).split()
 
 HOMES = (
-    "attic barn bakery burrow cabin castle cave cottage farmhouse greenhouse hut inn lighthouse mill palace shed stable "
-    "tent tower treehouse workshop"
+    "attic barn bakery burrow cabin castle cave cottage farmhouse greenhouse hut inn lighthouse mill palace shed "
+    "stable tent tower treehouse workshop"
 ).split()
 SPOTS = (
     "beach bridge brook canal cliff crossroads field forest harbor hill lake marsh meadow orchard park pond railway "

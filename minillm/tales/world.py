@@ -5,15 +5,13 @@ list, among those not yet in use; every later mention must repeat it. So the fir
 recalls, and the same lines of a plot write a tale, read it, and know what would be false in it.
 """
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
 
 from minillm.tales import words
-from minillm.tales.forms import Branch, tree
-from minillm.tales.teller import Detour, Options, Teller, evenly
+from minillm.tales.forms import Slot, tree, walk
+from minillm.tales.teller import Options, Teller, evenly
 
 PRONOUNS = {
     "he": ("he", "she"),
@@ -58,15 +56,6 @@ class Entity:
             return f"it is the {self}, not the {found}"
         verb = {"kind": "is a", "home": "lives in the", "spot": "lives by the", "trait": "is"}.get(aspect)
         return f"{self} {verb} {truth}, not {found}" if verb else f"the {aspect} is {truth}, not {found}"
-
-
-class Slot(NamedTuple):
-    """What a slot can say: its options, the false ones (None at a first mention), why, and what follows from it."""
-
-    options: Options
-    wrong: Options | None
-    why: Callable[[str], str] | None
-    commit: Callable[[Any], None]
 
 
 class Mention(NamedTuple):
@@ -137,6 +126,7 @@ class World:
     events: list[tuple[Any, str, Any, int]] = field(default_factory=list)
     sentences: list[tuple[int, int]] = field(default_factory=list)
     holders: dict[Entity, Entity] = field(default_factory=dict)
+    places: dict[Entity, str] = field(default_factory=dict)
     plot: str = ""
     outcome: list[str] = field(default_factory=list)
 
@@ -162,6 +152,11 @@ class World:
         if (holder := self.holders.pop(self.role(thing), None)) is not None:
             self.fact(holder, "no longer has", self.role(thing))
 
+    def go(self, role: str, place: str) -> None:
+        """Someone is at a place from now on."""
+        self.places[self.role(role)] = place
+        self.fact(self.role(role), "is at", place)
+
     def mood(self, **moods: str) -> None:
         """How the players of some roles feel from now on: glad or sad."""
         for role, mood in moods.items():
@@ -180,50 +175,11 @@ class World:
             self.teller.say(" ")
             start += 1
         self.sentences.append((start, start))
-        branches: list[Branch] | str = tree(_labelled(forms, tuple(labelled.items())))
-        while not isinstance(branches, str):
-            branch, false = self._fork(branches, truth, why)
-            truth = None if false else truth
-            branches = branch.next
+        self.teller.sentence = len(self.sentences)
+        branches = tree(_labelled(forms, tuple(labelled.items())))
+        label = walk(self.teller, branches, self.slot, truth, why)
         self.sentences[-1] = (start, self.teller.offset)
-        return branches
-
-    def _fork(self, branches: list[Branch], truth: str | None, why: str) -> tuple[Branch, bool]:
-        """Take one branch. Returns it, and whether it is a false one."""
-        if len(branches) == 1:
-            say = branches[0].say
-            if isinstance(say, str):
-                self.teller.say(say)
-            else:
-                slot = self.slot(*say)
-                slot.commit(self.teller.choose(slot.options, slot.wrong, slot.why))
-            return branches[0], False
-        slots = {branch.say: self.slot(*branch.say) for branch in branches if not isinstance(branch.say, str)}
-        scale = math.lcm(*(slot.options.total for slot in slots.values()))
-        right, wrong, reasons = [], [], {}
-        for branch in branches:
-            weight = branch.weight(truth)
-            slot = slots.get(branch.say)
-            if slot is None:
-                items, false = [(scale, branch.say, None)], []
-            else:
-                share = scale // slot.options.total
-                items = [(w * share, text, value) for w, text, value in slot.options.items()]
-                false = slot.wrong.texts if slot.wrong else []
-            for text in false:
-                wrong.append((1, text, Detour((branch, items[0][2], not weight))))
-                reasons[text] = slot.why
-            for w, text, value in items:
-                (right if weight else wrong).append(
-                    (w * weight, text, (branch, value, False)) if weight else (1, text, Detour((branch, value, True)))
-                )
-        true_texts = {text for _, text, _ in right}
-        wrong = list({item[1]: item for item in reversed(wrong) if item[1] not in true_texts}.values())
-        explain = lambda found: reasons[found](found) if found in reasons else why or f"{found!r} does not follow"  # noqa: E731
-        branch, value, false = self.teller.choose(Options(right), Options(wrong) if wrong else None, explain)
-        if branch.say in slots:
-            slots[branch.say].commit(value)
-        return branch, false
+        return label
 
     def slot(self, role: str, aspect: str) -> Slot:
         """What the slot {role.aspect} says, and what is false there."""
@@ -297,10 +253,11 @@ class World:
         return [Fact(str(subject), relation, str(object), at) for subject, relation, object, at in self.events]
 
     def final_state(self) -> dict[str, dict[str, str]]:
-        """Who has which thing ("has": by thing) and who feels how ("feels": by name) in the end."""
+        """In the end: who has which thing ("has", by thing), who is where ("at") and feels how ("feels", by name)."""
         beings = {entity for entity in self.roles.values() if entity.mood}
         return {
             "has": {str(thing): str(holder) for thing, holder in self.holders.items()},
+            "at": {str(being): place for being, place in self.places.items()},
             "feels": {str(being): being.mood for being in sorted(beings, key=str)},
         }
 

@@ -56,6 +56,7 @@ def closing(world: World) -> None:
         truth=hero.mood,
         why=f"{hero} is {hero.mood} in the end",
     )
+    world.go("hero", hero.home)
 
 
 def other_of(role: str) -> str:

@@ -26,6 +26,7 @@ def quarrel(world: World) -> None:
     world.cast("taker", world.role(taker))
     world.cast("loser", world.role(other_of(taker)))
     world.give("thing", "taker")
+    world.go("taker", world.role("taker").spot)
     world.mood(loser="sad", taker="glad")
     world.tell(
         "All that {when.time} {loser} sat alone by the {loser.spot}.",
@@ -75,8 +76,8 @@ def race(world: World) -> None:
         "{judge} the {judge.kind} was the judge, and the prize was {thing.a}.",
     )
     leader = world.tell(
-        hero=("At first {hero} was far ahead of {friend}.", "{hero} was the first to pass the bridge."),
-        friend=("At first {friend} was far ahead of {hero}.", "{friend} was the first to pass the bridge."),
+        hero=("At first {hero} was far ahead of {friend}.", "{hero} was the first to pass the old oak."),
+        friend=("At first {friend} was far ahead of {hero}.", "{friend} was the first to pass the old oak."),
     )
     world.cast("leader", world.role(leader))
     world.cast("follower", world.role(other_of(leader)))
@@ -136,6 +137,7 @@ def storm(world: World) -> None:
         "{victim.He} took {victim.his} {thing}, ran to the {helper.spot} and knocked at the door of {helper}.",
     )
     world.give("thing", "victim")
+    world.go("victim", world.role("helper").spot)
     door = world.tell(
         open=(
             (2, '"Come in," said {helper}, and gave {victim.him} some {food}.'),
@@ -181,6 +183,8 @@ RIDDLE = (
 
 def riddle(world: World) -> None:
     """A thing can be won for the answer to a riddle, which one may know or not."""
+    world.go("hero", world.role("place").place)
+    world.go("friend", world.role("place").place)
     asker = world.tell(
         hero='"Answer this and you will get {thing.a}," said {hero}.',
         friend='"Answer this and you will get {thing.a}," said {friend}.',

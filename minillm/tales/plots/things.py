@@ -78,6 +78,7 @@ def gift(world: World) -> None:
         "On {due.day} {hero.he} carried the {thing} to the {friend.spot}.",
         "When {due.day} came, {hero.he} took the {thing} to the {friend.spot}.",
     )
+    world.go("hero", world.role("friend").spot)
     end = world.tell(
         loved=(
             (2, '"This {thing.noun} is just what I wanted!" cried {friend}.'),
@@ -108,7 +109,7 @@ def gift(world: World) -> None:
         world.mood(hero=mood, friend=mood)
     else:
         reply = world.tell(
-            passed_on="So {hero} gave the {thing} to {third} the {third.kind} instead, and {friend} brought some {food}.",
+            passed_on="So {hero} gave the {thing} to {third} the {third.kind}, and {friend} shared some {food}.",
             kept="So {hero} carried the {thing} back to the {hero.spot}, and {friend} ate some {food} alone.",
         )
         world.outcome.append(reply)
@@ -128,6 +129,8 @@ def trade(world: World) -> None:
     """Hero and friend may change a thing for another; one of them may come to miss what was theirs."""
     world.give("thing", "hero")
     world.give("other", "friend")
+    world.go("hero", world.role("place").place)
+    world.go("friend", world.role("place").place)
     asker = world.tell(
         hero=(
             '"Will you trade your {other.noun} for my {thing.noun}?" asked {hero}.',
@@ -150,7 +153,7 @@ def trade(world: World) -> None:
     world.outcome.append(answer)
     if answer == "no":
         end = world.tell(
-            share="In the end they shared the {thing.noun} and the {other.noun} and played until dark.",
+            share="At last they shared the {thing.noun} and the {other.noun} and played until dark.",
             apart="So {hero} kept the {thing.noun}, {friend} kept the {other.noun}, and they played alone.",
         )
         mood = "glad" if end == "share" else "sad"
@@ -207,6 +210,7 @@ def borrow(world: World) -> None:
     )
     world.outcome.append(end)
     if end == "back":
+        world.go("hero", world.role("friend").spot)
         world.give("thing", "friend")
         world.mood(hero="glad", friend="glad")
         world.tell(
