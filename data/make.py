@@ -74,7 +74,7 @@ def write_files(out: Path, size: int = 1, seed: int = SEED) -> None:
     for name, documents in make_files(size, seed):
         text = "\n\n".join(document.text for document in documents) + "\n"
         write_text(out / name, text)
-        nats = -sum(tales.logprob(document.text) for document in documents)
+        nats = -sum(document.logprob + tales.log_share(document.kind) for document in documents)
         characters = sum(len(document.text) for document in documents)
         what = FILES[name][2]
         per_document = nats / len(documents)

@@ -7,6 +7,7 @@ whether it is grammatical and consistent, `parse(text)` recovers from a text all
 from minillm.tales.documents import (
     Entity,
     Tale,
+    log_share,
     logprob,
     make_clinic,
     make_documents,
@@ -24,6 +25,7 @@ __all__ = [
     "Tale",
     "game_ceiling",
     "judge",
+    "log_share",
     "logprob",
     "make_clinic",
     "make_documents",

@@ -132,12 +132,15 @@ def parse(text: str) -> Tale:
     return _describe(text, kind_of(text), list(found.steps), found.result)
 
 
+def log_share(kind: str) -> float:
+    """The log-probability (nats) of a kind in the text it belongs to: 0 for the clinic, which has a text of its own."""
+    return math.log(MIX[kind] / sum(MIX.values())) if kind in MIX else 0.0
+
+
 def logprob(text: str) -> float:
     """Exact log-probability (nats) of a document under the mix it belongs to; -inf for a text that is none.
 
     Tales and patterns belong to the pre-training mix, and choosing the kind is part of their probability; a clinic case
     belongs to a text of its own.
     """
-    kind = kind_of(text)
-    share = MIX[kind] / sum(MIX.values()) if kind in MIX else 1.0
-    return reading(text).logprob + math.log(share)
+    return reading(text).logprob + log_share(kind_of(text))

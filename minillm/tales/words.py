@@ -34,8 +34,8 @@ SPOTS = (
     "river road school sea square village waterfall well"
 ).split()
 PLACES = (
-    "bookshop cellar chapel courtyard fountain garden gate kitchen library market museum playground church "
-    "riverbank schoolyard station theater fair vineyard windmill"
+    "bookshop chapel courtyard fountain garden gate library market museum playground church "
+    "riverbank schoolyard stadium station temple theater fair vineyard windmill"
 ).split()
 
 ADJECTIVES = (
@@ -68,10 +68,8 @@ INGREDIENTS = (
 DISHES = "bread buns cake cookies dumplings jam muffins pancakes pie pudding soup stew tart waffles".split()
 
 HIDING = (
-    "behind the barrel;behind the curtain;behind the stove;beneath the floor;beside the fence;in a bird's nest;"
-    "in a drawer;in a puddle;in the cupboard;in the hay;in the long grass;in the mud;inside a boot;inside a hollow log;"
-    "near the duck pond;on a high shelf;on the roof;on the window sill;under a leaf;under the bed;under the bench;"
-    "under the carpet;under the stairs"
+    "behind the barrel;behind the curtain;behind the stove;beside the fence;in a drawer;in the cupboard;in the hay;"
+    "in the long grass;in the mud;inside a boot;inside a hollow log;on the roof;under the bench;under the stairs"
 ).split(";")
 
 GLAD = "cheerful content delighted glad grateful happy joyful merry pleased proud thankful".split()

@@ -39,7 +39,7 @@ def quarrel(world: World) -> None:
         ),
         kept=(
             (1, "{taker} kept the {thing} and did not come back."),
-            (1, "{taker} hid the {thing} and told nobody."),
+            (1, "{taker} hid the {thing} {where.hiding}."),
         ),
     )
     world.outcome += [taker, end]

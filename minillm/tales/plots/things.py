@@ -25,7 +25,6 @@ def lost(world: World) -> None:
         nobody=((3, "They looked until dark, but the {thing} was gone."),),
     )
     world.outcome.append(found)
-    world.mood(friend="glad")
     if found == "nobody":
         comfort(world)
         return
@@ -45,7 +44,7 @@ def lost(world: World) -> None:
             "{friend} cleaned the {thing.noun} and gave it back to {hero}.",
         )
     world.give("thing", "hero")
-    world.mood(hero="glad")
+    world.mood(hero="glad", friend="glad")
     world.tell(
         "{hero} thanked {friend} with some {food}.",
         "{hero} held the {thing.noun} tight and gave {friend} some {food}.",
