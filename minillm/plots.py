@@ -104,9 +104,10 @@ def coloured_text(pieces: list[str], colours: list, width: int = 84, ax=None):
         for y, group in itertools.groupby(range(start, start + len(piece)), lambda i: places[i][0]):
             run = [i for i in group if piece[i - start] != "\n"]
             if run:
-                x = places[run[0]][1]
+                x, text = places[run[0]][1], "".join(piece[i - start] for i in run)
                 ax.barh(y, len(run) - 0.08, left=x, height=0.86, color=colour, linewidth=0)
-                ax.text(x, y, "".join(piece[i - start] for i in run), **font)
+                for word in re.finditer(r"\S+", text):  # by word: over a whole line the font's rounded widths add up
+                    ax.text(x + word.start(), y, word[0], **font)
         start += len(piece)
     ax.set(xlim=(0, width), ylim=(line + 0.5, -0.5))
     ax.axis("off")
