@@ -128,7 +128,7 @@ def _fork(teller, branches, slot_of, truth, why) -> tuple[Branch, bool]:
     wrong = None
     if len({branch for branch, _, _ in right.values}) < len(branches) or any(slot.wrong for slot in slots.values()):
         wrong = lambda: _wrong(branches, slots, truth, right)  # noqa: E731
-    branch, value, false = teller.choose(right, wrong, lambda found: _reason(slots, found, why))
+    branch, value, false = teller.choose(right, wrong, lambda found: _reason(slots, wrong(), found, why))
     if branch in slots:
         slots[branch].commit(value)
     return branch, false
@@ -161,21 +161,17 @@ def _wrong(branches: tuple[Branch, ...], slots: dict[Branch, Slot], truth: str |
     """All that is grammatical but false where a sentence parts: false forms, and slots falsely filled."""
     wrong: dict[str, Detour] = {}
     for branch in branches:
-        false = not branch.weight(truth)
-        if branch not in slots:
-            if false:
-                wrong.setdefault(branch.say, Detour((branch, None, True)))
-            continue
-        slot = slots[branch]
-        values = dict(zip(slot.options.texts, slot.options.values))
-        for text in [*(values if false else ()), *(slot.wrong.texts if slot.wrong else ())]:
-            wrong.setdefault(text, Detour((branch, values.get(text, slot.options.values[0]), false)))
+        if not branch.weight(truth):
+            options = slots[branch].options.items() if branch in slots else [(1, branch.say, None)]
+            for _, text, value in options:
+                wrong.setdefault(text, Detour((branch, value, True)))
+    for branch, slot in slots.items():
+        for text in slot.wrong.texts if slot.wrong else ():
+            wrong.setdefault(text, Detour((branch, slot.options.values[0], not branch.weight(truth))))
     return Options((1, text, detour) for text, detour in wrong.items() if text not in right.texts)
 
 
-def _reason(slots: dict[Branch, Slot], found: str, why: str) -> str:
-    """What is false about a text where a sentence parts."""
-    for slot in slots.values():
-        if slot.wrong and found in slot.wrong.texts and found not in slot.options.texts:
-            return slot.why(found)
-    return why or f"{found!r} does not follow"
+def _reason(slots: dict[Branch, Slot], wrong: Options, found: str, why: str) -> str:
+    """What is false about a text where a sentence parts: the whole form, or what fills its first slot."""
+    branch, _, false = wrong.values[wrong.texts.index(found)].value
+    return slots[branch].why(found) if not false else why or f"{found!r} does not follow"

@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import cache
 
 from minillm.tales.relations import GROUPS, LABELS, RELATIONS
-from minillm.tales.teller import END, Options, Teller, evenly
+from minillm.tales.teller import END, Detour, Options, Teller, evenly
 
 LINES = range(4, 13)  # how many lines a document may have, all equally likely
 GAME = Fraction(2, 5)  # the share of games among the patterns
@@ -51,7 +51,9 @@ def _marks(word: str) -> Options:
 
 @cache
 def _answers() -> Options:
-    return evenly(sorted({answer for relation in RELATIONS.values() for answer in relation.values()}))
+    """Every answer there is, each a detour to None: a false one tells a judge nothing about the relation."""
+    answers = sorted({answer for relation in RELATIONS.values() for answer in relation.values()})
+    return Options((1, answer, Detour(None)) for answer in answers)
 
 
 def tell_pattern(teller: Teller) -> str:
@@ -94,7 +96,8 @@ def _relation(teller: Teller, word: str) -> None:
         answers = spread((share, [RELATIONS[name][word]]) for name, share in belief.items())
         why = lambda found, word=word, right=answers.texts: f"{word} goes with {' or '.join(right)} here, not {found}"  # noqa: E731
         answer = teller.choose(answers, _answers(), why)
-        belief = _update(belief, lambda name, word=word, answer=answer: Fraction(RELATIONS[name][word] == answer))
+        if answer is not None:
+            belief = _update(belief, lambda name, word=word, answer=answer: Fraction(RELATIONS[name][word] == answer))
         if not _more(teller, line):
             return
         line += 1

@@ -82,7 +82,10 @@ def race(world: World) -> None:
     world.cast("leader", world.role(leader))
     world.cast("follower", world.role(other_of(leader)))
     course = world.tell(
-        on=("{leader} never looked back and ran faster and faster.", "{follower} ran and ran but could not catch up."),
+        on=(
+            "{leader} never looked back and ran faster and faster.",
+            "{leader} ran on and on and did not look back.",
+        ),
         rest=(
             "But {leader} stopped to eat some {food}, and {follower} ran past.",
             "But {leader} lay down for a nap, and {follower} ran past.",
@@ -122,12 +125,12 @@ def storm(world: World) -> None:
     """A roof flies off: will the other one open the door?"""
     victim = world.tell(
         hero=(
-            "The wind blew the roof off the {hero.home} where {hero} lived.",
-            "The rain ran into the {hero.home} where {hero} lived.",
+            "The wind blew the roof off {hero}'s {hero.home}.",
+            "The rain ran into {hero}'s {hero.home}.",
         ),
         friend=(
-            "The wind blew the roof off the {friend.home} where {friend} lived.",
-            "The rain ran into the {friend.home} where {friend} lived.",
+            "The wind blew the roof off {friend}'s {friend.home}.",
+            "The rain ran into {friend}'s {friend.home}.",
         ),
     )
     world.cast("victim", world.role(victim))
@@ -243,7 +246,7 @@ def promise(world: World) -> None:
     world.fact(world.role("hero"), "promised for " + world.role("due").day, world.role("food"))
     world.tell(
         "Then {hero} found {thing.a} near the {place.place} and played with it all day.",
-        "Then {stranger} the {stranger.kind} gave {hero} {thing.a}, and {hero.he} played with it all day.",
+        "Then {stranger.a_kind} called {stranger} gave {hero} {thing.a}, and {hero.he} played with it all day.",
     )
     world.give("thing", "hero")
     kept = world.tell(

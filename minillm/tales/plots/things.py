@@ -19,7 +19,7 @@ def lost(world: World) -> None:
         "{hero.He} ran to the {friend.spot} and asked {friend} for help.",
     )
     found = world.tell(
-        hero=((3, "At last {hero} saw the {thing} {where.hiding}."),),
+        hero=((3, "At last {hero} found the {thing} {where.hiding}."),),
         friend=((3, "At last {friend} found the {thing} {where.hiding}."),),
         stranger=((3, "Then they met {stranger} the {stranger.kind}, who was carrying the {thing}."),),
         nobody=((3, "They looked until dark, but the {thing} was gone."),),
