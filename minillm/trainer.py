@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from minillm.checkpoint import RunFolder, flatten, load_weights, unflatten, unwrap
 from minillm.device import Place, choose, random_state, set_random_state

@@ -8,7 +8,9 @@ import signal
 
 import pytest
 import torch
+import tqdm.std
 
+import minillm.trainer
 from minillm.checkpoint import RunFolder, describe, load_model, load_weights, unwrap
 from minillm.data import IGNORE_INDEX, Windows, tokenize
 from minillm.device import Place, choose, seed_everything
@@ -271,3 +273,7 @@ def test_a_gpu_without_bf16_gets_fp16(monkeypatch, supported, expected):
 def test_a_processor_without_bf16_gets_fp32(monkeypatch):
     monkeypatch.setattr("minillm.device.cpu_has_fast_bf16", lambda: False)
     assert choose("cpu", "auto").dtype == torch.float32
+
+
+def test_the_progress_bar_needs_no_widgets_so_a_notebook_imports_it_without_a_warning():
+    assert minillm.trainer.tqdm is tqdm.std.tqdm  # tqdm.auto warns in a notebook that has no ipywidgets
