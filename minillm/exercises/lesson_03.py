@@ -51,40 +51,54 @@ def grade_embedding_gradient(answer: Callable) -> None:
     expect(answer(ids.clone(), upstream.clone(), 6), table.grad, "On 20 random look-ups it differs from autograd.")
 
 
-@exercise("ppmi")
-def grade_ppmi(answer: Callable) -> None:
-    """Four counts by hand, independent words, an empty row, and a slow loop."""
-    counts = torch.tensor([[2.0, 0.0], [1.0, 1.0]])
-    came = answer(counts.clone())
-    joint = counts / counts.sum()
-    ratio = joint / (joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True))
+@exercise("smoothed_ppmi")
+def grade_smoothed_ppmi(answer: Callable) -> None:
+    """Four counts by hand, power 1, independent words, an empty row, and a slow loop."""
+    counts = torch.tensor([[2.0, 0.0], [3.0, 1.0]])
+    came = answer(counts.clone(), 0.5)
+    word, context = torch.tensor([[2 / 6], [4 / 6]]), torch.tensor([5**0.5, 1.0])
+    ratio = counts / 6 / (word * context / context.sum())
     slips = [
         (ratio.log(), "ln 0 is -inf, and PPMI keeps only what is above 0."),
-        (
-            ratio.log().clamp(min=-100).masked_fill(counts == 0, 0),
-            "The first P is for positive: what is below 0 becomes 0.",
-        ),
+        (ratio.log().masked_fill(counts == 0, 0), "What is below 0 becomes 0: the first P is for positive."),
         (ratio.log2().clamp(min=0), "That is in bits: use the natural logarithm."),
-        (ratio.clamp(min=0), "Take the logarithm of the ratio."),
-        ((joint / joint.sum(1, keepdim=True)).log().clamp(min=0), "Divide by the share of the context too."),
+        (_plain_ppmi(counts), "That is the plain PPMI: raise the totals of the contexts to the power."),
+        (_plain_ppmi(counts**0.5), "Raise the totals of the contexts to the power, not the counts themselves."),
         (
-            (counts / (counts.sum(1, keepdim=True) * counts.sum(0))).log().clamp(min=0),
-            "Make shares of the counts first.",
+            (counts / 6 / (word * context)).log().clamp(min=0),
+            "The powers must be divided by their sum, to be shares again.",
         ),
+        (
+            (counts / 6 / (word * context / 6**0.5)).log().clamp(min=0),
+            "Raise the totals to the power first, then divide by the sum.",
+        ),
+        (_smoothed_words(counts), "It is the contexts (columns) whose share is smoothed, not the words (rows)."),
     ]
-    expected = torch.tensor([[0.287682, 0.0], [0.0, 0.693147]])
+    expected = torch.tensor([[0.369643, 0.0], [0.081961, 0.0]])
     expect(came, expected, _slip(came, slips, "It is max(0, ln of the joint share over the product of both shares)."))
-    slip = "Rows in fixed proportion tell nothing about their contexts: every entry is 0."
-    expect(answer(torch.tensor([[1.0, 2.0], [3.0, 6.0]])), torch.zeros(2, 2), slip)
-    empty = answer(torch.tensor([[2.0, 0.0], [0.0, 0.0], [0.0, 2.0]]))
+    slip = "With a power of 1 it is the plain PPMI."
+    expect(answer(counts.clone(), 1.0), torch.tensor([[0.182322, 0.0], [0.0, 0.405465]]), slip)
     slip = "A word that was never counted has a row of zeros, not nan."
+    empty = answer(torch.tensor([[2.0, 0.0], [0.0, 0.0], [0.0, 2.0]]), 0.5)
     expect(empty, torch.tensor([[0.693147, 0.0], [0.0, 0.0], [0.0, 0.693147]]), slip)
     counts = torch.randint(4, (5, 8), generator=torch.Generator().manual_seed(3)).float()
+    share = counts.sum(0) ** 0.75 / (counts.sum(0) ** 0.75).sum()
     slow = torch.zeros(5, 8)
-    for word, context in counts.nonzero().tolist():
-        chance = counts[word].sum() * counts[:, context].sum() / counts.sum()
-        slow[word, context] = max(0.0, (counts[word, context] / chance).log().item())
-    expect(answer(counts.clone()), slow, "On a 5 by 8 table it differs from a slow loop over the formula.")
+    for row, column in counts.nonzero().tolist():
+        chance = counts[row].sum() * share[column]
+        slow[row, column] = max(0.0, (counts[row, column] / chance).log().item())
+    expect(answer(counts.clone(), 0.75), slow, "On a 5 by 8 table it differs from a slow loop over the formula.")
+
+
+def _plain_ppmi(counts: Tensor) -> Tensor:
+    joint = counts / counts.sum()
+    by_chance = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
+    return (joint / by_chance).log().clamp(min=0)
+
+
+def _smoothed_words(counts: Tensor) -> Tensor:
+    joint, totals = counts / counts.sum(), counts.sum(1, keepdim=True) ** 0.5
+    return (joint / (totals / totals.sum() * joint.sum(0))).log().clamp(min=0)
 
 
 @exercise("skip_gram_loss")

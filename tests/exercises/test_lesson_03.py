@@ -35,19 +35,24 @@ def mean_gradient(ids, upstream, rows):
     return right_gradient(ids, upstream, rows) / times[:, None]
 
 
-def right_ppmi(counts):
+def right_smoothed(counts, power):
+    return torch.where(counts > 0, pmi(counts, counts.sum(0) ** power), 0.0).clamp(min=0)
+
+
+def pmi(counts, totals):
+    """With the totals of the contexts that are given, made shares."""
     joint = counts / counts.sum()
-    by_chance = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
-    return torch.where(joint > 0, (joint / by_chance).log(), 0.0).clamp(min=0)
+    return (joint / (joint.sum(1, keepdim=True) * totals / totals.sum())).log()
 
 
-def pmi(counts):
+def not_shares_again(counts, power):
     joint = counts / counts.sum()
-    return (joint / (joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True))).log()
+    return (joint / (joint.sum(1, keepdim=True) * counts.sum(0) ** power)).log().clamp(min=0)
 
 
-def by_row_only(counts):
-    return (counts / counts.sum(1, keepdim=True)).log().clamp(min=0)
+def smoothed_by_word(counts, power):
+    joint, totals = counts / counts.sum(), counts.sum(1, keepdim=True) ** power
+    return (joint / (totals / totals.sum() * joint.sum(0))).log().clamp(min=0)
 
 
 def right_skip_gram(centre, near, noise):
@@ -72,7 +77,7 @@ def overflowing(centre, near, noise):
 RIGHT = {
     "cosine_matrix": right_cosines,
     "embedding_gradient": right_gradient,
-    "ppmi": right_ppmi,
+    "smoothed_ppmi": right_smoothed,
     "skip_gram_loss": right_skip_gram,
 }
 WRONG = [
@@ -88,11 +93,14 @@ WRONG = [
         "`rows` rows",
     ),
     ("embedding_gradient", lambda ids, upstream, rows: upstream, "one for each row of the table"),
-    ("ppmi", pmi, "ln 0 is -inf"),
-    ("ppmi", lambda counts: pmi(counts).masked_fill(counts == 0, 0), "for positive"),
-    ("ppmi", lambda counts: pmi(counts).clamp(min=0), "not nan"),
-    ("ppmi", lambda counts: right_ppmi(counts) / torch.tensor(2.0).log(), "in bits"),
-    ("ppmi", by_row_only, "share of the context"),
+    ("smoothed_ppmi", lambda counts, power: pmi(counts, counts.sum(0) ** power), "ln 0 is -inf"),
+    ("smoothed_ppmi", lambda counts, power: right_smoothed(counts, 1.0), "the plain PPMI"),
+    ("smoothed_ppmi", lambda counts, power: right_smoothed(counts**power, 1.0), "not the counts themselves"),
+    ("smoothed_ppmi", lambda counts, power: right_smoothed(counts, 0.5), "With a power of 1"),
+    ("smoothed_ppmi", lambda counts, power: right_smoothed(counts, power) / torch.tensor(2.0).log(), "in bits"),
+    ("smoothed_ppmi", lambda counts, power: pmi(counts, counts.sum(0) ** power).clamp(min=0), "not nan"),
+    ("smoothed_ppmi", not_shares_again, "divided by their sum"),
+    ("smoothed_ppmi", smoothed_by_word, "not the words"),
     ("skip_gram_loss", pulled_to_noise, "minus inside"),
     ("skip_gram_loss", averaged_noise, "summed over K"),
     ("skip_gram_loss", lambda *tensors: -right_skip_gram(*tensors), "The sign"),
