@@ -18,7 +18,7 @@ from typing import NamedTuple
 GRADERS: dict[str, Callable] = {}
 
 
-class Wrong(Exception):  # noqa: N818
+class Wrong(Exception):
     """What came, what was expected, and the likely slip."""
 
 

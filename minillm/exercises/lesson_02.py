@@ -11,6 +11,7 @@ from minillm.exercises import Wrong, exercise, expect
 
 @exercise("pad_left")
 def grade_pad_left(answer):
+    """Two rows by hand, rows of one length, and an empty row."""
     came = answer([[5, 6], [7]], 0)
     if _lists(came) == [[[5, 6], [7, 0]], [[1, 1], [1, 0]]]:
         raise Wrong("it padded on the right: the model would have to continue after padding.")
@@ -42,6 +43,7 @@ def _lists(came):
 
 @exercise("encode_word")
 def grade_encode_word(answer):
+    """Merges by hand whose order matters, then tiktoken on random words."""
     ranks = BYTES | {b"bc": 256, b"ab": 257}
     came = list(answer("abc", ranks))
     if came == [257, 99]:
@@ -64,6 +66,8 @@ def grade_encode_word(answer):
 
 @exercise("pairs_that_meet")
 def grade_pairs_that_meet(answer):
+    """Signatures by hand, then every pair of random ones."""
+
     def pairs(signatures, bands):
         return [tuple(map(int, pair)) for pair in answer(signatures, bands)]
 
@@ -91,6 +95,7 @@ def grade_pairs_that_meet(answer):
 
 @exercise("longest_copied_run")
 def grade_longest_copied_run(answer):
+    """Runs by hand at the start, in the middle and across documents."""
     came = answer("a red fox ran", ["the red fox", "ran a mile"])
     if came == 7:
         raise Wrong('it gave 7, the letters of "red fox": count words.')

@@ -60,11 +60,11 @@ class Pretrain(Computing, TextData):
     max_steps: int = flag(0, "steps of training; the schedule spans them (0: from --depth)")
     optimizer: str = flag("muon", "of the matrices; the rest has AdamW", choices=("muon", "adamw"))
     learning_rate: float = flag(0.0, "peak rate of AdamW (0: from --optimizer)")
-    matrix_learning_rate: float = flag(0.02, "peak rate of Muon")
+    matrix_learning_rate: float = flag(0.01, "peak rate of Muon")
     weight_decay: float = flag(0.0, "pull of every matrix towards zero")
     warmup: int = flag(10, "steps over which the rates rise")
     decay: str = flag("linear", "how the rates fall", choices=("linear", "cosine", "constant"))
-    decay_share: float = flag(0.5, "part of the run over which a linear decay falls")
+    decay_share: float = flag(0.8, "part of the run over which a linear decay falls")
     clip: float = flag(1.0, "largest norm of a gradient (0: no limit)")
     eval_every: int = flag(0, "steps between evaluations (0: a tenth of the run)")
     patience: int = flag(0, "evaluations without a better one before stopping (0: never)")
@@ -163,8 +163,8 @@ def follow_depth(settings: Pretrain, device: str) -> Pretrain:
     heads = settings.heads or depth
     width = settings.width or 48 * heads
     context = settings.context or 256
-    batch_size = settings.batch_size or (64 if device == "cuda" else max(2048 // context, 1))
-    steps = settings.max_steps or 600 * depth // 2
+    batch_size = settings.batch_size or (64 if device == "cuda" else max(4096 // context, 1))
+    steps = settings.max_steps or 150 * depth
     return replace(
         settings,
         depth=depth,
@@ -173,7 +173,7 @@ def follow_depth(settings: Pretrain, device: str) -> Pretrain:
         context=context,
         batch_size=batch_size,
         max_steps=steps,
-        learning_rate=settings.learning_rate or (6e-3 if settings.optimizer == "muon" else 1e-3),
+        learning_rate=settings.learning_rate or (2e-2 if settings.optimizer == "muon" else 1e-3),
         eval_every=settings.eval_every or max(steps // 10, 1),
     )
 
