@@ -49,10 +49,10 @@ class Pretrain(Computing, TextData):
     model: str = flag("decoder", "the kind of model", choices=("decoder", "lstm", "bigram"))
     recipe: str = flag("minillm", "the parts a decoder is made of", choices=tuple(RECIPES))
     depth: int = flag(
-        0, "layers: the one dial from which size, batch, learning rates and steps follow (0: 4 on a CPU, 8 on a GPU)"
+        0, "layers: the one dial from which size, batch, learning rates and steps follow (0: 3 on a CPU, 6 on a GPU)"
     )
-    width: int = flag(0, "channels (0: 48 a layer)")
-    heads: int = flag(0, "attention heads (0: one for 48 channels)")
+    width: int = flag(0, "channels (0: 128 a layer)")
+    heads: int = flag(0, "attention heads (0: two a layer)")
     context: int = flag(0, "tokens that the model reads at once (0: 256)")
     dropout: float = flag(0.0, "share of activations dropped in training")
     batch_size: int = flag(0, "windows in one micro-batch (0: from --depth)")
@@ -159,12 +159,12 @@ def open_run(settings: Pretrain, given: dict) -> tuple[RunFolder, Pretrain, bool
 
 def follow_depth(settings: Pretrain, device: str) -> Pretrain:
     """Fill in what was left at 0. Every number of the dial stands here."""
-    depth = settings.depth or (8 if device == "cuda" else 4)
-    heads = settings.heads or depth
-    width = settings.width or 48 * heads
+    depth = settings.depth or (6 if device == "cuda" else 3)
+    heads = settings.heads or 2 * depth
+    width = settings.width or 64 * heads
     context = settings.context or 256
     batch_size = settings.batch_size or (64 if device == "cuda" else max(4096 // context, 1))
-    steps = settings.max_steps or 150 * depth
+    steps = settings.max_steps or 400
     return replace(
         settings,
         depth=depth,
