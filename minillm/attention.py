@@ -58,10 +58,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, d
     """The fast path of `attention`: q (B, H, T, D), k and v (B, H or fewer, S, D) -> (B, H, T, D).
 
     `mask`, when given, says everything (causality included). Without one, `causal` hides the future and nothing else.
-    On a GPU this is torch's fused kernel; on a CPU at the lengths that a laptop trains, three plain operations beat it.
+    This is torch's fused kernel, but for what a CPU does faster in three plain operations: bf16, and given masks.
     """
     T, S = q.size(-2), k.size(-2)
-    if q.is_cuda:
+    if q.is_cuda or (q.dtype == torch.float32 and mask is None and (not causal or T == S)):
         if mask is None and causal and T < S:  # the kernel's own triangle is aligned to the upper left
             mask = causal_mask(T, S, q.device)
         return F.scaled_dot_product_attention(

@@ -17,6 +17,8 @@ from minillm.tokenizer import Tokenizer
 
 Stop = Iterable[int | Sequence[int]]
 
+TEMPERATURE, TOP_P = 0.8, 0.9  # for texts that people read; at 1 and 1 a model shows all that it believes, slips too
+
 
 def filter_logits(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
     """Logits (B, V) of the distribution to draw from: sharpened by `temperature`, -inf for what is cut off.
@@ -196,9 +198,9 @@ def write(
     tokenizer: Tokenizer,
     prompts: Sequence[str] = ("",),
     max_new_tokens: int = 200,
-    temperature: float = 1.0,
+    temperature: float = TEMPERATURE,
     top_k: int = 0,
-    top_p: float = 1.0,
+    top_p: float = TOP_P,
     stop: Sequence[str] = (),
     generator: torch.Generator | None = None,
     batch_size: int = 64,

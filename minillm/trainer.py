@@ -36,6 +36,7 @@ class TrainConfig:
     optimizer: str = "muon"
     learning_rate: float = 3e-3  # of AdamW
     matrix_learning_rate: float = 0.02  # of Muon
+    head_learning_rate: float = 0.0  # of the output layer; 0: as learning_rate
     weight_decay: float = 0.0
     warmup: int = 10  # steps
     decay: str = "linear"
@@ -111,7 +112,13 @@ class _Loop:
         self.model, self.loss_fn, self.config, self.place, self.run_folder = model, loss_fn, config, place, run
         self.batches = batches
         self.optimizer = optimizer or build_optimizer(
-            model, config.optimizer, config.learning_rate, config.matrix_learning_rate, config.weight_decay
+            model,
+            config.optimizer,
+            config.learning_rate,
+            config.matrix_learning_rate,
+            config.head_learning_rate,
+            config.weight_decay,
+            dtype=torch.bfloat16 if place.dtype == torch.bfloat16 else torch.float32,
         )
         for group in self.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])

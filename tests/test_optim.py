@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from minillm.optim import build_optimizer, schedule, split_parameters
+from minillm.optim import Muon, build_optimizer, orthogonalise, schedule, split_parameters
 from minillm.transformer import Decoder, ModelConfig
 
 
@@ -29,10 +29,52 @@ def test_every_trainable_parameter_is_in_exactly_one_group():
 
 def test_matrices_tables_and_vectors_are_told_apart():
     decoder = model(recipe="gpt2")
-    matrices, tables, vectors = split_parameters(decoder)
+    matrices, tables, head, vectors = split_parameters(decoder)
     assert len(matrices) == 2 * 6
     assert {id(p) for p in tables} == {id(decoder.embedding.weight), id(decoder.position.weight)}
-    assert all(p.dim() == 1 for p in vectors)
+    assert head == [] and all(p.dim() == 1 for p in vectors)  # gpt2 ties the output layer to the embedding
+    assert split_parameters(model()).head[0].shape == (20, 16)
+
+
+def test_each_kind_of_parameter_has_its_own_learning_rate():
+    decoder = model()
+    optimizer = build_optimizer(decoder, "muon", 0.1, 0.2, 0.3)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert rates[id(decoder.embedding.weight)] == 0.1 and rates[id(decoder.head.weight)] == 0.3
+    assert rates[id(decoder.blocks[0].attention.query.weight)] == 0.2
+    rates = {id(p): g["lr"] for g in build_optimizer(decoder, "adamw", 0.1).param_groups for p in g["params"]}
+    assert set(rates.values()) == {0.1}
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 32), (32, 8)])
+def test_orthogonalising_keeps_the_singular_vectors_and_evens_the_values(shape):
+    matrices = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
+    came = orthogonalise(matrices)
+    for matrix, result in zip(matrices, came):
+        U, S, V = torch.linalg.svd(matrix, full_matrices=False)
+        core = U.T @ result @ V.T  # diagonal if the singular vectors are the same
+        assert torch.allclose(core, core.diag().diag(), atol=1e-4)
+        assert 0.6 < core.diag()[S > 0.05 * S.max()].min() and core.diag().max() < 1.25
+        assert torch.allclose(result, orthogonalise(matrix[None])[0], atol=1e-5)  # a batch is as one by one
+
+
+def test_muon_is_torchs_muon():
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(8, 8), (8, 24), (24, 8), (8, 8)]
+    ours = [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
+    theirs = [torch.nn.Parameter(p.detach().clone()) for p in ours]
+    a = Muon(ours, lr=0.02, momentum=0.9, weight_decay=0.1, dtype=torch.bfloat16)
+    b = torch.optim.Muon(theirs, lr=0.02, momentum=0.9, weight_decay=0.1)
+    exact = [torch.nn.Parameter(p.detach().clone()) for p in ours]
+    c = Muon(exact, lr=0.02, momentum=0.9, weight_decay=0.1)
+    for _ in range(5):
+        for p, q, r in zip(ours, theirs, exact):
+            p.grad = torch.randn(p.shape, generator=generator)
+            q.grad, r.grad = p.grad.clone(), p.grad.clone()
+        a.step(), b.step(), c.step()
+    for p, q, r in zip(ours, theirs, exact):
+        assert torch.allclose(p, q, atol=2e-3), (p - q).abs().max()
+        assert torch.allclose(p, r, atol=1e-2), (p - r).abs().max()  # bf16 against fp32
 
 
 def test_frozen_parameters_are_left_out_and_a_frozen_model_is_refused():

@@ -45,7 +45,7 @@ class TextData:
     )
     valid_fraction: float = flag(0.1, "share of --data that is kept aside, by document")
     tokenizer: str = flag("bpe", "bpe or characters, trained on the text; gpt2; or the path of a tokenizer.json")
-    vocab_size: int = flag(2048, "tokens of a bpe tokenizer, special ones included")
+    vocab_size: int = flag(1536, "tokens of a bpe tokenizer, special ones included")
 
 
 @dataclass

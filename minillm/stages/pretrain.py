@@ -38,6 +38,8 @@ from minillm.tokenizer import Tokenizer
 from minillm.trainer import TrainConfig, fit, mean_loss
 from minillm.transformer import RECIPES, Decoder, ModelConfig
 
+WATCHED = 6  # batches of validation text behind each point of the curve; the loss reported at the end is of all of it
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrain(Computing, TextData):
@@ -49,7 +51,7 @@ class Pretrain(Computing, TextData):
     model: str = flag("decoder", "the kind of model", choices=("decoder", "lstm", "bigram"))
     recipe: str = flag("minillm", "the parts a decoder is made of", choices=tuple(RECIPES))
     depth: int = flag(
-        0, "layers: the one dial from which size, batch, learning rates and steps follow (0: 3 on a CPU, 6 on a GPU)"
+        0, "layers: the one dial from which size, batch, learning rates and steps follow (0: 2 on a CPU, 6 on a GPU)"
     )
     width: int = flag(0, "channels (0: 128 a layer)")
     heads: int = flag(0, "attention heads (0: two a layer)")
@@ -61,6 +63,7 @@ class Pretrain(Computing, TextData):
     optimizer: str = flag("muon", "of the matrices; the rest has AdamW", choices=("muon", "adamw"))
     learning_rate: float = flag(0.0, "peak rate of AdamW (0: from --optimizer)")
     matrix_learning_rate: float = flag(0.01, "peak rate of Muon")
+    head_learning_rate: float = flag(0.0, "peak rate of the output layer (0: from --optimizer)")
     weight_decay: float = flag(0.0, "pull of every matrix towards zero")
     warmup: int = flag(10, "steps over which the rates rise")
     decay: str = flag("linear", "how the rates fall", choices=("linear", "cosine", "constant"))
@@ -128,7 +131,7 @@ def run_pretrain(settings: Pretrain, given: dict) -> int:
         )
 
     def evaluate(model: nn.Module) -> dict:
-        return {"val_loss": mean_loss(model, causal_lm, islice(valid_windows, 16), place)}
+        return {"val_loss": mean_loss(model, causal_lm, islice(valid_windows, WATCHED), place)}
 
     history = fit(
         model, causal_lm, train_windows, config, evaluate, run=run, resume=resuming and run.last_file.exists()
@@ -159,12 +162,12 @@ def open_run(settings: Pretrain, given: dict) -> tuple[RunFolder, Pretrain, bool
 
 def follow_depth(settings: Pretrain, device: str) -> Pretrain:
     """Fill in what was left at 0. Every number of the dial stands here."""
-    depth = settings.depth or (6 if device == "cuda" else 3)
+    depth = settings.depth or (6 if device == "cuda" else 2)
     heads = settings.heads or 2 * depth
     width = settings.width or 64 * heads
     context = settings.context or 256
     batch_size = settings.batch_size or (64 if device == "cuda" else max(4096 // context, 1))
-    steps = settings.max_steps or 400
+    steps = settings.max_steps or 300
     return replace(
         settings,
         depth=depth,
@@ -174,6 +177,7 @@ def follow_depth(settings: Pretrain, device: str) -> Pretrain:
         batch_size=batch_size,
         max_steps=steps,
         learning_rate=settings.learning_rate or (2e-2 if settings.optimizer == "muon" else 1e-3),
+        head_learning_rate=settings.head_learning_rate or (3e-2 if settings.optimizer == "muon" else 1e-3),
         eval_every=settings.eval_every or max(steps // 10, 1),
     )
 

@@ -13,7 +13,7 @@ from minillm.checkpoint import RunFolder, load_model
 from minillm.cli import flag
 from minillm.device import Place, choose
 from minillm.files import write_text
-from minillm.generate import write
+from minillm.generate import TEMPERATURE, TOP_P, write
 from minillm.stages.common import Computing, latest_run, load_tokenizer
 from minillm.tokenizer import Tokenizer
 
@@ -24,9 +24,9 @@ class Sampling(Computing):
 
     from_: Path | None = flag(None, "the run whose model writes (default: the newest of pretrain)")
     max_new_tokens: int = flag(0, "tokens after which a text is cut off (0: as many as the model reads)")
-    temperature: float = flag(1.0, "below 1 plays safe, above 1 takes risks, 0 always takes the likeliest token")
+    temperature: float = flag(TEMPERATURE, "below 1 plays safe, above 1 takes risks, 0 takes the likeliest token")
     top_k: int = flag(0, "choose among the k likeliest tokens only (0: all)")
-    top_p: float = flag(1.0, "choose among the likeliest tokens that make up this probability (1: all)")
+    top_p: float = flag(TOP_P, "choose among the likeliest tokens that make up this probability (1: all)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ def run_generate(settings: Generate, given: dict) -> int:
     """Write texts with the model of a run. "text" is what follows the prompt.
 
     python train.py generate
-    python train.py generate --prompt "One spring morning" --n 5 --temperature 0.8
+    python train.py generate --prompt "One spring morning" --n 5 --temperature 1.2
     python train.py generate --from runs/pretrain --n 200 --out texts.jsonl
     """
     if settings.n < 1:

@@ -1,10 +1,12 @@
 """What is true in a tale: who there is, who has what, who feels how; and how the telling follows from it.
 
 Nothing has an attribute before it is mentioned. The first mention of one (a name, a colour, a home) draws it from its
-list, among those not yet in use; every later mention must repeat it. So the first is a choice and the others are
-recalls, and the same lines of a plot write a tale, read it, and know what would be false in it.
+list; every later mention must repeat it. So the first is a choice and the others are recalls, and the same lines of a
+plot write a tale, read it, and know what would be false in it. Heroes are people and their friends are animals, with
+names of their own kind, so no two of a tale share a name.
 """
 
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
@@ -23,7 +25,7 @@ PRONOUNS = {
 FEELINGS = {"glad": evenly(words.GLAD), "sad": evenly(words.SAD)}
 KIND_OF_MENTION = {"noun": "object", "home": "place", "spot": "place", "place": "place", "dish": "food"}
 KIND_OF_MENTION |= {"time": "time", "day": "time"}
-JOINED = {"noun": "adjective", "dish": "ingredient"}  # mentioned as one: the red kite
+JOINED = {"noun": "adjective", "dish": "ingredient"}  # mentioned as one: a red kite
 RELATIONS = {"kind": "is a", "trait": "is", "home": "lives in", "spot": "lives by"}
 
 
@@ -40,22 +42,21 @@ class Entity:
             raise AttributeError(f"the {self.role} has no {aspect} yet") from None
 
     def __str__(self) -> str:
-        for parts in (("name",), ("adjective", "noun"), ("ingredient", "dish"), ("place",), ("spot",), ("day",)):
+        for parts in (("name",), ("adjective", "noun"), ("ingredient", "dish"), ("place",), ("day",), ("kind",)):
             if all(part in self.attributes for part in parts):
                 return " ".join(self.attributes[part] for part in parts)
         return self.role
 
     def describe(self, aspect: str, found: str) -> str:
-        """What is false when `found` stands where this attribute should: "the lamp is red, not blue"."""
+        """What is false when `found` stands where this attribute should: "it is the red lamp, not the kite"."""
         truth = self.attributes.get(aspect, "")
         if aspect == "name":
             return f"the {self.role} is {self}, not {found}"
-        if aspect in ("adjective", "ingredient"):
-            return f"the {self.attributes.get('noun') or self.attributes.get('dish')} is {truth}, not {found}"
         if aspect in ("noun", "dish"):
             return f"it is the {self}, not the {found}"
-        verb = {"kind": "is a", "home": "lives in the", "spot": "lives by the", "trait": "is"}.get(aspect)
-        return f"{self} {verb} {truth}, not {found}" if verb else f"the {aspect} is {truth}, not {found}"
+        return (
+            f"{self} lives in the {truth}, not {found}" if aspect == "home" else f"the {aspect} is {truth}, not {found}"
+        )
 
 
 class Mention(NamedTuple):
@@ -78,23 +79,35 @@ class Fact(NamedTuple):
 
 
 def pools(lists: dict[str, list[str]]) -> dict[str, Options]:
-    """All texts for each attribute, each standing for the bare word: "kind" without the article, "a_kind" with it."""
-    plain = {aspect: evenly(texts) for aspect, texts in lists.items()}
+    """All texts for each attribute, each standing for the bare word: "kind" without the article, "a_kind" with it.
+
+    "hero.name" is what a first mention of {hero.name} draws from, where that is not all of "name".
+    """
+    plain = {slot: evenly(texts) for slot, texts in lists.items()}
     return plain | {
-        f"a_{aspect}": Options((1, words.article(text), text) for text in texts) for aspect, texts in lists.items()
+        re.sub(r"(\w+)$", r"a_\1", slot): Options((1, words.article(text), text) for text in texts)
+        for slot, texts in lists.items()
     }
 
 
 POOLS = pools(
     {
         "name": words.NAMES,
+        "hero.name": words.PEOPLE,
+        "friend.name": words.PETS,
+        "neighbor.name": words.NEIGHBORS,
         "kind": words.KINDS,
+        "hero.kind": words.TRADES,
+        "friend.kind": words.ANIMALS,
+        "neighbor.kind": words.TRADES,
         "trait": words.TRAITS,
         "home": words.HOMES,
         "spot": words.SPOTS,
         "place": words.PLACES,
         "adjective": words.ADJECTIVES,
-        "noun": words.NOUNS,
+        "noun": words.NOUNS + words.CLOTHES,
+        "thing.noun": words.NOUNS,
+        "other.noun": words.CLOTHES,
         "weather": words.WEATHERS,
         "time": words.TIMES,
         "day": words.DAYS,
@@ -103,7 +116,7 @@ POOLS = pools(
         "hiding": words.HIDING,
         "riddle": list(words.RIDDLES),
         "answer": sorted(words.RIDDLES.values()),
-        "guess": sorted(words.RIDDLES.values()),
+        "guess": sorted([*words.RIDDLES.values(), *words.WRONG_GUESSES]),
     }
 )
 
@@ -189,6 +202,7 @@ class World:
         if aspect == "feels":
             return self._feeling(entity)
         everything = self.pools[aspect]
+        own = self.pools.get(f"{role}.{aspect}", everything)
         with_article = aspect.startswith("a_")
         aspect = aspect.removeprefix("a_")
 
@@ -205,8 +219,7 @@ class World:
             return Slot(Options([(1, text, truth)]), everything, lambda found: entity.describe(aspect, found), mention)
         if (draw := self.draws.get((role, aspect))) is not None:
             return Slot(draw, None, None, mention)
-        used = {other.attributes[aspect] for other in self.roles.values() if aspect in other.attributes}
-        return Slot(everything.without(*used), None, None, mention)
+        return Slot(own, None, None, mention)
 
     def _pronoun(self, entity: Entity, aspect: str) -> Slot:
         text = PRONOUNS[aspect][entity.name in words.SHE or entity.name.startswith("Mrs ")]

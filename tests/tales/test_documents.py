@@ -16,7 +16,7 @@ from minillm.tales.words import ANIMALS, NAMES, SHE
 
 MAKERS = {"tale": tales.make_tales, "pattern": tales.make_patterns, "clinic": tales.make_clinic}
 GOLDEN = {
-    "tale": "63dc82ac8cad2fa1c62e95ac098f25c2bfe741214c07e17f1fdf98b8c067bde3",
+    "tale": "1ac17e79c917ca0006884fc3820b8ed903faca5d9205dec79293f762770ed07f",
     "pattern": "6834f15421bd848df690478e591ad1dfcd80e01009f14915058116c2fa4d069d",
     "clinic": "f8226d3993477f8e5b9dde710eaab04d8c34133bf947b821e4551833ed65442d",
 }
@@ -116,7 +116,7 @@ def test_entities_are_where_they_say_and_of_the_kind_they_say(some):
                 assert entity.kind == ("animal" if names[entity.text] in ANIMALS else "person")
         starts = [entity.start for entity in tale.entities]
         assert starts == sorted(starts)
-        in_text = {word for word in re.findall(r"[A-Z][a-z]+", tale.text) if word in NAMES}
+        in_text = {word for word in re.findall(r"(?:Mrs? )?[A-Z][a-z]+", tale.text) if word in NAMES}
         assert in_text == {entity.text for entity in tale.entities if entity.kind in ("animal", "person")}
 
 
@@ -135,13 +135,13 @@ def test_pronouns_go_with_names(some):
 
 
 HAND = (
-    "In a hut by the lake lived a shy fox called Mira. Her best friend was Tom, a tall baker from the hill. "
-    "One windy autumn day Mira took her red kite to the fair, and Tom came with an old drum. "
-    '"Will you trade your drum for my kite?" asked Mira. '
-    "Tom said yes, so now Mira had the old drum and Tom had the red kite. "
-    "But soon Mira missed the red kite and asked Tom to trade back. "
-    '"A trade is a trade," said Tom, and did not change his mind. '
-    "Mira felt sad, but Tom felt glad. That night Mira lay awake in the hut."
+    "In a hut lived a shy farmer called Mira. Her best friend was Moss, a tall fox from the hill. "
+    "One windy autumn day Mira took her red kite to the fair, and Moss came with an old scarf. "
+    'Mira asked, "Will you trade your scarf for my kite?" '
+    "They traded, so now Mira had the scarf and Moss had the kite. "
+    "But soon Mira missed the kite and asked Moss to trade back. "
+    "But Moss said no, and Mira cried. "
+    "Mira felt sad, but Moss felt glad. That night Mira lay awake in the hut."
 )
 
 
@@ -149,33 +149,33 @@ def test_state_of_a_tale_worked_by_hand():
     tale = tales.parse(HAND)
     assert (tale.plot, tale.outcome, tale.ending) == ("trade", ("yes", "hero", "kept"), "sad")
     assert tale.final == {
-        "has": {"red kite": "Tom", "old drum": "Mira"},
-        "at": {"Mira": "hut", "Tom": "fair"},
-        "feels": {"Mira": "sad", "Tom": "glad"},
+        "has": {"red kite": "Moss", "old scarf": "Mira"},
+        "at": {"Mira": "hut", "Moss": "fair"},
+        "feels": {"Mira": "sad", "Moss": "glad"},
     }
     facts = [tuple(fact) for fact in tale.facts]
     for fact in [
-        ("Mira", "is a", "fox", 0),
-        ("Mira", "lives by", "lake", 0),
-        ("Tom", "is", "tall", 1),
+        ("Mira", "is a", "farmer", 0),
+        ("Moss", "lives by", "hill", 1),
+        ("Moss", "is", "tall", 1),
         ("Mira", "has", "red kite", 2),
-        ("Tom", "has", "red kite", 4),
+        ("Moss", "has", "red kite", 4),
         ("Mira", "mood", "sad", 6),
-        ("Tom", "feels", "glad", 7),
+        ("Moss", "feels", "glad", 7),
     ]:
         assert fact in facts
-    assert facts.index(("Mira", "has", "red kite", 2)) < facts.index(("Tom", "has", "red kite", 4))
-    assert (tale.entities[3].text, tale.entities[3].kind) == ("Tom", "person")
+    assert facts.index(("Mira", "has", "red kite", 2)) < facts.index(("Moss", "has", "red kite", 4))
+    assert [(entity.text, entity.kind) for entity in tale.entities[1:3]] == [("Mira", "person"), ("Moss", "animal")]
     assert "red kite" in {entity.text for entity in tale.entities if entity.kind == "object"}
 
 
 def test_probability_of_a_tale_worked_by_hand():
     """Every choice of HAND with its number of alternatives, read off the word lists and the forms."""
-    lists = (words.NAMES, words.KINDS, words.TRAITS, words.HOMES, words.SPOTS)
-    names, kinds, traits, homes, spots = map(len, lists)
-    factors = [4, homes, spots, traits, kinds, names]  # the form, and the hero
-    factors += [4, names - 1, traits - 1, kinds - 1, spots - 1]  # the friend
-    things = len(words.ADJECTIVES) * len(words.NOUNS) * (len(words.ADJECTIVES) - 1) * (len(words.NOUNS) - 1)
+    lists = (words.HOMES, words.TRAITS, words.TRADES, words.PEOPLE, words.PETS, words.ANIMALS, words.SPOTS)
+    homes, traits, trades, people, pets, animals, spots = map(len, lists)
+    factors = [4, homes, traits, trades, people]  # the form, and the hero
+    factors += [4, pets, traits, animals, spots]  # the friend
+    things = len(words.ADJECTIVES) ** 2 * len(words.NOUNS) * len(words.CLOTHES)
     factors += [len(words.WEATHERS), len(words.TIMES), 18, len(words.PLACES), things]  # 18 beginnings: 9 plots, 2 forms
     factors += [4]  # who asks, and how
     factors += [2]  # yes (3 in 4, in one of two forms: 2 in 4) ...

@@ -8,7 +8,15 @@ from minillm.tales.forms import tokens, tree
 from minillm.tales.teller import Judge, enumerate_texts
 from minillm.tales.world import World, pools
 
-POOLS = pools({"name": ["Ann", "Bob", "Cat"], "kind": ["fox", "owl"], "noun": ["cup"], "adjective": ["old", "red"]})
+POOLS = pools(
+    {
+        "name": ["Ann", "Bob", "Cat"],
+        "friend.name": ["Bob", "Cat"],
+        "kind": ["fox", "owl"],
+        "noun": ["cup"],
+        "adjective": ["old", "red"],
+    }
+)
 
 
 def test_a_form_is_cut_into_words_with_their_space_and_slots():
@@ -53,9 +61,9 @@ def two_sentences(teller):
     return world.tell(good="{hero} sang.", bad=("{friend} hid.", "It hid."), truth="good", why="it ended well")
 
 
-def test_a_second_mention_repeats_the_first_and_a_second_name_is_another():
+def test_a_second_mention_repeats_the_first_and_a_role_may_have_a_list_of_its_own():
     texts = dict(enumerate_texts(two_sentences))
-    assert set(texts) == {f"{a} met {b}. {a} sang." for a in POOLS["name"].texts for b in POOLS["name"].texts if a != b}
+    assert set(texts) == {f"{a} met {b}. {a} sang." for a in POOLS["name"].texts for b in POOLS["friend.name"].texts}
     assert all(logprob == pytest.approx(-math.log(6)) for logprob in texts.values())
 
 

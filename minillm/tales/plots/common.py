@@ -8,10 +8,10 @@ TIME = "One {when.weather} {when.time} "  # every plot begins so
 def opening(world: World) -> None:
     """The hero and the friend: two sentences."""
     world.tell(
-        "{hero} was {hero.a_trait} {hero.kind} who lived in {hero.a_home} by the {hero.spot}.",
-        "Once there was {hero.a_trait} {hero.kind} called {hero}, who lived in {hero.a_home} by the {hero.spot}.",
-        "In {hero.a_home} by the {hero.spot} lived {hero.a_trait} {hero.kind} called {hero}.",
-        "Long ago {hero.a_trait} {hero.kind} called {hero} lived in {hero.a_home} by the {hero.spot}.",
+        "Not long ago there lived {hero.a_trait} {hero.kind} called {hero} in {hero.a_home}.",
+        "Once there was {hero.a_trait} {hero.kind} called {hero}, who lived in {hero.a_home}.",
+        "In {hero.a_home} lived {hero.a_trait} {hero.kind} called {hero}.",
+        "Long ago {hero.a_trait} {hero.kind} called {hero} lived in {hero.a_home}.",
     )
     world.tell(
         "{hero.His} best friend was {friend}, {friend.a_trait} {friend.kind} from the {friend.spot}.",
@@ -45,13 +45,13 @@ def closing(world: World) -> None:
     world.tell(
         glad=(
             "That night {hero} slept well in the {hero.home}.",
-            "The {hero.trait} {hero.kind} sang all the way home to the {hero.home}.",
-            "Then the {hero.kind} went home to the {hero.spot} with a smile.",
+            "Then {hero} sang all the way home to the {hero.home}.",
+            "{hero} went back to the {hero.home} with a smile.",
         ),
         sad=(
             "That night {hero} lay awake in the {hero.home}.",
-            "The {hero.trait} {hero.kind} sighed all the way home to the {hero.home}.",
-            "Then the {hero.kind} went home to the {hero.spot} without a word.",
+            "Then {hero} sighed all the way home to the {hero.home}.",
+            "{hero} went back to the {hero.home} without a word.",
         ),
         truth=hero.mood,
         why=f"{hero} is {hero.mood} in the end",

@@ -15,22 +15,23 @@ def quarrel(world: World) -> None:
     """Both want what they found; one runs off with it; and then?"""
     taker = world.tell(
         hero=(
-            "Both of them wanted it, but {hero} took the {thing.noun} and ran home to the {hero.spot}.",
-            '"It is mine," said {hero}, and ran home to the {hero.spot} with the {thing.noun}.',
+            "Both of them wanted it, but {hero} took the {thing.noun} and ran home to the {hero.home}.",
+            '"It is mine," said {hero}, and ran home to the {hero.home} with the {thing.noun}.',
         ),
         friend=(
-            "Both of them wanted it, but {friend} took the {thing.noun} and ran home to the {friend.spot}.",
-            '"It is mine," said {friend}, and ran home to the {friend.spot} with the {thing.noun}.',
+            "Both of them wanted it, but {friend} took the {thing.noun} and ran away.",
+            '"It is mine," said {friend}, and ran away with the {thing.noun}.',
         ),
     )
     world.cast("taker", world.role(taker))
     world.cast("loser", world.role(other_of(taker)))
     world.give("thing", "taker")
-    world.go("taker", world.role("taker").spot)
+    if taker == "hero":
+        world.go("taker", world.role("hero").home)
     world.mood(loser="sad", taker="glad")
     world.tell(
-        "All that {when.time} {loser} sat alone by the {loser.spot}.",
-        "{loser} sat by the {loser.spot} and cried.",
+        "All that day {loser} sat alone under a tree.",
+        "{loser} sat down on the grass and cried.",
     )
     end = world.tell(
         sorry=(
@@ -38,14 +39,14 @@ def quarrel(world: World) -> None:
             (2, "But {taker} could not sleep, so {taker.he} brought {loser} some {food}."),
         ),
         kept=(
-            (1, "{taker} kept the {thing} and did not come back."),
-            (1, "{taker} hid the {thing} {where.hiding}."),
+            (1, "{taker} kept the {thing.noun} and did not come back."),
+            (1, "{taker} hid the {thing.noun} {where.hiding}."),
         ),
     )
     world.outcome += [taker, end]
     if end == "kept":
         alone = world.tell(
-            fun="{taker} played with the {thing.noun} until {taker.he} fell asleep.",
+            fun="{loser} never saw the {thing.noun} again.",
             dull="But the {thing.noun} was no fun without {loser}.",
         )
         world.mood(taker="glad" if alone == "fun" else "sad")
@@ -53,10 +54,10 @@ def quarrel(world: World) -> None:
         return
     forgiven = world.tell(
         made_up=(
-            (2, "They ate the {food} and made up, and the {thing.noun} was for both of them."),
+            (2, "They ate the {food.dish} and made up, and the {thing.noun} was for both of them."),
             (1, "{loser} smiled, and {taker} let {loser.him} keep the {thing.noun}."),
         ),
-        cross=("But {loser} did not open the door, and {taker} ate the {food} alone.",),
+        cross=("But {loser} did not open the door, and {taker} ate the {food.dish} alone.",),
     )
     world.outcome.append(forgiven)
     mood = "glad" if forgiven == "made_up" else "sad"
@@ -64,7 +65,7 @@ def quarrel(world: World) -> None:
 
 
 RACE = (
-    TIME + "{hero} and {friend} ran a race from the {hero.spot} to the {place.place}.",
+    TIME + "{hero} and {friend} ran a race from the old oak to the {place.place}.",
     TIME + "{hero} and {friend} had a race to the {place.place}.",
 )
 
@@ -72,8 +73,8 @@ RACE = (
 def race(world: World) -> None:
     """Who is ahead need not win, and who loses need not mind."""
     world.tell(
-        "The prize was {thing.a}, and {judge} the {judge.kind} was the judge.",
-        "{judge} the {judge.kind} was the judge, and the prize was {thing.a}.",
+        "The prize was {thing.a}, and {neighbor} the {neighbor.kind} was the judge.",
+        "{neighbor} the {neighbor.kind} was the judge, and the prize was {thing.a}.",
     )
     leader = world.tell(
         hero=("At first {hero} was far ahead of {friend}.", "{hero} was the first to pass the old oak."),
@@ -95,8 +96,8 @@ def race(world: World) -> None:
     world.outcome += [leader, course]
     if course == "help":
         world.tell(
-            "So they reached the {place.place} side by side, and {judge} let them share the {thing}.",
-            "{judge} saw it and said that the {thing} was for both of them.",
+            "So they came to the end side by side and shared the {thing.noun}.",
+            "Nobody won, and the {thing.noun} was for both of them.",
         )
         world.mood(hero="glad", friend="glad")
         return
@@ -104,19 +105,19 @@ def race(world: World) -> None:
     world.cast("loser", world.role("follower" if course == "on" else "leader"))
     world.give("thing", "winner")
     world.tell(
-        "So {winner} won the race, and {judge} gave {winner.him} the {thing}.",
-        "{judge} gave the {thing} to {winner} in front of the {place.place}.",
+        "So {winner} won the race and got the {thing.noun}.",
+        "Everybody cheered, and {winner} got the {thing.noun}.",
     )
     spirit = world.tell(
         good="{loser} clapped and laughed and asked for another race.",
-        bad="{loser} kicked a stone and said that it was not fair.",
+        bad='"That was not fair," said {loser}.',
     )
     world.outcome.append(spirit)
     world.mood(winner="glad", loser="glad" if spirit == "good" else "sad")
 
 
 STORM = (
-    TIME + "a great storm came over the {hero.spot} and the {friend.spot}.",
+    TIME + "a great storm came over the {hero.home}.",
     TIME + "dark clouds came up, and soon there was a storm.",
 )
 
@@ -125,22 +126,21 @@ def storm(world: World) -> None:
     """A roof flies off: will the other one open the door?"""
     victim = world.tell(
         hero=(
-            "The wind blew the roof off {hero}'s {hero.home}.",
-            "The rain ran into {hero}'s {hero.home}.",
+            "The wind blew the roof off {hero}'s house.",
+            "The rain ran into {hero}'s house.",
         ),
         friend=(
-            "The wind blew the roof off {friend}'s {friend.home}.",
-            "The rain ran into {friend}'s {friend.home}.",
+            "The wind blew the roof off {friend}'s house.",
+            "The rain ran into {friend}'s house.",
         ),
     )
     world.cast("victim", world.role(victim))
     world.cast("helper", world.role(other_of(victim)))
     world.tell(
-        "With nothing but {victim.his} {thing}, {victim.he} ran to the {helper.spot} and called for {helper}.",
-        "{victim.He} took {victim.his} {thing}, ran to the {helper.spot} and knocked at the door of {helper}.",
+        "With nothing but {victim.his} {thing}, {victim.he} ran through the rain and called for {helper}.",
+        "{victim.He} took {victim.his} {thing}, ran out and knocked at the door of {helper}.",
     )
     world.give("thing", "victim")
-    world.go("victim", world.role("helper").spot)
     door = world.tell(
         open=(
             (2, '"Come in," said {helper}, and gave {victim.him} some {food}.'),
@@ -155,8 +155,8 @@ def storm(world: World) -> None:
     if door == "open":
         world.mood(victim="glad", helper="glad")
         thanks = world.tell(
-            gave="{victim} gave {helper} the {thing} to say thank you.",
-            mended="The next day {helper} helped {victim} to mend the {victim.home}.",
+            gave="{victim} gave {helper} the {thing.noun} to say thank you.",
+            mended="The next day {helper} helped {victim} to mend the house.",
         )
         world.outcome.append(thanks)
         if thanks == "gave":
@@ -165,12 +165,12 @@ def storm(world: World) -> None:
     world.mood(victim="sad", helper="glad")
     after = world.tell(
         sorry=(
-            "The next day {helper} felt bad about it and helped to mend the {victim.home}.",
+            "The next day {helper} felt bad about it and helped to mend the house.",
             "But soon {helper} felt bad about it and ran after {victim} with some {food}.",
         ),
         never=(
             "So {victim} sat outside until morning and held {victim.his} {thing.noun}.",
-            "The next day {helper} walked past the {victim.home} and did not stop.",
+            "{victim} slept under a tree and held {victim.his} {thing.noun}.",
         ),
     )
     world.outcome.append(after)
@@ -198,9 +198,9 @@ def riddle(world: World) -> None:
     world.tell('"What {puzzle.riddle}?"')
     puzzle = world.role("puzzle")
     puzzle.attributes["answer"] = answer = words.RIDDLES[puzzle.riddle]
-    answers = world.pools["answer"].texts
+    wrong = len(words.WRONG_GUESSES)
     world.draws["puzzle", "guess"] = Options(  # right three times in five
-        (3 * (len(answers) - 1) if text == answer else 2, text, text) for text in answers
+        [(3 * wrong, answer, answer), *((2, guess, guess) for guess in words.WRONG_GUESSES)]
     )
     world.tell(
         '"Is it the {puzzle.guess}?" asked {guesser}.',
@@ -210,29 +210,30 @@ def riddle(world: World) -> None:
     world.outcome += [asker, "right" if right else "wrong"]
     world.tell(
         right=(
-            '"Yes, that is right," said {asker}, and gave {guesser} the {thing}.',
-            '"Well done," said {asker}, and gave {guesser} the {thing}.',
+            '"Yes, that is right," said {asker}, and gave {guesser} the {thing.noun}.',
+            '"Well done," said {asker}, and gave {guesser} the {thing.noun}.',
         ),
         wrong=(
-            '"No, it is the {puzzle.answer}," said {asker}, and kept the {thing}.',
-            '"Wrong, it is the {puzzle.answer}," said {asker}, and kept the {thing}.',
+            '"No, it is the {puzzle.answer}," said {asker}, and {guesser} got nothing.',
+            '"Wrong, it is the {puzzle.answer}," said {asker}, and {guesser} got nothing.',
         ),
         truth="right" if right else "wrong",
         why=f"what {puzzle.riddle} is the {answer}, and the guess was the {puzzle.guess}",
     )
-    world.cast("owner", world.role("guesser" if right else "asker"))
     if right:
         world.give("thing", "guesser")
-    world.cast("other_one", world.role("asker" if right else "guesser"))
-    spirit = world.tell(
-        good=(
-            "{other_one} laughed and shared some {food} with {owner}.",
-            "{other_one} smiled and asked for one more riddle.",
-        ),
-        bad=("{other_one} did not want to play any more.", "{other_one} turned {other_one.his} back on {owner}."),
-    )
+        spirit = world.tell(
+            good=("{guesser} laughed and shared some {food} with {asker}.", "{guesser} laughed and hugged {asker}."),
+            bad=("{guesser} laughed at {asker} and ran away.", "{guesser} laughed and did not thank {asker}."),
+        )
+        world.mood(guesser="glad", asker="glad" if spirit == "good" else "sad")
+    else:
+        spirit = world.tell(
+            good=("{guesser} smiled and asked for one more riddle.", "{guesser} smiled and thought of a riddle too."),
+            bad=("{guesser} did not want to play any more.", "{guesser} turned {guesser.his} back on {asker}."),
+        )
+        world.mood(asker="glad", guesser="glad" if spirit == "good" else "sad")
     world.outcome.append(spirit)
-    world.mood(owner="glad", other_one="glad" if spirit == "good" else "sad")
 
 
 PROMISE = (
@@ -246,33 +247,31 @@ def promise(world: World) -> None:
     world.fact(world.role("hero"), "promised for " + world.role("due").day, world.role("food"))
     world.tell(
         "Then {hero} found {thing.a} near the {place.place} and played with it all day.",
-        "Then {stranger.a_kind} called {stranger} gave {hero} {thing.a}, and {hero.he} played with it all day.",
+        "Soon {neighbor} the {neighbor.kind} gave {hero} {thing.a}, and {hero.he} played with it all day.",
     )
     world.give("thing", "hero")
     kept = world.tell(
         kept=(
-            "But on {due.day} {hero} put the {thing.noun} away and brought the {food} to the {friend.spot}.",
-            "But when {due.day} came, {hero} thought of {friend} and made the {food}.",
+            "But on {due.day} {hero} put the {thing.noun} away and brought the {food.dish} to {friend}.",
+            "But when {due.day} came, {hero} thought of {friend} and made the {food.dish}.",
         ),
         forgot=(
-            "So on {due.day} {hero} forgot all about the {food}.",
-            "So when {due.day} came, {friend} waited and waited, and nobody brought the {food}.",
+            "So on {due.day} {hero} forgot all about the {food.dish}.",
+            "So when {due.day} came, {friend} waited and waited, and nobody brought the {food.dish}.",
         ),
     )
     world.outcome.append(kept)
     if kept == "kept":
         world.mood(hero="glad", friend="glad")
         world.tell(
-            "{friend} ate the {food.dish} and played with the {thing} too.",
-            "They shared the {food.dish}, and {hero} let {friend} hold the {thing}.",
+            "{friend} ate the {food.dish} and played with the {thing.noun} too.",
+            "They shared the {food.dish}, and {hero} let {friend} hold the {thing.noun}.",
         )
         return
-    day = words.DAYS[(words.DAYS.index(world.role("due").day) + 1) % 7]
-    world.role("later").attributes["day"] = day
     late = world.tell(
-        late="On {later.day} {hero} came with the {food} after all and gave {friend} the {thing}.",
-        excuse="On {later.day} {hero} said that {hero.he} had never promised any {food}.",
-        never="On {later.day} {friend} saw {hero} with the {thing} and did not say hello.",
+        late="The next day {hero} came with the {food.dish} after all and gave {friend} the {thing.noun}.",
+        excuse="The next day {hero} said that {hero.he} had never promised any {food.dish}.",
+        never="The next day {friend} saw {hero} with the {thing.noun} and did not say hello.",
     )
     world.outcome.append(late)
     if late == "late":

@@ -16,23 +16,23 @@ def lost(world: World) -> None:
     world.mood(hero="sad")
     world.tell(
         "{hero.He} looked all over the {hero.home} and then asked {friend} for help.",
-        "{hero.He} ran to the {friend.spot} and asked {friend} for help.",
+        "{hero.He} ran to {friend} and asked for help.",
     )
     found = world.tell(
-        hero=((3, "At last {hero} found the {thing} {where.hiding}."),),
-        friend=((3, "At last {friend} found the {thing} {where.hiding}."),),
-        stranger=((3, "Then they met {stranger} the {stranger.kind}, who was carrying the {thing}."),),
-        nobody=((3, "They looked until dark, but the {thing} was gone."),),
+        hero=((3, "At last {hero} found the {thing.noun} {where.hiding}."),),
+        friend=((3, "At last {friend} found the {thing.noun} {where.hiding}."),),
+        neighbor=((3, "Then they met {neighbor} the {neighbor.kind}, who was carrying the {thing.noun}."),),
+        nobody=((3, "They looked until dark, but the {thing.noun} was gone."),),
     )
     world.outcome.append(found)
     if found == "nobody":
         comfort(world)
         return
     world.give("thing", found)
-    if found == "stranger":
+    if found == "neighbor":
         kind = world.tell(
-            back='"Is this {thing.noun} yours?" asked {stranger}, and gave it back to {hero}.',
-            kept='"This {thing.noun} is mine now," said {stranger}, and would not give it back to {hero}.',
+            back='"Is this {thing.noun} yours?" asked {neighbor}, and gave it back to {hero}.',
+            kept='"This {thing.noun} is mine now," said {neighbor}, and would not give it back to {hero}.',
         )
         world.outcome.append(kind)
         if kind == "kept":
@@ -74,17 +74,16 @@ def gift(world: World) -> None:
     world.give("thing", "hero")
     world.fact(world.role("friend"), "has a birthday on", world.role("due").day)
     world.tell(
-        "On {due.day} {hero.he} carried the {thing} to the {friend.spot}.",
-        "When {due.day} came, {hero.he} took the {thing} to the {friend.spot}.",
+        "On {due.day} {hero.he} carried the {thing.noun} to {friend}.",
+        "When {due.day} came, {hero.he} took the {thing.noun} to {friend}.",
     )
-    world.go("hero", world.role("friend").spot)
     end = world.tell(
         loved=(
             (2, '"This {thing.noun} is just what I wanted!" cried {friend}.'),
             (2, "{friend} opened the box, saw the {thing.noun} and danced for joy."),
         ),
         spoiled=((4, "But {hero.he} slipped near the {place.place}, and the {thing.noun} was spoiled."),),
-        double=((3, '"But I already have {thing.a_noun} from {stranger}," said {friend}.'),),
+        double=((3, '"But I already have {thing.a_noun} from {neighbor}," said {friend}.'),),
     )
     world.outcome.append(end)
     if end == "loved":
@@ -108,12 +107,12 @@ def gift(world: World) -> None:
         world.mood(hero=mood, friend=mood)
     else:
         reply = world.tell(
-            passed_on="So {hero} gave the {thing} to {third} the {third.kind}, and {friend} shared some {food}.",
-            kept="So {hero} carried the {thing} back to the {hero.spot}, and {friend} ate some {food} alone.",
+            passed_on="So {hero} gave the {thing.noun} to {stranger.a_kind}, and {friend} shared some {food}.",
+            kept="So {hero} carried the {thing.noun} back to the {hero.home}, and {friend} ate some {food} alone.",
         )
         world.outcome.append(reply)
         if reply == "passed_on":
-            world.give("thing", "third")
+            world.give("thing", "stranger")
         mood = "glad" if reply == "passed_on" else "sad"
         world.mood(hero=mood, friend=mood)
 
@@ -130,24 +129,18 @@ def trade(world: World) -> None:
     world.give("other", "friend")
     world.go("hero", world.role("place").place)
     world.go("friend", world.role("place").place)
-    asker = world.tell(
-        hero=(
-            '"Will you trade your {other.noun} for my {thing.noun}?" asked {hero}.',
-            '"I like your {other.noun} better than my {thing.noun}," said {hero}.',
-        ),
-        friend=(
-            '"Will you trade your {thing.noun} for my {other.noun}?" asked {friend}.',
-            '"I like your {thing.noun} better than my {other.noun}," said {friend}.',
-        ),
+    world.tell(
+        '{hero} asked, "Will you trade your {other.noun} for my {thing.noun}?"',
+        '{hero} said, "I like your {other.noun} better than my {thing.noun}."',
+        '{friend} asked, "Shall we trade?"',
+        '{friend} said, "We should trade."',
     )
-    world.cast("asker", world.role(asker))
-    world.cast("asked", world.role(other_of(asker)))
     answer = world.tell(
         yes=(
-            (2, "{asked} said yes, so now {hero} had the {other} and {friend} had the {thing}."),
-            (1, "{asked} nodded, and so {hero} got the {other} and {friend} got the {thing}."),
+            (2, "They traded, so now {hero} had the {other.noun} and {friend} had the {thing.noun}."),
+            (1, "So {hero} got the {other.noun}, and {friend} got the {thing.noun}."),
         ),
-        no=("{asked} did not want to, and {asker} asked again and again.",),
+        no=("But they could not agree, and nobody traded anything.",),
     )
     world.outcome.append(answer)
     if answer == "no":
@@ -164,18 +157,18 @@ def trade(world: World) -> None:
     world.mood(hero="glad", friend="glad")
     end = world.tell(
         fair="Each of them liked the new thing better than the old one.",
-        hero="But soon {hero} missed the {thing} and asked {friend} to trade back.",
-        friend="But soon {friend} missed the {other} and asked {hero} to trade back.",
+        hero="But soon {hero} missed the {thing.noun} and asked {friend} to trade back.",
+        friend="But soon {friend} missed the {other.noun} and asked {hero} to trade back.",
     )
     world.outcome.append(end)
     if end == "fair":
         return
     world.cast("sorry", world.role(end))
     world.cast("keeper", world.role(other_of(end)))
-    missed = "{thing}" if end == "hero" else "{other}"
+    missed = "{thing.noun}" if end == "hero" else "{other.noun}"
     back = world.tell(
         back=f'"Of course," said {{keeper}}, and gave the {missed} back.',
-        kept='"A trade is a trade," said {keeper}, and did not change {keeper.his} mind.',
+        kept="But {keeper} said no, and {sorry} cried.",
     )
     world.outcome.append(back)
     if back == "back":
@@ -201,15 +194,14 @@ def borrow(world: World) -> None:
     world.give("thing", "hero")
     end = world.tell(
         back=(
-            "On {due.day} {hero} brought the {thing} back to the {friend.spot} with some {food}.",
-            "On {due.day} {hero} stood at the {friend.spot} with the {thing} and some {food}.",
+            "On {due.day} {hero} brought the {thing.noun} back to {friend} with some {food}.",
+            "On {due.day} {hero} came to {friend} with the {thing.noun} and some {food}.",
         ),
-        broken="But {hero.he} tripped at the {place.place}, and the {thing} was spoiled.",
-        late="But when {due.day} came, {hero} forgot to bring the {thing} back to the {friend.spot}.",
+        broken="But {hero.he} tripped at the {place.place}, and the {thing.noun} was spoiled.",
+        late="But when {due.day} came, {hero} forgot to bring the {thing.noun} back to {friend}.",
     )
     world.outcome.append(end)
     if end == "back":
-        world.go("hero", world.role("friend").spot)
         world.give("thing", "friend")
         world.mood(hero="glad", friend="glad")
         world.tell(
