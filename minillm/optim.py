@@ -38,7 +38,7 @@ class Muon(torch.optim.Optimizer):
     instructions multiplies a hundred times slower than fp32.
     """
 
-    def __init__(self, params, lr: float, momentum: float = 0.95, weight_decay: float = 0.0, dtype=torch.float32):
+    def __init__(self, params, lr: float, momentum: float = 0.9, weight_decay: float = 0.0, dtype=torch.float32):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self.dtype = dtype
 
@@ -136,7 +136,7 @@ def build_optimizer(
     head_learning_rate: float = 0.0,
     weight_decay: float = 0.0,
     betas: tuple[float, float] = (0.9, 0.95),
-    momentum: float = 0.95,
+    momentum: float = 0.9,
     dtype: torch.dtype = torch.float32,
 ) -> MuonAdamW:
     """The optimizer `name` ("muon" or "adamw") for the trainable parameters of `model`.

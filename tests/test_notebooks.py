@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from minillm.exercises import grade, untouched
 
@@ -109,6 +110,26 @@ def test_every_exercise_is_unanswered_as_stored_and_its_folded_solution_is_right
         assert function in folded, f"no folded solution of {name}"
         verdict = grade(name, run(folded[function])[function])
         assert verdict.status == "right", (name, verdict)
+
+
+@pytest.mark.lessons
+def test_the_default_run_is_what_the_readme_promises():
+    from minillm import tales
+    from minillm.checkpoint import load_model
+    from minillm.generate import write
+    from minillm.lessons import default_run
+    from minillm.stages.common import load_tokenizer
+
+    run = default_run()
+    metrics = json.loads((run.path / "metrics.json").read_text())
+    row = re.search(r"^\| `python train.py` \|.*", (ROOT / "README.md").read_text(), re.M)[0]
+    loss, bigram, floor = map(float, re.search(r"([\d.]+); bigram ([\d.]+), floor ([\d.]+)", row).groups())
+    assert metrics["val_loss"] == pytest.approx(loss, abs=0.015)
+    assert (metrics["bigram_loss"], metrics["floor"]) == pytest.approx((bigram, floor), abs=6e-4)
+    assert metrics["gap_closed"] > 0.95
+    generator = torch.Generator().manual_seed(0)
+    texts = write(load_model(run.path), load_tokenizer(run), [""] * 200, 256, generator=generator)
+    assert sum(tales.judge(text).score == 1 for text in texts) / 200 > 0.8
 
 
 @pytest.mark.lessons
