@@ -239,7 +239,8 @@ def report(settings, run, model, tokenizer, corpus, valid_windows, history, plac
         scores["gap_closed"] = (levels["bigram"] - val_loss) / (levels["bigram"] - levels["floor"])
         scores["good_samples"] = sum(tales.judge(text).score == 1 for text in texts) / max(len(texts), 1)
     metrics = write_metrics(run, stage_of(settings), model, history, place, **scores)
-    closed = f", {scores['gap_closed']:.1%} of the way from the bigram to the floor" if "gap_closed" in scores else ""
+    gap = scores.get("gap_closed", 0)
+    closed = f", {gap:.1%} of the way from the bigram to the floor" if gap > 0 else ""
     print(
         f"validation loss {val_loss:.4f} nats per token{closed}; {metrics['seconds']:.0f} seconds\n"
         f"{run.path}/loss.png shows how it learned; one of {run.path}/samples.txt:\n\n{texts[0] if texts else ''}\n\n"
