@@ -40,6 +40,14 @@ def words(cell: dict) -> int:
     return len(text.split())
 
 
+def test_the_table_of_contents_names_every_lesson_and_its_question():
+    contents = (ROOT / "notebooks" / "README.md").read_text()
+    for path in NOTEBOOKS:
+        title = source(cells(path, "markdown")[0]).splitlines()[0]
+        assert re.search(rf"^\| \[.*\]\({path.name}\) \| {re.escape(title.split(' · ')[1])} \|$", contents, re.M), title
+    assert len(re.findall(r"\.ipynb\)", contents)) == len(NOTEBOOKS)
+
+
 @each_lesson
 def test_a_lesson_has_the_size_of_a_lesson(path):
     code, prose = cells(path, "code"), cells(path, "markdown")

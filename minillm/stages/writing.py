@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from minillm.checkpoint import RunFolder, load_model
 from minillm.cli import flag
