@@ -73,7 +73,7 @@ class CountBigram(nn.Module):
         whole = self.total[flat] + self.smoothing * self.vocab_size
         probabilities = counts / whole[:, None]
         probabilities[whole == 0] = 1 / self.vocab_size  # a token that nothing ever followed
-        return probabilities.log().float().unflatten(0, input_ids.shape)
+        return probabilities.log().float().view(*input_ids.shape, self.vocab_size)
 
     def logprobs(self, before: Tensor, after: Tensor) -> Tensor:
         """log p(after | before) of pairs of tokens, two tensors of one shape; no table is built on the way."""

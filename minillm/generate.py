@@ -209,7 +209,7 @@ def write(
 
     An empty prompt lets the model begin a document of its own.
     """
-    device = next(model.parameters()).device
+    device = next(model.parameters(), torch.empty(0)).device
 
     def finished(new: list[int]) -> bool:
         return bool(stop) and any(s in tokenizer.decode(new, skip_special=True) for s in stop)

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from minillm.bigram import BigramLM, CountBigram
+from minillm.generate import write
 from minillm.losses import IGNORE_INDEX, causal_lm_loss
+from minillm.tokenizer import Tokenizer
 
 
 def text(n=2000, V=12, seed=0):
@@ -66,3 +68,11 @@ def test_the_learned_table_reaches_the_loss_of_the_counted_one():
 def test_negative_smoothing_is_refused():
     with pytest.raises(ValueError, match="smoothing is -1"):
         CountBigram(torch.tensor([0, 1]), 2, smoothing=-1)
+
+
+def test_a_counted_bigram_can_be_asked_about_one_token_and_writes():
+    tokenizer = Tokenizer.characters(["abab"])
+    model = CountBigram(torch.tensor(tokenizer.encode("ababab")), len(tokenizer), smoothing=0)
+    a, b = tokenizer.encode("ab")
+    assert model(torch.tensor(a)).argmax() == b
+    assert write(model, tokenizer, ["a"], max_new_tokens=3, temperature=0) == ["bab"]
