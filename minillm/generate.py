@@ -182,7 +182,8 @@ def beam_search(
             best = max(best, (score / new**length_penalty, candidate), key=lambda pair: pair[0])
         keep = (~ends).nonzero().flatten()[:beams]
         ids, scores, row = candidates[keep], scores[keep], row[keep]
-        reader.cache.select(row.to(ids.device))
+        if reader.cache is not None:
+            reader.cache.select(row.to(ids.device))
         # Scores only fall, so with a penalty of at most 1 the best open candidate is bounded by its score now.
         bound = float(scores[0]) / max_new_tokens**length_penalty if len(scores) else -math.inf
         if bound <= best[0]:

@@ -40,6 +40,7 @@ def axis(ax=None):
         return ax
     import matplotlib.pyplot as plt
 
+    matplotlib.get_backend()  # loads a notebook's, which the context would undo if it came first within it
     with matplotlib.rc_context(STYLE):
         return plt.subplots(layout="constrained")[1]
 

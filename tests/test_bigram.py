@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from minillm.bigram import BigramLM, CountBigram
-from minillm.generate import write
+from minillm.generate import beam_search, write
 from minillm.losses import IGNORE_INDEX, causal_lm_loss
 from minillm.tokenizer import Tokenizer
 
@@ -76,3 +76,9 @@ def test_a_counted_bigram_can_be_asked_about_one_token_and_writes():
     a, b = tokenizer.encode("ab")
     assert model(torch.tensor(a)).argmax() == b
     assert write(model, tokenizer, ["a"], max_new_tokens=3, temperature=0) == ["bab"]
+
+
+def test_beam_search_works_without_a_cache_and_finds_the_likelier_text():
+    model = CountBigram(torch.tensor([0, 1, 2, 0, 1, 2, 0, 2]), vocab_size=3, smoothing=0.01)
+    ids, _ = beam_search(model, torch.tensor([[0]]), max_new_tokens=2, beams=3)
+    assert ids.tolist() == [[0, 1, 2]]
