@@ -1,0 +1,97 @@
+"""Tokens a second in writing, with the key/value cache, and beside it nanoGPT when its checkout is given.
+
+    python benchmarks/generate_speed.py --peer ../nanoGPT
+
+The same shape (6 layers, 384 channels, 6 heads, GPT-2's parts, a vocabulary of 65), the same number of new tokens from
+a prompt of one, random weights. Loading and a first short warm-up are not counted.
+"""
+
+import importlib.util
+import sys
+import time
+from pathlib import Path
+
+import torch
+from side_by_side import ROOT, flags, main, median, peak_bytes
+
+NAMES = {"ours": "minillm", "nanogpt": "nanoGPT"}
+SHAPE = {"layers": 6, "width": 384, "heads": 6, "context": 256, "vocab": 65}
+BATCHES = (1, 16)
+
+
+def ours(batch: int, new: int):
+    """A function that writes with our decoder."""
+    sys.path.insert(0, str(ROOT))
+    from minillm.device import choose
+    from minillm.generate import generate
+    from minillm.transformer import Decoder, ModelConfig
+
+    place = choose()
+    config = ModelConfig(
+        SHAPE["vocab"], SHAPE["context"], SHAPE["layers"], SHAPE["width"], SHAPE["heads"], recipe="gpt2"
+    )
+    model = Decoder(config).to(place.device).eval()
+    prompt = torch.zeros(batch, 1, dtype=torch.long, device=place.device)
+
+    def write(n=new):
+        with place.autocast():
+            generate(model, prompt, n)
+        place.synchronise()
+
+    return write
+
+
+def nanogpt(batch: int, new: int, peer: Path):
+    """A function that writes with nanoGPT's model, as its sample.py does."""
+    spec = importlib.util.spec_from_file_location("nanogpt_model", peer / "model.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["nanogpt_model"] = module
+    spec.loader.exec_module(module)
+    shape = {"n_layer": SHAPE["layers"], "n_head": SHAPE["heads"], "n_embd": SHAPE["width"]}
+    config = module.GPTConfig(block_size=SHAPE["context"], vocab_size=SHAPE["vocab"], dropout=0.0, bias=True, **shape)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = module.GPT(config).to(device).eval()
+    prompt = torch.zeros(batch, 1, dtype=torch.long, device=device)
+
+    def write(n=new):
+        with torch.no_grad():
+            model.generate(prompt, n)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return write
+
+
+def measure(name: str, args) -> dict:
+    """Tokens a second at each batch size, in this process."""
+    stdout, sys.stdout = sys.stdout, sys.stderr  # nanoGPT prints its size
+    result = {}
+    for batch in BATCHES:
+        write = ours(batch, args.new) if name == "ours" else nanogpt(batch, args.new, args.peer)
+        write(8)
+        start = time.perf_counter()
+        write()
+        result[f"batch {batch}"] = batch * args.new / (time.perf_counter() - start)
+    sys.stdout = stdout
+    return {**result, "bytes": peak_bytes()}
+
+
+def show(runs: dict, args) -> dict:
+    """Print the table; return the ratios."""
+    keys = [f"batch {batch}" for batch in BATCHES]
+    print(f"tokens a second, {args.new} new tokens, median of {args.repeats} runs")
+    print(f"{'':10}" + "".join(f"{key:>12}" for key in keys) + f"{'peak MB':>10}")
+    for name, own in runs.items():
+        cells = "".join(f"{median(own, key):12,.0f}" for key in keys)
+        print(f"{NAMES[name]:10}{cells}{median(own, 'bytes') / 1e6:10,.0f}")
+    if "nanogpt" not in runs:
+        return {}
+    ratio = {key: median(runs["ours"], key) / median(runs["nanogpt"], key) for key in keys}
+    print(f"{'ratio':10}" + "".join(f"{ratio[key]:12.2f}" for key in keys))
+    return {"ratio": ratio}
+
+
+if __name__ == "__main__":
+    parser = flags(__doc__)
+    parser.add_argument("--new", type=int, default=200, help="tokens to write (default: %(default)s)")
+    main(parser, measure, show)
