@@ -42,7 +42,7 @@ def ours(batch: int, new: int):
 
 
 def nanogpt(batch: int, new: int, peer: Path):
-    """A function that writes with nanoGPT's model, as its sample.py does."""
+    """A function that writes with nanoGPT's model, in fp32."""
     spec = importlib.util.spec_from_file_location("nanogpt_model", peer / "model.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules["nanogpt_model"] = module
@@ -92,6 +92,8 @@ def show(runs: dict, args) -> dict:
 
 
 if __name__ == "__main__":
-    parser = flags(__doc__)
+    parser = flags(__doc__, NAMES, repeats=3)
+    parser.add_argument("--peer", type=Path, help="a checkout of nanoGPT to run beside ours")
     parser.add_argument("--new", type=int, default=200, help="tokens to write (default: %(default)s)")
-    main(parser, measure, show)
+    args = parser.parse_args()
+    main(args, list(NAMES) if args.peer else ["ours"], measure, show)

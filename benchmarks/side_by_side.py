@@ -16,13 +16,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def flags(description: str, repeats: int = 3) -> argparse.ArgumentParser:
-    """A parser with the flags that every benchmark has."""
+def flags(description: str, names: dict[str, str], repeats: int) -> argparse.ArgumentParser:
+    """A parser with the flags that every benchmark has. `names`: whom it can run, and what they are called."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=repeats, help="runs of each (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all runs to FILE")
-    parser.add_argument("--peer", type=Path, help="a checkout of nanoGPT to run beside ours")
-    parser.add_argument("--run", choices=("ours", "nanogpt"), help=argparse.SUPPRESS)
+    parser.add_argument("--run", choices=names, help=argparse.SUPPRESS)
     return parser
 
 
@@ -47,13 +46,12 @@ def median(runs: list[dict], key: str) -> float:
     return statistics.median(run[key] for run in runs)
 
 
-def main(parser: argparse.ArgumentParser, measure: Callable, show: Callable) -> None:
+def main(args: argparse.Namespace, names: list[str], measure: Callable, show: Callable) -> None:
     """One run, or all in turn: measure(name, args) -> dict; show(runs, args) prints them and returns figures."""
-    args = parser.parse_args()
     if args.run:
         print(json.dumps(measure(args.run, args)))
         return
-    runs = take_turns(["ours", "nanogpt"] if args.peer else ["ours"], args.repeats)
+    runs = take_turns(names, args.repeats)
     figures = show(runs, args)
     if args.json:
         args.json.write_text(json.dumps({"runs": runs, **figures}, indent=2) + "\n")

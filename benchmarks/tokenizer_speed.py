@@ -7,16 +7,12 @@ same weather on the machine. Seconds are those of training alone, text in memory
 above what it held before training. That both learn the same merges is checked by tests/test_bpe.py, not here.
 """
 
-import argparse
-import json
-import resource
-import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from side_by_side import ROOT, flags, main, median, peak_bytes
+
 NAMES = {"ours": "minillm.bpe", "theirs": "Hugging Face tokenizers"}
 
 
@@ -38,54 +34,34 @@ def train_theirs(text: str, vocab_size: int) -> int:
     return tokenizer.get_vocab_size()
 
 
-def peak_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def measure(who: str, text: str, vocab_size: int) -> dict:
+def measure(who: str, args) -> dict:
     """One training run in this process."""
     train = {"ours": train_ours, "theirs": train_theirs}[who]
+    text = args.data.read_text(encoding="utf-8")
     train("import what there is to import", 257)
     held = peak_bytes()
     start = time.perf_counter()
-    size = train(text, vocab_size)
+    size = train(text, args.vocab)
     return {"seconds": time.perf_counter() - start, "bytes": peak_bytes() - held, "vocab_size": size}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def show(runs: dict, args) -> dict:
+    """Print the table; return what was measured and the ratio."""
+    print(f"{args.data.name}: {args.vocab:,} tokens, median of {args.repeats} runs each")
+    print(f"{'':24} {'seconds':>8} {'ratio':>6} {'peak MB':>8} {'tokens':>7}")
+    seconds = {who: median(own, "seconds") for who, own in runs.items()}
+    for who, name in NAMES.items():
+        ratio, megabytes = seconds[who] / seconds["theirs"], median(runs[who], "bytes") / 1e6
+        print(f"{name:24} {seconds[who]:8.3f} {ratio:6.2f} {megabytes:8.1f} {runs[who][0]['vocab_size']:7,}")
+    return {"data": args.data.name, "vocab": args.vocab, "ratio": seconds["ours"] / seconds["theirs"]}
+
+
+if __name__ == "__main__":
+    parser = flags(__doc__, NAMES, repeats=5)
     parser.add_argument("--data", type=Path, help="UTF-8 text file (default: the first .txt file in data/)")
     parser.add_argument("--vocab", type=int, default=4096, help="size of the vocabulary (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all runs to FILE")
-    parser.add_argument("--run", choices=NAMES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     args.data = args.data or min((ROOT / "data").rglob("*.txt"), default=None)
     if args.data is None or not args.data.is_file():
         parser.error(f"there is no text file {args.data or 'in data/'}: name one with --data")
-    text = args.data.read_text(encoding="utf-8")
-    if args.run:
-        print(json.dumps(measure(args.run, text, args.vocab)))
-        return
-
-    runs = {who: [] for who in NAMES}
-    for _ in range(args.repeats):
-        for who in NAMES:
-            command = [sys.executable, __file__, "--data", args.data, "--vocab", str(args.vocab), "--run", who]
-            runs[who].append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
-
-    medians = {who: statistics.median(run["seconds"] for run in runs[who]) for who in NAMES}
-    print(f"{args.data.name}: {len(text):,} characters, {args.vocab:,} tokens, median of {args.repeats} runs each")
-    print(f"{'':24} {'seconds':>8} {'ratio':>6} {'peak MB':>8} {'tokens':>7}")
-    for who, name in NAMES.items():
-        megabytes = statistics.median(run["bytes"] for run in runs[who]) / 1e6
-        ratio = medians[who] / medians["theirs"]
-        print(f"{name:24} {medians[who]:8.3f} {ratio:6.2f} {megabytes:8.1f} {runs[who][0]['vocab_size']:7,}")
-    if args.json:
-        record = {"data": args.data.name, "characters": len(text), "vocab": args.vocab, "runs": runs}
-        args.json.write_text(json.dumps({**record, "ratio": medians["ours"] / medians["theirs"]}, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    main(args, list(NAMES), measure, show)

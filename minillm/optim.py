@@ -38,7 +38,7 @@ class Muon(torch.optim.Optimizer):
     instructions multiplies a hundred times slower than fp32.
     """
 
-    def __init__(self, params, lr: float, momentum: float = 0.9, weight_decay: float = 0.0, dtype=torch.float32):
+    def __init__(self, params, lr: float, momentum: float, weight_decay: float = 0.0, dtype=torch.float32):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self.dtype = dtype
 
@@ -58,7 +58,9 @@ class Muon(torch.optim.Optimizer):
         """Update matrices of one shape, some of them transposed."""
         directions = []
         for p in params:
-            momentum = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
+            if not self.state[p]:
+                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+            momentum = self.state[p]["momentum_buffer"]
             momentum.lerp_(p.grad, 1 - group["momentum"])
             nesterov = p.grad.lerp(momentum, group["momentum"])
             directions.append(nesterov if p.size(0) <= p.size(1) else nesterov.mT)

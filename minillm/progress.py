@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import threading
 import time
 from collections.abc import Iterator
 
@@ -22,11 +23,9 @@ def patient_interrupt() -> Iterator[Interrupt]:
             raise KeyboardInterrupt
         interrupt.requested = True
 
-    try:
+    if threading.current_thread() is threading.main_thread():  # no other may set handlers: the caller's own stay
         for number in (signal.SIGINT, signal.SIGTERM):
             previous[number] = signal.signal(number, request)
-    except ValueError:  # not in the main thread: the caller's own handling stays
-        pass
     try:
         yield interrupt
     finally:

@@ -54,9 +54,8 @@ class Entity:
             return f"the {self.role} is {self}, not {found}"
         if aspect in ("noun", "dish"):
             return f"it is the {self}, not the {found}"
-        return (
-            f"{self} lives in the {truth}, not {found}" if aspect == "home" else f"the {aspect} is {truth}, not {found}"
-        )
+        where = f"{self} lives in the" if aspect == "home" else f"the {aspect} is"
+        return f"{where} {truth}, not {found}"
 
 
 class Mention(NamedTuple):
