@@ -6,13 +6,12 @@ The same shape (6 layers, 384 channels, 6 heads, GPT-2's parts, a vocabulary of 
 a prompt of one, random weights. Loading and a first short warm-up are not counted.
 """
 
-import importlib.util
-import sys
 import time
 from pathlib import Path
 
 import torch
-from side_by_side import ROOT, flags, main, median, peak_bytes
+from nanogpt import nanogpt_model
+from side_by_side import flags, main, median, peak_bytes
 
 NAMES = {"ours": "minillm", "nanogpt": "nanoGPT"}
 SHAPE = {"layers": 6, "width": 384, "heads": 6, "context": 256, "vocab": 65}
@@ -21,7 +20,6 @@ BATCHES = (1, 16)
 
 def ours(batch: int, new: int):
     """A function that writes with our decoder."""
-    sys.path.insert(0, str(ROOT))
     from minillm.device import choose
     from minillm.generate import generate
     from minillm.transformer import Decoder, ModelConfig
@@ -43,14 +41,8 @@ def ours(batch: int, new: int):
 
 def nanogpt(batch: int, new: int, peer: Path):
     """A function that writes with nanoGPT's model, in fp32."""
-    spec = importlib.util.spec_from_file_location("nanogpt_model", peer / "model.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["nanogpt_model"] = module
-    spec.loader.exec_module(module)
-    shape = {"n_layer": SHAPE["layers"], "n_head": SHAPE["heads"], "n_embd": SHAPE["width"]}
-    config = module.GPTConfig(block_size=SHAPE["context"], vocab_size=SHAPE["vocab"], dropout=0.0, bias=True, **shape)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = module.GPT(config).to(device).eval()
+    model = nanogpt_model(peer, **SHAPE).to(device).eval()
     prompt = torch.zeros(batch, 1, dtype=torch.long, device=device)
 
     def write(n=new):
@@ -64,7 +56,6 @@ def nanogpt(batch: int, new: int, peer: Path):
 
 def measure(name: str, args) -> dict:
     """Tokens a second at each batch size, in this process."""
-    stdout, sys.stdout = sys.stdout, sys.stderr  # nanoGPT prints its size
     result = {}
     for batch in BATCHES:
         write = ours(batch, args.new) if name == "ours" else nanogpt(batch, args.new, args.peer)
@@ -72,7 +63,6 @@ def measure(name: str, args) -> dict:
         start = time.perf_counter()
         write()
         result[f"batch {batch}"] = batch * args.new / (time.perf_counter() - start)
-    sys.stdout = stdout
     return {**result, "bytes": peak_bytes()}
 
 
@@ -92,7 +82,7 @@ def show(runs: dict, args) -> dict:
 
 
 if __name__ == "__main__":
-    parser = flags(__doc__, NAMES, repeats=3)
+    parser = flags(__doc__, repeats=3)
     parser.add_argument("--peer", type=Path, help="a checkout of nanoGPT to run beside ours")
     parser.add_argument("--new", type=int, default=200, help="tokens to write (default: %(default)s)")
     args = parser.parse_args()

@@ -6,22 +6,28 @@ both see the same weather on the machine, and neither warms the other's caches.
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # so that a benchmark runs without installing the package
 
 
-def flags(description: str, names: dict[str, str], repeats: int) -> argparse.ArgumentParser:
-    """A parser with the flags that every benchmark has. `names`: whom it can run, and what they are called."""
+def flags(description: str, repeats: int) -> argparse.ArgumentParser:
+    """A parser with the flags that every benchmark has."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=repeats, help="runs of each (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all runs to FILE")
-    parser.add_argument("--run", choices=names, help=argparse.SUPPRESS)
+    parser.add_argument("--run", help=argparse.SUPPRESS)  # the name of the one run to do, and its number
+    parser.add_argument("--turn", type=int, default=0, help=argparse.SUPPRESS)
     return parser
 
 
@@ -31,14 +37,33 @@ def peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def seconds_since_start() -> float:
+    """Seconds since this process was asked for: the interpreter's start and every import are in it."""
+    return time.time() - float(os.environ["ASKED_AT"])
+
+
 def take_turns(names: list[str], repeats: int) -> dict[str, list[dict]]:
     """Run this script again with its own flags and `--run NAME`, each name in turn. Returns what each run printed."""
     runs = {name: [] for name in names}
-    for _ in range(repeats):
+    for turn in range(repeats):
         for name in names:
-            command = [sys.executable, sys.argv[0], *sys.argv[1:], "--run", name]
-            runs[name].append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+            print(f"{turn + 1} of {repeats}: {name}", file=sys.stderr, flush=True)
+            command = [sys.executable, sys.argv[0], *sys.argv[1:], "--run", name, "--turn", str(turn)]
+            environment = {**os.environ, "ASKED_AT": str(time.time())}
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment)
+            runs[name].append(json.loads(done.stdout.splitlines()[-1]))
     return runs
+
+
+def product_rate(place, size: int = 2048) -> float:
+    """Operations a second of one large matrix product: what this machine can do at most, in the place's precision."""
+    a, b = (torch.randn(size, size, device=place.device, dtype=place.dtype) for _ in range(2))
+    seconds = []
+    for _ in range(10):
+        start = place.synchronise()
+        a @ b
+        seconds.append(place.synchronise() - start)
+    return 2 * size**3 / statistics.median(seconds[3:])
 
 
 def median(runs: list[dict], key: str) -> float:

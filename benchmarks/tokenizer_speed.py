@@ -7,7 +7,6 @@ same weather on the machine. Seconds are those of training alone, text in memory
 above what it held before training. That both learn the same merges is checked by tests/test_bpe.py, not here.
 """
 
-import sys
 import time
 from pathlib import Path
 
@@ -17,7 +16,6 @@ NAMES = {"ours": "minillm.bpe", "theirs": "Hugging Face tokenizers"}
 
 
 def train_ours(text: str, vocab_size: int) -> int:
-    sys.path.insert(0, str(ROOT))  # so that it runs without installing the package
     from minillm.bpe import train_bpe
 
     return len(train_bpe(text, vocab_size))
@@ -57,7 +55,7 @@ def show(runs: dict, args) -> dict:
 
 
 if __name__ == "__main__":
-    parser = flags(__doc__, NAMES, repeats=5)
+    parser = flags(__doc__, repeats=5)
     parser.add_argument("--data", type=Path, help="UTF-8 text file (default: the first .txt file in data/)")
     parser.add_argument("--vocab", type=int, default=4096, help="size of the vocabulary (default: %(default)s)")
     args = parser.parse_args()

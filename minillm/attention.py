@@ -105,6 +105,7 @@ class KVCache:
         shape = (layers, batch, heads, capacity, head_dim)
         self.keys = torch.empty(shape, dtype=dtype, device=device)
         self.values = torch.empty(shape, dtype=dtype, device=device)
+        self.last: Tensor | None = None  # (B, 1, C): the last token's vector, for a model that looks one token back
         self.length = 0
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,6 +124,7 @@ class KVCache:
     def select(self, rows: Tensor) -> None:
         """Keep these rows of the batch, in this order (beam search, or dropping finished texts)."""
         self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+        self.last = None if self.last is None else self.last[rows]
 
 
 class SelfAttention(nn.Module):

@@ -152,7 +152,6 @@ def build_optimizer(
         raise ValueError("the model has no trainable parameters: every one is frozen")
     if name not in ("muon", "adamw"):
         raise ValueError(f"unknown optimizer {name!r}: choose muon or adamw")
-    fused = any(p.is_cuda for p in model.parameters())
     optimizers = []
     if name == "muon" and matrices:
         optimizers.append(Muon(matrices, matrix_learning_rate, momentum, weight_decay, dtype))
@@ -163,7 +162,7 @@ def build_optimizer(
     ]
     groups = [group for group in groups if group["params"]]
     if groups:
-        optimizers.append(torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=fused or None))
+        optimizers.append(torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True))
     return MuonAdamW(optimizers)
 
 

@@ -3,8 +3,8 @@
 Vaswani et al. 2017, with the norm before each branch (Xiong et al. 2020). Which norm, positions and feed-forward layer
 a model has is its *recipe*, one row of `RECIPES`, chosen once when the model is built; `forward` never asks.
 
-- `minillm`: what learned fastest here. Rotary positions, norm without parameters on the stream and on queries and keys
-  (Henry et al. 2020), ReLU squared (So et al. 2021), residual branches that start at zero.
+- `minillm`: what learned fastest here. Rotary positions, token shift (Peng et al. 2023), norm without parameters on the
+  stream and on queries and keys (Henry et al. 2020), ReLU squared (So et al. 2021), branches that start at zero.
 - `gpt2`: Radford et al. 2019. Learned positions, LayerNorm, GELU, biases, the output layer tied to the embedding.
 - `llama`: Touvron et al. 2023. Rotary positions, RMSNorm, SwiGLU (Shazeer 2020).
 
@@ -68,14 +68,46 @@ class ModelConfig:
 
 
 class PlainNorm(nn.Module):
-    """Zero mean and unit variance over the channels, with nothing to learn."""
+    """Zero mean and a standard deviation of `size` over the channels, with nothing to learn."""
 
-    def __init__(self, width: int, eps: float = 1e-5):
+    def __init__(self, width: int, eps: float = 1e-5, size: float = 1.0):
         super().__init__()
         self.shape, self.eps = (width,), eps
+        self.register_buffer("size", None if size == 1.0 else torch.full((width,), size), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.shape, eps=self.eps)
+        return F.layer_norm(x, self.shape, self.size, eps=self.eps)
+
+
+class TokenShift(nn.Module):
+    """x_t + share * x_{t-1}, a learned share for each channel (Peng et al. 2023, "RWKV", section 3.1).
+
+    Every position hears at once what stands right before it, which attention would need a layer to find.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.share = nn.Parameter(torch.full((width,), 0.5))
+
+    def forward(self, x: Tensor, attention_mask: Tensor | None, cache: KVCache | None) -> Tensor:
+        """x (B, T, C) -> (B, T, C). Padding before a text is as good as nothing; the cache knows the last token."""
+        if cache is None or cache.last is None:
+            before = F.pad(x, (0, 0, 1, -1))  # nothing stands before the first
+        else:
+            before = torch.cat((cache.last.to(x.dtype), x[:, :-1]), dim=1)
+        if cache is not None:
+            cache.last = x[:, -1:]
+        if attention_mask is not None:
+            T = x.size(1)
+            before = before * F.pad(attention_mask, (1, -1))[:, -T:, None].to(x.dtype)
+        return x + self.share * before
+
+
+class NoShift(nn.Module):
+    """In the place of a `TokenShift`: each position hears of the others through attention alone."""
+
+    def forward(self, x: Tensor, attention_mask: Tensor | None, cache: KVCache | None) -> Tensor:
+        return x
 
 
 class FeedForward(nn.Module):
@@ -117,6 +149,7 @@ class Recipe(NamedTuple):
     activation: type[nn.Module]
     expansion: float  # inner width of the feed-forward layer over width
     rotary: bool  # else a learned vector for each position
+    shift: bool  # token shift, before the first layer
     bias: bool
     normalise_qk: bool
     tied: bool  # the output layer is the embedding table
@@ -131,10 +164,14 @@ class TanhGELU(nn.GELU):
 
 
 RECIPES = {
-    "minillm": Recipe(PlainNorm, FeedForward, ReLUSquared, 2, True, False, True, False, 0.0),
-    "gpt2": Recipe(nn.LayerNorm, FeedForward, TanhGELU, 4, False, True, False, True, 1.0),
-    "llama": Recipe(nn.RMSNorm, GatedFeedForward, nn.SiLU, 8 / 3, True, False, False, False, 1.0),
+    "minillm": Recipe(PlainNorm, FeedForward, ReLUSquared, 2, True, True, False, True, False, 0.0),
+    "gpt2": Recipe(nn.LayerNorm, FeedForward, TanhGELU, 4, False, False, True, False, True, 1.0),
+    "llama": Recipe(nn.RMSNorm, GatedFeedForward, nn.SiLU, 8 / 3, True, False, False, False, False, 1.0),
 }
+
+
+# Normalised queries and keys have scores of at most QK_SIZE^2 sqrt(D): 1 leaves a head too weak to choose one position.
+QK_SIZE = math.sqrt(2)
 
 
 class Block(nn.Module):
@@ -151,7 +188,7 @@ class Block(nn.Module):
             causal=causal,
             bias=recipe.bias,
             dropout=config.dropout,
-            normalise=PlainNorm(config.head_dim) if recipe.normalise_qk else None,
+            normalise=PlainNorm(config.head_dim, size=QK_SIZE) if recipe.normalise_qk else None,
             layer=layer,
         )
         self.norm_2 = recipe.norm(config.width, eps=config.norm_eps)
@@ -173,6 +210,7 @@ class Transformer(nn.Module):
         self.config = config
         recipe = RECIPES[config.recipe]
         self.embedding = nn.Embedding(config.vocab_size, config.width)
+        self.shift = TokenShift(config.width) if recipe.shift else NoShift()
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layer, self.causal) for layer in range(config.layers))
         self.norm = recipe.norm(config.width, eps=config.norm_eps)
@@ -233,7 +271,7 @@ class Transformer(nn.Module):
         if self.position is not None:
             x = x + self.position(positions)
         rotary = None if self.position is not None else self._rotary(positions)
-        x = self.dropout(x)
+        x = self.dropout(self.shift(x, attention_mask, cache))
         for block in self.blocks:
             x = block(x, rotary, mask, cache)
         if cache is not None:

@@ -53,8 +53,8 @@ class Pretrain(Computing, TextData):
     depth: int = flag(
         0, "layers: the one dial from which size, batch, learning rates and steps follow (0: 2 on a CPU, 6 on a GPU)"
     )
-    width: int = flag(0, "channels (0: 128 a layer)")
-    heads: int = flag(0, "attention heads (0: two a layer)")
+    width: int = flag(0, "channels (0: 64 a head)")
+    heads: int = flag(0, "attention heads (0: one a layer)")
     context: int = flag(0, "tokens that the model reads at once (0: 256)")
     dropout: float = flag(0.0, "share of activations dropped in training")
     batch_size: int = flag(0, "windows in one micro-batch (0: from --depth)")
@@ -62,10 +62,10 @@ class Pretrain(Computing, TextData):
     max_steps: int = flag(0, "steps of training; the schedule spans them (0: from --depth)")
     optimizer: str = flag("muon", "of the matrices; the rest has AdamW", choices=("muon", "adamw"))
     learning_rate: float = flag(0.0, "peak rate of AdamW (0: from --optimizer)")
-    matrix_learning_rate: float = flag(0.01, "peak rate of Muon")
+    matrix_learning_rate: float = flag(0.02, "peak rate of Muon")
     head_learning_rate: float = flag(0.0, "peak rate of the output layer (0: from --optimizer)")
     weight_decay: float = flag(0.0, "pull of every matrix towards zero")
-    warmup: int = flag(10, "steps over which the rates rise")
+    warmup: int = flag(0, "steps over which the rates rise")
     decay: str = flag("linear", "how the rates fall", choices=("linear", "cosine", "constant"))
     decay_share: float = flag(0.8, "part of the run over which a linear decay falls")
     clip: float = flag(1.0, "largest norm of a gradient (0: no limit)")
@@ -163,11 +163,11 @@ def open_run(settings: Pretrain, given: dict) -> tuple[RunFolder, Pretrain, bool
 def follow_depth(settings: Pretrain, device: str) -> Pretrain:
     """Fill in what was left at 0. Every number of the dial stands here."""
     depth = settings.depth or (6 if device == "cuda" else 2)
-    heads = settings.heads or 2 * depth
+    heads = settings.heads or depth
     width = settings.width or 64 * heads
     context = settings.context or 256
-    batch_size = settings.batch_size or (64 if device == "cuda" else max(4096 // context, 1))
-    steps = settings.max_steps or 300
+    batch_size = settings.batch_size or max((8192 if device == "cuda" else 2048) // context, 1)
+    steps = settings.max_steps or 500
     return replace(
         settings,
         depth=depth,
