@@ -15,7 +15,7 @@ def default_run() -> RunFolder:
     if run.finished:
         return run
     print(
-        f"There is no trained model in {run.path} yet. Training it now, once; this takes about three minutes.",
+        f"There is no trained model in {run.path} yet. Training it now, once; this takes about two minutes.",
         flush=True,
     )
     flags = ["--resume"] if run.started else []

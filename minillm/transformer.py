@@ -68,26 +68,25 @@ class ModelConfig:
 
 
 class PlainNorm(nn.Module):
-    """Zero mean and a standard deviation of `size` over the channels, with nothing to learn."""
+    """Zero mean and unit variance over the channels, with nothing to learn."""
 
-    def __init__(self, width: int, eps: float = 1e-5, size: float = 1.0):
+    def __init__(self, width: int, eps: float = 1e-5):
         super().__init__()
         self.shape, self.eps = (width,), eps
-        self.register_buffer("size", None if size == 1.0 else torch.full((width,), size), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.shape, self.size, eps=self.eps)
+        return F.layer_norm(x, self.shape, eps=self.eps)
 
 
 class TokenShift(nn.Module):
-    """x_t + share * x_{t-1}, a learned share for each channel (Peng et al. 2023, "RWKV", section 3.1).
+    """x_t + share * x_{t-1}, a share for each channel that begins at 0 (Peng et al. 2023, "RWKV", section 3.1).
 
     Every position hears at once what stands right before it, which attention would need a layer to find.
     """
 
     def __init__(self, width: int):
         super().__init__()
-        self.share = nn.Parameter(torch.full((width,), 0.5))
+        self.share = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor, attention_mask: Tensor | None, cache: KVCache | None) -> Tensor:
         """x (B, T, C) -> (B, T, C). Padding before a text is as good as nothing; the cache knows the last token."""
@@ -170,10 +169,6 @@ RECIPES = {
 }
 
 
-# Normalised queries and keys have scores of at most QK_SIZE^2 sqrt(D): 1 leaves a head too weak to choose one position.
-QK_SIZE = math.sqrt(2)
-
-
 class Block(nn.Module):
     """One layer: positions talk to each other, then each thinks for itself. Both add to the stream x (B, T, C)."""
 
@@ -188,7 +183,7 @@ class Block(nn.Module):
             causal=causal,
             bias=recipe.bias,
             dropout=config.dropout,
-            normalise=PlainNorm(config.head_dim, size=QK_SIZE) if recipe.normalise_qk else None,
+            normalise=PlainNorm(config.head_dim) if recipe.normalise_qk else None,
             layer=layer,
         )
         self.norm_2 = recipe.norm(config.width, eps=config.norm_eps)
