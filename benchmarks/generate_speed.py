@@ -13,6 +13,10 @@ import torch
 from nanogpt import nanogpt_model
 from side_by_side import flags, main, median, peak_bytes
 
+from minillm.device import choose
+from minillm.generate import generate
+from minillm.transformer import Decoder, ModelConfig
+
 NAMES = {"ours": "minillm", "nanogpt": "nanoGPT"}
 SHAPE = {"layers": 6, "width": 384, "heads": 6, "context": 256, "vocab": 65}
 BATCHES = (1, 16)
@@ -20,10 +24,6 @@ BATCHES = (1, 16)
 
 def ours(batch: int, new: int):
     """A function that writes with our decoder."""
-    from minillm.device import choose
-    from minillm.generate import generate
-    from minillm.transformer import Decoder, ModelConfig
-
     place = choose()
     config = ModelConfig(
         SHAPE["vocab"], SHAPE["context"], SHAPE["layers"], SHAPE["width"], SHAPE["heads"], recipe="gpt2"

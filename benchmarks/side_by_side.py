@@ -7,7 +7,6 @@ both see the same weather on the machine, and neither warms the other's caches.
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -19,6 +18,8 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that a benchmark runs without installing the package
+
+from minillm.device import Place  # noqa: E402
 
 
 def flags(description: str, repeats: int) -> argparse.ArgumentParser:
@@ -33,8 +34,7 @@ def flags(description: str, repeats: int) -> argparse.ArgumentParser:
 
 def peak_bytes() -> int:
     """The most memory that this process has held."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return Place(torch.device("cpu"), torch.float32).peak_memory()
 
 
 def seconds_since_start() -> float:

@@ -31,7 +31,7 @@ NAMES = {"ours": "minillm", "nanogpt": "nanoGPT"}
 SWEEP = {"width": (128, 256, 384, 512, 768), "context": (64, 128, 256, 512, 1024, 2048), "batch": (1, 4, 16, 64)}
 STANDING = {"width": 256, "context": 256, "batch": 4}  # what the other two are while one is swept
 WARMUP = 3  # steps that are not counted
-SECONDS = 12.0  # of counted steps, about
+COUNTED = 20  # steps that are
 
 
 def shapes() -> dict[str, tuple]:
@@ -40,21 +40,23 @@ def shapes() -> dict[str, tuple]:
 
 
 def batches(context: int, batch: int, vocab: int, clock: list[float], place: Place):
-    """Random windows: as many as fill the seconds, at least five that count. Appends to `clock` before each."""
+    """The same random windows for every step. Appends the time to `clock` before each step."""
     input_ids = torch.randint(vocab, (batch, context + 1))
-    while len(clock) < WARMUP + 5 or clock[-1] - clock[WARMUP] < SECONDS:
+    for _ in range(WARMUP + COUNTED):
         clock.append(place.synchronise())
         yield {"input_ids": input_ids, "labels": input_ids}
-    clock.append(place.synchronise())
 
 
 def time_ours(model: nn.Module, optimizer: str, stream, compiled: bool) -> None:
     """Train with `fit`, as everybody does."""
-    endless = TrainConfig(steps=10**6, eval_every=10**6, optimizer=optimizer, compile=compiled)
-    try:
-        fit(model, causal_lm, stream, endless, progress=False)
-    except ValueError:  # there are no more batches
-        pass
+    steps = WARMUP + COUNTED
+    fit(
+        model,
+        causal_lm,
+        stream,
+        TrainConfig(steps=steps, eval_every=steps, optimizer=optimizer, compile=compiled),
+        progress=False,
+    )
 
 
 def time_nanogpt(model: nn.Module, stream, place: Place, compiled: bool) -> None:
