@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minillm.tokenizer import Tokenizer
@@ -65,13 +66,13 @@ class _Reader:
         self.use_cache = use_cache and hasattr(model, "new_cache")
         self.cache, self.begin = None, 0
 
-    def next_logits(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Logits (B, V) of the token that follows ids (B, T), mask (B, T) being 1 on real tokens."""
+    def next_logits(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Logits (B, V) of the token that follows ids (B, T). mask (B, T) is 1 on real tokens; None: all are."""
         T = ids.size(1)
         if T - self.begin > self.context:
             self.begin, self.cache = T - self.context // 2, None
-        ids, mask = ids[:, self.begin :], mask[:, self.begin :]
-        mask = None if bool(mask.all()) else mask
+        ids = ids[:, self.begin :]
+        mask = None if mask is None else mask[:, self.begin :]
         if not self.use_cache:
             return self.model(ids, mask)[:, -1]
         if self.cache is None:
@@ -103,23 +104,29 @@ def generate(
     prompt that does not fit into the model's context.
     """
     B, T = input_ids.shape
-    mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
     reader = _Reader(model, use_cache)
-    _check_prompt(input_ids, mask, reader.context)
+    mask = attention_mask
+    _check_prompt(input_ids, torch.ones_like(input_ids) if mask is None else mask, reader.context)
+    if mask is not None:
+        mask = None if bool(mask.all()) else F.pad(mask, (0, max_new_tokens), value=1)
     stops = [[s] if isinstance(s, int) else list(s) for s in stop]
     was_training = model.training
     model.eval()
-    ids, going = input_ids, torch.ones(B, dtype=torch.bool, device=input_ids.device)
-    for _ in range(max_new_tokens):
-        token = choose_token(reader.next_logits(ids, mask), temperature, top_k, top_p, generator)
-        ids = torch.cat([ids, token.where(going, pad_id)[:, None]], dim=1)
+    ids = F.pad(input_ids, (0, max_new_tokens), value=pad_id)
+    going = torch.ones(B, dtype=torch.bool, device=ids.device)
+    length = T
+    while length < T + max_new_tokens:
+        logits = reader.next_logits(ids[:, :length], None if mask is None else mask[:, :length])
+        token = choose_token(logits, temperature, top_k, top_p, generator)
         # A finished text goes on reading its padding; nobody looks at it.
-        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-        going = going & ~_ended(ids[:, T:], going, stops, finished)
-        if not going.any():
-            break
+        ids[:, length] = token.where(going, pad_id)
+        length += 1
+        if stops or finished is not None:
+            going = going & ~_ended(ids[:, T:length], going, stops, finished)
+            if not going.any():
+                break
     model.train(was_training)
-    return ids
+    return ids[:, :length]
 
 
 def _ended(new: Tensor, going: Tensor, stops: list[list[int]], finished) -> Tensor:
@@ -172,7 +179,7 @@ def beam_search(
     T, ids, scores = input_ids.size(1), input_ids, torch.zeros(1)
     best: tuple[float, Tensor] = (-math.inf, input_ids[0])
     for new in range(1, max_new_tokens + 1):
-        logprobs = reader.next_logits(ids, torch.ones_like(ids)).float().log_softmax(-1).cpu()
+        logprobs = reader.next_logits(ids).float().log_softmax(-1).cpu()
         total = (scores[:, None] + logprobs).flatten()
         scores, index = total.topk(min(2 * beams, len(total)))  # enough, were half of them to end here
         row, token = index // logprobs.size(1), index % logprobs.size(1)

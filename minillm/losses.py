@@ -14,7 +14,7 @@ IGNORE_INDEX = -100
 
 
 def masked_lm_sum(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of -log p(label) in nats over the labels that count, and their number. logits (B, T, V), labels (B, T)."""
+    """Sum of -log p(label) in nats over the labels that count, and their number. logits (..., V), labels (...)."""
     total = F.cross_entropy(logits.flatten(0, -2).float(), labels.flatten(), ignore_index=IGNORE_INDEX, reduction="sum")
     return total, (labels != IGNORE_INDEX).sum()
 

@@ -273,9 +273,10 @@ class Transformer(nn.Module):
             cache.advance(T)
         return self.norm(x)
 
-    def forward(self, input_ids=None, attention_mask=None, *, inputs_embeds=None, cache=None) -> Tensor:
-        """Logits (B, T, V) of the same arguments as `hidden`."""
-        return self.head(self.hidden(input_ids, attention_mask, inputs_embeds=inputs_embeds, cache=cache))
+    def forward(self, input_ids=None, attention_mask=None, *, inputs_embeds=None, cache=None, keep=None) -> Tensor:
+        """Logits (B, T, V) of the same arguments as `hidden`; (N, V) of the N positions where keep (B, T) is true."""
+        x = self.hidden(input_ids, attention_mask, inputs_embeds=inputs_embeds, cache=cache)
+        return self.head(x if keep is None else x[keep])
 
     def _visible(self, attention_mask: Tensor | None, T: int, S: int) -> tuple[Tensor | None, Tensor]:
         """Who may look at whom, (B, 1, T, S) or None where padding hides nothing; and the positions of the T tokens.

@@ -158,3 +158,39 @@ def test_over_fitting_one_batch_reaches_zero_loss():
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.05
+
+
+def kept_bytes(model, ids):
+    """Bytes of the distinct activations (no weights) that a forward pass keeps for the backward pass."""
+    weights = {p.data_ptr() for p in model.parameters()}
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = (storage.nbytes(), tensor)  # the tensor is held so that no address returns
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = causal_lm_loss(model(ids), ids)
+    return sum(size for size, _ in kept.values()), loss
+
+
+@pytest.mark.parametrize("recipe", RECIPE_NAMES)
+def test_what_is_frozen_keeps_no_activations_and_computes_no_gradients(recipe):
+    torch.manual_seed(0)
+    model = Decoder(ModelConfig(50, 32, layers=4, width=32, heads=2, recipe=recipe))
+    ids = torch.randint(50, (4, 32))
+    everything, _ = kept_bytes(model, ids)
+    model.requires_grad_(False)
+    model.blocks[-1].feed_forward.down.weight.requires_grad_()
+    last, loss = kept_bytes(model, ids)
+    assert last < 0.2 * everything  # nothing below the last layer is kept
+    loss.backward()
+    assert [name for name, p in model.named_parameters() if p.grad is not None] == ["blocks.3.feed_forward.down.weight"]
+    model.requires_grad_(False)
+    model.embedding.weight.requires_grad_()  # as a soft prompt: everything above is on the way, but is not to be moved
+    model.head.weight.requires_grad_(RECIPES[recipe].tied)
+    through, _ = kept_bytes(model, ids)
+    inputs = 4 * 4 * 32 * 4 * 32  # the four layers' attention inputs, (4, 32, 32) in fp32
+    assert through < everything - inputs  # a frozen matrix does not keep what it multiplied

@@ -62,7 +62,7 @@ class Pretrain(Computing, TextData):
     max_steps: int = flag(0, "steps of training; the schedule spans them (0: from --depth)")
     optimizer: str = flag("muon", "of the matrices; the rest has AdamW", choices=("muon", "adamw"))
     learning_rate: float = flag(0.0, "peak rate of AdamW (0: from --optimizer)")
-    matrix_learning_rate: float = flag(0.02, "peak rate of Muon")
+    matrix_learning_rate: float = flag(0.0125, "peak rate of Muon")
     head_learning_rate: float = flag(0.0, "peak rate of the output layer (0: from --optimizer)")
     weight_decay: float = flag(0.0, "pull of every matrix towards zero")
     warmup: int = flag(0, "steps over which the rates rise")
