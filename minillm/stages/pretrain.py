@@ -167,7 +167,7 @@ def follow_depth(settings: Pretrain, device: str) -> Pretrain:
     width = settings.width or 64 * heads
     context = settings.context or 256
     batch_size = settings.batch_size or max((8192 if device == "cuda" else 2048) // context, 1)
-    steps = settings.max_steps or 680
+    steps = settings.max_steps or 740
     return replace(
         settings,
         depth=depth,
