@@ -3,6 +3,7 @@
 Nothing is written into the checkout.
 """
 
+import os
 import pickle
 import runpy
 import shutil
@@ -36,4 +37,9 @@ def train_nanogpt(peer: Path, folder: Path, train: np.ndarray, valid: np.ndarray
     (data / "meta.pkl").write_bytes(pickle.dumps({"vocab_size": int(max(train.max(), valid.max())) + 1}))
     sys.path.insert(0, str(folder))
     sys.argv = ["train.py", "--dataset=text", *(f"--{name}={value}" for name, value in flags.items())]
-    return runpy.run_path(str(folder / "train.py"), run_name="__main__")
+    here = Path.cwd()
+    os.chdir(folder)  # it looks for its parts and its data from there
+    try:
+        return runpy.run_path(str(folder / "train.py"), run_name="__main__")
+    finally:
+        os.chdir(here)
