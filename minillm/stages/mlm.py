@@ -74,6 +74,7 @@ def run_mlm(settings: MLM, given: dict) -> int:
     python train.py mlm --next-sentence                     with BERT's second objective
     """
     run, settings, resuming = open_run(settings, given, "mlm")
+    settings = replace(settings, eval_every=settings.eval_every or max(settings.max_steps // 10, 1))
     place = choose(settings.device, settings.dtype)
     seed_everything(settings.seed)
     corpus = load_corpus(settings)
@@ -90,6 +91,8 @@ def run_mlm(settings: MLM, given: dict) -> int:
     if settings.show:
         show_example(tokenizer, next(iter(batches)))
         return 0
+    own = {name: getattr(settings, name) for name in TrainConfig.__dataclass_fields__ if hasattr(settings, name)}
+    config = TrainConfig(steps=settings.max_steps, **own)
     objective = masked_lm_and_next_sentence if settings.next_sentence else masked_lm
     data = text_fingerprint(corpus.train)
     print(
@@ -109,9 +112,6 @@ def run_mlm(settings: MLM, given: dict) -> int:
     def evaluate(model: nn.Module) -> dict:
         return {"val_loss": mean_loss(model, objective, islice(watched, WATCHED), place)}
 
-    names = TrainConfig.__dataclass_fields__.keys() & settings.__dataclass_fields__.keys()
-    config = TrainConfig(steps=settings.max_steps, **{name: getattr(settings, name) for name in names})
-    config = replace(config, eval_every=settings.eval_every or max(settings.max_steps // 10, 1))
     history = fit(model, objective, batches, config, evaluate, run=run, resume=resuming and run.last_file.exists())
     if history.stopped == "interrupted":
         print(f"stopped; go on with: python train.py mlm --resume --out {run.path}")
