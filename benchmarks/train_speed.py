@@ -31,7 +31,7 @@ NAMES = {"ours": "minillm", "nanogpt": "nanoGPT"}
 SWEEP = {"width": (128, 256, 384, 512, 768), "context": (64, 128, 256, 512, 1024, 2048), "batch": (1, 4, 16, 64)}
 STANDING = {"width": 256, "context": 256, "batch": 4}  # what the other two are while one is swept
 WARMUP = 3  # steps that are not counted
-COUNTED = 20  # steps that are
+COUNTED, SWEPT = 20, 6  # steps that are; in a sweep, whose largest shapes are slow
 
 
 def shapes() -> dict[str, tuple]:
@@ -39,17 +39,16 @@ def shapes() -> dict[str, tuple]:
     return SHAPES_ON_A_GPU if torch.cuda.is_available() else SHAPES
 
 
-def batches(context: int, batch: int, vocab: int, clock: list[float], place: Place):
+def batches(context: int, batch: int, vocab: int, steps: int, clock: list[float], place: Place):
     """The same random windows for every step. Appends the time to `clock` before each step."""
     input_ids = torch.randint(vocab, (batch, context + 1))
-    for _ in range(WARMUP + COUNTED):
+    for _ in range(steps):
         clock.append(place.synchronise())
         yield {"input_ids": input_ids, "labels": input_ids}
 
 
-def time_ours(model: nn.Module, optimizer: str, stream, compiled: bool) -> None:
+def time_ours(model: nn.Module, optimizer: str, stream, steps: int, compiled: bool) -> None:
     """Train with `fit`, as everybody does."""
-    steps = WARMUP + COUNTED
     fit(
         model,
         causal_lm,
@@ -99,16 +98,19 @@ def measure(name: str, args) -> dict:
                 block.feed_forward.activation = nn.GELU()
     place = Place(torch.device("cpu"), torch.float32) if who == "nanogpt" and not gpu else choose()
     rate = product_rate(choose())
+    before = peak_bytes()
     clock: list[float] = []
-    stream = batches(context, batch, vocab, clock, place)
+    steps = WARMUP + (SWEPT if who == "sweep" else COUNTED)
+    stream = batches(context, batch, vocab, steps, clock, place)
     if who == "nanogpt":
         time_nanogpt(model, stream, place, gpu)
     else:
-        time_ours(model, "muon" if who == "sweep" else "adamw", stream, gpu)
+        time_ours(model, "muon" if who == "sweep" else "adamw", stream, steps, gpu)
     seconds = statistics.median(b - a for a, b in zip(islice(clock, WARMUP, None), clock[WARMUP + 1 :]))
     speed = batch * context / seconds
     share = speed * operations(model, layers, width, context) / rate
-    return {"tokens_per_second": speed, "mfu": share, "bytes": max(peak_bytes(), place.peak_memory()), "rate": rate}
+    most = max(peak_bytes(), place.peak_memory())
+    return {"tokens_per_second": speed, "mfu": share, "bytes": most, "of_steps": most - before, "rate": rate}
 
 
 def show(runs: dict, args) -> dict:
@@ -135,7 +137,10 @@ def show(runs: dict, args) -> dict:
 
 
 def draw(cells: dict, path: Path) -> None:
-    """Speed and memory by size, a panel for each quantity that is swept."""
+    """Speed and memory by size, a panel for each quantity that is swept.
+
+    Memory is what the process holds at most above what it held before the first step, on a GPU all that it holds.
+    """
     with picture(path, figsize=(9.6, 4.8)) as ax:
         figure = ax.figure
         ax.remove()
@@ -144,14 +149,17 @@ def draw(cells: dict, path: Path) -> None:
             rows = [cells[f"sweep, {key} {value}"] for value in values]
             speed = [row["tokens_per_second"] for row in rows]
             column[0].plot(values, speed, marker="o", color=COLOURS[0], linestyle=LINE_STYLES[0])
-            memory = [row["bytes"] / 1e6 for row in rows]
+            memory = [row["of_steps"] / 1e6 for row in rows]
             column[1].plot(values, memory, marker="s", color=COLOURS[1], linestyle=LINE_STYLES[1])
+            straight = [memory[-1] * value / values[-1] for value in values]
+            column[1].plot(values, straight, color="#444444", linewidth=0.8, linestyle=":", label="in proportion")
             column[0].set(xscale="log", yscale="log", title=f"by {key}")
             column[1].set(xscale="log", yscale="log", xlabel=key)
             column[1].set_xticks(values, [f"{value:,}" for value in values])
             column[1].minorticks_off()
         panels[0, 0].set(ylabel="tokens a second")
-        panels[1, 0].set(ylabel="peak memory of the process (MB)")
+        panels[1, 0].set(ylabel="peak memory of the steps (MB)")
+        panels[1, 0].legend()
 
 
 def names(args) -> list[str]:
