@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from minillm import __version__
 from minillm.bigram import BigramLM
 from minillm.files import read_json, write_atomic, write_json
+from minillm.heads import Head, PairClassifier, RewardModel, SequenceClassifier, TextEncoder, TokenClassifier
 from minillm.lstm import LSTMLM, LSTMConfig
 from minillm.safetensors import load_file, save_file
 from minillm.transformer import Decoder, Encoder, ModelConfig
@@ -30,6 +31,7 @@ BUILDERS = {
     Encoder: lambda **config: Encoder(ModelConfig(**config)),
     LSTMLM: lambda **config: LSTMLM(LSTMConfig(**config)),
     BigramLM: BigramLM,
+    **{head: head for head in (SequenceClassifier, PairClassifier, TokenClassifier, TextEncoder, RewardModel)},
 }
 KINDS = {cls.__name__: cls for cls in BUILDERS}
 
@@ -106,9 +108,22 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def describe(model: nn.Module) -> dict:
-    """What config.json says of a model, enough to build it again."""
+    """What config.json says of a model, enough to build it again; of a head, with the trunk that it stands on."""
     model = unwrap(model)
-    return {"kind": type(model).__name__, **asdict(model.config)}
+    kind = {"kind": type(model).__name__}
+    if isinstance(model, TextEncoder):
+        return {**kind, "pooling": model.pooling, "trunk": describe(model.trunk)}
+    if isinstance(model, Head):
+        return {**kind, "outputs": model.outputs, "pooling": model.pooling, "trunk": describe(model.trunk)}
+    return {**kind, **asdict(model.config)}
+
+
+def rebuild(description: dict) -> nn.Module:
+    """An untrained model from what `describe` said of one. Raises KeyError or TypeError when it said something else."""
+    settings = dict(description)
+    if "trunk" in settings:
+        settings["trunk"] = rebuild(settings["trunk"])
+    return BUILDERS[KINDS[settings.pop("kind")]](**settings)
 
 
 def load_weights(model: nn.Module, tensors: dict[str, Tensor], source: str | os.PathLike) -> None:
@@ -130,8 +145,7 @@ def load_model(run: str | os.PathLike, device: str | torch.device = "cpu") -> nn
     folder = RunFolder(run)
     config = folder.config()
     try:
-        settings = dict(config["model"])
-        model = BUILDERS[KINDS[settings.pop("kind")]](**settings)
+        model = rebuild(config["model"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"{folder.path / 'config.json'}: does not describe a model ({error})") from None
     if not folder.model_file.exists():

@@ -9,16 +9,30 @@ Shapes: B batch, T time (the context), N tokens of the corpus.
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from minillm.examples import show_example
 from minillm.losses import IGNORE_INDEX
 from minillm.tokenizer import Tokenizer
 
-__all__ = ["IGNORE_INDEX", "Tokens", "Windows", "tokenize", "window_table"]
+__all__ = [
+    "IGNORE_INDEX",
+    "Batches",
+    "Padded",
+    "Tokens",
+    "Windows",
+    "mask_tokens",
+    "show_example",
+    "tokenize",
+    "window_table",
+]
+
+MASKED, REPLACED = 0.8, 0.1  # of the selected tokens; the rest stay
+POOL = 32  # batches within which texts are sorted by length
 
 
 class Tokens:
@@ -100,53 +114,39 @@ def window_table(length: int, context: int, starts: Tensor | None = None) -> Ten
     return torch.tensor(rows, dtype=torch.long).reshape(-1, 2)
 
 
-class Windows:
-    """Batches of windows: {"input_ids": (B, T + 1), "labels": (B, T + 1)}, for a causal model.
+class Batches:
+    """Batches of examples, in an order that depends on the seed and the epoch alone.
 
-    The last token has no successor in the window, so a model reads all but it (`causal_lm_sum` takes either). Labels
-    are IGNORE_INDEX where a token is predicted by another window, and on <|bos|>, which nothing announces.
-    Iterating gives one epoch; `forever` shuffles anew each epoch. The order depends on the seed and the epoch alone,
-    and `state_dict` is where it stands.
+    Iterating gives one epoch; `forever` shuffles anew each epoch, and `state_dict` is where it stands. Without a seed
+    the examples come as they stand. A subclass says in `batch` what the examples of some rows look like together.
     """
 
-    def __init__(self, tokens: Tokens, context: int, batch_size: int, seed: int | None = None):
-        if batch_size < 1 or context < 1:
-            raise ValueError(f"batch size {batch_size} and context {context} must be at least 1")
-        if len(tokens) <= context:
-            raise ValueError(
-                f"the text has {len(tokens)} tokens and one window needs {context + 1}: "
-                "bring more text, or choose a shorter --context"
-            )
-        self.tokens, self.context, self.batch_size, self.seed = tokens, context, batch_size, seed
-        self.table = window_table(len(tokens), context, tokens.starts)
+    def __init__(self, examples: int, batch_size: int, seed: int | None):
+        if batch_size < 1:
+            raise ValueError(f"batch size {batch_size} must be at least 1")
+        self.examples, self.batch_size, self.seed = examples, batch_size, seed
         self.epoch, self.position = 0, 0
         self._shuffled = (-1, None)
 
     def __len__(self) -> int:
-        return -(-len(self.table) // self.batch_size)
+        return -(-self.examples // self.batch_size)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         for rows in self.order(0).split(self.batch_size):
             yield self.batch(rows)
 
     def order(self, epoch: int) -> Tensor:
-        """The windows in the order of an epoch; as they stand in the text without a seed."""
+        """The examples in the order of an epoch; as they stand without a seed."""
         if self.seed is None:
-            return torch.arange(len(self.table))
+            return torch.arange(self.examples)
         if self._shuffled[0] != epoch:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            self._shuffled = (epoch, torch.randperm(len(self.table), generator=generator))
+            self._shuffled = (epoch, torch.randperm(self.examples, generator=generator))
         return self._shuffled[1]
 
     def batch(self, rows: Tensor) -> dict[str, Tensor]:
-        """The windows of these rows of the table."""
-        begin, first = self.table[rows].unbind(1)
-        index = begin[:, None] + torch.arange(self.context + 1)
-        input_ids = self.tokens.ids[index].long()
-        hidden = index < first[:, None]
-        if self.tokens.bos_id is not None:
-            hidden |= input_ids == self.tokens.bos_id
-        return {"input_ids": input_ids, "labels": input_ids.masked_fill(hidden, IGNORE_INDEX)}
+        """The examples of these rows."""
+        raise NotImplementedError
 
     def forever(self) -> Iterator[dict[str, Tensor]]:
         """Full batches without end, from where `load_state_dict` put us. A batch may span two epochs."""
@@ -165,3 +165,111 @@ class Windows:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on from there."""
         self.epoch, self.position = state["epoch"], state["position"]
+
+
+class Windows(Batches):
+    """Batches of windows: {"input_ids": (B, T + 1), "labels": (B, T + 1)}, for a causal model.
+
+    The last token has no successor in the window, so a model reads all but it (`causal_lm_sum` takes either). Labels
+    are IGNORE_INDEX where a token is predicted by another window, and on <|bos|>, which nothing announces.
+    """
+
+    def __init__(self, tokens: Tokens, context: int, batch_size: int, seed: int | None = None):
+        if context < 1:
+            raise ValueError(f"context {context} must be at least 1")
+        if len(tokens) <= context:
+            raise ValueError(
+                f"the text has {len(tokens)} tokens and one window needs {context + 1}: "
+                "bring more text, or choose a shorter --context"
+            )
+        self.tokens, self.context = tokens, context
+        self.table = window_table(len(tokens), context, tokens.starts)
+        super().__init__(len(self.table), batch_size, seed)
+
+    def batch(self, rows: Tensor) -> dict[str, Tensor]:
+        """The windows of these rows of the table."""
+        begin, first = self.table[rows].unbind(1)
+        index = begin[:, None] + torch.arange(self.context + 1)
+        input_ids = self.tokens.ids[index].long()
+        hidden = index < first[:, None]
+        if self.tokens.bos_id is not None:
+            hidden |= input_ids == self.tokens.bos_id
+        return {"input_ids": input_ids, "labels": input_ids.masked_fill(hidden, IGNORE_INDEX)}
+
+
+class Padded(Batches):
+    """Batches of examples of different lengths: input_ids and attention_mask (B, T), and what else an example has.
+
+    Examples that belong together (two texts of one meaning, a better and a worse answer) come as a tuple and stand in
+    neighbouring rows. A list is padded on the right: labels with IGNORE_INDEX, the rest with 0. A number becomes one
+    of B. Texts of about one length come together, so that little is padded, in an order that is still random.
+    `change(batch, generator)`, if given, is called on each batch with a generator that depends on the seed, the epoch
+    and the batch alone.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[dict | tuple[dict, ...]],
+        pad_id: int,
+        batch_size: int,
+        seed: int | None = None,
+        change: Callable[[dict, torch.Generator], dict] | None = None,
+    ):
+        super().__init__(len(examples), batch_size, seed)
+        self.groups = [example if isinstance(example, tuple) else (example,) for example in examples]
+        self.fill, self.change = {"input_ids": pad_id, "labels": IGNORE_INDEX, "words": -1}, change
+        self.lengths = torch.tensor([max(len(e["input_ids"]) for e in group) for group in self.groups])
+
+    def order(self, epoch: int) -> Tensor:
+        """A random order in which neighbours have about the same length."""
+        order = super().order(epoch)
+        if self.seed is None or not len(order):
+            return order
+        pools = [pool[self.lengths[pool].argsort(stable=True)] for pool in order.split(POOL * self.batch_size)]
+        batches = torch.cat(pools).split(self.batch_size)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        return torch.cat([batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()])
+
+    def batch(self, rows: Tensor) -> dict[str, Tensor]:
+        """The examples of these rows, padded to the longest of them."""
+        examples = [example for row in rows.tolist() for example in self.groups[row]]
+        batch = {}
+        for key, value in examples[0].items():
+            values = [example[key] for example in examples]
+            batch[key] = self._pad(key, values) if isinstance(value, list) else torch.tensor(values)
+        lengths = torch.tensor([len(example["input_ids"]) for example in examples])
+        batch["attention_mask"] = (torch.arange(batch["input_ids"].size(1)) < lengths[:, None]).long()
+        if self.change is None:
+            return batch
+        seed = ((self.seed or 0) * 1_000_003 + self.epoch) * 1_000_003 + int(rows[0])
+        return self.change(batch, torch.Generator().manual_seed(seed % 2**63))
+
+    def _pad(self, key: str, values: list[list[int]]) -> Tensor:
+        padded = torch.full((len(values), max(map(len, values))), self.fill.get(key, 0))
+        for row, ids in enumerate(values):
+            padded[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
+        return padded
+
+
+def mask_tokens(
+    input_ids: Tensor, tokenizer: Tokenizer, probability: float = 0.15, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """Hide tokens for a model to restore: (inputs, labels), both as input_ids (B, T).
+
+    Each ordinary token is selected with `probability`, special ones never. Of the selected 80 % become <|mask|>, 10 %
+    a random ordinary token, and 10 % stay; the model must say what stood at every one of them (Devlin et al. 2019,
+    section 3.1). labels: the original token where selected, IGNORE_INDEX elsewhere. Raises ValueError for a
+    probability outside [0, 1].
+    """
+    if not 0 <= probability <= 1:
+        raise ValueError(f"the share of tokens to mask is {probability}: it must lie between 0 and 1")
+    special = torch.tensor(sorted(tokenizer.special_ids))
+    ordinary = torch.arange(tokenizer.vocab_size)
+    ordinary = ordinary[~torch.isin(ordinary, special)]
+    selected = torch.rand(input_ids.shape, generator=generator) < probability
+    selected &= ~torch.isin(input_ids, special)
+    fate = torch.rand(input_ids.shape, generator=generator)
+    replaced = ordinary[torch.randint(len(ordinary), input_ids.shape, generator=generator)]
+    inputs = torch.where(selected & (fate < MASKED), tokenizer.mask_id, input_ids)
+    inputs = torch.where(selected & (fate >= 1 - REPLACED), replaced, inputs)
+    return inputs, input_ids.masked_fill(~selected, IGNORE_INDEX)

@@ -7,6 +7,7 @@ Each loss comes as a sum with the number of terms in it, because a step made of 
 the terms of the whole step, and as the mean that one usually means.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -56,3 +57,21 @@ def sequence_logprobs(logits: Tensor, labels: Tensor, average: bool = False) -> 
     )  # (B, T - 1), 0 where ignored
     total = logprobs.sum(1)
     return total / (targets != IGNORE_INDEX).sum(1).clamp(min=1) if average else total
+
+
+def info_nce(first: Tensor, second: Tensor, temperature: float = 0.05) -> Tensor:
+    """Mean -log p(which of the batch belongs to which), in nats, both ways (van den Oord et al. 2018, equation 4).
+
+    first and second (B, C) are vectors of length 1 of texts that belong together row by row; every other row is a
+    negative. p is the softmax of their cosines / temperature. An empty batch has loss 0.
+
+    >>> info_nce(torch.eye(2), torch.eye(2), temperature=1.0)     # ln(1 + 1/e)
+    tensor(0.3133)
+    """
+    if temperature <= 0:
+        raise ValueError(f"the temperature is {temperature}: it must be positive")
+    similarity = first.float() @ second.float().T / temperature  # (B, B)
+    truth = torch.arange(len(first), device=first.device)
+    if not len(first):
+        return similarity.sum()
+    return (F.cross_entropy(similarity, truth) + F.cross_entropy(similarity.T, truth)) / 2

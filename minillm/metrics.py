@@ -75,3 +75,96 @@ def seed_interval(values: Sequence[float]) -> Interval:
 # The 97.5 % quantile of Student's t by degrees of freedom; beyond the table it is close to the last entry.
 T_975 = [math.inf, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228]
 T_975 += [2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086]
+
+
+def accuracy(truth: Sequence, predicted: Sequence) -> float:
+    """The share of predictions that are right. Raises ValueError for none."""
+    _check_pairs(truth, predicted)
+    return sum(a == b for a, b in zip(truth, predicted)) / len(truth)
+
+
+def confusion_matrix(truth: Sequence[int], predicted: Sequence[int], classes: int) -> list[list[int]]:
+    """Counts by true class (row) and predicted class (column)."""
+    table = [[0] * classes for _ in range(classes)]
+    for a, b in zip(truth, predicted, strict=True):
+        table[a][b] += 1
+    return table
+
+
+def macro_f1(truth: Sequence, predicted: Sequence) -> float:
+    """The mean over classes of F1 = 2 TP / (2 TP + FP + FN), every class counting alike (van Rijsbergen 1979).
+
+    The classes are those that occur on either side, as in scikit-learn.
+    """
+    _check_pairs(truth, predicted)
+    classes = set(truth) | set(predicted)
+    pairs = list(zip(truth, predicted))
+    scores = []
+    for c in classes:
+        right = sum(a == b == c for a, b in pairs)
+        wrong = sum((a == c) != (b == c) for a, b in pairs)
+        scores.append(2 * right / (2 * right + wrong))
+    return sum(scores) / len(scores)
+
+
+def entity_spans(tags: Sequence[str]) -> set[tuple[str, int, int]]:
+    """(kind, start, end) of every entity that BIO tags mark, as seqeval and conlleval count them.
+
+    An entity begins at "B-X", or at an "I-X" that does not go on with an X before it.
+
+    >>> sorted(entity_spans(["B-PER", "I-PER", "O", "I-LOC", "B-LOC"]))
+    [('LOC', 3, 4), ('LOC', 4, 5), ('PER', 0, 2)]
+    """
+    spans, kind, start = set(), None, 0
+    for place, tag in enumerate([*tags, "O"]):
+        mark, _, name = tag.partition("-")
+        goes_on = mark == "I" and name == kind
+        if kind is not None and not goes_on:
+            spans.add((kind, start, place))
+            kind = None
+        if mark in ("B", "I") and not goes_on:
+            kind, start = name, place
+    return spans
+
+
+def entity_f1(truth: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> float:
+    """F1 over the entities of many texts: one counts as found when its kind and both its ends are right.
+
+    0 when there are none on either side (Tjong Kim Sang & De Meulder 2003; the micro average of seqeval).
+    """
+    right = found = there = 0
+    for a, b in zip(truth, predicted, strict=True):
+        if len(a) != len(b):
+            raise ValueError(f"a text of {len(a)} tags has {len(b)} predicted ones")
+        a, b = entity_spans(a), entity_spans(b)
+        right, there, found = right + len(a & b), there + len(a), found + len(b)
+    return 2 * right / (there + found) if there + found else 0.0
+
+
+def recall_at_k(similarity: torch.Tensor, k: int) -> float:
+    """The share of rows i of similarity (N, M) whose own column i is among the k largest (ties count as before it)."""
+    own = similarity.diagonal()[:, None]
+    before = (similarity >= own).sum(dim=1) - 1  # itself is no rival
+    return (before < k).double().mean().item()
+
+
+def spearman(first: Sequence[float], second: Sequence[float]) -> float:
+    """Rank correlation (Spearman 1904): Pearson's correlation of the ranks, ties sharing the mean of theirs.
+
+    Not a number when one side is constant.
+    """
+    _check_pairs(first, second)
+    a, b = (_ranks(torch.as_tensor(values, dtype=torch.float64)) for values in (first, second))
+    a, b = a - a.mean(), b - b.mean()
+    return (a @ b / (a.norm() * b.norm())).item()
+
+
+def _ranks(values: torch.Tensor) -> torch.Tensor:
+    _, place, counts = torch.unique(values, return_inverse=True, return_counts=True)
+    last = counts.cumsum(0)
+    return (last - (counts - 1) / 2)[place].double()
+
+
+def _check_pairs(first: Sequence, second: Sequence) -> None:
+    if len(first) != len(second) or not len(first):
+        raise ValueError(f"{len(first)} and {len(second)} values cannot be compared: it takes as many, at least one")

@@ -6,7 +6,7 @@ small model, so it is asked for the positions that have a label and for no other
 
 from torch import Tensor, nn
 
-from minillm.losses import IGNORE_INDEX, masked_lm_sum
+from minillm.losses import IGNORE_INDEX, info_nce, masked_lm_sum
 
 
 def causal_lm(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -18,3 +18,37 @@ def causal_lm(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tenso
     keep = labels != IGNORE_INDEX
     logits = model(batch["input_ids"][:, :-1], None if mask is None else mask[:, :-1], keep=keep)  # (N, V)
     return masked_lm_sum(logits, labels[keep])
+
+
+def inputs_of(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What of a batch a model reads."""
+    return {key: batch[key] for key in ("input_ids", "attention_mask", "segment_ids") if key in batch}
+
+
+def masked_lm(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Restore what was masked. batch: input_ids, attention_mask and labels (B, T), as `data.mask_tokens` made them."""
+    keep = batch["labels"] != IGNORE_INDEX
+    return masked_lm_sum(model(**inputs_of(batch), keep=keep), batch["labels"][keep])
+
+
+def masked_lm_and_next_sentence(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """BERT's two objectives at once: the mean loss of what was masked, plus that of whether the second text follows.
+
+    model: a SequenceClassifier on an Encoder. batch: as for `masked_lm`, and `follows` (B,), 1 where it does.
+    """
+    keep, inputs = batch["labels"] != IGNORE_INDEX, inputs_of(batch)
+    x = model.trunk.hidden(**inputs)  # (B, T, C), read once for both
+    masked, count = masked_lm_sum(model.trunk.head(x[keep]), batch["labels"][keep])
+    follows, texts = masked_lm_sum(model.classify(x, batch["attention_mask"]), batch["follows"])
+    return masked / count.clamp(min=1) + follows / max(int(texts), 1)
+
+
+def classification(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Name the class of each text, labels (B,), or of each token, labels (B, T), IGNORE_INDEX where none is asked."""
+    return masked_lm_sum(model(**inputs_of(batch)), batch["labels"])
+
+
+def contrastive(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """Bring texts that belong together near each other: rows 2 i and 2 i + 1 of the batch. model: a TextEncoder."""
+    vectors = model(**inputs_of(batch))
+    return info_nce(vectors[0::2], vectors[1::2])

@@ -1,25 +1,22 @@
 """The transformer: one trunk, which a `Decoder` reads from left to right and an `Encoder` in both directions.
 
-Vaswani et al. 2017, with the norm before each branch (Xiong et al. 2020). Which norm, positions and feed-forward layer
-a model has is its *recipe*, one row of `RECIPES`, chosen once when the model is built; `forward` never asks.
+Vaswani et al. 2017. Where the norms stand, and which norm, positions, feed-forward layer and output layer a model has,
+is its *recipe*, one row of `RECIPES`, chosen once when the model is built; `forward` never asks. Any recipe can be read
+either way: GPT-2 and Llama are decoders, BERT is an encoder, `minillm` is ours for both.
 
-- `minillm`: what learned fastest here. Rotary positions, token shift (Peng et al. 2023), norm without parameters on the
-  stream and on queries and keys (Henry et al. 2020), ReLU squared (So et al. 2021), branches that start at zero.
-- `gpt2`: Radford et al. 2019. Learned positions, LayerNorm, GELU, biases, the output layer tied to the embedding.
-- `llama`: Touvron et al. 2023. Rotary positions, RMSNorm, SwiGLU (Shazeer 2020).
+Texts that come in pairs are told apart by `segment_ids`, for which a model has a table when its config says how many.
 
-Left out: mixtures of experts, cross-attention. Shapes: B batch, T time, C channels, V vocabulary.
+Left out: mixtures of experts, cross-attention, BERT's next-sentence output. Shapes: B batch, T time, C channels,
+V vocabulary.
 """
 
-import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minillm.attention import KVCache, SelfAttention, causal_mask, rotary_tables
+from minillm.recipes import RECIPES, NoSegments, NoShift, PlainNorm, Recipe, Segments, TokenShift
 
 
 @dataclass(frozen=True)
@@ -37,6 +34,7 @@ class ModelConfig:
     dropout: float = 0.0
     norm_eps: float = 1e-5
     rope_theta: float = 10_000.0  # base of the rotary frequencies
+    segments: int = 0  # texts that the model can tell apart in one input; 0: it reads one and takes no segment_ids
 
     def __post_init__(self):
         if self.recipe not in RECIPES:
@@ -48,6 +46,8 @@ class ModelConfig:
             raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
         if self.heads % self.groups:
             raise ValueError(f"heads {self.heads} must divide by kv_heads {self.kv_heads}")
+        if self.segments < 0:
+            raise ValueError(f"segments is {self.segments}: it must be at least 0")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}: it must lie in [0, 1)")
 
@@ -67,110 +67,11 @@ class ModelConfig:
         return self.hidden or int(RECIPES[self.recipe].expansion * self.width)
 
 
-class PlainNorm(nn.Module):
-    """Zero mean and unit variance over the channels, with nothing to learn."""
-
-    def __init__(self, width: int, eps: float = 1e-5):
-        super().__init__()
-        self.shape, self.eps = (width,), eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.shape, eps=self.eps)
-
-
-class TokenShift(nn.Module):
-    """x_t + share * x_{t-1}, a share for each channel that begins at 0 (Peng et al. 2023, "RWKV", section 3.1).
-
-    Every position hears at once what stands right before it, which attention would need a layer to find.
-    """
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.share = nn.Parameter(torch.zeros(width))
-
-    def forward(self, x: Tensor, attention_mask: Tensor | None, cache: KVCache | None) -> Tensor:
-        """x (B, T, C) -> (B, T, C). Padding before a text is as good as nothing; the cache knows the last token."""
-        if cache is None or cache.last is None:
-            before = F.pad(x, (0, 0, 1, -1))  # nothing stands before the first
-        else:
-            before = torch.cat((cache.last.to(x.dtype), x[:, :-1]), dim=1)
-        if cache is not None:
-            cache.last = x[:, -1:]
-        if attention_mask is not None:
-            T = x.size(1)
-            before = before * F.pad(attention_mask, (1, -1))[:, -T:, None].to(x.dtype)
-        return x + self.share * before
-
-
-class NoShift(nn.Module):
-    """In the place of a `TokenShift`: each position hears of the others through attention alone."""
-
-    def forward(self, x: Tensor, attention_mask: Tensor | None, cache: KVCache | None) -> Tensor:
-        return x
-
-
-class FeedForward(nn.Module):
-    """Two linear layers with a non-linearity between, at each position by itself: (B, T, C) -> (B, T, C)."""
-
-    def __init__(self, width: int, inner: int, activation: nn.Module, bias: bool):
-        super().__init__()
-        self.up = nn.Linear(width, inner, bias=bias)
-        self.activation = activation
-        self.down = nn.Linear(inner, width, bias=bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down(self.activation(self.up(x)))
-
-
-class GatedFeedForward(FeedForward):
-    """A feed-forward layer whose activation multiplies a second projection (Shazeer 2020, equation 6)."""
-
-    def __init__(self, width: int, inner: int, activation: nn.Module, bias: bool):
-        super().__init__(width, inner, activation, bias)
-        self.gate = nn.Linear(width, inner, bias=bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down(self.activation(self.gate(x)) * self.up(x))
-
-
-class ReLUSquared(nn.Module):
-    """max(x, 0)^2 (So et al. 2021, "Primer")."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x).square()
-
-
-class Recipe(NamedTuple):
-    """The parts of a transformer that differ between families."""
-
-    norm: type[nn.Module]
-    feed_forward: type[FeedForward]
-    activation: type[nn.Module]
-    expansion: float  # inner width of the feed-forward layer over width
-    rotary: bool  # else a learned vector for each position
-    shift: bool  # token shift, before the first layer
-    bias: bool
-    normalise_qk: bool
-    tied: bool  # the output layer is the embedding table
-    residual_init: float  # the residual branches' share of the usual initial size
-
-
-class TanhGELU(nn.GELU):
-    """GELU in the tanh approximation that GPT-2 was trained with (Hendrycks & Gimpel 2016)."""
-
-    def __init__(self):
-        super().__init__(approximate="tanh")
-
-
-RECIPES = {
-    "minillm": Recipe(PlainNorm, FeedForward, ReLUSquared, 2, True, True, False, True, False, 0.0),
-    "gpt2": Recipe(nn.LayerNorm, FeedForward, TanhGELU, 4, False, False, True, False, True, 1.0),
-    "llama": Recipe(nn.RMSNorm, GatedFeedForward, nn.SiLU, 8 / 3, True, False, False, False, False, 1.0),
-}
-
-
 class Block(nn.Module):
-    """One layer: positions talk to each other, then each thinks for itself. Both add to the stream x (B, T, C)."""
+    """One layer: positions talk to each other, then each thinks for itself. Both add to the stream x (B, T, C).
+
+    The norm stands before each branch (Xiong et al. 2020), so that the stream runs through untouched.
+    """
 
     def __init__(self, config: ModelConfig, layer: int, causal: bool):
         super().__init__()
@@ -195,6 +96,14 @@ class Block(nn.Module):
         return x + self.dropout(self.feed_forward(self.norm_2(x)))
 
 
+class PostNormBlock(Block):
+    """A layer whose norms follow its additions, as in Vaswani et al. 2017 (section 3.1) and BERT."""
+
+    def forward(self, x: Tensor, rotary, mask: Tensor | None, cache: KVCache | None) -> Tensor:
+        x = self.norm_1(x + self.dropout(self.attention(x, rotary, mask, cache)))
+        return self.norm_2(x + self.dropout(self.feed_forward(x)))
+
+
 class Transformer(nn.Module):
     """The trunk: token ids to one vector a position. Use a `Decoder` or an `Encoder`, which add an output layer."""
 
@@ -204,13 +113,17 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         recipe = RECIPES[config.recipe]
+        norm = recipe.norm(config.width, eps=config.norm_eps)
+        block = PostNormBlock if recipe.post_norm else Block
         self.embedding = nn.Embedding(config.vocab_size, config.width)
         self.shift = TokenShift(config.width) if recipe.shift else NoShift()
+        self.first_norm = norm if recipe.post_norm else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(Block(config, layer, self.causal) for layer in range(config.layers))
-        self.norm = recipe.norm(config.width, eps=config.norm_eps)
-        self.head = nn.Linear(config.width, config.vocab_size, bias=False)
+        self.blocks = nn.ModuleList(block(config, layer, self.causal) for layer in range(config.layers))
+        self.norm = nn.Identity() if recipe.post_norm else norm
+        self.head = recipe.head(config.width, config.vocab_size, config.norm_eps)
         self.position = None if recipe.rotary else nn.Embedding(config.context, config.width)
+        self.segment = Segments(config.segments, config.width) if config.segments else NoSegments()
         cos, sin = rotary_tables(config.context, config.head_dim, config.rope_theta)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
@@ -225,8 +138,8 @@ class Transformer(nn.Module):
             nn.init.zeros_(module.bias)
 
     def _initialise_ends(self, recipe: Recipe) -> None:
-        """Branches add up: shrink each so that the stream keeps its size (Radford et al. 2019, section 2.3)."""
-        scale = recipe.residual_init / math.sqrt(2 * self.config.layers)
+        """The branches' share of the stream at the start, and the one table of a tied model."""
+        scale = recipe.branch_scale(self.config.layers)
         for block in self.blocks:
             for branch in (block.attention.output, block.feed_forward.down):
                 branch.weight.data.mul_(scale)
@@ -249,12 +162,15 @@ class Transformer(nn.Module):
         attention_mask: Tensor | None = None,
         *,
         inputs_embeds: Tensor | None = None,
+        segment_ids: Tensor | None = None,
         cache: KVCache | None = None,
     ) -> Tensor:
         """The vectors (B, T, C) of the last layer, normalised.
 
         input_ids (B, T), or inputs_embeds (B, T, C) in their place. attention_mask (B, S) is 1 on real tokens and 0 on
-        padding, on whichever side; with a cache it covers the past as well. Raises ValueError past `config.context`.
+        padding, on whichever side; with a cache it covers the past as well. segment_ids (B, T) is 0 on a first text and
+        1 on a second, None where there is no second. Raises ValueError past `config.context`, and for segment_ids that
+        the model has no table for.
         """
         x = self.embedding(input_ids) if inputs_embeds is None else inputs_embeds
         T = x.size(1)
@@ -266,16 +182,19 @@ class Transformer(nn.Module):
         if self.position is not None:
             x = x + self.position(positions)
         rotary = None if self.position is not None else self._rotary(positions)
-        x = self.dropout(self.shift(x, attention_mask, cache))
+        x = self.shift(self.segment(x, segment_ids), attention_mask, cache)
+        x = self.dropout(self.first_norm(x))
         for block in self.blocks:
             x = block(x, rotary, mask, cache)
         if cache is not None:
             cache.advance(T)
         return self.norm(x)
 
-    def forward(self, input_ids=None, attention_mask=None, *, inputs_embeds=None, cache=None, keep=None) -> Tensor:
+    def forward(
+        self, input_ids=None, attention_mask=None, *, inputs_embeds=None, segment_ids=None, cache=None, keep=None
+    ) -> Tensor:
         """Logits (B, T, V) of the same arguments as `hidden`; (N, V) of the N positions where keep (B, T) is true."""
-        x = self.hidden(input_ids, attention_mask, inputs_embeds=inputs_embeds, cache=cache)
+        x = self.hidden(input_ids, attention_mask, inputs_embeds=inputs_embeds, segment_ids=segment_ids, cache=cache)
         return self.head(x if keep is None else x[keep])
 
     def _visible(self, attention_mask: Tensor | None, T: int, S: int) -> tuple[Tensor | None, Tensor]:

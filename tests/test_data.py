@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from minillm.data import IGNORE_INDEX, Tokens, Windows, tokenize, window_table
+from minillm.data import IGNORE_INDEX, Padded, Tokens, Windows, mask_tokens, tokenize, window_table
 from minillm.tokenizer import Tokenizer
 
 DOCUMENTS = ["abcab", "ba", "cabbacabbacabba", "a", "bcbc"]
@@ -97,3 +97,68 @@ def test_a_text_shorter_than_one_window_is_refused_with_both_numbers():
         Windows(tokenize(["abc"], TOKENIZER, whole=True), 8, 1)
     with pytest.raises(ValueError, match="has 0 tokens"):
         Windows(Tokens(torch.zeros(0, dtype=torch.int32), None, None), 8, 1)
+
+
+def test_masking_selects_and_replaces_in_the_shares_of_the_paper():
+    tokenizer = Tokenizer.characters("".join(map(chr, range(65, 120))))
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(len(tokenizer) - len(tokenizer.special_ids), (200, 600), generator=generator)
+    ids[:, 0], ids[:, 300], ids[:, 500:] = tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id
+    inputs, labels = mask_tokens(ids, tokenizer, generator=generator)
+    selected = labels != IGNORE_INDEX
+    ordinary = ~torch.isin(ids, torch.tensor(sorted(tokenizer.special_ids)))
+    assert ordinary.sum() > 99_000 and not (selected & ~ordinary).any()
+    assert torch.equal(labels[selected], ids[selected]) and torch.equal(inputs[~selected], ids[~selected])
+    masked = inputs[selected] == tokenizer.mask_id
+    same = inputs[selected] == ids[selected]
+    assert abs(selected.sum() / ordinary.sum() - 0.15) < 0.01
+    assert abs(masked.float().mean() - 0.8) < 0.01
+    chance = 1 / 55  # a random token is now and then the old one
+    assert abs(same.float().mean() - (0.1 + 0.1 * chance)) < 0.01
+    assert not torch.isin(inputs[selected][~masked], torch.tensor(sorted(tokenizer.special_ids))).any()
+
+
+def test_masking_all_or_nothing_and_shares_that_are_none():
+    ids = torch.tensor([TOKENIZER.encode("abcabc")])
+    assert torch.equal(mask_tokens(ids, TOKENIZER, 0.0)[0], ids)
+    assert torch.equal(mask_tokens(ids, TOKENIZER, 1.0)[1], ids)
+    with pytest.raises(ValueError, match=r"share of tokens to mask is 1.5"):
+        mask_tokens(ids, TOKENIZER, 1.5)
+
+
+def padded(seed=None, **options):
+    examples = [{"input_ids": list(range(1, n + 1)), "labels": [7] * n, "kind": n} for n in (3, 1, 5, 2, 4, 6, 2)]
+    return Padded(examples, pad_id=0, batch_size=2, seed=seed, **options)
+
+
+def test_examples_of_different_lengths_are_padded_by_what_they_are():
+    batch = next(iter(padded()))
+    assert batch["input_ids"].tolist() == [[1, 2, 3], [1, 0, 0]] and batch["kind"].tolist() == [3, 1]
+    assert batch["labels"].tolist() == [[7, 7, 7], [7, IGNORE_INDEX, IGNORE_INDEX]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+def test_an_epoch_shows_every_example_once_in_an_order_of_its_own():
+    kinds = [k for batch in padded(seed=3) for k in batch["kind"].tolist()]
+    assert sorted(kinds) == [1, 2, 2, 3, 4, 5, 6]
+    assert not torch.equal(padded(seed=3).order(0), padded(seed=3).order(1))
+
+
+def test_examples_that_belong_together_stand_in_neighbouring_rows():
+    pairs = [({"input_ids": [n]}, {"input_ids": [n, n]}) for n in range(5)]
+    for batch in Padded(pairs, 9, 2, seed=1):
+        assert torch.equal(batch["input_ids"][0::2, 0], batch["input_ids"][1::2, 0])
+        assert batch["attention_mask"].sum(1).tolist() == [1, 2] * (len(batch["input_ids"]) // 2)
+
+
+def test_masks_are_fresh_in_every_epoch_and_the_same_after_a_resume():
+    def change(batch, generator):
+        return batch | {"draw": torch.rand(1, generator=generator)}
+
+    straight = [b["draw"].item() for b in itertools.islice(padded(1, change=change).forever(), 12)]
+    assert len(set(straight)) == 12
+    first = padded(1, change=change)
+    list(itertools.islice(first.forever(), 5))
+    resumed = padded(1, change=change)
+    resumed.load_state_dict(first.state_dict())
+    assert [b["draw"].item() for b in itertools.islice(resumed.forever(), 7)] == straight[5:]

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted((ROOT / "minillm").rglob("*.py"))
 ALONE = {"bpe", "metrics", "losses", "optim", "attention", "corpus", "dedup", "markup", "engines", "files"}
-MODELS = {"transformer", "bigram", "lstm", "attention"}
+MODELS = {"transformer", "recipes", "families", "pretrained", "bigram", "lstm", "attention"}
 NOT_FOR_MODELS = {"tokenizer", "data", "losses", "trainer", "peft", "align", "cli", "plots", "stages"}
 RUNTIME = {"torch", "numpy", "tiktoken", "tqdm", "matplotlib", "minillm"}
 STANDARD = set(__import__("sys").stdlib_module_names)

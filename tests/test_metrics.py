@@ -6,6 +6,7 @@ import pytest
 import scipy.stats
 import torch
 
+from minillm import metrics
 from minillm.metrics import (
     T_975,
     bits_per_character,
@@ -49,3 +50,66 @@ def test_too_few_values_are_refused():
         bootstrap_interval([])
     with pytest.raises(ValueError, match="at least two runs, not 1"):
         seed_interval([1.0])
+
+
+def labels(n, classes, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(classes, (n,), generator=generator).tolist()
+
+
+def test_scores_of_classes_equal_scikit_learns():
+    theirs = pytest.importorskip("sklearn.metrics")
+    for seed in range(20):
+        a, b = labels(30, 4, seed), labels(30, 5, seed + 100)
+        assert metrics.accuracy(a, b) == pytest.approx(theirs.accuracy_score(a, b))
+        assert metrics.macro_f1(a, b) == pytest.approx(theirs.f1_score(a, b, average="macro", zero_division=0))
+        assert metrics.confusion_matrix(a, b, 5) == theirs.confusion_matrix(a, b, labels=range(5)).tolist()
+    with pytest.raises(ValueError, match="0 and 0 values"):
+        metrics.accuracy([], [])
+
+
+def test_rank_correlation_equals_scipys_with_ties():
+    stats = pytest.importorskip("scipy.stats")
+    for seed in range(20):
+        a, b = labels(25, 6, seed), labels(25, 9, seed + 50)
+        assert metrics.spearman(a, b) == pytest.approx(stats.spearmanr(a, b).statistic)
+
+
+def test_entities_are_spans_of_one_kind():
+    spans = metrics.entity_spans
+    assert spans(["O", "B-A", "I-A", "I-B", "O", "I-A", "B-A"]) == {("A", 1, 3), ("B", 3, 4), ("A", 5, 6), ("A", 6, 7)}
+    assert spans([]) == set() and spans(["O"]) == set()
+    truth = [["B-A", "I-A", "O"], ["B-B", "O", "B-A"]]
+    guess = [["B-A", "O", "O"], ["B-B", "O", "B-B"]]  # one of three found is right, of three there are
+    assert metrics.entity_f1(truth, guess) == pytest.approx(1 / 3)
+    assert metrics.entity_f1(truth, truth) == 1 and metrics.entity_f1([["O"]], [["O"]]) == 0
+    with pytest.raises(ValueError, match="a text of 3 tags has 2"):
+        metrics.entity_f1([["O"] * 3], [["O"] * 2])
+
+
+def test_entity_f1_equals_a_slow_count():
+    kinds = ["O", "B-A", "I-A", "B-B", "I-B"]
+
+    def slow(tags):  # every pair of ends, asked one by one
+        found = set()
+        for start in range(len(tags)):
+            for end in range(start + 1, len(tags) + 1):
+                kind = tags[start][2:]
+                begins = tags[start][0] == "B" or (
+                    tags[start][0] == "I" and (start == 0 or tags[start - 1] == "O" or tags[start - 1][2:] != kind)
+                )
+                inside = all(tag == f"I-{kind}" for tag in tags[start + 1 : end])
+                if begins and inside and (end == len(tags) or tags[end] != f"I-{kind}"):
+                    found.add((kind, start, end))
+        return found
+
+    for seed in range(200):
+        tags = [kinds[i] for i in labels(9, 5, seed)]
+        assert metrics.entity_spans(tags) == slow(tags)
+
+
+def test_recall_counts_a_tie_as_lost():
+    similarity = torch.tensor([[0.9, 0.1, 0.2], [0.5, 0.5, 0.1], [0.8, 0.7, 0.6]])
+    assert metrics.recall_at_k(similarity, 1) == pytest.approx(1 / 3)
+    assert metrics.recall_at_k(similarity, 2) == pytest.approx(2 / 3)
+    assert metrics.recall_at_k(similarity, 3) == 1

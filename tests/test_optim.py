@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from minillm.optim import Muon, build_optimizer, orthogonalise, schedule, split_parameters
-from minillm.transformer import Decoder, ModelConfig
+from minillm.transformer import RECIPES, Decoder, ModelConfig
 
 
 def model(**changes):
@@ -20,7 +20,7 @@ def train_a_step(model, optimizer):
 
 
 def test_every_trainable_parameter_is_in_exactly_one_group():
-    for recipe in ("minillm", "gpt2", "llama"):
+    for recipe in RECIPES:
         decoder = model(recipe=recipe)
         optimizer = build_optimizer(decoder)
         ids = [id(p) for group in optimizer.param_groups for p in group["params"]]

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from minillm.attention import attention
 from minillm.losses import causal_lm_loss
 from minillm.transformer import RECIPES, Decoder, Encoder, ModelConfig
 
@@ -49,19 +50,74 @@ def test_a_future_token_changes_no_past_logit(recipe):
         assert not torch.allclose(after[:, t], before[:, t])
 
 
-def test_an_encoder_sees_both_ways():
-    model, ids = small(cls=Encoder), tokens()
-    changed = ids.clone()
-    changed[:, -1] = (changed[:, -1] + 1) % 50
-    assert not torch.allclose(model(ids)[:, 0], model(changed)[:, 0])
+@pytest.mark.parametrize("recipe", RECIPE_NAMES)
+def test_in_an_encoder_every_token_is_seen_from_everywhere(recipe):
+    model, ids = small(recipe, Encoder), tokens()
+    before = model(ids)
+    for t in range(12):
+        changed = ids.clone()
+        changed[:, t] = (changed[:, t] + 1) % 50
+        assert ((model(changed) - before).abs().amax(-1) > 1e-4).all()
 
 
 @pytest.mark.parametrize("recipe", RECIPE_NAMES)
 @pytest.mark.parametrize("cls", [Decoder, Encoder])
 @pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("pads", [1, 20])
+def test_segments_tell_texts_apart_whatever_the_padding(recipe, cls, side):
+    model, ids = small(recipe, cls, segments=2), tokens()
+    segments = torch.cat((torch.zeros(2, 7), torch.ones(2, 5)), 1).long()
+    assert torch.equal(model(ids, segment_ids=torch.zeros_like(ids)), model(ids))
+    came = model(ids, segment_ids=segments)
+    assert not torch.allclose(came[:, -1], model(ids)[:, -1])
+    assert torch.equal(came[:, :7], model(ids)[:, :7]) == (cls is Decoder)  # what comes later is not yet seen
+    pad = (9, 0) if side == "left" else (0, 9)
+    widen = lambda x, value: torch.nn.functional.pad(x, pad, value=value)  # noqa: E731
+    mask = widen(torch.ones_like(ids), 0)
+    padded = model(widen(ids, 3), mask, segment_ids=widen(segments, 1), keep=mask.bool())
+    torch.testing.assert_close(padded, came.flatten(0, 1), atol=1e-5, rtol=1e-5)
+
+
+def test_segments_are_read_with_the_cache_too_and_refused_without_a_table():
+    model, ids = small(segments=2), tokens()
+    segments = tokens(seed=4) % 2
+    expected, cache = model(ids, segment_ids=segments), model.new_cache(2, 12)
+    parts = [model(ids[:, part], segment_ids=segments[:, part], cache=cache) for part in (slice(0, 5), slice(5, 12))]
+    torch.testing.assert_close(torch.cat(parts, 1), expected, atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="a model without segments: build it with segments=2"):
+        small()(ids, segment_ids=segments)
+
+
+def plain_bert(model, ids, segments):
+    """BERT step by step, as in Devlin et al. 2019 and Vaswani et al. 2017, with the plain formula of attention."""
+    F, c = torch.nn.functional, model.config
+    norm = lambda x, module: F.layer_norm(x, (c.width,), module.weight, module.bias, c.norm_eps)  # noqa: E731
+    x = model.embedding(ids) + model.segment.weight[segments] + model.position.weight[: ids.size(1)]
+    x = norm(x, model.first_norm)
+    for block in model.blocks:
+        at = block.attention
+        q, k, v = (m(x).unflatten(-1, (c.heads, -1)).transpose(1, 2) for m in (at.query, at.key, at.value))
+        x = norm(x + at.output(attention(q, k, v)[0].transpose(1, 2).flatten(2)), block.norm_1)
+        up = block.feed_forward.up(x)
+        x = norm(x + block.feed_forward.down(up * (1 + torch.erf(up / 2**0.5)) / 2), block.norm_2)
+    x = model.head.transform(x)
+    x = norm(x * (1 + torch.erf(x / 2**0.5)) / 2, model.head.norm)
+    return x @ model.embedding.weight.T + model.head.bias
+
+
+def test_the_bert_recipe_is_the_paper_s_model():
+    model, ids = small("bert", Encoder, segments=2, norm_eps=0.01), tokens()
+    segments = tokens(seed=5) % 2
+    came = model(ids, segment_ids=segments)
+    torch.testing.assert_close(came, plain_bert(model, ids, segments), atol=1e-5, rtol=1e-5)
+    assert torch.equal(model.head(model.hidden(ids, segment_ids=segments)), came)
+
+
+@pytest.mark.parametrize("recipe", RECIPE_NAMES)
+@pytest.mark.parametrize("cls", [Decoder, Encoder])
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("pads", [0, 1, 50])
 def test_padding_changes_nothing_on_either_side(recipe, cls, side, pads):
-    model, ids = small(recipe, cls), tokens()
+    model, ids = small(recipe, cls, context=64), tokens()
     junk, real = tokens(2, pads, seed=3), torch.ones_like(ids)
     none = torch.zeros_like(junk)
     parts, masks = ([junk, ids], [none, real]) if side == "left" else ([ids, junk], [real, none])
@@ -123,6 +179,15 @@ def test_the_gpt2_recipe_ties_its_head_to_its_embedding_and_scales_its_branches(
     assert abs(model.blocks[0].attention.output.weight.std().item() / expected - 1) < 0.05
 
 
+def test_the_bert_recipe_ties_its_head_and_leaves_its_branches_whole():
+    torch.manual_seed(0)
+    model = Encoder(ModelConfig(500, layers=8, width=128, recipe="bert", segments=2))
+    assert model.head.weight is model.embedding.weight
+    for matrix in (model.blocks[7].feed_forward.down.weight, model.segment.weight, model.head.transform.weight):
+        assert abs(matrix.std().item() / 0.02 - 1) < 0.1
+    assert not any(p.any() for name, p in model.named_parameters() if name.endswith("bias"))
+
+
 def test_a_text_longer_than_the_context_is_refused_with_both_numbers():
     with pytest.raises(ValueError, match="33 tokens is longer than the model's context of 32"):
         small()(torch.zeros(1, 33, dtype=torch.long))
@@ -136,6 +201,7 @@ def test_a_text_longer_than_the_context_is_refused_with_both_numbers():
         ({"kv_heads": 3}, "heads 4 must divide by kv_heads 3"),
         ({"layers": 0}, "layers is 0"),
         ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"segments": -1}, "segments is -1"),
     ],
 )
 def test_a_size_that_cannot_be_built_is_refused(changes, words):

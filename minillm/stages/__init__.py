@@ -4,7 +4,18 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from minillm.stages.evaluate import Evaluate, run_evaluate
+from minillm.stages.mlm import MLM, run_mlm
 from minillm.stages.pretrain import Bigram, Pretrain, run_bigram, run_pretrain
+from minillm.stages.understanding import (
+    Classify,
+    Encode,
+    Pair,
+    Tag,
+    run_classify,
+    run_encode,
+    run_pair,
+    run_tag,
+)
 from minillm.stages.writing import Chat, Generate, run_chat, run_generate
 
 
@@ -19,6 +30,11 @@ class Stage(NamedTuple):
 STAGES = {
     "bigram": Stage("count pairs of tokens: the baseline", Bigram, run_bigram),
     "pretrain": Stage("train a decoder from scratch on text", Pretrain, run_pretrain),
+    "mlm": Stage("train an encoder from scratch on text, by restoring hidden words", MLM, run_mlm),
+    "classify": Stage("sort texts into classes", Classify, run_classify),
+    "pair": Stage("judge pairs of texts: entailment, next sentence, paraphrase", Pair, run_pair),
+    "tag": Stage("tag the words of a text", Tag, run_tag),
+    "encode": Stage("turn texts into vectors, like ones near each other", Encode, run_encode),
     "generate": Stage("write texts with a trained model", Generate, run_generate),
     "chat": Stage("write with a model, turn by turn, at the keyboard", Chat, run_chat),
     "eval": Stage("score a trained model on text, exactly", Evaluate, run_evaluate),

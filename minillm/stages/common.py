@@ -1,8 +1,9 @@
 """What the stages share: settings that all of them have, where runs live, text to tokens, the report at the end."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -145,6 +146,11 @@ def fingerprint(tokens: Tokens) -> str:
     return hashlib.sha256(tokens.ids.numpy().tobytes()).hexdigest()
 
 
+def text_fingerprint(documents: list[str]) -> str:
+    """A checksum of documents."""
+    return hashlib.sha256("\0".join(documents).encode()).hexdigest()
+
+
 def new_run(out: Path | None, stage: str) -> RunFolder:
     """An empty run folder: the one given, or the first of runs/STAGE, runs/STAGE-2, ... that is free."""
     if out is None:
@@ -164,6 +170,22 @@ def latest_run(stage: str) -> RunFolder:
     if not runs:
         raise ValueError(f"there is no run of {stage} in {RUNS}/: make one with `python train.py {stage}`, or name one")
     return max(runs, key=lambda run: (run.path / "config.json").stat().st_mtime)
+
+
+def open_run(settings: Any, given: dict, stage: str) -> tuple[RunFolder, Any, bool]:
+    """The run folder, the settings that hold in it, and whether it is an old one that goes on."""
+    if not settings.resume:
+        return new_run(settings.out, stage), settings, False
+    run = RunFolder(settings.out) if settings.out else latest_run(stage)
+    saved = same_settings(run.config()["settings"], given, run)
+    paths = {field.name for field in fields(settings) if "Path" in str(field.type)}
+    saved = {name: Path(value) if name in paths and value else value for name, value in saved.items()}
+    return run, type(settings)(**{**saved, "resume": True}), True
+
+
+def saved_settings(settings: Any) -> dict:
+    """The settings as JSON can hold them."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items()}
 
 
 def same_settings(saved: dict, given: dict, run: RunFolder) -> dict:

@@ -1,6 +1,6 @@
 """`train.py pretrain`: raw text to a decoder that writes."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -25,12 +25,11 @@ from minillm.stages.common import (
     bigram_loss,
     fingerprint,
     floor,
-    latest_run,
     load_corpus,
     load_tokenizer,
     make_tokenizer,
-    new_run,
-    same_settings,
+    open_run,
+    saved_settings,
     tokenize_both,
     write_metrics,
 )
@@ -101,7 +100,7 @@ def run_pretrain(settings: Pretrain, given: dict) -> int:
     python train.py pretrain --depth 8 --device cuda      a larger model
     python train.py pretrain --resume                     go on where a run was stopped
     """
-    run, settings, resuming = open_run(settings, given)
+    run, settings, resuming = open_run(settings, given, stage_of(settings))
     place = choose(settings.device, settings.dtype)
     settings = follow_depth(settings, place.device.type)
     seed_everything(settings.seed)
@@ -119,14 +118,13 @@ def run_pretrain(settings: Pretrain, given: dict) -> int:
     if resuming and run.config().get("data") != data:
         raise ValueError(f"{run.path}: the text is not the one that this run began with; bring it back to resume")
     if not resuming:
-        saved = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(settings).items()}
         tokenizer.save(run.path / "tokenizer.json")
         run.save_config(
             stage=stage_of(settings),
             model=describe(model),
             tokenizer=tokenizer.fingerprint,
             data=data,
-            settings=saved,
+            settings=saved_settings(settings),
             documents="file" if corpus.whole else "blank-line",
         )
 
@@ -147,17 +145,6 @@ def run_pretrain(settings: Pretrain, given: dict) -> int:
 def stage_of(settings: Pretrain) -> str:
     """The name of the stage, as on the command line."""
     return "bigram" if isinstance(settings, Bigram) else "pretrain"
-
-
-def open_run(settings: Pretrain, given: dict) -> tuple[RunFolder, Pretrain, bool]:
-    """The run folder, the settings that hold in it, and whether it is an old one."""
-    if not settings.resume:
-        return new_run(settings.out, stage_of(settings)), settings, False
-    run = RunFolder(settings.out) if settings.out else latest_run(stage_of(settings))
-    saved = same_settings(run.config()["settings"], given, run)
-    paths = ("data", "valid", "from_", "out")
-    saved = {name: Path(value) if name in paths and value else value for name, value in saved.items()}
-    return run, type(settings)(**{**saved, "resume": True}), True
 
 
 def follow_depth(settings: Pretrain, device: str) -> Pretrain:

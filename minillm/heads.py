@@ -1,0 +1,124 @@
+"""What stands on a trunk in the place of its output layer: a head for every kind of answer.
+
+A trunk is anything with `hidden(...)` (B, T, C) and a `config` with a width: a Decoder, an Encoder or an LSTMLM. A
+head reads a whole text off one vector, its *pooling*: the last real token of a text that was read from left to right,
+the first token (<|cls|>) or the mean of all in one that was read both ways. Padding counts for nothing, on either side.
+
+    SequenceClassifier   a class for a text, or for a pair of texts in one row   (B, K)
+    TokenClassifier      a class for each token                                  (B, T, K)
+    TextEncoder          a vector of length 1, near those of like texts          (B, C)
+    RewardModel          a number: how good a text is                            (B,)
+
+Radford et al. 2018 (section 3.2), Devlin et al. 2019 (section 4), Reimers & Gurevych 2019 ("Sentence-BERT").
+Left out: heads with hidden layers, conditional random fields.
+
+Shapes: B batch, T time, C channels, K classes.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def first_token(x: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+    """The vectors of the first real token: x (B, T, C) -> (B, C)."""
+    if attention_mask is None:
+        return x[:, 0]
+    first = attention_mask.to(torch.int8).argmax(dim=1)  # where the mask is 1 for the first time
+    return x[torch.arange(len(x), device=x.device), first]
+
+
+def last_token(x: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+    """The vectors of the last real token: x (B, T, C) -> (B, C)."""
+    if attention_mask is None:
+        return x[:, -1]
+    last = x.size(1) - 1 - attention_mask.flip(1).to(torch.int8).argmax(dim=1)
+    return x[torch.arange(len(x), device=x.device), last]
+
+
+def masked_mean(x: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+    """The mean of the vectors of the real tokens: x (B, T, C) -> (B, C); 0 for a text without any."""
+    if attention_mask is None:
+        return x.mean(dim=1)
+    weights = attention_mask.to(x.dtype)[..., None]
+    return (x * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+POOLINGS: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
+    "first": first_token,
+    "last": last_token,
+    "mean": masked_mean,
+}
+
+
+def pooling_of(trunk: nn.Module) -> str:
+    """How a trunk is read when nobody says: what reads both ways by its first token, all else by its last."""
+    return "last" if getattr(trunk, "causal", True) else "first"
+
+
+class Head(nn.Module):
+    """A trunk and one linear layer on its vectors. `outputs` is the width of the answer."""
+
+    def __init__(self, trunk: nn.Module, outputs: int, pooling: str = "", dropout: float = 0.0):
+        super().__init__()
+        pooling = pooling or pooling_of(trunk)
+        if pooling not in POOLINGS:
+            raise ValueError(f"unknown pooling {pooling!r}: choose one of {', '.join(POOLINGS)}")
+        if outputs < 1:
+            raise ValueError(f"a head has at least 1 output, not {outputs}")
+        self.trunk, self.outputs, self.pooling = trunk, outputs, pooling
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(trunk.config.width, outputs)
+        nn.init.zeros_(self.head.weight)  # every class equally likely: the loss starts at ln K
+        nn.init.zeros_(self.head.bias)
+
+
+class SequenceClassifier(Head):
+    """Logits (B, K) of the class of a text, or of a pair of texts that stand in one row."""
+
+    def classify(self, x: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Logits (B, K) from the trunk's vectors x (B, T, C)."""
+        return self.head(POOLINGS[self.pooling](self.dropout(x), attention_mask))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs) -> Tensor:
+        return self.classify(self.trunk.hidden(input_ids, attention_mask, **inputs), attention_mask)
+
+
+class PairClassifier(SequenceClassifier):
+    """A SequenceClassifier by the name of what it is given: two texts in one row (Devlin et al. 2019, figure 4a)."""
+
+
+class TokenClassifier(Head):
+    """Logits (B, T, K) of the class of each token."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs) -> Tensor:
+        return self.head(self.dropout(self.trunk.hidden(input_ids, attention_mask, **inputs)))
+
+
+class RewardModel(SequenceClassifier):
+    """A number (B,) for each text, read at its last real token (Ouyang et al. 2022, section 3.5)."""
+
+    def __init__(self, trunk: nn.Module, outputs: int = 1, pooling: str = "last", dropout: float = 0.0):
+        super().__init__(trunk, outputs, pooling, dropout)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs) -> Tensor:
+        return super().forward(input_ids, attention_mask, **inputs).squeeze(-1)
+
+
+class TextEncoder(nn.Module):
+    """A vector of length 1 for each text, (B, C): the mean of the trunk's vectors, normalised.
+
+    The similarity of two texts is the dot product of their vectors, their cosine (Reimers & Gurevych 2019).
+    """
+
+    def __init__(self, trunk: nn.Module, pooling: str = "mean"):
+        super().__init__()
+        if pooling not in POOLINGS:
+            raise ValueError(f"unknown pooling {pooling!r}: choose one of {', '.join(POOLINGS)}")
+        self.trunk, self.pooling = trunk, pooling
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs) -> Tensor:
+        x = self.trunk.hidden(input_ids, attention_mask, **inputs)
+        return F.normalize(POOLINGS[self.pooling](x, attention_mask).float(), dim=-1)

@@ -1,0 +1,252 @@
+"""Fine-tuning: a head on a trunk, labelled records, one loop; what classify, pair, tag and encode share.
+
+A stage is a `Task`: how its files are read, how a record becomes an example, which head and which loss it has, and how
+it is scored. Everything else stands here once.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from minillm.checkpoint import RunFolder, describe, load_model
+from minillm.cli import flag
+from minillm.data import Padded, show_example
+from minillm.device import Place, choose, seed_everything
+from minillm.examples import Frame, decoder_frame, encoder_frame
+from minillm.files import write_text
+from minillm.lstm import LSTMLM, LSTMConfig
+from minillm.objectives import inputs_of
+from minillm.plots import loss_curve, picture
+from minillm.stages.common import DATA, Computing, load_tokenizer, open_run, saved_settings, write_metrics
+from minillm.stages.records import Parts, Reader, Record, label_names, load_parts
+from minillm.tokenizer import Tokenizer
+from minillm.trainer import History, TrainConfig, fit, mean_loss
+from minillm.transformer import Decoder, Encoder, ModelConfig
+
+TRUNKS = ("encoder", "decoder", "lstm")
+SHORTEST = 100  # steps of a run on very few examples
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTune(Computing):
+    """Settings of every stage that puts a head on a trunk. What is 0 is chosen by the stage."""
+
+    data: Path | None = flag(None, "labelled examples to learn from; without it, those of the tales")
+    valid: Path | None = flag(None, "examples to watch while learning; without it a share of --data is kept aside")
+    test: Path | None = flag(None, "examples to score at the end; without it, those of --valid")
+    valid_fraction: float = flag(0.1, "share of --data that is kept aside")
+    examples: int = flag(0, "learn from so many examples only, the first of a random order (0: all)")
+    from_: Path | None = flag(None, "the run of mlm or pretrain to begin with; without it, a new model from scratch")
+    out: Path | None = flag(None, "folder of the run (default: runs/STAGE, numbered when taken)")
+    resume: bool = flag(False, "go on with a run that was stopped: the one in --out, or the newest")
+    show: bool = flag(False, "print one example as the model gets it, token by token, and stop")
+    trunk: str = flag("encoder", "the kind of a new model", choices=TRUNKS)
+    depth: int = flag(2, "layers of a new model")
+    width: int = flag(128, "channels of a new model")
+    heads: int = flag(2, "attention heads of a new model")
+    context: int = flag(0, "tokens that the model reads; longer texts are cut (0: what the trunk reads, or 256)")
+    tokenizer: str = flag("bpe", "of a new model: bpe or characters, trained on the texts; or a tokenizer.json")
+    vocab_size: int = flag(1536, "tokens of a bpe tokenizer, special ones included")
+    pooling: str = flag(
+        "", "how a text is read off its tokens; empty: by the kind of trunk", choices=("", "first", "last", "mean")
+    )
+    dropout: float = flag(0.1, "share of activations dropped before the head")
+    epochs: float = flag(0.0, "passes over the examples (0: 6 from a pre-trained run, 12 from scratch)")
+    batch_size: int = flag(32, "examples in a step")
+    max_steps: int = flag(0, "steps of training, whatever the epochs (0: from --epochs)")
+    learning_rate: float = flag(4e-3, "peak rate of AdamW: embeddings and the head")
+    matrix_learning_rate: float = flag(4e-3, "peak rate of Muon: the trunk's matrices")
+    weight_decay: float = flag(0.0, "pull of every matrix towards zero")
+    clip: float = flag(1.0, "largest norm of a gradient (0: no limit)")
+    eval_every: int = flag(0, "steps between evaluations (0: a tenth of the run)")
+    patience: int = flag(0, "evaluations without a better one before stopping (0: never)")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What makes a stage: everything that `run_finetune` does not know."""
+
+    stage: str
+    files: str  # data/FILES_train.jsonl, _valid and _test are the tales' own
+    read: Reader
+    labels: Callable[[Record], Sequence[str]] | None  # of a record; None where there are no classes
+    example: Callable[..., Any]  # (record, tokenizer, frame, context, classes) -> an example, or a tuple of them
+    head: Callable[..., nn.Module]  # (trunk, number of classes, pooling, dropout)
+    objective: Callable
+    report: Callable[..., dict]  # (outputs, records, examples, names, run) -> scores; writes pictures and predictions
+    baselines: Callable[[Parts, list[str]], dict]  # the scores of those who understand nothing
+
+
+def run_finetune(task: Task, settings: FineTune, given: dict) -> int:
+    """Read, build, train, score, report: the life of every such stage."""
+    run, settings, resuming = open_run(settings, given, task.stage)
+    place = choose(settings.device, settings.dtype)
+    seed_everything(settings.seed)
+    parts = load(task, settings)
+    names = label_names(parts, task.labels) if task.labels else []
+    tokenizer, trunk = build(settings, [text for record in parts.train for text in record.texts])
+    settings = replace(settings, context=settings.context or getattr(trunk.config, "context", 256))
+    model = task.head(trunk, max(len(names), 1), settings.pooling, settings.dropout)
+    frame = frame_of(trunk, tokenizer)
+    classes = {name: index for index, name in enumerate(names)}
+
+    def examples(records: list[Record]) -> list:
+        return [task.example(record, tokenizer, frame, settings.context, classes) for record in records]
+
+    train = examples(parts.train)
+    say_what_is_cut(parts.train, train, settings.context)
+    batches = Padded(train, tokenizer.pad_id, settings.batch_size, seed=settings.seed)
+    if settings.show:
+        show_example(tokenizer, next(iter(Padded(train[:1], tokenizer.pad_id, 1))), names=names)
+        return 0
+    valid = Padded(examples(parts.valid), tokenizer.pad_id, settings.batch_size)
+    test = examples(parts.test)
+    config = train_config(settings, len(train))
+    data = hashlib.sha256(repr([(*record.texts, record.label) for record in parts.train]).encode()).hexdigest()
+    announce(task, parts, names, trunk, config, run)
+    if resuming and run.config().get("data") != data:
+        raise ValueError(f"{run.path}: the examples are not those that this run began with; bring them back to resume")
+    if not resuming:
+        tokenizer.save(run.path / "tokenizer.json")
+        run.save_config(
+            stage=task.stage,
+            model=describe(model),
+            labels=names,
+            tokenizer=tokenizer.fingerprint,
+            data=data,
+            settings=saved_settings(settings),
+        )
+
+    def evaluate(model: nn.Module) -> dict:
+        return {"val_loss": mean_loss(model, task.objective, valid, place)}
+
+    history = fit(model, task.objective, batches, config, evaluate, run=run, resume=resuming and run.last_file.exists())
+    if history.stopped == "interrupted":
+        print(f"stopped; go on with: python train.py {task.stage} --resume --out {run.path}")
+        return 130
+    outputs = predict(model, Padded(test, tokenizer.pad_id, settings.batch_size), place)
+    scores = task.report(outputs, parts.test, test, names, run)
+    finish(task, run, model, history, place, scores, task.baselines(parts, names))
+    return 0
+
+
+def load(task: Task, settings: FineTune) -> Parts:
+    """The user's records, or the tales'; as many of the training ones as --examples says."""
+    if settings.data is None:
+        if settings.valid or settings.test:
+            raise ValueError("--valid and --test need --data: the tales have parts of their own")
+        own = [DATA / f"{task.files}_{part}.jsonl" for part in ("train", "valid", "test")]
+        parts = load_parts(task.read, *own, settings.valid_fraction, settings.seed)
+    else:
+        given = settings.data, settings.valid, settings.test
+        parts = load_parts(task.read, *given, settings.valid_fraction, settings.seed)
+    if settings.examples:
+        generator = torch.Generator().manual_seed(settings.seed)
+        order = torch.randperm(len(parts.train), generator=generator)[: settings.examples]
+        parts.train = [parts.train[i] for i in order.tolist()]
+    return parts
+
+
+def build(settings: FineTune, texts: Sequence[str]) -> tuple[Tokenizer, nn.Module]:
+    """A tokenizer and a trunk: those of --from, or new ones."""
+    if settings.from_ is not None:
+        source = RunFolder(settings.from_)
+        tokenizer, trunk = load_tokenizer(source), load_model(source.path)
+        trunk = getattr(trunk, "trunk", trunk)
+        if not hasattr(trunk, "hidden"):
+            raise ValueError(f"{source.path}: a {type(trunk).__name__} has no vectors for a head to read")
+        longest = getattr(trunk.config, "context", settings.context)
+        if settings.context > longest:
+            raise ValueError(f"--context {settings.context} is longer than the {longest} of the model in {source.path}")
+        return tokenizer, trunk
+    if settings.tokenizer == "bpe":
+        tokenizer = Tokenizer.train(texts, settings.vocab_size)
+    elif settings.tokenizer == "characters":
+        tokenizer = Tokenizer.characters(texts)
+    else:
+        tokenizer = Tokenizer.load(settings.tokenizer)
+    if settings.trunk == "lstm":
+        return tokenizer, LSTMLM(LSTMConfig(tokenizer.vocab_size, settings.depth, settings.width))
+    size = {"layers": settings.depth, "width": settings.width, "heads": settings.heads}
+    encoder = settings.trunk == "encoder"
+    config = ModelConfig(tokenizer.vocab_size, settings.context or 256, **size, segments=2 if encoder else 0)
+    return tokenizer, (Encoder if encoder else Decoder)(config)
+
+
+def frame_of(trunk: nn.Module, tokenizer: Tokenizer) -> Frame:
+    """What stands around a text that this trunk reads."""
+    if getattr(trunk, "causal", True):
+        return decoder_frame(tokenizer)
+    return encoder_frame(tokenizer, segments=trunk.config.segments > 0)
+
+
+def train_config(settings: FineTune, examples: int) -> TrainConfig:
+    """Steps from epochs; rates that rise over the first tenth and fall to 0."""
+    epochs = settings.epochs or (6 if settings.from_ else 12)
+    steps = settings.max_steps or max(round(epochs * examples / settings.batch_size), SHORTEST)
+    shared = TrainConfig.__dataclass_fields__.keys() & settings.__dataclass_fields__.keys()
+    own = {name: getattr(settings, name) for name in shared} | {
+        "eval_every": settings.eval_every or max(steps // 10, 1)
+    }
+    return TrainConfig(steps=steps, warmup=max(steps // 10, 1), decay_share=0.9, **own)
+
+
+def say_what_is_cut(records: list[Record], examples: list, context: int) -> None:
+    """Say how many texts did not fit."""
+    cut = [r for r, e in zip(records, examples) if any(one["cut"] for one in (e if isinstance(e, tuple) else (e,)))]
+    if cut:
+        print(
+            f"{len(cut)} of {len(records)} examples are longer than the {context} tokens that the model reads; their "
+            f"ends are cut off, first at {cut[0].place}"
+        )
+
+
+def announce(task: Task, parts: Parts, names: list[str], trunk: nn.Module, config: TrainConfig, run: RunFolder) -> None:
+    """Say what is going to happen."""
+    classes = f", {len(names)} labels ({', '.join(names[:6])}{', ...' if len(names) > 6 else ''})" if names else ""
+    size = sum(p.numel() for p in trunk.parameters())
+    sizes = f"{len(parts.train):,} examples to learn from, {len(parts.valid):,} to watch, {len(parts.test):,} to score"
+    print(
+        f"{task.stage}: {sizes}{classes}\n"
+        f"{type(trunk).__name__} of {size:,} parameters; {config.steps:,} steps, into {run.path}"
+    )
+
+
+@torch.no_grad()
+def predict(model: nn.Module, batches: Padded, place: Place) -> list[Tensor]:
+    """What the model says of each example, in order: a row of its output, without padding."""
+    model.eval()
+    outputs = []
+    for batch in batches:
+        with place.autocast():
+            output = model(**inputs_of(place.to_device(batch))).float().cpu()
+        lengths = batch["attention_mask"].sum(1).tolist()
+        outputs += [row[:length] if output.dim() == 3 else row for row, length in zip(output, lengths)]
+    return outputs
+
+
+def write_predictions(run: RunFolder, rows: list[dict]) -> None:
+    """predictions.jsonl: what the model said of every scored example, to look at."""
+    write_text(run.path / "predictions.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def finish(task: Task, run, model, history: History, place: Place, scores: dict, baselines: dict) -> None:
+    """Draw the curve, write the scores, and say how it went, with what the baselines reach beside it."""
+    with picture(run.path / "loss.png") as ax:
+        loss_curve(history, ax=ax)
+        ax.set(ylabel="loss (nats)")
+    shown = {name: value for name, value in scores.items() if isinstance(value, float)}
+    metrics = write_metrics(
+        run, task.stage, model, history, place, val_loss=history.best, bigram_loss=None, floor=None, **scores,
+        baselines=baselines,
+    )  # fmt: skip
+    print(", ".join(f"{name} {value:.3f}" for name, value in shown.items()) + f"; {metrics['seconds']:.0f} seconds")
+    for name, values in baselines.items():
+        print(f"  {name}: " + ", ".join(f"{key} {value:.3f}" for key, value in values.items()))
+    print(f"{run.path}/predictions.jsonl holds every answer")

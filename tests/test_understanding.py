@@ -1,0 +1,117 @@
+"""The stages of understanding from the command line: small runs that end, resume, and say what they need."""
+
+import json
+
+import pytest
+
+from minillm.checkpoint import load_model
+from minillm.cli import main
+from minillm.heads import SequenceClassifier, TokenClassifier
+
+SMALL = "--depth 1 --width 16 --heads 2 --max-steps 30 --vocab-size 280 --device cpu".split()
+
+
+def write(path, records):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return str(path)
+
+
+def texts(n, start=0):
+    """The label is the first word: easy."""
+    return [{"text": f"{'good' if i % 2 else 'bad'} film number {i}", "label": i % 2} for i in range(start, start + n)]
+
+
+def scores(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_classify_learns_writes_its_run_and_resumes_to_the_same_bits(tmp_path, capsys):
+    data, test = write(tmp_path / "a.jsonl", texts(60)), write(tmp_path / "t.jsonl", texts(20, 60))
+    arguments = ["classify", "--data", data, "--test", test, *SMALL]
+    assert main([*arguments, "--out", str(tmp_path / "run")]) == 0
+    metrics = scores(tmp_path / "run")
+    assert metrics["accuracy"] > 0.9 >= metrics["baselines"]["majority class"]["accuracy"]
+    assert metrics["accuracy_low"] <= metrics["accuracy"] <= metrics["accuracy_high"] and metrics["f1"] > 0.9
+    assert isinstance(load_model(tmp_path / "run"), SequenceClassifier)
+    for name in ("confusion.png", "loss.png", "predictions.jsonl", "tokenizer.json"):
+        assert (tmp_path / "run" / name).stat().st_size
+    assert len((tmp_path / "run" / "predictions.jsonl").read_text().splitlines()) == 20
+    assert "bag of words" in capsys.readouterr().out
+
+
+def test_a_stopped_run_goes_on_and_other_examples_are_refused(tmp_path, monkeypatch, capsys):
+    data = write(tmp_path / "a.jsonl", texts(60))
+    arguments = ["classify", "--data", data, *SMALL, "--eval-every", "10"]
+    assert main([*arguments, "--out", str(tmp_path / "whole")]) == 0
+    from minillm import trainer
+
+    step = trainer._Loop.step
+
+    def stop_at_20(self, batches):
+        if self.history.step == 20:
+            raise KeyboardInterrupt
+        return step(self, batches)
+
+    monkeypatch.setattr(trainer._Loop, "step", stop_at_20)
+    assert main([*arguments, "--out", str(tmp_path / "part")]) == 130
+    monkeypatch.undo()
+    write(tmp_path / "a.jsonl", texts(58))
+    assert main(["classify", "--resume", "--out", str(tmp_path / "part")]) == 2
+    assert "the examples are not those" in capsys.readouterr().err
+    write(tmp_path / "a.jsonl", texts(60))
+    assert main(["classify", "--resume", "--out", str(tmp_path / "part")]) == 0
+    whole, part = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "part"))
+    assert whole == part
+
+
+def test_an_encoder_is_pre_trained_and_every_head_stands_on_it(tmp_path):
+    documents = tmp_path / "text.txt"
+    documents.write_text("\n\n".join(f"Mira saw a kite. She had {i} lamps. Owl was glad." for i in range(60)))
+    small = "--depth 1 --width 16 --heads 2 --max-steps 10 --vocab-size 280 --context 48".split()
+    for extra in ([], ["--next-sentence"]):
+        out = tmp_path / f"mlm{len(extra)}"
+        assert main(["mlm", "--data", str(documents), *small, "--out", str(out), *extra]) == 0
+        assert {"val_loss", "restored"} <= scores(out).keys() and ("next_sentence" in scores(out)) == bool(extra)
+        pairs = [{"text_a": f"a {i}", "text_b": f"{i} b", "label": "yes" if i % 2 else "no"} for i in range(30)]
+        arguments = ["--from", str(out), "--max-steps", "5"]
+        data = write(tmp_path / "pairs.jsonl", pairs)
+        assert main(["pair", "--data", data, *arguments, "--out", str(out / "pair")]) == 0
+        tags = [{"tokens": ["Mira", "saw", str(i)], "tags": ["B-PER", "O", "O"]} for i in range(30)]
+        data = write(tmp_path / "tags.jsonl", tags)
+        assert main(["tag", "--data", data, *arguments, "--out", str(out / "tag")]) == 0
+        assert isinstance(load_model(out / "tag"), TokenClassifier) and "f1" in scores(out / "tag")
+        like = [{"text_a": f"lamp {i}", "text_b": f"the lamp {i}", "score": i % 3 / 2} for i in range(30)]
+        data = write(tmp_path / "like.jsonl", like)
+        assert main(["encode", "--data", data, *arguments, "--out", str(out / "vectors")]) == 0
+        assert {"recall_at_1", "recall_at_5", "spearman"} <= scores(out / "vectors").keys()
+
+
+@pytest.mark.parametrize("trunk", ["decoder", "lstm"])
+def test_other_trunks_are_read_at_their_last_token(tmp_path, trunk):
+    data = write(tmp_path / "a.jsonl", texts(40))
+    assert main(["classify", "--data", data, *SMALL, "--trunk", trunk, "--out", str(tmp_path / "run")]) == 0
+    assert load_model(tmp_path / "run").pooling == "last"
+
+
+def test_what_does_not_fit_is_said_and_what_cannot_be_is_refused(tmp_path, capsys):
+    long = [{"text": "word " * 40 + str(i), "label": i % 2} for i in range(20)]
+    data = write(tmp_path / "a.jsonl", long)
+    arguments = ["classify", "--data", data, *SMALL, "--max-steps", "2"]
+    assert main([*arguments, "--context", "12", "--out", str(tmp_path / "run")]) == 0
+    out = capsys.readouterr().out
+    assert (
+        "18 of 18 examples are longer than the 12 tokens that the model reads; their ends are cut off, first at" in out
+    )
+    assert main([*arguments, "--context", "2", "--out", str(tmp_path / "none")]) == 2
+    assert "a context of 2 tokens has no room for text" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+    assert main(["classify", "--valid", data]) == 2
+    assert "--valid and --test need --data" in capsys.readouterr().err
+
+
+def test_show_prints_one_example_and_trains_nothing(tmp_path, capsys):
+    data = write(tmp_path / "a.jsonl", texts(10))
+    assert main(["classify", "--data", data, *SMALL, "--show", "--out", str(tmp_path / "run")]) == 0
+    out = capsys.readouterr().out
+    assert "position" in out and "<|cls|>" in out and "label of the whole text: " in out
+    assert not (tmp_path / "run").exists()
