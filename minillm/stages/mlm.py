@@ -116,7 +116,7 @@ def run_mlm(settings: MLM, given: dict) -> int:
     if history.stopped == "interrupted":
         print(f"stopped; go on with: python train.py mlm --resume --out {run.path}")
         return 130
-    scores = score(model, watched, settings, place)
+    scores = masked_scores(model, watched, settings, place)
     with picture(run.path / "loss.png") as ax:
         loss_curve(history, ax=ax)
     metrics = write_metrics(run, "mlm", model, history, place, **scores, bigram_loss=None, floor=None)
@@ -170,7 +170,7 @@ def halves(encoded: list[list[int]], frame, settings: MLM) -> list[dict]:
 
 
 @torch.no_grad()
-def score(model: nn.Module, batches: Padded, settings: MLM, place) -> dict:
+def masked_scores(model: nn.Module, batches: Padded, settings: MLM, place) -> dict:
     """The loss, and the share of hidden tokens that the model restores; of next sentences, the share it gets right."""
     encoder = getattr(model, "trunk", model)
     model.eval()

@@ -190,7 +190,7 @@ TAG = Task(
     classification, report_tags, tag_baselines,
 )  # fmt: skip
 ENCODE = Task(
-    "encode", "paraphrase", scored_pairs, None, like_texts,
+    "encode", "paraphrases", scored_pairs, None, like_texts,
     lambda trunk, classes, pooling, dropout: TextEncoder(trunk, pooling or "mean"),
     contrastive, report_vectors, vector_baselines,
 )  # fmt: skip
