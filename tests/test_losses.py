@@ -9,6 +9,7 @@ from minillm.losses import (
     IGNORE_INDEX,
     causal_lm_loss,
     causal_lm_sum,
+    info_nce,
     masked_lm_loss,
     masked_lm_sum,
     sequence_logprobs,
@@ -100,3 +101,18 @@ def test_sequence_logprobs_equal_a_loop_and_average_by_their_own_length():
 def test_losses_are_computed_in_fp32_whatever_the_logits_are():
     logits, labels = example()
     assert causal_lm_loss(logits.bfloat16(), labels).dtype == torch.float32
+
+
+def test_info_nce_equals_a_loop_and_knows_its_edges():
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.nn.functional.normalize(torch.randn(4, 3, generator=generator), dim=-1) for _ in range(2))
+    terms = []
+    for one, other in ((a, b), (b, a)):
+        for i in range(4):
+            scores = [(one[i] @ other[j]).item() / 0.2 for j in range(4)]
+            terms.append(math.log(sum(map(math.exp, scores))) - scores[i])
+    assert info_nce(a, b, 0.2).item() == pytest.approx(sum(terms) / 8, rel=1e-5)
+    assert info_nce(torch.eye(2), torch.eye(2), 1.0).item() == pytest.approx(math.log(1 + math.exp(-1)))
+    assert info_nce(a[:0], b[:0]).item() == 0 and info_nce(a[:1], b[:1]).item() == 0
+    with pytest.raises(ValueError, match="the temperature is 0"):
+        info_nce(a, b, 0)
