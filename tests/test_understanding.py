@@ -7,6 +7,7 @@ import pytest
 from minillm.checkpoint import load_model
 from minillm.cli import main
 from minillm.heads import SequenceClassifier, TokenClassifier
+from minillm.stages.common import DATA
 
 SMALL = "--depth 1 --width 16 --heads 2 --max-steps 30 --vocab-size 280 --device cpu".split()
 
@@ -105,6 +106,9 @@ def test_what_does_not_fit_is_said_and_what_cannot_be_is_refused(tmp_path, capsy
     assert main([*arguments, "--context", "2", "--out", str(tmp_path / "none")]) == 2
     assert "a context of 2 tokens has no room for text" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+    if not (DATA / "sentiment_train.jsonl").exists():
+        assert main(["classify"]) == 2
+        assert "classify needs --data, a file of labelled examples" in capsys.readouterr().err
     assert main(["classify", "--valid", data]) == 2
     assert "--valid and --test need --data" in capsys.readouterr().err
 

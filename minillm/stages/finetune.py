@@ -142,6 +142,8 @@ def load(task: Task, settings: FineTune) -> Parts:
         if settings.valid or settings.test:
             raise ValueError("--valid and --test need --data: the tales have parts of their own")
         own = [DATA / f"{task.files}_{part}.jsonl" for part in ("train", "valid", "test")]
+        if not own[0].exists():
+            raise ValueError(f"{task.stage} needs --data, a file of labelled examples: the tales have none in {DATA}")
         parts = load_parts(task.read, *own, settings.valid_fraction, settings.seed)
     else:
         given = settings.data, settings.valid, settings.test
