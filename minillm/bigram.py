@@ -29,9 +29,7 @@ class BigramLM(nn.Module):
         self.table = nn.Embedding(vocab_size, vocab_size)
         nn.init.zeros_(self.table.weight)  # every token equally likely: the loss starts at ln V
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, *, keep: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, *, keep: Tensor | None = None) -> Tensor:
         """Logits (B, T, V) of input_ids (B, T), or (N, V) of the N positions where keep (B, T) is true.
 
         A bigram looks at one token, so a mask changes nothing.

@@ -73,9 +73,7 @@ class LSTMLM(nn.Module):
         y = torch.zeros_like(y).scatter(1, order[..., None].expand_as(y), y)
         return self.dropout(y * real[..., None])
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, *, keep: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, *, keep: Tensor | None = None) -> Tensor:
         """Logits (B, T, V), or (N, V) of the N positions where keep (B, T) is true."""
         x = self.hidden(input_ids, attention_mask)
         return self.head(x if keep is None else x[keep])

@@ -17,7 +17,9 @@ from minillm.tales.documents import (
     reading,
 )
 from minillm.tales.judging import Judgement, judge
+from minillm.tales.pairs import make_entailment, make_next_sentence, make_paraphrases
 from minillm.tales.patterns import game_ceiling
+from minillm.tales.tasks import make_sentiment, make_tags
 
 __all__ = [
     "Entity",
@@ -29,7 +31,12 @@ __all__ = [
     "logprob",
     "make_clinic",
     "make_documents",
+    "make_entailment",
+    "make_next_sentence",
+    "make_paraphrases",
     "make_patterns",
+    "make_sentiment",
+    "make_tags",
     "make_tales",
     "parse",
     "reading",

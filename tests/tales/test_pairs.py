@@ -1,0 +1,227 @@
+"""Tasks on two texts: each label is found again from the texts alone, and no half of a pair gives it away."""
+
+import random
+import re
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix, hstack
+from scipy.stats import spearmanr
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from test_tasks import accuracy, name_in
+
+from minillm import tales
+from minillm.tales import words
+from minillm.tales.pairs import ORIGINS
+from minillm.tales.plots import tell_tale
+from minillm.tales.teller import Sampler
+
+LISTS = (
+    "HOMES",
+    "SPOTS",
+    "PLACES",
+    "ADJECTIVES",
+    "NOUNS",
+    "CLOTHES",
+    "TIMES",
+    "DAYS",
+    "INGREDIENTS",
+    "DISHES",
+    "KINDS",
+)
+WORDS = {word for name in (*LISTS, "NAMES", "TRAITS") for word in getattr(words, name)}
+
+
+def opening(text: str) -> str:
+    """The first two sentences of a tale, for one whose plot begins as this text does."""
+    home = next((home for home in words.HOMES if re.search(rf"the {home}\b", text)), "hut")
+    she = re.search(r"\b([Ss]he|[Hh]er)\b", text)
+    hero = name_in(text, words.PEOPLE, "Lucy" if she else "Tom")
+    his = "Her" if hero in words.SHE else "His"
+    friend = name_in(text, words.PETS, "Ivy" if she else "Moss")
+    first = f"In {words.article(home)} lived a shy cook called {hero}."
+    return f"{first} {his} best friend was {friend}, a tall fox from the hill."
+
+
+def test_what_is_next_is_what_the_world_can_go_on_with():
+    examples = tales.make_next_sentence(400, seed=31)
+    for example in examples:
+        both = f"{example['text_a']} {example['text_b']}"
+        text = f"{opening(both)} {both}"
+        assert (tales.reading(text).stopped == len(text)) == (example["label"] == "next"), both
+
+
+def test_each_text_is_next_once_and_not_next_once():
+    examples = tales.make_next_sentence(400, seed=32)
+    for group in (examples[i : i + 4] for i in range(0, 400, 4)):
+        for half in ("text_a", "text_b"):
+            labels: dict[str, list[str]] = {}
+            for example in group:
+                labels.setdefault(example[half], []).append(example["label"])
+            assert sorted(map(sorted, labels.values())) == [["next", "not_next"]] * 2
+        assert not any(e["text_b"] in e["text_a"] for e in group)
+
+
+def who_has(text: str, noun: str, names: list[str]) -> str | None:
+    """Who has a thing at the end of a text: the last sentence that says so, or None. Written from the text alone."""
+    thing = rf"(?:\w+ )?{noun}"
+    has = [
+        rf"((?!He|She)\w+) took (?:his|her) {thing}",
+        rf"(\w+) went to the \w+ with (?:his|her) {thing}",
+        rf"and (\w+) had the {noun}",
+        rf"(\w+) (?:got|kept|hid) the {noun}",
+        rf"(\w+) won the race and got the {noun}",
+        rf"(\w+) (?:made|bought) an? {thing}",
+        rf'"This {noun} is just what I wanted!" cried (\w+)',
+        rf"(\w+) opened the box, saw the {noun}",
+        rf"asked (\w+) for (?:his|her) {thing}",
+        rf"went to (\w+) to borrow (?:his|her) {thing}",
+        rf"gave (\w+) (?:the|an?) {thing}",
+        rf"brought the {noun} back to (\w+)",
+        rf"came to (\w+) with the {noun}",
+        rf"(\w+) found (?:the|an?) {thing}(?! near the \w+\. (?:Both|\"It))",
+        rf"{noun}.*?gave it back to (\w+)",
+        rf"but (\w+) took the {noun}",
+        r'"It is mine," said (\w+)',
+        r"(\w+)'s house",
+        rf'you will get an? {thing}," said (\w+)',
+    ]
+    from_other = [r'"Of course," said (\w+), and gave the', rf"said (\w+), and brought the {noun}"]
+    found = [(match.end(), match[1]) for pattern in has for match in re.finditer(pattern, text)]
+    for pattern in from_other:
+        found += [
+            (match.end(), next(name for name in names if name != match[1])) for match in re.finditer(pattern, text)
+        ]
+    return max(found)[1] if found else None
+
+
+def answer(premise: str, hypothesis: str) -> str:
+    """The label of a pair, from its words."""
+    names = [name for name in words.PEOPLE + words.PETS if re.search(rf"\b{name}\b", premise)]
+    name = next(name for name in words.PEOPLE + words.PETS if re.search(rf"\b{name}\b", hypothesis))
+    said = hypothesis.removesuffix(".").split()[-1]
+    if hypothesis.startswith("Now"):
+        undecided = "prize was" in premise or re.search(rf"and \w+ (found|saw) an? \w+ {said}", premise)
+        if undecided and not re.search("took|mine|got", premise):
+            return "neutral"
+        return "entails" if who_has(premise, said, names) == name else "contradicts"
+    if "felt" in hypothesis:
+        feels = re.search(rf"{name} (?:felt|was) ({'|'.join(words.GLAD + words.SAD)})\b", premise)
+        good = said == "happy"
+        return "neutral" if not feels else "entails" if (feels[1] in words.GLAD) == good else "contradicts"
+    aspects = {"was": words.KINDS, "in": words.HOMES, "by": words.SPOTS}
+    pool = next(pool for word, pool in aspects.items() if word in hypothesis.split())
+    sentences = premise.split(". ")[:2]
+    told = next((s for s in sentences if re.search(rf"\b{name}\b", s) and re.search(r"lived|friend", s)), "")
+    values = [word for word in re.findall(r"\w+", told) if word in pool]
+    return "neutral" if not values else "entails" if said in values else "contradicts"
+
+
+@pytest.fixture(scope="module")
+def entailment():
+    return tales.make_entailment(432, seed=33)
+
+
+def test_what_is_entailed_is_what_the_words_of_the_premise_say(entailment):
+    for example in entailment:
+        assert answer(example["text_a"], example["text_b"]) == example["label"], example
+
+
+class Continuer(Sampler):
+    """Goes on from a beginning."""
+
+    def __init__(self, begun: str, rng: random.Random):
+        super().__init__(rng)
+        self.begun = begun
+
+    def _pick(self, options):
+        return options.match(self.begun, self.offset) if self.offset < len(self.begun) else super()._pick(options)
+
+
+def test_what_is_open_can_still_be_decided_either_way(entailment):
+    rng, asked = random.Random(34), 0
+    for example in entailment:
+        premise, hypothesis = example["text_a"], example["text_b"]
+        if example["label"] != "neutral" or "felt" not in hypothesis or " race " in premise:
+            continue
+        asked += 1
+        ends = set()
+        for _ in range(60):
+            teller = Continuer(premise, rng)
+            tell_tale(teller)
+            assert teller.text.startswith(premise)
+            ends.add(tales.parse(teller.text).final["feels"][hypothesis.split()[0]])
+        assert ends == {"glad", "sad"}, example
+    assert asked > 20
+
+
+def test_labels_are_balanced_for_every_kind_of_hypothesis(entailment):
+    for word in ("Now", "felt", "was", "lived"):
+        labels = [example["label"] for example in entailment if word in example["text_b"].split()]
+        for label in ("entails", "contradicts", "neutral"):
+            assert abs(labels.count(label) / len(labels) - 1 / 3) < 0.02, (word, label)
+    assert set(ORIGINS) == {"hero", "friend"}
+
+
+def halves(examples: list[dict]) -> tuple[list[str], list[str], list[str]]:
+    """First texts, second texts, labels."""
+    return tuple([example[key] for example in examples] for key in ("text_a", "text_b", "label"))
+
+
+@pytest.mark.parametrize("task, chance", [("next_sentence", 1 / 2), ("entailment", 1 / 3)])
+def test_no_half_of_a_pair_gives_the_label_away(records, task, chance):
+    train, test = halves(records(f"{task}_train")), halves(records(f"{task}_test"))
+    for half in (0, 1):
+        assert accuracy(train[half], train[2], test[half], test[2]) < chance + 0.08
+
+
+def overlaps(first: list[str], second: list[str]) -> np.ndarray:
+    """How many words of the second text are in the first, which share of them, and both lengths."""
+    pairs = [(set(re.findall(r"\w+", a)), re.findall(r"\w+", b)) for a, b in zip(first, second)]
+    shared = [sum(word in a for word in b) for a, b in pairs]
+    return np.array([(n, n / len(b), len(a), len(b)) for n, (a, b) in zip(shared, pairs)], float)
+
+
+@pytest.mark.parametrize("task, bound", [("next_sentence", 0.78), ("entailment", 0.6)])
+def test_a_bag_of_words_of_both_with_their_overlap_does_not_find_the_label(records, task, bound):
+    train, test = halves(records(f"{task}_train")), halves(records(f"{task}_test"))
+    bags = [CountVectorizer().fit(train[half]) for half in (0, 1)]
+
+    def features(data):
+        return csr_matrix(hstack([*(bags[i].transform(data[i]) for i in (0, 1)), csr_matrix(overlaps(*data[:2]))]))
+
+    model = LogisticRegression(max_iter=300, solver="liblinear" if task == "next_sentence" else "lbfgs")
+    scale = np.abs(features(train)).max()
+    assert model.fit(features(train) / scale * 10, train[2]).score(features(test) / scale * 10, test[2]) < bound
+
+
+def used(text: str) -> set[str]:
+    """The words of the world's lists that a text uses."""
+    text = re.sub("the old oak|opened the box|[Aa]ll (that )?day|[Tt]he next day|until morning", "", text)
+    return WORDS & set(re.findall(r"\w+", text))
+
+
+def test_a_paraphrase_uses_the_same_words_of_the_world_in_another_telling():
+    examples = tales.make_paraphrases(300, seed=35)
+    for example in examples:
+        assert example["text_a"] != example["text_b"]
+        assert used(example["text_a"]) == used(example["text_b"]), example
+        assert set(example) == {"text_a", "text_b"}
+    assert len({example["text_a"] for example in examples}) == 300
+
+
+def test_scores_tell_how_much_is_the_same():
+    examples = tales.make_paraphrases(300, seed=36, scored=True)
+    scores = [example["score"] for example in examples]
+    shares = []
+    for example in examples:
+        a, b = used(example["text_a"]), used(example["text_b"])
+        shares.append(len(a & b) / len(a | b))
+        assert 0 <= example["score"] <= 1
+        assert example["score"] < 1 or a == b
+        assert example["score"] > 0 or not (a & b) & {*words.PEOPLE, *words.NOUNS}
+    assert spearmanr(scores, shares).statistic > 0.85
+    assert 0.15 < scores.count(1.0) / 300 < 0.35
+    assert sum(0.7 < score < 1 for score in scores) > 40
+    assert sum(score < 0.3 for score in scores) > 40
