@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from itertools import combinations, islice, product
 from typing import NamedTuple
 
-from minillm.tales import words
 from minillm.tales.documents import Tale, known, reading, tell
 from minillm.tales.tasks import WORD, names, passage, pick
 
@@ -49,73 +48,56 @@ def _next_sentence(rng: random.Random) -> Iterator[dict]:
                 yield {"text_a": first[i], "text_b": second[j], "label": "next" if i == j else "not_next"}
 
 
-TOPICS = (
-    "origin",
-    "holder",
-    "mood",
-)  # what a hypothesis can be about: "Moss was a fox", "Now Moss had the kite", "Moss felt sad"
-# Sentences after which somebody has the thing and not yet everybody's mood is settled, by plot.
-UNSETTLED = {"borrow": (2, 3), "gift": (2,), "lost": (4,), "promise": (3,), "race": (6,), "riddle": (6,)}
-UNSETTLED |= {"storm": (4,), "trade": (2, 3)}
-# Outcomes after which it is not plain whose the thing is: they share it, or it is spoiled, or there are two.
-VAGUE = {"double", "help", "made_good", "made_up", "share", "spoiled"}
-PLOTS_FOR = {"origin": (*UNSETTLED, "quarrel"), "holder": ("quarrel", "race"), "mood": tuple(UNSETTLED)}
-ORIGINS = {  # for a role: what of it is stated, how, and what could stand there
-    "hero": (("kind", "{} was {}.", words.TRADES), ("home", "{} lived in the {}.", words.HOMES)),
-    "friend": (("kind", "{} was {}.", words.ANIMALS), ("spot", "{} lived by the {}.", words.SPOTS)),
-}
+# Sentences after which it is told who has the thing, but not how anybody feels; by plot.
+HELD = {"borrow": (3, 4), "lost": (4, 5), "promise": (3, 4), "quarrel": (3,), "race": (6,), "riddle": (6,)}
+HELD |= {"storm": (4,), "trade": (3, 4)}
+SKIPPED = {"race": (4, 5), "riddle": (4, 5)}  # sentences that such a premise can do without
 
 
 def make_entailment(n: int, seed: int) -> list[dict]:
     """Does the first text say the second? {"text_a", "text_b", "label"}: "entails", "contradicts" or "neutral".
 
-    A hypothesis says what someone is or where someone lives, who has the thing now, or how someone feels. A premise is
-    some sentences of a tale; it settles two of these topics and leaves out the third. Each topic is asked as often of
-    each kind of premise, so half of what is not neutral is true, and no half of a pair gives the label away. Neutral is
-    what the premise does not say, and the world could still decide either way.
+    The premise is some sentences of a tale. It tells either who has the thing in the end, or how the two friends feel.
+    The hypothesis is about one or the other, so it is true, false, or neutral: the premise does not say, even if one
+    could guess. Each hypothesis is as often one as another, and so is what is asked of each kind of premise; no half of
+    a pair gives the label away.
     """
     return list(islice(_entailment(random.Random(f"entailment {seed}")), n))
 
 
 def _entailment(rng: random.Random) -> Iterator[dict]:
-    cells = list(product(TOPICS, TOPICS, (True, False), ("hero", "friend"), (0, 1)))
+    cells = list(
+        product(("holder", "mood"), ("entails", "contradicts", "neutral"), ("hero", "friend"), ("glad", "sad"))
+    )
     while True:
-        for *cell, _ in sorted(((*cell, rng.random()) for cell in cells), key=lambda cell: cell[-1]):
+        for _, cell in sorted((rng.random(), cell) for cell in cells):
             example = None
             while example is None:
-                example = _question(rng, *cell)
+                example = _statement(rng, *cell)
             yield example
 
 
-def _question(rng: random.Random, left_out: str, topic: str, true: bool, role: str, form: int) -> dict | None:
-    """A premise that leaves out one topic and a hypothesis on one; None when the tale drawn has no such pair."""
-    tale = tell(rng, PLOTS_FOR[left_out])
-    indices = _premise(rng, tale, left_out)
-    if indices is None:
-        return None
-    truth = None if topic == left_out else true
-    premise = passage(tale, indices)
-    if topic == "origin":
-        hypothesis = _origin(rng, tale, role, form, truth, premise)
-    elif topic == "holder":
-        hypothesis = _holder(tale, role, truth, indices[-1])
+def _statement(rng: random.Random, told: str, label: str, role: str, mood: str) -> dict | None:
+    """A premise that tells one thing and a hypothesis on it, or on the other; None when the tale drawn has no such."""
+    tale = tell(rng, tuple(HELD) if told == "holder" else ("quarrel", "race"))
+    name, last = names(tale)[role], len(tale.sentences) - 2
+    if told == "holder":
+        last = pick(rng, HELD[tale.plot])
+        indices = [i for i in range(2, last + 1) if i not in SKIPPED.get(tale.plot, ())]
+        true = holder(tale, last) == name
     else:
-        hypothesis = _mood(tale, role, form, truth, indices[-1])
-    label = {True: "entails", False: "contradicts", None: "neutral"}[truth]
-    return hypothesis and {"text_a": premise, "text_b": hypothesis, "label": label}
-
-
-def _premise(rng: random.Random, tale: Tale, left_out: str) -> list[int] | None:
-    """The sentences of a premise that leaves out one topic and settles the others, if this tale has one."""
-    feelings = len(tale.sentences) - 2
-    race = tale.plot == "race"
-    if left_out == "holder":  # both feel alike, so that this does not tell who won the prize or took the thing
-        alike = len(set(tale.final["feels"].values())) == 1
-        return [0, 1, 2, *([3] if race else []), feelings] if alike else None
-    first, last = (0, pick(rng, UNSETTLED[tale.plot])) if left_out == "mood" else (2, feelings)
-    if holder(tale, last) not in names(tale).values() or (left_out == "origin" and VAGUE & set(tale.outcome)):
+        indices = [2, *([3] if tale.plot == "race" else []), last]
+        true = tale.final["feels"][name] == mood
+    premise = passage(tale, indices)
+    if told == "holder" and holder(tale, last) not in names(tale).values():
         return None
-    return [i for i in range(first, last + 1) if not (race and i in (4, 5))]  # who led is not needed
+    if label != "neutral" and true != (label == "entails"):
+        return None
+    if (told == "holder") == (label != "neutral"):
+        hypothesis = f"Now {name} had the {tale.roles['thing']['noun']}."
+    else:
+        hypothesis = f"{name} felt {'happy' if mood == 'glad' else 'sad'}."
+    return {"text_a": premise, "text_b": hypothesis, "label": label}
 
 
 def holder(tale: Tale, last: int) -> str:
@@ -123,42 +105,6 @@ def holder(tale: Tale, last: int) -> str:
     thing = "{adjective} {noun}".format(**tale.roles["thing"])
     having = [fact for fact in tale.facts if fact.object == thing and fact.sentence <= last]
     return having[-1].subject if having and having[-1].relation == "has" else ""
-
-
-def _origin(rng: random.Random, tale: Tale, role: str, form: int, truth: bool | None, premise: str) -> str | None:
-    aspect, statement, others = ORIGINS[role][form]
-    value = tale.roles[role][aspect]
-    if truth is None and value in premise:
-        return None
-    if truth is False:
-        value = pick(rng, [other for other in others if other not in premise])
-    return statement.format(names(tale)[role], words.article(value) if aspect == "kind" else value)
-
-
-def _holder(tale: Tale, role: str, truth: bool | None, last: int) -> str | None:
-    name = names(tale)[role]
-    if truth is not None and (holder(tale, last) == name) != truth:
-        return None
-    return f"Now {name} had the {tale.roles['thing']['noun']}."
-
-
-def _mood(tale: Tale, role: str, form: int, truth: bool | None, last: int) -> str | None:
-    name, mood = names(tale)[role], ("glad", "sad")[form]
-    if truth is None and not _may_be_either(tale, name, last):
-        return None
-    if truth is not None and (tale.final["feels"][name] == mood) != truth:
-        return None
-    return f"{name} felt {'happy' if mood == 'glad' else 'sad'}."
-
-
-def _may_be_either(tale: Tale, name: str, last: int) -> bool:
-    """Whether someone has no mood yet after a sentence, and may still become glad or sad: the winner of a race will be
-    glad, who answers a riddle or is not guessed too, who opens or shuts a door in a storm too, who finds a lost thing
-    too."""
-    if any(fact.relation == "mood" and fact.subject == name and fact.sentence <= last for fact in tale.facts):
-        return False
-    has = holder(tale, last) == name
-    return {"race": not has, "riddle": not has, "storm": has, "lost": False}.get(tale.plot, True)
 
 
 PART, STARTS = 2, range(4)  # sentences of a passage, and where it may start: what comes late is often the same

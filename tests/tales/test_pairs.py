@@ -1,6 +1,5 @@
 """Tasks on two texts: each label is found again from the texts alone, and no half of a pair gives it away."""
 
-import random
 import re
 
 import numpy as np
@@ -9,13 +8,10 @@ from scipy.sparse import csr_matrix, hstack
 from scipy.stats import spearmanr
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
-from test_tasks import accuracy, name_in
+from test_tasks import FEELS, accuracy, name_in
 
 from minillm import tales
 from minillm.tales import words
-from minillm.tales.pairs import ORIGINS
-from minillm.tales.plots import tell_tale
-from minillm.tales.teller import Sampler
 
 LISTS = (
     "HOMES",
@@ -67,27 +63,20 @@ def who_has(text: str, noun: str, names: list[str]) -> str | None:
     """Who has a thing at the end of a text: the last sentence that says so, or None. Written from the text alone."""
     thing = rf"(?:\w+ )?{noun}"
     has = [
-        rf"((?!He|She)\w+) took (?:his|her) {thing}",
+        rf"\b((?!He|She)[A-Z]\w+) took (?:his|her|the) {thing}",
         rf"(\w+) went to the \w+ with (?:his|her) {thing}",
         rf"and (\w+) had the {noun}",
-        rf"(\w+) (?:got|kept|hid) the {noun}",
-        rf"(\w+) won the race and got the {noun}",
-        rf"(\w+) (?:made|bought) an? {thing}",
-        rf'"This {noun} is just what I wanted!" cried (\w+)',
-        rf"(\w+) opened the box, saw the {noun}",
-        rf"asked (\w+) for (?:his|her) {thing}",
-        rf"went to (\w+) to borrow (?:his|her) {thing}",
+        rf"([A-Z]\w+) (?:won the race and )?got the {noun}",
         rf"gave (\w+) (?:the|an?) {thing}",
         rf"brought the {noun} back to (\w+)",
         rf"came to (\w+) with the {noun}",
-        rf"(\w+) found (?:the|an?) {thing}(?! near the \w+\. (?:Both|\"It))",
-        rf"{noun}.*?gave it back to (\w+)",
-        rf"but (\w+) took the {noun}",
+        rf"(\w+) found (?:the|an?) {thing}",
+        r"gave it back to (\w+)",
         r'"It is mine," said (\w+)',
         r"(\w+)'s house",
         rf'you will get an? {thing}," said (\w+)',
     ]
-    from_other = [r'"Of course," said (\w+), and gave the', rf"said (\w+), and brought the {noun}"]
+    from_other = [rf"said (\w+), and brought the {noun}"]
     found = [(match.end(), match[1]) for pattern in has for match in re.finditer(pattern, text)]
     for pattern in from_other:
         found += [
@@ -101,21 +90,14 @@ def answer(premise: str, hypothesis: str) -> str:
     names = [name for name in words.PEOPLE + words.PETS if re.search(rf"\b{name}\b", premise)]
     name = next(name for name in words.PEOPLE + words.PETS if re.search(rf"\b{name}\b", hypothesis))
     said = hypothesis.removesuffix(".").split()[-1]
+    feelings = dict(re.findall(FEELS, premise))
     if hypothesis.startswith("Now"):
-        undecided = "prize was" in premise or re.search(rf"and \w+ (found|saw) an? \w+ {said}", premise)
-        if undecided and not re.search("took|mine|got", premise):
-            return "neutral"
-        return "entails" if who_has(premise, said, names) == name else "contradicts"
-    if "felt" in hypothesis:
-        feels = re.search(rf"{name} (?:felt|was) ({'|'.join(words.GLAD + words.SAD)})\b", premise)
-        good = said == "happy"
-        return "neutral" if not feels else "entails" if (feels[1] in words.GLAD) == good else "contradicts"
-    aspects = {"was": words.KINDS, "in": words.HOMES, "by": words.SPOTS}
-    pool = next(pool for word, pool in aspects.items() if word in hypothesis.split())
-    sentences = premise.split(". ")[:2]
-    told = next((s for s in sentences if re.search(rf"\b{name}\b", s) and re.search(r"lived|friend", s)), "")
-    values = [word for word in re.findall(r"\w+", told) if word in pool]
-    return "neutral" if not values else "entails" if said in values else "contradicts"
+        held = None if feelings else who_has(premise, said, names)
+        return "neutral" if held is None else "entails" if held == name else "contradicts"
+    assert hypothesis == f"{name} felt {said}." and said in ("happy", "sad")
+    if name not in feelings:
+        return "neutral"
+    return "entails" if (feelings[name] in words.GLAD) == (said == "happy") else "contradicts"
 
 
 @pytest.fixture(scope="module")
@@ -128,40 +110,14 @@ def test_what_is_entailed_is_what_the_words_of_the_premise_say(entailment):
         assert answer(example["text_a"], example["text_b"]) == example["label"], example
 
 
-class Continuer(Sampler):
-    """Goes on from a beginning."""
-
-    def __init__(self, begun: str, rng: random.Random):
-        super().__init__(rng)
-        self.begun = begun
-
-    def _pick(self, options):
-        return options.match(self.begun, self.offset) if self.offset < len(self.begun) else super()._pick(options)
-
-
-def test_what_is_open_can_still_be_decided_either_way(entailment):
-    rng, asked = random.Random(34), 0
+def test_every_kind_of_hypothesis_and_of_premise_has_its_labels_equally_often(entailment):
+    groups: dict[tuple, list[str]] = {}
     for example in entailment:
-        premise, hypothesis = example["text_a"], example["text_b"]
-        if example["label"] != "neutral" or "felt" not in hypothesis or " race " in premise:
-            continue
-        asked += 1
-        ends = set()
-        for _ in range(60):
-            teller = Continuer(premise, rng)
-            tell_tale(teller)
-            assert teller.text.startswith(premise)
-            ends.add(tales.parse(teller.text).final["feels"][hypothesis.split()[0]])
-        assert ends == {"glad", "sad"}, example
-    assert asked > 20
-
-
-def test_labels_are_balanced_for_every_kind_of_hypothesis(entailment):
-    for word in ("Now", "felt", "was", "lived"):
-        labels = [example["label"] for example in entailment if word in example["text_b"].split()]
-        for label in ("entails", "contradicts", "neutral"):
-            assert abs(labels.count(label) / len(labels) - 1 / 3) < 0.02, (word, label)
-    assert set(ORIGINS) == {"hero", "friend"}
+        groups.setdefault(("hypothesis", example["text_b"].split()[0] == "Now"), []).append(example["label"])
+        groups.setdefault(("premise", bool(re.search(FEELS, example["text_a"]))), []).append(example["label"])
+    assert len(groups) == 4
+    for labels in groups.values():
+        assert {labels.count(label) for label in ("entails", "contradicts", "neutral")} == {len(labels) // 3}
 
 
 def halves(examples: list[dict]) -> tuple[list[str], list[str], list[str]]:
