@@ -127,11 +127,11 @@ def make_task(task: str, split: str, n: int, seed: int, taken: set[str]) -> list
     return found
 
 
-def make_tasks(size: int = 1, seed: int = SEED, splits: dict[str, int] = SPLITS) -> Iterable[tuple[str, list[dict]]]:
+def make_tasks(size: int = 1, seed: int = SEED) -> Iterable[tuple[str, list[dict]]]:
     """The name and the examples of each file, test first, so that it does not depend on the size."""
     for task in TASKS:
         taken: set[str] = set()
-        for split, n in splits.items():
+        for split, n in SPLITS.items():
             yield f"{task}_{split}.jsonl", make_task(task, split, n * (size if split == "train" else 1), seed, taken)
 
 
@@ -152,7 +152,7 @@ def write_files(out: Path, size: int = 1, seed: int = SEED) -> None:
         cells = f"`{name}` | {len(documents)} | {len(text)} | {nats / characters:.4f} | {nats / len(documents):.2f}"
         rows.append(f"| {cells} | {FILES[name][2]} |")
     for name, examples in make_tasks(size, seed):
-        text = "".join(json.dumps(example) + "\n" for example in examples)
+        text = "".join(json.dumps(example, separators=(",", ":")) + "\n" for example in examples)
         write(name, text, f"{len(examples)} examples")
         tasks[name.rsplit("_", 1)[0]] += len(text)
     numbers = ", ".join(str(n * (size if split == "train" else 1)) for split, n in SPLITS.items())

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from minillm.tales.documents import Tale, known, reading, tell
 from minillm.tales.tasks import WORD, names, passage, pick
 
-LONGEST = 4  # sentences of the text that another one may follow
+LONGEST = 3  # sentences of the text that another one may follow
 
 
 def make_next_sentence(n: int, seed: int) -> list[dict]:
