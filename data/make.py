@@ -27,27 +27,37 @@ FILES = {
     "clinic_valid.txt": (tales.make_clinic, 300, "more of the same, none of which occurs in training"),
     "clinic_train.txt": (tales.make_clinic, 2_000, "a second domain with words of its own, for continued pre-training"),
 }
-SPLITS = {"test": 500, "valid": 200, "train": 3_000}  # number of examples of each task
-# task: (how it is made, what is different in the test, what is in it)
+SPLITS = ("test", "valid", "train")
+HELD_OUT = {"test": 500, "valid": 200}  # examples of each task
+# task: (how it is made, examples to train on, what is different in the test, what is in it)
 TASKS = {
-    "sentiment": (tales.make_sentiment, {}, "`text`, `label`: how it ends for the one it is about, `happy` or `sad`"),
+    "sentiment": (
+        tales.make_sentiment,
+        3_000,
+        {},
+        "`text`, `label`: how it ends for the one whom it is about, `happy` or `sad`",
+    ),
     "tags": (
         tales.make_tags,
+        2_000,
         {"new_names": True},
-        "`tokens`, `tags`: what each word names, in BIO; the test has names that are not in the training examples",
+        "`tokens`, `tags`: what each word names, in BIO; the test has names that training has not",
     ),
     "next_sentence": (
         tales.make_next_sentence,
+        4_500,
         {},
-        "`text_a`, `text_b`, `label`: whether the second text can follow the first, `next` or `not_next`",
+        "`text_a`, `text_b`, `label`: whether the second can follow the first, `next` or `not_next`",
     ),
     "entailment": (
         tales.make_entailment,
+        3_000,
         {},
         "`text_a`, `text_b`, `label`: the first `entails` or `contradicts` the second, or is `neutral`",
     ),
     "paraphrases": (
         tales.make_paraphrases,
+        3_000,
         {"scored": True},
         "`text_a`, `text_b`: the same told twice; in the test with `score`, the share that is the same",
     ),
@@ -114,10 +124,10 @@ def first_text(example: dict) -> str:
 
 def make_task(task: str, split: str, n: int, seed: int, taken: set[str]) -> list[dict]:
     """`n` different examples of a task, none of whose texts is in `taken`; adds their texts to it."""
-    make, of_test, _ = TASKS[task]
+    make, _, of_test, _ = TASKS[task]
     extra = n
     while True:
-        drawn = make(extra, 3 * seed + list(SPLITS).index(split), **(of_test if split == "test" else {}))
+        drawn = make(extra, len(SPLITS) * seed + SPLITS.index(split), **(of_test if split == "test" else {}))
         new = {json.dumps(example): example for example in drawn if first_text(example) not in taken}
         if len(new) >= n:
             break
@@ -127,12 +137,17 @@ def make_task(task: str, split: str, n: int, seed: int, taken: set[str]) -> list
     return found
 
 
+def number(task: str, split: str, size: int = 1) -> int:
+    """How many examples a file has."""
+    return HELD_OUT.get(split) or TASKS[task][1] * size
+
+
 def make_tasks(size: int = 1, seed: int = SEED) -> Iterable[tuple[str, list[dict]]]:
     """The name and the examples of each file, test first, so that it does not depend on the size."""
     for task in TASKS:
         taken: set[str] = set()
-        for split, n in SPLITS.items():
-            yield f"{task}_{split}.jsonl", make_task(task, split, n * (size if split == "train" else 1), seed, taken)
+        for split in SPLITS:
+            yield f"{task}_{split}.jsonl", make_task(task, split, number(task, split, size), seed, taken)
 
 
 def write_files(out: Path, size: int = 1, seed: int = SEED) -> None:
@@ -155,13 +170,12 @@ def write_files(out: Path, size: int = 1, seed: int = SEED) -> None:
         text = "".join(json.dumps(example, separators=(",", ":")) + "\n" for example in examples)
         write(name, text, f"{len(examples)} examples")
         tasks[name.rsplit("_", 1)[0]] += len(text)
-    numbers = ", ".join(str(n * (size if split == "train" else 1)) for split, n in SPLITS.items())
+    table = []
+    for task, total in tasks.items():
+        numbers = ", ".join(str(number(task, split, size)) for split in SPLITS)
+        table.append(f"| `{task}` | {numbers} | {total} | {TASKS[task][-1]} |")
     readme = README.format(
-        seed=seed,
-        rows="\n".join(rows),
-        splits=", ".join(SPLITS),
-        tasks="\n".join(f"| `{task}` | {numbers} | {total} | {TASKS[task][2]} |" for task, total in tasks.items()),
-        sums="\n".join(sums),
+        seed=seed, rows="\n".join(rows), splits=", ".join(SPLITS), tasks="\n".join(table), sums="\n".join(sums)
     )
     write_text(out / "README.md", readme)
 

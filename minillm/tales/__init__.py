@@ -1,7 +1,8 @@
 """The embedded world: tales with a known probability, a known truth, and a judge who knows both.
 
 `make_tales(n, seed)` writes tales, `logprob(text)` gives the exact log-probability of a text, `judge(text)` says
-whether it is grammatical and consistent, `parse(text)` recovers from a text all there is to know about it.
+whether it is grammatical and consistent, `parse(text)` recovers from a text all there is to know about it. The other
+`make_...` write labelled tasks, whose answers the world knows.
 """
 
 from minillm.tales.documents import (

@@ -1,7 +1,7 @@
 """Whole documents: tales, clinic cases, patterns, and the mix of them that a model is first trained on.
 
 Documents of different kinds begin differently ("Ward", a small letter, or neither), so the kind of a document is read
-off before its first choice. Left out: the tasks and preferences that follow from the same states.
+off before its first choice. The labelled tasks that follow from the same states are in `tasks` and `pairs`.
 """
 
 import math

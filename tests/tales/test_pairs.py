@@ -8,6 +8,8 @@ from scipy.sparse import csr_matrix, hstack
 from scipy.stats import spearmanr
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MaxAbsScaler
 from test_tasks import FEELS, accuracy, name_in
 
 from minillm import tales
@@ -139,17 +141,16 @@ def overlaps(first: list[str], second: list[str]) -> np.ndarray:
     return np.array([(n, n / len(b), len(a), len(b)) for n, (a, b) in zip(shared, pairs)], float)
 
 
-@pytest.mark.parametrize("task, bound", [("next_sentence", 0.78), ("entailment", 0.6)])
+@pytest.mark.parametrize("task, bound", [("next_sentence", 0.8), ("entailment", 0.5)])
 def test_a_bag_of_words_of_both_with_their_overlap_does_not_find_the_label(records, task, bound):
     train, test = halves(records(f"{task}_train")), halves(records(f"{task}_test"))
     bags = [CountVectorizer().fit(train[half]) for half in (0, 1)]
 
     def features(data):
-        return csr_matrix(hstack([*(bags[i].transform(data[i]) for i in (0, 1)), csr_matrix(overlaps(*data[:2]))]))
+        return hstack([*(bags[i].transform(data[i]) for i in (0, 1)), csr_matrix(overlaps(*data[:2]))]).tocsr()
 
-    model = LogisticRegression(max_iter=300, solver="liblinear" if task == "next_sentence" else "lbfgs")
-    scale = np.abs(features(train)).max()
-    assert model.fit(features(train) / scale * 10, train[2]).score(features(test) / scale * 10, test[2]) < bound
+    model = make_pipeline(MaxAbsScaler(), LogisticRegression(max_iter=1000))
+    assert model.fit(features(train), train[2]).score(features(test), test[2]) < bound
 
 
 def used(text: str) -> set[str]:
