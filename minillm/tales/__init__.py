@@ -1,7 +1,8 @@
 """The embedded world: tales with a known probability, a known truth, and a judge who knows both.
 
 `make_tales(n, seed)` writes tales, `logprob(text)` gives the exact log-probability of a text, `judge(text)` says
-whether it is grammatical and consistent, `parse(text)` recovers from a text all there is to know about it.
+whether it is grammatical and consistent, `parse(text)` recovers from a text all there is to know about it. The other
+`make_...` write labelled tasks, whose answers the world knows.
 """
 
 from minillm.tales.documents import (
@@ -17,7 +18,9 @@ from minillm.tales.documents import (
     reading,
 )
 from minillm.tales.judging import Judgement, judge
+from minillm.tales.pairs import make_entailment, make_next_sentence, make_paraphrases
 from minillm.tales.patterns import game_ceiling
+from minillm.tales.tasks import make_sentiment, make_tags
 
 __all__ = [
     "Entity",
@@ -29,7 +32,12 @@ __all__ = [
     "logprob",
     "make_clinic",
     "make_documents",
+    "make_entailment",
+    "make_next_sentence",
+    "make_paraphrases",
     "make_patterns",
+    "make_sentiment",
+    "make_tags",
     "make_tales",
     "parse",
     "reading",

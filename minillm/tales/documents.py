@@ -1,20 +1,21 @@
 """Whole documents: tales, clinic cases, patterns, and the mix of them that a model is first trained on.
 
 Documents of different kinds begin differently ("Ward", a small letter, or neither), so the kind of a document is read
-off before its first choice. Left out: the tasks and preferences that follow from the same states.
+off before its first choice. The labelled tasks that follow from the same states are in `tasks` and `pairs`.
 """
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from minillm.tales.clinic import tell_case
 from minillm.tales.patterns import tell_pattern
-from minillm.tales.plots import tell_tale
+from minillm.tales.plots import PLOTS, tell_tale
 from minillm.tales.teller import END, Reading, Sampler, Step, read
-from minillm.tales.world import Fact, World
+from minillm.tales.world import POOLS, Fact, World, pools
 
 PROGRAMS: dict[str, Callable] = {"tale": tell_tale, "pattern": tell_pattern, "clinic": tell_case}
 MIX = {"tale": 9, "pattern": 1}  # weights of the kinds in the pre-training text
@@ -35,9 +36,10 @@ class Tale:
     """A document with all that is known about it.
 
     `logprob` is exact, in nats, under the program that wrote it. `entities` are in order of mention, `facts` in order
-    of time, `sentences` are (start, end) character offsets, `steps` the choices. `ending` is how the one it is about
-    feels at the end: "happy" or "sad" ("" for a pattern). `final` holds the last state: who has which thing, who feels
-    how. `roles` gives the attributes of everyone and everything by role in the plot ("hero", "friend", "thing").
+    of time, `sentences` are (start, end) character offsets, `steps` the choices. `labels` say for each sentence which
+    of the ways on it takes ("" where there is but one). `ending` is how the one it is about feels at the end: "happy"
+    or "sad" ("" for a pattern). `final` holds the last state: who has which thing, who feels how. `roles` gives the
+    attributes of everyone and everything by role in the plot ("hero", "friend", "thing").
     """
 
     text: str
@@ -51,6 +53,7 @@ class Tale:
     final: dict[str, dict[str, str]]
     roles: dict[str, dict[str, str]]
     sentences: tuple[tuple[int, int], ...]
+    labels: tuple[str, ...]
     steps: tuple[Step, ...]
 
     def sentence(self, index: int) -> str:
@@ -70,7 +73,7 @@ def _describe(text: str, kind: str, steps: list[Step], result: Any) -> Tale:
     logprob = math.fsum(step.logprob for step in steps)
     steps = tuple(step for step in steps if step.text != END)
     if not isinstance(result, World):
-        return Tale(text, logprob, kind, result, (), "", (), (), {}, {}, (), steps)
+        return Tale(text, logprob, kind, result, (), "", (), (), {}, {}, (), (), steps)
     return Tale(
         text=text,
         logprob=logprob,
@@ -83,20 +86,37 @@ def _describe(text: str, kind: str, steps: list[Step], result: Any) -> Tale:
         final=result.final_state(),
         roles={role: dict(entity.attributes) for role, entity in result.roles.items()},
         sentences=tuple(result.sentences),
+        labels=tuple(result.labels),
         steps=steps,
     )
 
 
-def _write(kind: str, rng: random.Random) -> Tale:
+def _write(kind: str, program: Callable, rng: random.Random) -> Tale:
     teller = Sampler(rng)
-    result = PROGRAMS[kind](teller)
+    result = program(teller)
     return _describe(teller.text, kind, teller.steps, result)
 
 
 def _make(kinds: dict[str, int], n: int, seed: int, name: str) -> list[Tale]:
     rng = random.Random(f"{name} {seed}")  # a text as seed gives the same numbers on every machine and Python
     drawn = [kind for kind, weight in kinds.items() for _ in range(weight)]
-    return [_write(drawn[int(rng.random() * len(drawn))], rng) for _ in range(n)]
+    kinds_of_n = (drawn[int(rng.random() * len(drawn))] for _ in range(n))
+    return [_write(kind, PROGRAMS[kind], rng) for kind in kinds_of_n]
+
+
+def tell(rng: random.Random, plots: Iterable[str] = tuple(PLOTS), known: dict[str, str] | None = None) -> Tale:
+    """One tale of one of these plots, with what is known: {"hero.name": "Mira"}. `logprob` is that in this small world.
+
+    >>> tell(random.Random(1), ["race"], {"hero.name": "Mira", "thing.noun": "kite"}).roles["thing"]["noun"]
+    'kite'
+    """
+    lists = POOLS | pools({slot: [word] for slot, word in (known or {}).items()})
+    return _write("tale", partial(tell_tale, plots=plots, pools=lists), rng)
+
+
+def known(tale: Tale) -> dict[str, str]:
+    """Every name, kind, place and thing of a tale, as `tell` takes them: told again, with other events and forms."""
+    return {f"{role}.{aspect}": word for role, parts in tale.roles.items() for aspect, word in parts.items()}
 
 
 def make_tales(n: int, seed: int) -> list[Tale]:

@@ -141,6 +141,7 @@ class World:
     places: dict[Entity, str] = field(default_factory=dict)
     plot: str = ""
     outcome: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)  # of the form of each sentence
 
     def role(self, role: str) -> Entity:
         """Who plays a role; someone new when nobody does yet."""
@@ -191,6 +192,7 @@ class World:
         branches = tree(_labelled(forms, tuple(labelled.items())))
         label = walk(self.teller, branches, self.slot, truth, why)
         self.sentences[-1] = (start, self.teller.offset)
+        self.labels.append(label)
         return label
 
     def slot(self, role: str, aspect: str) -> Slot:

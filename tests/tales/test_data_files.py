@@ -53,6 +53,28 @@ def test_the_files_begin_as_they_would_if_they_were_made_now(make, files):
         assert [document.text for document in documents] == files[name][: len(documents)]
 
 
+def test_the_examples_are_those_that_would_be_made_now(make, records):
+    readme = (DATA / "README.md").read_text()
+    for task in make.TASKS:
+        size = 0
+        for split in make.SPLITS:
+            content = (DATA / f"{task}_{split}.jsonl").read_bytes()
+            size += len(content)
+            assert content.count(b"\n") == make.number(task, split)
+            assert f"| `{task}_{split}.jsonl` | `{hashlib.sha256(content).hexdigest()}` |" in readme
+            assert make.make_task(task, split, 25, make.SEED, set()) == records(f"{task}_{split}")[:25]
+        numbers = ", ".join(str(make.number(task, split)) for split in make.SPLITS)
+        assert f"| `{task}` | {numbers} | {size} |" in readme
+
+
+def test_no_text_of_a_task_occurs_in_two_files_or_in_the_validation_tales(make, files, records):
+    tales_of_validation = "\n\n".join(files["tales_valid.txt"])
+    for task in make.TASKS:
+        texts = [{make.first_text(example) for example in records(f"{task}_{split}")} for split in make.SPLITS]
+        assert not texts[0] & texts[1] and not texts[0] & texts[2] and not texts[1] & texts[2], task
+        assert not any(text in tales_of_validation for text in texts[0] | texts[1]), task
+
+
 def test_no_validation_document_occurs_in_training(files):
     for domain in ("tales", "clinic"):
         train, valid = files[f"{domain}_train.txt"], files[f"{domain}_valid.txt"]
@@ -74,15 +96,22 @@ def test_the_vocabulary_is_of_ordinary_size_and_every_word_is_seen_often(files):
 def test_making_again_gives_the_same_bytes_and_a_larger_size_more_of_the_same(make, tmp_path, monkeypatch):
     small = {name: (maker, 20, what) for name, (maker, _, what) in make.FILES.items()}
     monkeypatch.setattr(make, "FILES", small)
+    monkeypatch.setattr(make, "HELD_OUT", {"test": 6, "valid": 6})
+    monkeypatch.setattr(make, "TASKS", {task: (maker, 12, *rest) for task, (maker, _, *rest) in make.TASKS.items()})
     make.write_files(tmp_path / "one")
     make.write_files(tmp_path / "two")
     make.write_files(tmp_path / "three", size=3)
-    for name in [*small, "README.md"]:
+    tasks = [f"{task}_{split}.jsonl" for task in make.TASKS for split in make.SPLITS]
+    for name in [*small, *tasks, "README.md"]:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     for name in small:
         one, three = ((tmp_path / folder / name).read_text() for folder in ("one", "three"))
         assert three.startswith(one[:-1])
         assert three.count("\n\n") + 1 == (20 if "valid" in name else 60)
+    for name in tasks:
+        one, three = ((tmp_path / folder / name).read_text() for folder in ("one", "three"))
+        assert three.startswith(one)
+        assert three.count("\n") == (36 if "train" in name else 6)
 
 
 def test_a_size_that_makes_no_sense_is_refused(make, monkeypatch, capsys):

@@ -9,7 +9,7 @@ import pytest
 
 from minillm import tales
 from minillm.tales import words
-from minillm.tales.documents import PROGRAMS, kind_of
+from minillm.tales.documents import PROGRAMS, kind_of, known, tell
 from minillm.tales.plots import PLOTS
 from minillm.tales.teller import Sampler
 from minillm.tales.words import ANIMALS, NAMES, SHE
@@ -134,6 +134,21 @@ def test_pronouns_go_with_names(some):
             assert not re.search(r"\b([Hh]e|[Hh]is|him)\b", tale.text)
         if genders == {False}:
             assert not re.search(r"\b([Ss]he|[Hh]er)\b", tale.text)
+
+
+def test_a_tale_is_told_again_with_what_is_known_of_it():
+    mira = {"hero.name": "Mira", "thing.noun": "kite"}
+    assert tell(random.Random(1), ["race"], mira).roles["thing"]["noun"] == "kite"
+    rng, different = random.Random(5), 0
+    for tale in tales.make_tales(50, seed=5):
+        again = tell(rng, [tale.plot], known(tale))
+        assert again.plot == tale.plot and tales.reading(again.text).stopped is None
+        for role in ("hero", "friend", "thing", "other", "place", "when", "due", "neighbor"):
+            parts = again.roles.get(role, {})
+            assert parts == parts | {part: tale.roles[role][part] for part in parts if part in tale.roles.get(role, {})}
+        assert len(again.labels) == len(again.sentences) and again.labels[2] == tale.plot
+        different += again.outcome != tale.outcome
+    assert different > 20
 
 
 HAND = (

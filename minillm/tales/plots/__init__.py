@@ -1,7 +1,10 @@
 """The plots: how each begins, which is where the choice of plot shows, and how it goes on."""
 
+from collections.abc import Iterable
+
 from minillm.tales.plots import common, friends, things
-from minillm.tales.world import World
+from minillm.tales.teller import Options, Teller
+from minillm.tales.world import POOLS, World
 
 PLOTS = {
     "lost": (things.LOST, things.lost),
@@ -16,11 +19,11 @@ PLOTS = {
 }
 
 
-def tell_tale(teller) -> World:
-    """A whole tale: who, what happened, how they felt, how it ended."""
-    world = World(teller)
+def tell_tale(teller: Teller, plots: Iterable[str] = tuple(PLOTS), pools: dict[str, Options] = POOLS) -> World:
+    """A whole tale of one of these plots, its words from these lists: who, what happened, how they felt, the end."""
+    world = World(teller, pools)
     common.opening(world)
-    world.plot = world.tell(**{name: start for name, (start, _) in PLOTS.items()})
+    world.plot = world.tell(**{name: PLOTS[name][0] for name in plots})
     PLOTS[world.plot][1](world)
     common.feelings(world)
     common.closing(world)
