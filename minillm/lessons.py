@@ -1,4 +1,4 @@
-"""What the lessons share: the model that `python train.py` makes, found or made first."""
+"""What the lessons share: the pre-trained models that `train.py` makes, each found or made first."""
 
 import subprocess
 import sys
@@ -11,15 +11,34 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def default_run() -> RunFolder:
     """The run of `python train.py`, in runs/pretrain beside the notebooks. When it is missing it is trained first."""
-    run = RunFolder(ROOT / "runs" / "pretrain")
+    return found_or_made("pretrain", "pretrain")
+
+
+def mlm_run() -> RunFolder:
+    """The run of `python train.py mlm`, in runs/mlm: an encoder. When it is missing it is trained first."""
+    return found_or_made("mlm", "mlm")
+
+
+def lstm_run() -> RunFolder:
+    """The run of `python train.py pretrain --model lstm`, in runs/lstm. When it is missing it is trained first."""
+    return found_or_made("lstm", "pretrain", "--model", "lstm")
+
+
+def found_or_made(name: str, *arguments: str) -> RunFolder:
+    """The finished run in runs/NAME, which `train.py` makes with these arguments when nobody has yet.
+
+    Raises:
+        RuntimeError: it could not be trained.
+    """
+    run = RunFolder(ROOT / "runs" / name)
     if run.finished:
         return run
     print(
-        f"There is no trained model in {run.path} yet. Training it now, once; this takes about two minutes.",
+        f"There is no trained model in {run.path} yet. Training it now, once; this takes about three minutes.",
         flush=True,
     )
     flags = ["--resume"] if run.started else []
-    command = [sys.executable, str(ROOT / "train.py"), "pretrain", "--out", str(run.path), *flags]
+    command = [sys.executable, str(ROOT / "train.py"), *arguments, "--out", str(run.path), *flags]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if result.returncode:
         raise RuntimeError(f"training the model for the lessons failed: {result.stderr.strip().splitlines()[-1]}")
