@@ -45,13 +45,13 @@ TASKS = {
     ),
     "next_sentence": (
         tales.make_next_sentence,
-        4_500,
+        6_000,
         {},
         "`text_a`, `text_b`, `label`: whether the second can follow the first, `next` or `not_next`",
     ),
     "entailment": (
         tales.make_entailment,
-        3_000,
+        6_000,
         {},
         "`text_a`, `text_b`, `label`: the first `entails` or `contradicts` the second, or is `neutral`",
     ),

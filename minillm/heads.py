@@ -2,7 +2,8 @@
 
 A trunk is anything with `hidden(...)` (B, T, C) and a `config` with a width: a Decoder, an Encoder or an LSTMLM. A
 head reads a whole text off one vector, its *pooling*: the last real token of a text that was read from left to right,
-the first token (<|cls|>) or the mean of all in one that was read both ways. Padding counts for nothing, on either side.
+the mean of all, or the first (<|cls|>, BERT's choice), in one that was read both ways. Padding counts for nothing, on
+either side.
 
     SequenceClassifier   a class for a text, or for a pair of texts in one row   (B, K)
     TokenClassifier      a class for each token                                  (B, T, K)
@@ -54,8 +55,8 @@ POOLINGS: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
 
 
 def pooling_of(trunk: nn.Module) -> str:
-    """How a trunk is read when nobody says: what reads both ways by its first token, all else by its last."""
-    return "last" if getattr(trunk, "causal", True) else "first"
+    """How a trunk is read when nobody says: what reads both ways by its mean, all else by its last token."""
+    return "last" if getattr(trunk, "causal", True) else "mean"
 
 
 class Head(nn.Module):

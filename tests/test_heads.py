@@ -114,7 +114,7 @@ def test_the_contrastive_loss_equals_a_loop_over_texts_and_rivals(trunk):
 def test_an_untrained_classifier_finds_every_class_equally_likely():
     model = SequenceClassifier(TRUNKS["encoder"](), 5)
     assert model(torch.randint(20, (2, 6))).softmax(-1).tolist() == [pytest.approx([0.2] * 5)] * 2
-    assert model.pooling == "first" and SequenceClassifier(TRUNKS["lstm"](), 5).pooling == "last"
+    assert model.pooling == "mean" and SequenceClassifier(TRUNKS["lstm"](), 5).pooling == "last"
 
 
 def test_bad_heads_are_refused():
