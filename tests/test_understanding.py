@@ -7,7 +7,6 @@ import pytest
 from minillm.checkpoint import load_model
 from minillm.cli import main
 from minillm.heads import SequenceClassifier, TokenClassifier
-from minillm.stages.common import DATA
 
 SMALL = "--depth 1 --width 16 --heads 2 --max-steps 30 --vocab-size 280 --device cpu".split()
 
@@ -106,9 +105,6 @@ def test_what_does_not_fit_is_said_and_what_cannot_be_is_refused(tmp_path, capsy
     assert main([*arguments, "--context", "2", "--out", str(tmp_path / "none")]) == 2
     assert "a context of 2 tokens has no room for text" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
-    if not (DATA / "sentiment_train.jsonl").exists():
-        assert main(["classify"]) == 2
-        assert "classify needs --data, a file of labelled examples" in capsys.readouterr().err
     assert main(["classify", "--valid", data]) == 2
     assert "--valid and --test need --data" in capsys.readouterr().err
 
@@ -119,3 +115,22 @@ def test_show_prints_one_example_and_trains_nothing(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "position" in out and "<|cls|>" in out and "label of the whole text: " in out
     assert not (tmp_path / "run").exists()
+
+
+def test_pretrain_shows_a_window_and_whose_label_counts(tmp_path, capsys):
+    text = tmp_path / "text.txt"
+    text.write_text("one two three\n\nfour five six\n\nseven eight nine")
+    arguments = ["--data", str(text), "--tokenizer", "characters", "--context", "8", "--show", "--device", "cpu"]
+    assert main(["pretrain", *arguments, "--out", str(tmp_path / "run")]) == 0
+    out = capsys.readouterr().out
+    assert "position" in out and "scored against the label of the next one" in out
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("extra, labelled", [([], 2), (["--every-piece"], 7)])
+def test_a_word_is_tagged_at_its_first_token_or_at_all(tmp_path, capsys, extra, labelled):
+    data = write(tmp_path / "tags.jsonl", [{"tokens": [f"{i}bcd", f"{i}yz"], "tags": ["B-PER", "O"]} for i in range(9)])
+    arguments = ["tag", "--data", data, "--tokenizer", "characters", "--show", "--device", "cpu", *extra]
+    assert main(arguments) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert sum(row[3] != "." for row in rows if row[0].isdigit() and len(row) > 4) == labelled

@@ -34,6 +34,13 @@ class Computing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Learning(Computing):
+    """What every stage that trains has."""
+
+    show: bool = flag(False, "print one example as the model gets it, token by token, and stop")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TextData:
     """Which text to learn from."""
 

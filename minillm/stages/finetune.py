@@ -23,7 +23,7 @@ from minillm.files import write_text
 from minillm.lstm import LSTMLM, LSTMConfig
 from minillm.objectives import inputs_of
 from minillm.plots import loss_curve, picture
-from minillm.stages.common import DATA, Computing, load_tokenizer, open_run, saved_settings, write_metrics
+from minillm.stages.common import DATA, Learning, load_tokenizer, open_run, saved_settings, write_metrics
 from minillm.stages.records import Parts, Reader, Record, label_names, load_parts
 from minillm.tokenizer import Tokenizer
 from minillm.trainer import History, TrainConfig, fit, mean_loss
@@ -34,7 +34,7 @@ SHORTEST = 100  # steps of a run on very few examples
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTune(Computing):
+class FineTune(Learning):
     """Settings of every stage that puts a head on a trunk. What is 0 is chosen by the stage."""
 
     data: Path | None = flag(None, "labelled examples to learn from; without it, those of the tales")
@@ -45,7 +45,6 @@ class FineTune(Computing):
     from_: Path | None = flag(None, "the run of mlm or pretrain to begin with; without it, a new model from scratch")
     out: Path | None = flag(None, "folder of the run (default: runs/STAGE, numbered when taken)")
     resume: bool = flag(False, "go on with a run that was stopped: the one in --out, or the newest")
-    show: bool = flag(False, "print one example as the model gets it, token by token, and stop")
     trunk: str = flag("encoder", "the kind of a new model", choices=TRUNKS)
     depth: int = flag(2, "layers of a new model")
     width: int = flag(128, "channels of a new model")
@@ -57,11 +56,11 @@ class FineTune(Computing):
         "", "how a text is read off its tokens; empty: by the kind of trunk", choices=("", "first", "last", "mean")
     )
     dropout: float = flag(0.1, "share of activations dropped before the head")
-    epochs: float = flag(0.0, "passes over the examples (0: 6 from a pre-trained run, 12 from scratch)")
+    epochs: float = flag(0.0, "passes over the examples (0: 5 from a pre-trained run, 10 from scratch)")
     batch_size: int = flag(32, "examples in a step")
     max_steps: int = flag(0, "steps of training, whatever the epochs (0: from --epochs)")
-    learning_rate: float = flag(4e-3, "peak rate of AdamW: embeddings and the head")
-    matrix_learning_rate: float = flag(4e-3, "peak rate of Muon: the trunk's matrices")
+    learning_rate: float = flag(2e-3, "peak rate of AdamW: embeddings and the head")
+    matrix_learning_rate: float = flag(0.015, "peak rate of Muon: the trunk's matrices")
     weight_decay: float = flag(0.0, "pull of every matrix towards zero")
     clip: float = flag(1.0, "largest norm of a gradient (0: no limit)")
     eval_every: int = flag(0, "steps between evaluations (0: a tenth of the run)")
@@ -90,7 +89,7 @@ def run_finetune(task: Task, settings: FineTune, given: dict) -> int:
     seed_everything(settings.seed)
     parts = load(task, settings)
     names = label_names(parts, task.labels) if task.labels else []
-    tokenizer, trunk = build(settings, [text for record in parts.train for text in record.texts])
+    tokenizer, trunk = build(settings, [text for record in parts.train for text in record.prose])
     settings = replace(settings, context=settings.context or getattr(trunk.config, "context", 256))
     model = task.head(trunk, max(len(names), 1), settings.pooling, settings.dropout)
     frame = frame_of(trunk, tokenizer)
@@ -142,8 +141,6 @@ def load(task: Task, settings: FineTune) -> Parts:
         if settings.valid or settings.test:
             raise ValueError("--valid and --test need --data: the tales have parts of their own")
         own = [DATA / f"{task.files}_{part}.jsonl" for part in ("train", "valid", "test")]
-        if not own[0].exists():
-            raise ValueError(f"{task.stage} needs --data, a file of labelled examples: the tales have none in {DATA}")
         parts = load_parts(task.read, *own, settings.valid_fraction, settings.seed)
     else:
         given = settings.data, settings.valid, settings.test
@@ -190,7 +187,7 @@ def frame_of(trunk: nn.Module, tokenizer: Tokenizer) -> Frame:
 
 def train_config(settings: FineTune, examples: int) -> TrainConfig:
     """Steps from epochs; rates that rise over the first tenth and fall to 0."""
-    epochs = settings.epochs or (6 if settings.from_ else 12)
+    epochs = settings.epochs or (5 if settings.from_ else 10)
     steps = settings.max_steps or max(round(epochs * examples / settings.batch_size), SHORTEST)
     shared = TrainConfig.__dataclass_fields__.keys() & settings.__dataclass_fields__.keys()
     own = {name: getattr(settings, name) for name in shared} | {

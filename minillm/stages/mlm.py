@@ -20,7 +20,7 @@ from minillm.heads import SequenceClassifier
 from minillm.objectives import inputs_of, masked_lm, masked_lm_and_next_sentence
 from minillm.plots import loss_curve, picture
 from minillm.stages.common import (
-    Computing,
+    Learning,
     TextData,
     load_corpus,
     load_tokenizer,
@@ -38,13 +38,12 @@ WATCHED = 8  # batches behind each point of the curve; the loss reported at the 
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLM(Computing, TextData):
+class MLM(Learning, TextData):
     """Settings of masked language modelling."""
 
     out: Path | None = flag(None, "folder of the run (default: runs/mlm, numbered when taken)")
     from_: Path | None = flag(None, "a run of mlm to go on from, on new text, with its model and tokenizer")
     resume: bool = flag(False, "go on with a run that was stopped: the one in --out, or the newest")
-    show: bool = flag(False, "print one example as the model gets it, token by token, and stop")
     recipe: str = flag("minillm", "the parts the encoder is made of", choices=tuple(RECIPES))
     depth: int = flag(2, "layers")
     width: int = flag(128, "channels")

@@ -11,7 +11,7 @@ from minillm import tales
 from minillm.bigram import BigramLM
 from minillm.checkpoint import RunFolder, describe, load_model
 from minillm.cli import flag
-from minillm.data import Windows
+from minillm.data import Windows, show_example
 from minillm.device import choose, seed_everything
 from minillm.files import write_text
 from minillm.generate import write
@@ -19,8 +19,8 @@ from minillm.lstm import LSTMLM, LSTMConfig
 from minillm.objectives import causal_lm
 from minillm.plots import loss_curve, picture
 from minillm.stages.common import (
-    Computing,
     Corpus,
+    Learning,
     TextData,
     bigram_loss,
     fingerprint,
@@ -41,7 +41,7 @@ WATCHED = 6  # batches of validation text behind each point of the curve; the lo
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrain(Computing, TextData):
+class Pretrain(Learning, TextData):
     """Settings of pre-training. What is 0 follows from --depth."""
 
     out: Path | None = flag(None, "folder of the run (default: runs/pretrain, numbered when taken)")
@@ -110,6 +110,10 @@ def run_pretrain(settings: Pretrain, given: dict) -> int:
     context = settings.context
     train_windows = Windows(train, context, settings.batch_size, seed=settings.seed)
     valid_windows = Windows(valid, context, settings.batch_size)
+    if settings.show:
+        show_example(tokenizer, next(iter(train_windows)))
+        print("what the model says at a position is scored against the label of the next one")
+        return 0
     levels = {"bigram": bigram_loss(train, valid, tokenizer.vocab_size), "floor": floor(corpus.valid, valid)}
     announce(settings, corpus, tokenizer, train, model, levels, run)
     data = fingerprint(train)

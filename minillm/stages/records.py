@@ -28,6 +28,11 @@ class Record:
         """ "file:line", as in complaints."""
         return f"{self.path}:{self.line}"
 
+    @property
+    def prose(self) -> tuple[str, ...]:
+        """The texts as one would write them: tagged words are one text, with spaces."""
+        return (" ".join(self.texts),) if isinstance(self.label, tuple) else self.texts
+
 
 Reader = Callable[[Path], list[Record]]
 

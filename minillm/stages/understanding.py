@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -35,6 +36,8 @@ class Pair(FineTune):
 class Tag(FineTune):
     """Settings of `tag`."""
 
+    every_piece: bool = flag(False, "learn the tag at each token of a word, not at its first alone")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Encode(FineTune):
@@ -51,9 +54,11 @@ def classify_example(record: Record, tokenizer: Tokenizer, frame: Frame, context
     return {**example, "labels": classes[record.label]}
 
 
-def tagged_example(record: Record, tokenizer: Tokenizer, frame: Frame, context: int, classes: dict[str, int]) -> dict:
-    """Words and the class of each, at its first token."""
-    return tag_example(record.texts, [classes[tag] for tag in record.label], tokenizer, frame, context)
+def tagged_example(
+    record: Record, tokenizer: Tokenizer, frame: Frame, context: int, classes: dict[str, int], every_piece: bool = False
+) -> dict:
+    """Words and the class of each, at its first token or at every one."""
+    return tag_example(record.texts, [classes[tag] for tag in record.label], tokenizer, frame, context, every_piece)
 
 
 def like_texts(record: Record, tokenizer: Tokenizer, frame: Frame, context: int, classes: dict) -> tuple[dict, ...]:
@@ -222,7 +227,9 @@ def run_tag(settings: Tag, given: dict) -> int:
     python train.py tag --from runs/mlm                              who and what is in a tale
     python train.py tag --data train.jsonl --valid valid.jsonl       your words: {"tokens", "tags"}, or CoNLL's columns
     """
-    return run_finetune(TAG, settings, given)
+    return run_finetune(
+        replace(TAG, example=partial(tagged_example, every_piece=settings.every_piece)), settings, given
+    )
 
 
 def run_encode(settings: Encode, given: dict) -> int:
