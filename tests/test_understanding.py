@@ -127,7 +127,7 @@ def test_pretrain_shows_a_window_and_whose_label_counts(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("extra, labelled", [([], 2), (["--every-piece"], 7)])
+@pytest.mark.parametrize("extra, labelled", [([], 2), (["--every-piece"], 8)])
 def test_a_word_is_tagged_at_its_first_token_or_at_all(tmp_path, capsys, extra, labelled):
     data = write(tmp_path / "tags.jsonl", [{"tokens": [f"{i}bcd", f"{i}yz"], "tags": ["B-PER", "O"]} for i in range(9)])
     arguments = ["tag", "--data", data, "--tokenizer", "characters", "--show", "--device", "cpu", *extra]
