@@ -56,11 +56,11 @@ class FineTune(Learning):
         "", "how a text is read off its tokens; empty: by the kind of trunk", choices=("", "first", "last", "mean")
     )
     dropout: float = flag(0.1, "share of activations dropped before the head")
-    epochs: float = flag(0.0, "passes over the examples (0: 5 from a pre-trained run, 10 from scratch)")
+    epochs: float = flag(0.0, "passes over the examples (0: 7 from a pre-trained run, 12 from scratch)")
     batch_size: int = flag(32, "examples in a step")
     max_steps: int = flag(0, "steps of training, whatever the epochs (0: from --epochs)")
     learning_rate: float = flag(2e-3, "peak rate of AdamW: embeddings and the head")
-    matrix_learning_rate: float = flag(0.015, "peak rate of Muon: the trunk's matrices")
+    matrix_learning_rate: float = flag(0.02, "peak rate of Muon: the trunk's matrices")
     weight_decay: float = flag(0.0, "pull of every matrix towards zero")
     clip: float = flag(1.0, "largest norm of a gradient (0: no limit)")
     eval_every: int = flag(0, "steps between evaluations (0: a tenth of the run)")
@@ -187,7 +187,7 @@ def frame_of(trunk: nn.Module, tokenizer: Tokenizer) -> Frame:
 
 def train_config(settings: FineTune, examples: int) -> TrainConfig:
     """Steps from epochs; rates that rise over the first tenth and fall to 0."""
-    epochs = settings.epochs or (5 if settings.from_ else 10)
+    epochs = settings.epochs or (7 if settings.from_ else 12)
     steps = settings.max_steps or max(round(epochs * examples / settings.batch_size), SHORTEST)
     shared = TrainConfig.__dataclass_fields__.keys() & settings.__dataclass_fields__.keys()
     own = {name: getattr(settings, name) for name in shared} | {

@@ -53,7 +53,7 @@ class MLM(Learning, TextData):
     mask: float = flag(0.15, "share of the tokens to hide and to guess")
     next_sentence: bool = flag(False, "learn beside it whether the second half of a text belongs to the first")
     batch_size: int = flag(16, "documents in a step")
-    max_steps: int = flag(1000, "steps of training; the schedule spans them")
+    max_steps: int = flag(2400, "steps of training; the schedule spans them")
     learning_rate: float = flag(0.02, "peak rate of AdamW")
     matrix_learning_rate: float = flag(0.0125, "peak rate of Muon")
     head_learning_rate: float = flag(0.03, "peak rate of the output layer")
