@@ -19,12 +19,13 @@ from pathlib import Path
 from side_by_side import ROOT
 from tqdm import tqdm
 
+from minillm.files import write_text
 from minillm.lessons import default_run, lstm_run, mlm_run
 from minillm.metrics import seed_interval
 from minillm.plots import picture
 
 RUNS = {"lstm": lstm_run, "decoder": default_run, "encoder": mlm_run}
-BUDGETS = (10, 30, 100, 300, 1000, 0)  # 0: all
+BUDGETS = (10, 100, 300, 1000, 0)  # 0: all
 STAGES = {"sentiment": ["classify"], "entailment": ["pair"], "next_sentence": ["pair", "--task", "next_sentence"]}
 CHANCE = {"sentiment": 1 / 2, "entailment": 1 / 3, "next_sentence": 1 / 2}
 
@@ -102,7 +103,7 @@ def main() -> None:
     parser.add_argument("--trunks", nargs="+", choices=tuple(RUNS), default=list(RUNS))
     parser.add_argument("--budgets", nargs="+", type=int, default=list(BUDGETS), help="examples; 0: all of them")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all runs to FILE")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every run to FILE, and go on from there")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the curves into FILE")
     flags = parser.parse_args()
     all_examples = sum(1 for _ in open(ROOT / "data" / f"{flags.task}_train.jsonl"))
@@ -115,10 +116,14 @@ def main() -> None:
     ]
     for trunk in flags.trunks:
         RUNS[trunk]()
-    results = [measure(flags.task, *one) for one in tqdm(work, desc="runs")]
+    results = json.loads(flags.json.read_text()) if flags.json and flags.json.exists() else []
+    done = {tuple(r[name] for name in ("task", "trunk", "tuned", "examples", "seed")) for r in results}
+    for one in tqdm([one for one in work if (flags.task, *one) not in done], desc="runs"):
+        results.append(measure(flags.task, *one))
+        if flags.json:
+            write_text(flags.json, json.dumps(results, indent=1) + "\n")
+    results = [r for r in results if r["task"] == flags.task]
     curves = table(results, flags.task, {budget: budget or all_examples for budget in flags.budgets})
-    if flags.json:
-        flags.json.write_text(json.dumps(results, indent=1) + "\n")
     if flags.picture:
         draw(curves, flags.task, flags.picture)
 
