@@ -86,6 +86,49 @@ def test_an_encoder_is_pre_trained_and_every_head_stands_on_it(tmp_path):
         assert {"recall_at_1", "recall_at_5", "spearman"} <= scores(out / "vectors").keys()
 
 
+def test_a_trained_run_answers_about_new_texts(tmp_path, capsys):
+    def lines():
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    run, out = str(tmp_path / "run"), tmp_path / "answers.jsonl"
+    main(["classify", "--data", write(tmp_path / "a.jsonl", texts(60)), *SMALL, "--out", run])
+    capsys.readouterr()
+    assert main(["predict", "--from", run, "--text", "good film number 70"]) == 0
+    (found,) = lines()
+    assert found["label"] == "1" and 0.5 < found["probability"] <= 1 and found["text"] == "good film number 70"
+    new = write(tmp_path / "new.jsonl", [{"text": "bad film number 71"}, {"text": "good film"}])
+    assert main(["predict", "--from", run, "--data", new, "--out", str(out)]) == 0
+    assert [json.loads(line)["label"] for line in out.read_text().splitlines()] == ["0", "1"]
+
+    tags = [{"tokens": [f"n{i}", "saw", "Mira"], "tags": ["O", "O", "B-PER"]} for i in range(40)]
+    main(["tag", "--data", write(tmp_path / "t.jsonl", tags), *SMALL, "--out", str(tmp_path / "tag")])
+    capsys.readouterr()
+    assert main(["predict", "--from", str(tmp_path / "tag"), "--text", "n7 saw Mira"]) == 0
+    assert lines() == [{"tokens": ["n7", "saw", "Mira"], "tags": ["O", "O", "B-PER"]}]
+
+    pairs = [{"text_a": f"a {i}", "text_b": f"{i} b", "label": "yes" if i % 2 else "no"} for i in range(30)]
+    main(["pair", "--data", write(tmp_path / "p.jsonl", pairs), *SMALL, "--out", str(tmp_path / "pair")])
+    capsys.readouterr()
+    assert main(["predict", "--from", str(tmp_path / "pair"), "--text", "a 1", "--second", "1 b"]) == 0
+    assert lines()[0]["label"] in ("yes", "no")
+    assert main(["predict", "--from", str(tmp_path / "pair"), "--text", "a 1"]) == 2
+    assert "predict needs --data, or --text and --second" in capsys.readouterr().err
+
+    like = [{"text_a": f"lamp {i}", "text_b": f"the lamp {i}"} for i in range(30)]
+    main(["encode", "--data", write(tmp_path / "l.jsonl", like), *SMALL, "--out", str(tmp_path / "vectors")])
+    capsys.readouterr()
+    assert main(["predict", "--from", str(tmp_path / "vectors"), "--text", "lamp 3"]) == 0
+    vector = lines()[0]["vector"]
+    assert len(vector) == 16 and sum(x * x for x in vector) == pytest.approx(1, abs=1e-4)
+
+    bad = write(tmp_path / "bad.jsonl", [{"text": "good"}, {"text": " "}])
+    assert main(["predict", "--from", run, "--data", bad, "--out", str(tmp_path / "none")]) == 2
+    assert "bad.jsonl:2: a text is empty" in capsys.readouterr().err and not (tmp_path / "none").exists()
+    for stage in ("eval", "generate", "chat", "pretrain"):  # what a head, or what reads both ways, cannot do
+        assert main([stage, "--from", run]) == 2
+        assert "holds a SequenceClassifier, which does not read from left to right" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("trunk", ["decoder", "lstm"])
 def test_other_trunks_are_read_at_their_last_token(tmp_path, trunk):
     data = write(tmp_path / "a.jsonl", texts(40))

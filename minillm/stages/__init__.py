@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from minillm.stages.evaluate import Evaluate, run_evaluate
 from minillm.stages.mlm import MLM, run_mlm
+from minillm.stages.predict import Predict, run_predict
 from minillm.stages.pretrain import Bigram, Pretrain, run_bigram, run_pretrain
 from minillm.stages.understanding import (
     Classify,
@@ -35,6 +36,7 @@ STAGES = {
     "pair": Stage("judge pairs of texts: entailment, next sentence, paraphrase", Pair, run_pair),
     "tag": Stage("tag the words of a text", Tag, run_tag),
     "encode": Stage("turn texts into vectors, like ones near each other", Encode, run_encode),
+    "predict": Stage("ask a trained classifier, tagger or encoder about new texts", Predict, run_predict),
     "generate": Stage("write texts with a trained model", Generate, run_generate),
     "chat": Stage("write with a model, turn by turn, at the keyboard", Chat, run_chat),
     "eval": Stage("score a trained model on text, exactly", Evaluate, run_evaluate),

@@ -5,14 +5,14 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from minillm.checkpoint import RunFolder, load_model
+from minillm.checkpoint import RunFolder
 from minillm.cli import flag
 from minillm.corpus import read_documents, read_text
 from minillm.data import Windows, tokenize
 from minillm.device import choose
 from minillm.files import write_json
 from minillm.objectives import causal_lm
-from minillm.stages.common import Computing, floor, latest_run, load_tokenizer, tale_documents
+from minillm.stages.common import Computing, floor, latest_run, load_causal, load_tokenizer, tale_documents
 from minillm.trainer import mean_loss
 
 
@@ -38,7 +38,7 @@ def run_evaluate(settings: Evaluate, given: dict) -> int:
     """
     place = choose(settings.device, settings.dtype)
     run = RunFolder(settings.from_) if settings.from_ else latest_run("pretrain")
-    tokenizer, model = load_tokenizer(run), load_model(run.path, place.device)
+    tokenizer, model = load_tokenizer(run), load_causal(run, place.device)
     longest = getattr(model.config, "context", 256)
     if settings.context > longest:
         raise ValueError(f"--context {settings.context} is longer than the {longest} of the model in {run.path}")

@@ -9,7 +9,7 @@ from torch import nn
 
 from minillm import tales
 from minillm.bigram import BigramLM
-from minillm.checkpoint import RunFolder, describe, load_model
+from minillm.checkpoint import RunFolder, describe
 from minillm.cli import flag
 from minillm.data import Windows, show_example
 from minillm.device import choose, seed_everything
@@ -25,6 +25,7 @@ from minillm.stages.common import (
     bigram_loss,
     fingerprint,
     floor,
+    load_causal,
     load_corpus,
     load_tokenizer,
     make_tokenizer,
@@ -177,7 +178,7 @@ def build(settings: Pretrain, corpus: Corpus) -> tuple[Tokenizer, nn.Module]:
     """A tokenizer and a model: new ones, or those of --from."""
     if settings.from_ is not None:
         source = RunFolder(settings.from_)
-        tokenizer, model = load_tokenizer(source), load_model(source.path)
+        tokenizer, model = load_tokenizer(source), load_causal(source)
         longest = getattr(model.config, "context", settings.context)
         if settings.context > longest:
             raise ValueError(f"--context {settings.context} is longer than the {longest} of the model in {source.path}")

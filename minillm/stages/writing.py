@@ -9,12 +9,12 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from minillm.checkpoint import RunFolder, load_model
+from minillm.checkpoint import RunFolder
 from minillm.cli import flag
 from minillm.device import Place, choose
 from minillm.files import write_text
 from minillm.generate import TEMPERATURE, TOP_P, write
-from minillm.stages.common import Computing, latest_run, load_tokenizer
+from minillm.stages.common import Computing, latest_run, load_causal, load_tokenizer
 from minillm.tokenizer import Tokenizer
 
 
@@ -97,7 +97,7 @@ def open_model(settings: Sampling) -> tuple[Place, RunFolder, Tokenizer, nn.Modu
     """Everything that writing needs."""
     place = choose(settings.device, settings.dtype)
     run = RunFolder(settings.from_) if settings.from_ else latest_run("pretrain")
-    return place, run, load_tokenizer(run), load_model(run.path, place.device)
+    return place, run, load_tokenizer(run), load_causal(run, place.device)
 
 
 def compose(settings: Sampling, place: Place, model, tokenizer, prompts: list[str], generator) -> list[str]:
