@@ -109,10 +109,10 @@ def main() -> None:
     all_examples = sum(1 for _ in open(ROOT / "data" / f"{flags.task}_train.jsonl"))
     work = [
         (trunk, tuned, budget, seed)
+        for seed in range(flags.seeds)
         for budget in flags.budgets
         for trunk in flags.trunks
         for tuned in (False, True)
-        for seed in range(flags.seeds)
     ]
     for trunk in flags.trunks:
         RUNS[trunk]()
