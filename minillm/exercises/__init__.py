@@ -46,6 +46,11 @@ def expect(came, expected, slip: str, tolerance: float = 1e-4) -> None:
         raise Wrong(f"it gave {_show(came)} where {_show(expected)} was expected. {slip}")
 
 
+def likely_slip(came, slips: list[tuple], otherwise: str) -> str:
+    """What probably went wrong: of the pairs (value, slip) the slip that gives this very value, else the general one."""
+    return next((slip for value, slip in slips if _same(came, value, 1e-3)), otherwise)
+
+
 def grade(name: str, answer: Callable) -> Verdict:
     """The verdict on an answer. Raises ValueError for an exercise that does not exist."""
     _load_graders()

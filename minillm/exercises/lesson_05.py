@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from minillm.exercises import Wrong, exercise, expect
+from minillm.exercises import Wrong, exercise, expect, likely_slip
 from minillm.generate import filter_logits
 from minillm.losses import causal_lm_loss
 
@@ -23,7 +23,7 @@ def grade_next_token_loss(answer: Callable) -> None:
         (3.0, "That is in bits: use the natural logarithm."),
         (-math.log(8), "The sign: a loss is minus the log-probability."),
     ]
-    expect(uniform, math.log(8), _slip(uniform, slips, "Eight equally likely tokens cost ln 8 each."))
+    expect(uniform, math.log(8), likely_slip(uniform, slips, "Eight equally likely tokens cost ln 8 each."))
     logits = torch.randn(4, 8, generator=torch.Generator().manual_seed(1))
     came = answer(logits.clone(), ids.clone())
     logprobs = logits.log_softmax(-1)
@@ -33,7 +33,7 @@ def grade_next_token_loss(answer: Callable) -> None:
         (-logits[range(3), ids[1:]].mean(), "Those are logits: a softmax turns them into probabilities first."),
     ]
     expected = causal_lm_loss(logits[None], ids[None])
-    expect(came, expected, _slip(came, slips, "Take -log p of the token that came, averaged over the three."))
+    expect(came, expected, likely_slip(came, slips, "Take -log p of the token that came, averaged over the three."))
 
 
 @exercise("clip_together")
@@ -69,7 +69,11 @@ def grade_when_to_stop(answer: Callable) -> None:
         ((1, 4), "Index 3 is the second evaluation in a row without a better one: it stops there."),
         ((1, 2), "One evaluation without a better one is not yet two."),
     ]
-    expect(came, (1, 3), _slip(came, slips, "Count the evaluations since the best one; stop when they reach patience."))
+    expect(
+        came,
+        (1, 3),
+        likely_slip(came, slips, "Count the evaluations since the best one; stop when they reach patience."),
+    )
     expect(answer([3.0, 2.0, 1.0], 2), (2, 2), "It never stops early here: then the last index is where it ends.")
     slip = "An equal value is not a better one: it counts towards patience."
     expect(answer([3.0, 2.0, 2.0, 2.0, 1.0], 2), (1, 3), slip)
@@ -87,7 +91,7 @@ def grade_nucleus(answer: Callable) -> None:
         (torch.tensor([1.0, 0.0, 0.0, 0.0]), "0.5 is less than 0.7: the token that crosses the line is in the set."),
         (torch.tensor([0.5263, 0.3158, 0.1579, 0.0]), "0.5 + 0.3 is enough: stop as soon as the sum reaches p."),
     ]
-    slip = _slip(came, slips, "Keep the likeliest tokens until their sum reaches p.")
+    slip = likely_slip(came, slips, "Keep the likeliest tokens until their sum reaches p.")
     expect(came, torch.tensor([0.625, 0.375, 0.0, 0.0]), slip)
     order = torch.tensor([3, 1, 0, 2])
     slip = "The same tokens in another order: every probability must come back to its own place."
@@ -137,17 +141,6 @@ def _likeliest(logprobs: Tensor, start: int, end: int, longest: int) -> tuple[li
     scores = [sum(float(logprobs[a, b]) for a, b in itertools.pairwise(text)) for text in texts]
     best = max(range(len(texts)), key=scores.__getitem__)
     return texts[best], scores[best]
-
-
-def _slip(came, slips: list[tuple], otherwise: str) -> str:
-    """The slip that gives just this value, else the general one."""
-    for value, slip in slips:
-        try:
-            expect(came, value, slip, tolerance=1e-3)
-        except Wrong:
-            continue
-        return slip
-    return otherwise
 
 
 def _tensors(came) -> list:
