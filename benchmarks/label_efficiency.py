@@ -1,6 +1,6 @@
 """How many labels does pre-training save? Accuracy against the number of labelled examples, from scratch and tuned.
 
-    python benchmarks/label_efficiency.py                                how the tales end: encoder, decoder, LSTM; three seeds
+    python benchmarks/label_efficiency.py                  how the tales end: encoder, decoder, LSTM; three seeds
     python benchmarks/label_efficiency.py --task entailment --trunks encoder
     python benchmarks/label_efficiency.py --json FILE --picture FILE
 

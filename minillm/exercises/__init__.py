@@ -47,7 +47,7 @@ def expect(came, expected, slip: str, tolerance: float = 1e-4) -> None:
 
 
 def likely_slip(came, slips: list[tuple], otherwise: str) -> str:
-    """What probably went wrong: of the pairs (value, slip) the slip that gives this very value, else the general one."""
+    """What probably went wrong: of the pairs (value, slip) the slip that gives just this value, else the last word."""
     return next((slip for value, slip in slips if _same(came, value, 1e-3)), otherwise)
 
 
