@@ -21,7 +21,6 @@ from tqdm import tqdm
 
 from minillm.files import write_text
 from minillm.lessons import default_run, lstm_run, mlm_run
-from minillm.metrics import seed_interval
 from minillm.plots import picture
 
 RUNS = {"lstm": lstm_run, "decoder": default_run, "encoder": mlm_run}
@@ -56,7 +55,7 @@ def measure(task: str, trunk: str, tuned: bool, examples: int, seed: int) -> dic
 
 
 def table(results: list[dict], task: str, sizes: dict[int, int]) -> dict[str, list[tuple]]:
-    """The mean accuracy, with its interval over seeds, by trunk and start, at each number of examples; printed."""
+    """The mean accuracy by trunk and start at each number of examples, with the worst and the best seed; printed."""
     curves = {}
     for trunk, tuned in dict.fromkeys((r["trunk"], r["tuned"]) for r in results):
         rows = []
@@ -64,9 +63,7 @@ def table(results: list[dict], task: str, sizes: dict[int, int]) -> dict[str, li
             values = [
                 r["accuracy"] for r in results if (r["trunk"], r["tuned"], r["examples"]) == (trunk, tuned, budget)
             ]
-            interval = seed_interval(values) if len(values) > 1 else None
-            mean = sum(values) / len(values)
-            rows.append((size, mean, *((interval.low, interval.high) if interval else (mean, mean))))
+            rows.append((size, sum(values) / len(values), min(values), max(values)))
         curves[f"{trunk}, {'pre-trained' if tuned else 'from scratch'}"] = rows
     words = [
         (size, *3 * (sum(own) / len(own),))
