@@ -45,7 +45,9 @@ def measure(task: str, trunk: str, tuned: bool, examples: int, seed: int) -> dic
         out = Path(folder) / "run"
         command = [sys.executable, str(ROOT / "train.py"), *STAGES[task], *start(trunk, tuned)]
         command += ["--examples", str(examples), "--seed", str(seed), "--out", str(out)]
-        subprocess.run(command, check=True, capture_output=True)
+        run = subprocess.run(command, capture_output=True, text=True)
+        if run.returncode:
+            raise SystemExit(f"{' '.join(command)} failed: {run.stderr.strip().splitlines()[-1]}")
         metrics = json.loads((out / "metrics.json").read_text())
     return {
         "task": task, "trunk": trunk, "tuned": tuned, "examples": examples, "seed": seed,
@@ -63,7 +65,8 @@ def table(results: list[dict], task: str, sizes: dict[int, int]) -> dict[str, li
             values = [
                 r["accuracy"] for r in results if (r["trunk"], r["tuned"], r["examples"]) == (trunk, tuned, budget)
             ]
-            rows.append((size, sum(values) / len(values), min(values), max(values)))
+            if values:  # a file may hold runs of other trunks at other sizes
+                rows.append((size, sum(values) / len(values), min(values), max(values)))
         curves[f"{trunk}, {'pre-trained' if tuned else 'from scratch'}"] = rows
     words = [
         (size, *3 * (sum(own) / len(own),))
@@ -74,7 +77,8 @@ def table(results: list[dict], task: str, sizes: dict[int, int]) -> dict[str, li
     print(f"| {task}: accuracy with | " + " | ".join(map(str, sizes.values())) + " examples |")
     print("|---" * (len(sizes) + 1) + "|")
     for name, rows in curves.items():
-        cells = (f"{mean:.3f} ({low:.2f} to {high:.2f})" for _, mean, low, high in rows)
+        found = {size: f"{mean:.3f} ({low:.2f} to {high:.2f})" for size, mean, low, high in rows}
+        cells = (found.get(size, "") for size in sizes.values())
         print(f"| {name} | " + " | ".join(cells) + " |")
     return curves
 

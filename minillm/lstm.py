@@ -64,7 +64,7 @@ class LSTMLM(nn.Module):
         if attention_mask is None:
             return self.dropout(self.lstm(x)[0])
         # Real tokens are moved to the front, where no padding stands before them, and back afterwards. (torch's packed
-        # sequences would skip the padding, and are several times slower on a CPU.)
+        # sequences would skip the padding, and take two to three times as long on a CPU.)
         real = attention_mask.bool()
         order = (~real).to(torch.int8).argsort(dim=1, stable=True)[..., None].expand_as(x)  # (B, T, C)
         y = self.lstm(x.gather(1, order))[0]

@@ -96,6 +96,9 @@ def test_a_trained_run_answers_about_new_texts(tmp_path, capsys):
     assert main(["predict", "--from", run, "--text", "good film number 70"]) == 0
     (found,) = lines()
     assert found["label"] == "1" and 0.5 < found["probability"] <= 1 and found["text"] == "good film number 70"
+    assert main(["predict", "--from", run, "--text", "good " * 300]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["label"] and "1 of 1 texts are longer than the 256 tokens" in said.err
     new = write(tmp_path / "new.jsonl", [{"text": "bad film number 71"}, {"text": "good film"}])
     assert main(["predict", "--from", run, "--data", new, "--out", str(out)]) == 0
     assert [json.loads(line)["label"] for line in out.read_text().splitlines()] == ["0", "1"]
@@ -123,7 +126,7 @@ def test_a_trained_run_answers_about_new_texts(tmp_path, capsys):
 
     bad = write(tmp_path / "bad.jsonl", [{"text": "good"}, {"text": " "}])
     assert main(["predict", "--from", run, "--data", bad, "--out", str(tmp_path / "none")]) == 2
-    assert "bad.jsonl:2: a text is empty" in capsys.readouterr().err and not (tmp_path / "none").exists()
+    assert 'bad.jsonl:2: "text" is empty' in capsys.readouterr().err and not (tmp_path / "none").exists()
     for stage in ("eval", "generate", "chat", "pretrain"):  # what a head, or what reads both ways, cannot do
         assert main([stage, "--from", run]) == 2
         assert "holds a SequenceClassifier, which does not read from left to right" in capsys.readouterr().err

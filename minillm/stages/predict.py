@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from minillm.examples import pair_example, tag_example, text_example
 from minillm.files import write_text
 from minillm.stages.common import Computing, load_tokenizer
 from minillm.stages.finetune import frame_of, predict
+from minillm.stages.records import check_not_empty, check_words
 from minillm.stages.understanding import tags_of
 
 FIELDS = {"classify": ("text",), "pair": ("text_a", "text_b"), "tag": ("text",), "encode": ("text",)}
@@ -61,7 +63,8 @@ def run_predict(settings: Predict, given: dict) -> int:
         examples = [(pair_example if len(one) == 2 else text_example)(*one, frame, context) for one in ids]
     cut = sum(example["cut"] > 0 for example in examples)
     if cut:
-        print(f"{cut} of {len(examples)} texts are longer than the {context} tokens that the model reads: cut there")
+        said = f"{cut} of {len(examples)} texts are longer than the {context} tokens that the model reads: cut there"
+        print(said, file=sys.stderr)  # the answers alone go to the screen, so that they can be piped
     outputs = predict(model, Padded(examples, tokenizer.pad_id, settings.batch_size), place)
     names = run.config().get("labels") or []
     lines = [
@@ -87,14 +90,11 @@ def asked(settings: Predict, stage: str) -> Iterator[tuple]:
         return
     for line, record in read_records(settings.data, columns=fields):
         if stage == "tag" and "tokens" in record:
-            words = record["tokens"]
-            if not isinstance(words, list) or not words or not all(isinstance(w, str) and w.strip() for w in words):
-                raise ValueError(f"{settings.data}:{line}: expected tokens that are words, found {str(words)[:60]}")
-            yield (words,)
+            check_words(settings.data, line, record["tokens"])
+            yield (record["tokens"],)
             continue
         texts = tuple(text_field(settings.data, line, record, field) for field in fields)
-        if not all(text.strip() for text in texts):
-            raise ValueError(f"{settings.data}:{line}: a text is empty; remove the record or give it a text")
+        check_not_empty(settings.data, line, fields, texts)
         yield (words_and_marks(texts[0]),) if stage == "tag" else texts
 
 

@@ -44,7 +44,7 @@ def labelled(*fields: str) -> Reader:
         records = []
         for line, record in read_records(path, columns=[*fields, "label"]):
             texts = tuple(text_field(path, line, record, field) for field in fields)
-            _check_not_empty(path, line, fields, texts)
+            check_not_empty(path, line, fields, texts)
             if "label" not in record:
                 raise ValueError(f'{path}:{line}: expected a field "label", found {", ".join(map(repr, record))}')
             label = record["label"]
@@ -61,7 +61,7 @@ def scored_pairs(path: Path) -> list[Record]:
     records = []
     for line, record in read_records(path, columns=["text_a", "text_b"]):
         texts = tuple(text_field(path, line, record, field) for field in ("text_a", "text_b"))
-        _check_not_empty(path, line, ("text_a", "text_b"), texts)
+        check_not_empty(path, line, ("text_a", "text_b"), texts)
         try:
             score = None if record.get("score") is None else float(record["score"])
         except (TypeError, ValueError):
@@ -82,8 +82,7 @@ def tagged(path: Path) -> list[Record]:
     for line, words, tags in _conll(path) if conll else _tagged_json(path):
         if len(words) != len(tags):
             raise ValueError(f"{path}:{line}: {len(words)} tokens and {len(tags)} tags: each token needs one tag")
-        if not words or not all(isinstance(word, str) and word.strip() for word in words):
-            raise ValueError(f"{path}:{line}: expected tokens that are words, found {str(words)[:60]}")
+        check_words(path, line, words)
         for tag in tags:
             if not isinstance(tag, str) or not (tag == "O" or (tag[:2] in ("B-", "I-") and tag[2:])):
                 raise ValueError(f'{path}:{line}: expected tags such as "O", "B-PERSON", "I-PERSON", found {tag!r}')
@@ -116,7 +115,14 @@ def _conll(path: Path):
             words, tags, start = [], [], 0
 
 
-def _check_not_empty(path: Path, line: int, fields: Sequence[str], texts: Sequence[str]) -> None:
+def check_words(path: Path, line: int, words: object) -> None:
+    """Raises ValueError for tokens that are no list of words."""
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) and word.strip() for word in words):
+        raise ValueError(f"{path}:{line}: expected tokens that are words, found {str(words)[:60]}")
+
+
+def check_not_empty(path: Path, line: int, fields: Sequence[str], texts: Sequence[str]) -> None:
+    """Raises ValueError for a text without a word."""
     for field, text in zip(fields, texts):
         if not text.strip():
             raise ValueError(f'{path}:{line}: "{field}" is empty; remove the record or give it a text')
