@@ -204,7 +204,8 @@ class Padded(Batches):
     neighbouring rows. A list is padded on the right: labels with IGNORE_INDEX, the rest with 0. A number becomes one
     of B. Texts of about one length come together, so that little is padded, in an order that is still random.
     `change(batch, generator)`, if given, is called on each batch with a generator that depends on the seed, the epoch
-    and the batch alone.
+    and the batch alone. `causal`: for a model that reads from left to right, which never sees the padding behind a
+    text; without a mask attention is faster. Examples that bring an attention_mask (`examples.pack`) keep it.
     """
 
     def __init__(
@@ -214,10 +215,12 @@ class Padded(Batches):
         batch_size: int,
         seed: int | None = None,
         change: Callable[[dict, torch.Generator], dict] | None = None,
+        causal: bool = False,
     ):
         super().__init__(len(examples), batch_size, seed)
         self.groups = [example if isinstance(example, tuple) else (example,) for example in examples]
         self.fill, self.change = {"input_ids": pad_id, "labels": IGNORE_INDEX, "words": -1}, change
+        self.causal = causal
         self.lengths = torch.tensor([max(len(e["input_ids"]) for e in group) for group in self.groups])
 
     def order(self, epoch: int) -> Tensor:
@@ -237,8 +240,9 @@ class Padded(Batches):
         for key, value in examples[0].items():
             values = [example[key] for example in examples]
             batch[key] = self._pad(key, values) if isinstance(value, list) else torch.tensor(values)
-        lengths = torch.tensor([len(example["input_ids"]) for example in examples])
-        batch["attention_mask"] = (torch.arange(batch["input_ids"].size(1)) < lengths[:, None]).long()
+        if "attention_mask" not in batch and not self.causal:
+            lengths = torch.tensor([len(example["input_ids"]) for example in examples])
+            batch["attention_mask"] = (torch.arange(batch["input_ids"].size(1)) < lengths[:, None]).long()
         if self.change is None:
             return batch
         seed = ((self.seed or 0) * 1_000_003 + self.epoch) * 1_000_003 + int(rows[0])

@@ -104,6 +104,54 @@ def word_pieces(words: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
     return pieces
 
 
+def chat_example(messages: Sequence[dict[str, str]], tokenizer: Tokenizer, context: int) -> dict:
+    """A conversation, of which the assistant's words and the end after each are learned: {"input_ids", "labels", "cut"}.
+
+    What does not fit into the context is cut off at the end. "cut" is the number of tokens; where no answer fits, no
+    label counts.
+
+    >>> tokenizer = Tokenizer.characters("hi yo")
+    >>> messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]
+    >>> example = chat_example(messages, tokenizer, context=16)
+    >>> tokenizer.pieces(example["input_ids"])
+    ['<|bos|>', '<|user|>', 'h', 'i', '<|assistant|>', 'y', 'o', '<|eos|>']
+    >>> example["labels"]
+    [-100, -100, -100, -100, -100, 4, 3, 7]
+    """
+    ids, learned = tokenizer.apply_chat(messages)
+    labels = [i if counts else IGNORE_INDEX for i, counts in zip(ids, learned)]
+    return {"input_ids": ids[:context], "labels": labels[:context], "cut": max(len(ids) - context, 0)}
+
+
+def pack(examples: Sequence[dict], length: int) -> list[dict]:
+    """Put short examples into rows of at most `length` tokens: each goes into the first row that has room for it.
+
+    The longest come first, so rows are nearly full. "attention_mask" numbers the texts of a row, 1, 2, ..., by which a
+    model keeps them apart; its other fields are joined.
+
+    >>> [row["input_ids"] for row in pack([{"input_ids": [5] * 3}, {"input_ids": [6] * 2}, {"input_ids": [7]}], 4)]
+    [[5, 5, 5, 7], [6, 6]]
+    """
+    rows: list[list[dict]] = []
+    free: list[int] = []
+    for example in sorted(examples, key=lambda example: -len(example["input_ids"])):
+        size = len(example["input_ids"])
+        row = next((row for row, room in enumerate(free) if room >= size), None)
+        if row is None:
+            row = len(rows)
+            rows.append([])
+            free.append(length)
+        rows[row].append(example)
+        free[row] -= size
+    return [_joined(row) for row in rows]
+
+
+def _joined(examples: list[dict]) -> dict:
+    numbers = [number for number, example in enumerate(examples, 1) for _ in example["input_ids"]]
+    lists = {key: sum((example[key] for example in examples), []) for key in ("input_ids", "labels") if key in examples[0]}
+    return {**lists, "attention_mask": numbers, "cut": sum(example.get("cut", 0) for example in examples)}
+
+
 def _room(context: int, specials: int) -> int:
     if context <= specials:
         raise ValueError(f"a context of {context} tokens has no room for text beside {specials} special ones")

@@ -217,22 +217,41 @@ def write(
 
     An empty prompt lets the model begin a document of its own.
     """
+    rows = [[tokenizer.bos_id, *tokenizer.encode(prompt)] for prompt in prompts]
+    return _complete(model, tokenizer, rows, max_new_tokens, (temperature, top_k, top_p), stop, generator, batch_size)
+
+
+def reply(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    conversations: Sequence[Sequence[dict[str, str]]],
+    max_new_tokens: int = 200,
+    temperature: float = TEMPERATURE,
+    top_k: int = 0,
+    top_p: float = TOP_P,
+    generator: torch.Generator | None = None,
+    batch_size: int = 64,
+) -> list[str]:
+    """What an assistant says next in each conversation, a list of {"role", "content"} (`Tokenizer.apply_chat`)."""
+    rows = [tokenizer.apply_chat(messages, reply=True)[0] for messages in conversations]
+    return _complete(model, tokenizer, rows, max_new_tokens, (temperature, top_k, top_p), (), generator, batch_size)
+
+
+def _complete(model, tokenizer, rows: list[list[int]], length: int, sampling, stop, generator, batch_size) -> list[str]:
+    """The text that follows each list of ids."""
     device = next(model.parameters(), torch.empty(0)).device
 
     def finished(new: list[int]) -> bool:
-        return bool(stop) and any(s in tokenizer.decode(new, skip_special=True) for s in stop)
+        return any(s in tokenizer.decode(new, skip_special=True) for s in stop)
 
     texts = []
-    for start in range(0, len(prompts), batch_size):
-        rows = [[tokenizer.bos_id, *tokenizer.encode(prompt)] for prompt in prompts[start : start + batch_size]]
-        batch = tokenizer.pad(rows, side="left")
+    for start in range(0, len(rows), batch_size):
+        batch = tokenizer.pad(rows[start : start + batch_size], side="left")
         ids = generate(
             model,
             batch["input_ids"].to(device),
-            max_new_tokens,
-            temperature,
-            top_k,
-            top_p,
+            length,
+            *sampling,
             [tokenizer.eos_id],
             generator,
             attention_mask=batch["attention_mask"].to(device),

@@ -43,7 +43,7 @@ class TokenShift(nn.Module):
         self.share = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor, attention_mask: Tensor | None, cache: KVCache | None) -> Tensor:
-        """x (B, T, C) -> (B, T, C). Padding before a text is as good as nothing; the cache knows the last token."""
+        """x (B, T, C) -> (B, T, C). What stands before a text is as good as nothing; the cache knows the last token."""
         if cache is None or cache.last is None:
             before = F.pad(x, (0, 0, 1, -1))  # nothing stands before the first
         else:
@@ -51,8 +51,8 @@ class TokenShift(nn.Module):
         if cache is not None:
             cache.last = x[:, -1:]
         if attention_mask is not None:
-            T = x.size(1)
-            before = before * F.pad(attention_mask, (1, -1))[:, -T:, None].to(x.dtype)
+            same = F.pad(attention_mask, (1, -1)) == attention_mask  # of one text with the token before
+            before = before * same[:, -x.size(1) :, None].to(x.dtype)
         return x + self.share * before
 
 

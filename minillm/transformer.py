@@ -167,8 +167,9 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """The vectors (B, T, C) of the last layer, normalised.
 
-        input_ids (B, T), or inputs_embeds (B, T, C) in their place. attention_mask (B, S) is 1 on real tokens and 0 on
-        padding, on whichever side; with a cache it covers the past as well. segment_ids (B, T) is 0 on a first text and
+        input_ids (B, T), or inputs_embeds (B, T, C) in their place. attention_mask (B, S) is 0 on padding, on
+        whichever side, and 1 on real tokens; where a row holds several texts, it is the number of the text, and none
+        sees another. With a cache it covers the past as well. segment_ids (B, T) is 0 on a first text and
         1 on a second, None where there is no second. Raises ValueError past `config.context`, and for segment_ids that
         the model has no table for.
         """
@@ -198,22 +199,20 @@ class Transformer(nn.Module):
         return self.head(x if keep is None else x[keep])
 
     def _visible(self, attention_mask: Tensor | None, T: int, S: int) -> tuple[Tensor | None, Tensor]:
-        """Who may look at whom, (B, 1, T, S) or None where padding hides nothing; and the positions of the T tokens.
+        """Who may look at whom, (B, 1, T, S) or None where all is one text; and the positions of the T tokens.
 
-        Padding counts for nothing: the first real token of a text has position 0, whatever stands before it.
+        A token sees those of its own text, and its position is the number of those before it: padding and other texts
+        count for nothing.
         """
         if attention_mask is None:
             return None, torch.arange(S - T, S, device=self.device)
         if attention_mask.size(1) != S:
             raise ValueError(f"attention_mask covers {attention_mask.size(1)} positions where there are {S}")
-        real = attention_mask.bool()
-        positions = (real.cumsum(1) - 1).clamp(min=0)[:, S - T :]  # (B, T)
-        mask = real[:, None, None, :]
-        if self.causal:
-            mask = mask & causal_mask(T, S, self.device)
-        # A padded query may look at itself, so that no softmax is empty; nobody looks at it.
-        itself = torch.eye(S, dtype=torch.bool, device=self.device)[S - T :]
-        return mask | itself, positions
+        same = attention_mask[:, S - T :, None] == attention_mask[:, None, :]  # (B, T, S): of one text
+        past = same & causal_mask(T, S, self.device)
+        positions = past.sum(-1) - 1
+        # A padded query may look at padding, so that no softmax is empty; nobody looks at it.
+        return (past if self.causal else same)[:, None], positions
 
     def _rotary(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines for positions (T,) or (B, T), ready to broadcast over heads."""

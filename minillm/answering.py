@@ -1,0 +1,92 @@
+"""Asking a model questions and scoring what it says: every answer of a conversation, given the true ones before it.
+
+An assistant is asked in the chat template that it was trained with (`ask`). A base model has no template; it gets the
+same conversation as plain text, whose earlier answers serve it as examples (`ask_base`). Both write greedily.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from torch import nn
+
+from minillm.generate import reply, write
+from minillm.metrics import exact_match, rouge_l
+from minillm.tokenizer import Tokenizer
+
+LONGEST = 64  # tokens of an answer, after which it is cut off
+
+
+class Question(NamedTuple):
+    """What was said so far, the last by a user; the answer that should follow; and what kind of question it is."""
+
+    messages: list[dict[str, str]]
+    answer: str
+    kind: str = ""
+
+
+def questions_of(conversations: Sequence[dict]) -> list[Question]:
+    """A question for each answer of conversations {"messages", "kinds"}; "kinds", one an answer, may be missing."""
+    found = []
+    for conversation in conversations:
+        messages = conversation["messages"]
+        places = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+        kinds = conversation.get("kinds") or [""] * len(places)
+        for place, kind in zip(places, kinds, strict=True):
+            found.append(Question(messages[:place], messages[place]["content"], kind))
+    return found
+
+
+def ask(model: nn.Module, tokenizer: Tokenizer, questions: Sequence[Question], longest: int = LONGEST) -> list[str]:
+    """What an assistant answers to each question, at temperature 0."""
+    return _in_order_of_length(
+        [question.messages for question in questions],
+        lambda some: reply(model, tokenizer, some, longest, temperature=0),
+    )
+
+
+def ask_base(model: nn.Module, tokenizer: Tokenizer, questions: Sequence[Question], longest: int = LONGEST) -> list[str]:
+    """What a base model writes behind each question, up to the end of the line, at temperature 0."""
+    return _in_order_of_length(
+        [question.messages for question in questions],
+        lambda some: write(model, tokenizer, [plain(messages) for messages in some], longest, 0, stop=["\n"]),
+    )
+
+
+def plain(messages: Sequence[dict[str, str]]) -> str:
+    """A conversation as a base model may have seen one: each answer on the line below its question.
+
+    >>> plain([{"role": "user", "content": "2 and 2?"}, {"role": "assistant", "content": "4"},
+    ...        {"role": "user", "content": "3 and 3?"}])
+    '2 and 2?\\n4\\n\\n3 and 3?\\n'
+    """
+    return "".join(message["content"] + ("\n\n" if message["role"] == "assistant" else "\n") for message in messages)
+
+
+def _in_order_of_length(conversations: list[list[dict]], answer: Callable) -> list[str]:
+    """Short ones together, so that little is padded; the answers in the order of the questions."""
+    length = [sum(len(message["content"]) for message in messages) for messages in conversations]
+    order = sorted(range(len(conversations)), key=length.__getitem__)
+    answers = answer([conversations[i] for i in order])
+    return [text for _, text in sorted(zip(order, answers))]
+
+
+def scores_by_kind(
+    questions: Sequence[Question], answers: Sequence[str], right: Callable[[Question, str], bool] | None = None
+) -> dict[str, dict[str, float]]:
+    """For each kind: the number of questions, the share that is right, and the mean F1 of ROUGE-L.
+
+    `right` says when an answer is; without it, when it is the expected one but for white space.
+    """
+    right = right or (lambda question, answer: exact_match(question.answer, answer))
+    rows: dict[str, list[tuple[bool, float]]] = defaultdict(list)
+    for question, answer in zip(questions, answers, strict=True):
+        rows[question.kind].append((right(question, answer), rouge_l(question.answer, answer).f1))
+    return {
+        kind: {
+            "n": len(found),
+            "right": sum(ok for ok, _ in found) / len(found),
+            "rouge_l": sum(f1 for _, f1 in found) / len(found),
+        }
+        for kind, found in sorted(rows.items())
+    }

@@ -1,0 +1,204 @@
+"""Instructions about a tale and what a good assistant answers: KINDS of them, all answers known from the state.
+
+A conversation begins with a tale and asks about it, turn by turn. EXACT kinds have one right answer; a summary has a
+form of its own but is compared by its words; what continues a tale is judged. A third of the questions that cannot be
+answered ask about somebody who is not in the tale, so that one has to look.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+from minillm.tales import words
+from minillm.tales.documents import Tale, tell
+from minillm.tales.gists import gist
+from minillm.tales.tasks import names, passage, pick
+
+TURNS = 5  # questions in a conversation
+REFUSAL = "The tale does not say."
+HOME = ("Where did {name} live?", "Where was {name}'s home?", "Where was {name} at home?")
+UNTOLD = (
+    "How old was {name}?",
+    "What color were {name}'s eyes?",
+    "What did {name} eat in the morning?",
+    "Who was {name}'s mother?",
+    "How tall was {name}?",
+    "What song did {name} sing best?",
+)
+PRESENT = {  # of the verbs in the first sentences of a tale and in its last two
+    "was": "is", "had": "has", "lived": "lives", "felt": "feels", "slept": "sleeps", "lay": "lies", "sang": "sings",
+    "sighed": "sighs", "went": "goes",
+}  # fmt: skip
+GLAD_AND_SAD = (("slept well", "lay awake"), ("sang all", "sighed all"), ("with a smile", "without a word"))
+
+
+class Turn(NamedTuple):
+    """A question of some kind, and the answer to it."""
+
+    kind: str
+    question: str
+    answer: str
+
+
+def _who(rng: random.Random, tale: Tale) -> tuple[str, str] | None:
+    """None where it asks for a trade that a neighbour has too."""
+    hero, friend = tale.roles["hero"], tale.roles["friend"]
+    beings = [tale.roles.get(role, {}) for role in ("hero", "friend", "neighbor", "stranger")]
+    kinds = [parts["kind"] for parts in beings if "kind" in parts]
+    question, answer = pick(
+        rng,
+        (
+            (f"Who was the friend of {hero['name']}?", friend["name"]),
+            (f"Who lived in the {hero['home']}?", hero["name"]),
+            (f"Who was the {hero['kind']}?", hero["name"]),
+            (f"Who was the {friend['kind']}?", friend["name"]),
+        ),
+    )
+    return (question, answer) if len(set(kinds)) == len(kinds) else None
+
+
+def _where(rng: random.Random, tale: Tale) -> tuple[str, str]:
+    hero = tale.roles["hero"]
+    return pick(rng, HOME).format(name=hero["name"]), f"in the {hero['home']}"
+
+
+def _what(rng: random.Random, tale: Tale) -> tuple[str, str]:
+    one = tale.roles[pick(rng, ("hero", "friend"))]
+    return f"What was {one['name']}?", words.article(one["kind"])
+
+
+def _when(rng: random.Random, tale: Tale) -> tuple[str, str]:
+    weather, season = tale.roles["when"]["weather"].split()
+    return pick(
+        rng,
+        (
+            ("In which season did it happen?", season),
+            ("How was the weather?", weather),
+            ("At what time of the day did it happen?", tale.roles["when"]["time"]),
+        ),
+    )
+
+
+def _yes_no(rng: random.Random, tale: Tale) -> tuple[str, str]:
+    role = pick(rng, ("hero", "friend"))
+    aspect = pick(rng, ("kind", "home")) if role == "hero" else "kind"
+    one, true = tale.roles[role], rng.random() < 0.5
+    every = {"kind": words.TRADES if role == "hero" else words.ANIMALS, "home": words.HOMES}[aspect]
+    said = one[aspect] if true else pick(rng, [word for word in every if word != one[aspect]])
+    did = "Was" if aspect == "kind" else "Did"
+    what = words.article(said) if aspect == "kind" else f"live in {words.article(said)}"
+    return f"{did} {one['name']} {what}?", "yes" if true else "no"
+
+
+def _list(rng: random.Random, tale: Tale) -> tuple[str, str]:
+    hero, friend = tale.roles["hero"], tale.roles["friend"]
+    return pick(
+        rng,
+        (
+            ("List the two friends.", f"{hero['name']}, {friend['name']}"),
+            ("List the two friends and what they were.", "; ".join(f"{x['name']}, {x['kind']}" for x in (hero, friend))),
+        ),
+    )
+
+
+def _owner(rng: random.Random, tale: Tale) -> tuple[str, str] | None:
+    """Who has the thing in the end; None in tales where nobody does, or somebody without a name."""
+    thing = "{adjective} {noun}".format(**tale.roles["thing"])
+    owner = tale.final["has"].get(thing)
+    if owner not in names(tale).values():
+        return None
+    return f"Who had the {tale.roles['thing']['noun']} in the end?", owner
+
+
+def _feeling(rng: random.Random, tale: Tale) -> tuple[str, str]:
+    """Of the one who is sad where one is, half of the time: there is more gladness in the tales than sadness."""
+    wanted = pick(rng, ("glad", "sad"))
+    feels = tale.final["feels"]
+    name = pick(rng, [name for name in names(tale).values() if feels[name] == wanted] or list(names(tale).values()))
+    question = pick(
+        rng, (f"How did {name} feel in the end, happy or sad? Say one word.", f"In one word: was {name} happy or sad?")
+    )
+    return question, "happy" if feels[name] == "glad" else "sad"
+
+
+def _tense(rng: random.Random, tale: Tale) -> tuple[str, str]:
+    question, index = pick(rng, (("Tell the last sentence as if it were now.", -1), ("Tell how they feel now.", -2)))
+    return question, " ".join(PRESENT.get(word, word) for word in tale.sentence(index).split())
+
+
+def _ending(rng: random.Random, tale: Tale) -> tuple[str, str]:
+    sentence = tale.sentence(-1)
+    glad, sad = next(pair for pair in GLAD_AND_SAD if pair[0] in sentence or pair[1] in sentence)
+    changed = sentence.replace(glad, sad) if glad in sentence else sentence.replace(sad, glad)
+    mood = "sad" if glad in sentence else "happy"
+    return f"Change the last sentence, so that {tale.roles['hero']['name']} is {mood}.", changed
+
+
+def _format(rng: random.Random, tale: Tale) -> tuple[str, str]:
+    hero = tale.roles["hero"]
+    return f"Write down {hero['name']} as name: kind, home.", f"{hero['name']}: {hero['kind']}, {hero['home']}"
+
+
+def _refuse(rng: random.Random, tale: Tale) -> tuple[str, str]:
+    if rng.random() < 1 / 3:
+        absent = pick(rng, [name for name in words.PEOPLE if name not in names(tale).values()])
+        return pick(rng, HOME).format(name=absent), REFUSAL
+    return pick(rng, UNTOLD).format(name=names(tale)[pick(rng, ("hero", "friend"))]), REFUSAL
+
+
+def _summary(rng: random.Random, tale: Tale) -> tuple[str, str]:
+    return pick(rng, ("Tell the tale in one sentence.", "What happened, in one sentence?")), gist(tale)
+
+
+EXACT: dict[str, Callable[[random.Random, Tale], tuple[str, str] | None]] = {
+    "who": _who,
+    "where": _where,
+    "what": _what,
+    "when": _when,
+    "yes or no": _yes_no,
+    "list": _list,
+    "owner": _owner,
+    "feeling": _feeling,
+    "tense": _tense,
+    "ending": _ending,
+    "format": _format,
+    "refuse": _refuse,
+}
+ABOUT = EXACT | {"summary": _summary}
+KINDS = (*ABOUT, "continue")
+
+
+def ask(rng: random.Random, tale: Tale, kind: str) -> Turn | None:
+    """A question of a kind about a tale, or None where the tale has no answer of that kind."""
+    found = ABOUT[kind](rng, tale)
+    return None if found is None else Turn(kind, *found)
+
+
+def make_instructions(n: int, seed: int, kinds: tuple[str, ...] = KINDS) -> list[dict]:
+    """Conversations about tales: {"messages": [{"role", "content"}, ...], "kinds": that of each answer}.
+
+    The first message holds the tale and the first question, with a blank line between. One conversation in twelve
+    gives the beginning of a tale and asks to continue it.
+    """
+    return list(islice(_conversations(random.Random(f"instructions {seed}"), kinds), n))
+
+
+def _conversations(rng: random.Random, kinds: tuple[str, ...]) -> Iterator[dict]:
+    about = [kind for kind in kinds if kind != "continue"]
+    while True:
+        tale = tell(rng)
+        if not about or ("continue" in kinds and rng.random() < 1 / 12):
+            cut = 3 + int(rng.random() * 3)
+            turns = [Turn("continue", "Continue the tale.", passage(tale, range(cut, len(tale.sentences))))]
+            text = passage(tale, range(cut))
+        else:
+            order = [kind for _, kind in sorted((rng.random(), kind) for kind in about)]
+            turns = [turn for kind in order if (turn := ask(rng, tale, kind)) is not None][:TURNS]
+            text = tale.text
+        messages = []
+        for place, turn in enumerate(turns):
+            question = f"{text}\n\n{turn.question}" if place == 0 else turn.question
+            messages += [{"role": "user", "content": question}, {"role": "assistant", "content": turn.answer}]
+        if turns:
+            yield {"messages": messages, "kinds": [turn.kind for turn in turns]}
