@@ -9,15 +9,20 @@ from torch import Tensor, nn
 from minillm.losses import IGNORE_INDEX, info_nce, masked_lm_sum
 
 
-def causal_lm(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Predict each next token. batch: input_ids and labels (B, T), and attention_mask (B, T) where there is padding.
+def next_tokens(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """What a causal model expects at each place that has a label, logits (N, V), and what stands there, labels (N,).
 
-    The last token predicts nothing, so the model does not read it.
+    batch: input_ids and labels (B, T), and attention_mask (B, T) where there is padding. The last token predicts
+    nothing, so the model does not read it.
     """
     mask, labels = batch.get("attention_mask"), batch["labels"][:, 1:]
     keep = labels != IGNORE_INDEX
-    logits = model(batch["input_ids"][:, :-1], None if mask is None else mask[:, :-1], keep=keep)  # (N, V)
-    return masked_lm_sum(logits, labels[keep])
+    return model(batch["input_ids"][:, :-1], None if mask is None else mask[:, :-1], keep=keep), labels[keep]
+
+
+def causal_lm(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Predict each next token. batch: as for `next_tokens`."""
+    return masked_lm_sum(*next_tokens(model, batch))
 
 
 def inputs_of(batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,10 +1,14 @@
 """Optimizers and schedules.
 
 Muon (Jordan et al. 2024) orthogonalises the update of every hidden matrix; AdamW (Loshchilov & Hutter 2019) takes care
-of the rest: embeddings, the output layer, norms and biases. Weight decay is for matrices only.
+of the rest: embeddings, the output layer, norms and biases. Weight decay is for matrices only. A pre-trained model may
+learn with a rate for each layer, or layer after layer, from the output down (Howard & Ruder 2018, "ULMFiT").
 """
 
+import contextlib
 import math
+import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -130,6 +134,65 @@ def split_parameters(model: nn.Module) -> Parameters:
     return parts
 
 
+def layer_stack(model: nn.Module) -> tuple[str, int]:
+    """Where the layers of `model` are and how many: ("blocks", 2). They are the largest nn.ModuleList, or the layers
+    of an nn.LSTM. ("", 0) when there are none.
+    """
+    stacks = {name: m for name, m in model.named_modules() if isinstance(m, nn.ModuleList | nn.RNNBase)}
+    if not stacks:
+        return "", 0
+    name = max(stacks, key=lambda name: sum(p.numel() for p in stacks[name].parameters()))
+    return name, stacks[name].num_layers if isinstance(stacks[name], nn.RNNBase) else len(stacks[name])
+
+
+def layer_depths(model: nn.Module) -> dict[str, int]:
+    """How many layers lie above each parameter, by name.
+
+    0: the output layer, `model.head`. 1: the last layer, and the `norm` beside the layers. And so on down to the first
+    layer; what is left, embeddings and positions, lies one deeper. A table that is embedding and output layer in one
+    is an output layer. A trunk's own output layer, in whose place a head stands, belongs to what is left.
+
+    >>> layer_depths(LSTMLM(LSTMConfig(vocab_size=9, layers=2)))
+    {'embedding.weight': 3, 'lstm.weight_ih_l0': 2, ..., 'lstm.weight_ih_l1': 1, ..., 'head.weight': 0}
+    """
+    stack, layers = layer_stack(model)
+    within, norm = f"{stack}.".lstrip("."), f"{stack.rpartition('.')[0]}.norm.".lstrip(".")
+    depths: dict[int, int] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        depth = layers + 1
+        if name.startswith("head."):
+            depth = 0
+        elif name.startswith(norm):
+            depth = 1
+        elif layers and name.startswith(within):
+            index = re.search(r"(?:^|_l)(\d+)", name.removeprefix(within))[1]  # 3.attention.query.weight, weight_ih_l3
+            depth = layers - int(index)
+        depths[id(parameter)] = min(depth, depths.get(id(parameter), depth))
+    return {name: depths[id(parameter)] for name, parameter in model.named_parameters()}
+
+
+def split_by_depth(model: nn.Module, groups: list[dict], layer_decay: float, unfreeze: int) -> list[dict]:
+    """Parameter groups, each split by layer; as they are when layer_decay is 1 and unfreeze 0.
+
+    Layers are counted from the uppermost that learns. The rate of each is `layer_decay` times that of the one above,
+    and the step at which it begins to learn, `start`, comes an equal share of `unfreeze` steps after.
+    """
+    if layer_decay == 1 and not unfreeze:
+        return groups
+    by_name = layer_depths(model)
+    depths = {id(p): by_name[name] for name, p in model.named_parameters() if p.requires_grad}
+    order, split = sorted(set(depths.values())), []
+    for group in groups:
+        for place, depth in enumerate(order):
+            own = {"params": [p for p in group["params"] if depths[id(p)] == depth]}
+            own["lr"] = group["lr"] * layer_decay**place
+            if unfreeze:
+                own["start"] = unfreeze * place // len(order)
+            if own["params"]:
+                split.append(group | own)
+    return split
+
+
 def build_optimizer(
     model: nn.Module,
     name: str = "muon",
@@ -140,12 +203,18 @@ def build_optimizer(
     betas: tuple[float, float] = (0.9, 0.95),
     momentum: float = 0.9,
     dtype: torch.dtype = torch.float32,
+    layer_decay: float = 1.0,
+    unfreeze: int = 0,
 ) -> MuonAdamW:
     """The optimizer `name` ("muon" or "adamw") for the trainable parameters of `model`.
 
     With "muon", `matrix_learning_rate` moves the hidden matrices, `head_learning_rate` the output layer (0: as the
     rest) and `learning_rate` the rest, and `dtype` is that of Muon's products; with "adamw", `learning_rate` moves the
-    hidden matrices too. Raises ValueError when nothing is trainable.
+    hidden matrices too.
+
+    `layer_decay` multiplies the rates once for each layer below the uppermost that learns (Howard & Ruder 2018, section
+    3.2, where it is 1 / 2.6). With `unfreeze`, a number of steps, the layers begin to learn one after another in that
+    time, from above (section 3.3); 0: all at once. Raises ValueError when nothing is trainable.
     """
     matrices, tables, head, vectors = split_parameters(model)
     if not (matrices or tables or head or vectors):
@@ -154,16 +223,37 @@ def build_optimizer(
         raise ValueError(f"unknown optimizer {name!r}: choose muon or adamw")
     optimizers = []
     if name == "muon" and matrices:
-        optimizers.append(Muon(matrices, matrix_learning_rate, momentum, weight_decay, dtype))
+        groups = split_by_depth(model, [{"params": matrices, "lr": matrix_learning_rate}], layer_decay, unfreeze)
+        optimizers.append(Muon(groups, matrix_learning_rate, momentum, weight_decay, dtype))
     groups = [
-        {"params": tables if name == "muon" else matrices + tables, "weight_decay": weight_decay},
+        {"params": tables if name == "muon" else matrices + tables, "weight_decay": weight_decay, "lr": learning_rate},
         {"params": head, "weight_decay": weight_decay, "lr": head_learning_rate or learning_rate},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": vectors, "weight_decay": 0.0, "lr": learning_rate},
     ]
-    groups = [group for group in groups if group["params"]]
+    groups = split_by_depth(model, [group for group in groups if group["params"]], layer_decay, unfreeze)
     if groups:
         optimizers.append(torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True))
     return MuonAdamW(optimizers)
+
+
+def set_rates(optimizer: torch.optim.Optimizer, step: float, share: float) -> None:
+    """The learning rates of `step`: `share` of every group's peak. What has not begun yet gets no gradient either, so
+    that it costs nothing, moves nothing and leaves no trace in the norm or the momentum.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * share
+        if "start" in group:
+            for p in group["params"]:
+                p.requires_grad_(step >= group["start"])
+
+
+@contextlib.contextmanager
+def thaw_at_the_end(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """However the block ends, nothing stays frozen that `set_rates` froze."""
+    try:
+        yield
+    finally:
+        set_rates(optimizer, math.inf, 1.0)
 
 
 def schedule(step: int, steps: int, warmup: int, decay: str = "linear", decay_share: float = 0.5) -> float:

@@ -5,7 +5,7 @@ step made of several ragged micro-batches needs: it adds the sums and divides on
 
 What it takes care of: mixed precision, accumulation, clipping (after unscaling), schedules, evaluation, early
 stopping, the best weights kept apart from the last, a checkpoint from which a killed run goes on bit for bit, Ctrl-C,
-and losses that are not numbers. Left out: curricula, per-layer learning rates, exotic precisions.
+and losses that are not numbers. Left out: curricula, exotic precisions.
 """
 
 import itertools
@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from minillm.checkpoint import RunFolder, flatten, load_weights, unflatten, unwrap
 from minillm.device import Place, choose, random_state, set_random_state
-from minillm.optim import build_optimizer, schedule
+from minillm.optim import build_optimizer, schedule, set_rates, thaw_at_the_end
 from minillm.progress import Interrupt, Timer, patient_interrupt
 from minillm.safetensors import load_file
 
@@ -37,6 +37,8 @@ class TrainConfig:
     learning_rate: float = 3e-3  # of AdamW
     matrix_learning_rate: float = 0.02  # of Muon
     head_learning_rate: float = 0.0  # of the output layer; 0: as learning_rate
+    layer_decay: float = 1.0  # a layer's rates over those of the layer above
+    unfreeze: bool = False  # the layers begin to learn one after another, from the output down
     weight_decay: float = 0.0
     warmup: int = 10  # steps
     decay: str = "linear"
@@ -52,6 +54,8 @@ class TrainConfig:
         for name in ("steps", "accumulate", "eval_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if self.layer_decay <= 0:
+            raise ValueError(f"layer_decay is {self.layer_decay}: it must be positive")
 
 
 @dataclass
@@ -99,7 +103,7 @@ def fit(
         loop.restore()
     elif run is not None:
         run.truncate_log(-1)
-    with patient_interrupt() as interrupted:
+    with patient_interrupt() as interrupted, thaw_at_the_end(loop.optimizer):
         loop.run(evaluate, interrupted, progress)
     loop.take_best()
     return loop.history
@@ -119,6 +123,8 @@ class _Loop:
             config.head_learning_rate,
             config.weight_decay,
             dtype=torch.bfloat16 if place.dtype == torch.bfloat16 else torch.float32,
+            layer_decay=config.layer_decay,
+            unfreeze=config.steps if config.unfreeze else 0,
         )
         for group in self.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
@@ -163,8 +169,7 @@ class _Loop:
             )
         history, config = self.history, self.config
         share = schedule(history.step, config.steps, config.warmup, config.decay, config.decay_share)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * share
+        set_rates(self.optimizer, history.step, share)
         self.model.train()
         total, terms, first = 0.0, 0, None
         for batch in micro_batches:

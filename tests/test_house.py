@@ -42,6 +42,11 @@ def test_models_know_nothing_of_text_training_or_adapters():
         assert not rooms(ROOT / "minillm" / f"{name}.py") & NOT_FOR_MODELS, name
 
 
+def test_adapters_know_no_model():
+    for path in (ROOT / "minillm" / "peft").glob("*.py"):
+        assert not rooms(path) & MODELS, path
+
+
 def test_only_plots_imports_matplotlib_and_nothing_imports_more_than_the_five_packages():
     for path in MODULES:
         roots = {name.split(".")[0] for name in imports(path)}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from minillm.optim import Muon, build_optimizer, orthogonalise, schedule, split_parameters
+from minillm.optim import Muon, build_optimizer, layer_depths, orthogonalise, schedule, set_rates, split_parameters
 from minillm.transformer import RECIPES, Decoder, ModelConfig
 
 
@@ -120,3 +120,78 @@ def test_schedules_at_their_corners():
         schedule(5, 10, 0, "square")
     with pytest.raises(ValueError, match="unknown optimizer"):
         build_optimizer(model(), "sgd")
+
+
+def group_of(optimizer, parameter):
+    (group,) = [g for g in optimizer.param_groups if any(p is parameter for p in g["params"])]
+    return group
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw"])
+def test_each_layer_learns_more_slowly_than_the_one_above(name):
+    decoder = model(recipe="llama", layers=3)
+    plain, layered = (build_optimizer(decoder, name, 0.1, 0.2, 0.3, 0.5, layer_decay=d) for d in (1.0, 0.25))
+    depths = layer_depths(decoder)
+    assert set(depths.values()) == {0, 1, 2, 3, 4}
+    for parameter_name, parameter in decoder.named_parameters():
+        before, after = group_of(plain, parameter), group_of(layered, parameter)
+        assert after["lr"] == after["initial_lr"] == pytest.approx(before["lr"] * 0.25 ** depths[parameter_name])
+        assert after["weight_decay"] == before["weight_decay"] and "start" not in after
+    rates = [group_of(layered, block.attention.query.weight)["lr"] for block in decoder.blocks]
+    top = 0.2 if name == "muon" else 0.1
+    assert rates == pytest.approx([top / 64, top / 16, top / 4])
+    assert group_of(layered, decoder.head.weight)["lr"] == 0.3
+    assert group_of(layered, decoder.norm.weight)["lr"] == pytest.approx(0.1 / 4)  # with the last layer
+
+
+def test_the_uppermost_layer_that_learns_has_the_whole_rate():
+    decoder = model()
+    decoder.head.requires_grad_(False)
+    optimizer = build_optimizer(decoder, "adamw", 0.1, layer_decay=0.5)
+    rates = [group_of(optimizer, block.attention.query.weight)["lr"] for block in decoder.blocks]
+    assert rates == [0.05, 0.1] and group_of(optimizer, decoder.embedding.weight)["lr"] == 0.025
+
+
+def test_layers_begin_from_above_in_equal_shares_of_the_run():
+    decoder = model()
+    optimizer = build_optimizer(decoder, unfreeze=100)
+    starts = [
+        group_of(optimizer, p)["start"]
+        for p in (
+            decoder.head.weight,
+            *(b.attention.query.weight for b in decoder.blocks[::-1]),
+            decoder.embedding.weight,
+        )
+    ]
+    assert starts == [0, 25, 50, 75]
+    assert all(group["start"] is not None for group in optimizer.param_groups)
+    for step in (0, 24, 25, 60, 75, 99):
+        set_rates(optimizer, step, 0.5)
+        for group in optimizer.param_groups:
+            assert group["lr"] == 0.5 * group["initial_lr"]
+            assert all(p.requires_grad == (step >= group["start"]) for p in group["params"])
+
+
+def test_rates_leave_a_parameter_that_the_caller_froze_alone():
+    decoder = model()
+    optimizer = build_optimizer(decoder)
+    decoder.embedding.requires_grad_(False)
+    set_rates(optimizer, 5, 1.0)
+    assert not decoder.embedding.weight.requires_grad
+
+
+def test_a_saved_state_of_many_groups_comes_back_before_all_have_begun():
+    straight, resumed = model(), model()
+    a, b = (build_optimizer(m, unfreeze=4, layer_decay=0.5) for m in (straight, resumed))
+
+    def step(decoder, optimizer, number):
+        set_rates(optimizer, number, 1.0)
+        train_a_step(decoder, optimizer)
+
+    for number in range(2):
+        step(straight, a, number), step(resumed, b, number)
+    c = build_optimizer(resumed.requires_grad_(True), unfreeze=4, layer_decay=0.5)
+    c.load_state_dict(b.state_dict())
+    for number in range(2, 5):
+        step(straight, a, number), step(resumed, c, number)
+    assert all(torch.equal(p, q) for p, q in zip(straight.parameters(), resumed.parameters()))

@@ -143,6 +143,49 @@ def test_an_interrupted_run_resumes_bit_for_bit(tmp_path, stop, dropout):
     assert x == y
 
 
+@pytest.mark.parametrize("stop", [2, 4, 7])
+def test_layers_that_begin_one_after_another_resume_bit_for_bit(tmp_path, stop):
+    slowly = config(unfreeze=True, layer_decay=0.5)
+    straight, again = model(), model()
+    fit(straight, causal_lm, windows(), slowly, score, run=run_folder(tmp_path / "a", straight), progress=False)
+    run = run_folder(tmp_path / "b", again)
+    fit(model(), stop_after(stop), windows(), slowly, score, run=run, progress=False)
+    fit(again, causal_lm, windows(), slowly, score, run=run, resume=True, progress=False)
+    assert same_weights(straight, again)
+    assert (tmp_path / "a/log.jsonl").read_bytes() == (tmp_path / "b/log.jsonl").read_bytes()
+
+
+def test_a_layer_that_has_not_begun_does_not_move_and_a_stopped_run_leaves_nothing_frozen():
+    decoder = model()
+    torch.nn.init.normal_(decoder.blocks[1].attention.output.weight)  # so that every layer has a gradient
+    torch.nn.init.normal_(decoder.blocks[1].feed_forward.down.weight)
+    before = {name: p.detach().clone() for name, p in decoder.named_parameters()}
+    moved = {}
+
+    def evaluate(model):
+        own = model.named_parameters()
+        moved[len(moved) + 1] = {
+            name.rpartition(".")[0].partition(".attention")[0].partition(".feed")[0]
+            for name, p in own
+            if not torch.equal(p, before[name])
+        }
+        return 1.0
+
+    history = fit(
+        decoder, causal_lm, windows(), config(unfreeze=True, eval_every=1, patience=8), evaluate, progress=False
+    )
+    assert history.step == 9 and history.stopped  # of 12 steps: 3 for each of head, two layers, and embedding
+    layers = ["head", "blocks.1", "blocks.0"]
+    for step in range(1, 10):
+        assert moved[step] == set(layers[: -(-step // 3)])
+    assert all(p.requires_grad for p in decoder.parameters())
+    with pytest.raises(ZeroDivisionError):
+        fit(decoder, lambda model, batch: 1 / 0, windows(), config(unfreeze=True), progress=False)
+    assert all(p.requires_grad for p in decoder.parameters())
+    with pytest.raises(ValueError, match="layer_decay is 0: it must be positive"):
+        config(layer_decay=0)
+
+
 def test_log_lines_behind_the_checkpoint_and_half_lines_are_dropped_on_resume(tmp_path):
     decoder = model()
     run = run_folder(tmp_path / "run", decoder)

@@ -24,6 +24,7 @@ from minillm.lstm import LSTMLM, LSTMConfig
 from minillm.objectives import inputs_of
 from minillm.plots import loss_curve, picture
 from minillm.stages.common import DATA, Learning, load_tokenizer, open_run, saved_settings, write_metrics
+from minillm.stages.methods import Method, apply_method
 from minillm.stages.records import Parts, Reader, Record, label_names, load_parts
 from minillm.tokenizer import Tokenizer
 from minillm.trainer import History, TrainConfig, fit, mean_loss
@@ -34,7 +35,7 @@ SHORTEST = 100  # steps of a run on very few examples
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTune(Learning):
+class FineTune(Method, Learning):
     """Settings of every stage that puts a head on a trunk. What is 0 is chosen by the stage."""
 
     data: Path | None = flag(None, "labelled examples to learn from; without it, those of the tales")
@@ -108,7 +109,8 @@ def run_finetune(task: Task, settings: FineTune, given: dict) -> int:
     test = examples(parts.test)
     config = train_config(settings, len(train))
     data = hashlib.sha256(repr([(*record.texts, record.label) for record in parts.train]).encode()).hexdigest()
-    announce(task, parts, names, trunk, config, run)
+    learns = apply_method(model, settings)
+    announce(task, parts, names, trunk, learns, config, run)
     if resuming and run.config().get("data") != data:
         raise ValueError(f"{run.path}: the examples are not those that this run began with; bring them back to resume")
     if not resuming:
@@ -206,14 +208,15 @@ def say_what_is_cut(records: list[Record], examples: list, context: int) -> None
         )
 
 
-def announce(task: Task, parts: Parts, names: list[str], trunk: nn.Module, config: TrainConfig, run: RunFolder) -> None:
+def announce(
+    task: Task, parts: Parts, names: list[str], trunk: nn.Module, learns: str, config: TrainConfig, run: RunFolder
+) -> None:
     """Say what is going to happen."""
     classes = f", {len(names)} labels ({', '.join(names[:6])}{', ...' if len(names) > 6 else ''})" if names else ""
-    size = sum(p.numel() for p in trunk.parameters())
     sizes = f"{len(parts.train):,} examples to learn from, {len(parts.valid):,} to watch, {len(parts.test):,} to score"
     print(
         f"{task.stage}: {sizes}{classes}\n"
-        f"{type(trunk).__name__} of {size:,} parameters; {config.steps:,} steps, into {run.path}"
+        f"{type(trunk).__name__} and head: {learns}; {config.steps:,} steps, into {run.path}"
     )
 
 

@@ -1,0 +1,68 @@
+"""Choosing what learns: all of a model, its output layer, or its last layers. The rest is frozen.
+
+A frozen parameter gets no gradient, and what lies below the lowest that learns is not computed backwards at all. That
+saves time and memory, and what is frozen forgets nothing; it learns nothing either (Peters et al. 2019, "To Tune or Not
+to Tune?"). Two gentler ways are settings of the optimizer, `optim.build_optimizer`: lower rates for lower layers, and
+layers that begin to learn one after another.
+
+Freezing does not switch dropout off. Left out: choosing single weights (masks, "diff pruning").
+"""
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from minillm.optim import layer_depths, layer_stack
+
+
+def train_only(model: nn.Module, parts: Iterable[str]) -> int:
+    """Let these parts of `model` learn and freeze all others; returns how many numbers are left to learn.
+
+    A part is the name of a parameter or of a module: "head", "blocks.1", "blocks.1.attention.query.weight". A table
+    that stands in two places, as embedding and as output layer, learns when one of them is named, and then changes in
+    both. Raises ValueError for a part without parameters, and leaves the model as it was.
+    """
+    named = list(model.named_parameters(remove_duplicate=False))
+    chosen = []
+    for part in parts:
+        found = [p for name, p in named if name == part or name.startswith(f"{part}.")]
+        if not found:
+            there = ", ".join(dict.fromkeys(name.split(".")[0] for name, _ in named)) or "none at all"
+            raise ValueError(f"{type(model).__name__} has no parameters under {part!r}; it has {there}")
+        chosen += found
+    if not chosen:
+        raise ValueError("no part of the model was named, and something must learn")
+    model.requires_grad_(False)
+    for parameter in chosen:
+        parameter.requires_grad_(True)
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def train_all(model: nn.Module) -> int:
+    """Let everything learn: full fine-tuning. Returns how many numbers learn."""
+    return train_only(model, [name for name, _ in model.named_parameters()])
+
+
+def train_head(model: nn.Module) -> int:
+    """Let the output layer alone learn, `model.head`: a linear classifier on what the frozen rest sees in a text.
+
+    Of a language model this is the layer that scores the tokens; one that is tied to the embedding moves the embedding
+    with it. Returns how many numbers learn. Raises ValueError for a model without such a layer.
+    """
+    if 0 not in layer_depths(model).values():
+        raise ValueError(
+            f"a {type(model).__name__} has no output layer of its own: train all of it, or its last layers"
+        )
+    return train_only(model, ["head"])
+
+
+def train_last(model: nn.Module, layers: int) -> int:
+    """Let the last `layers` layers learn, with what stands above them: the final norm and the output layer.
+
+    Returns how many numbers learn. Raises ValueError when the model has fewer layers, or none.
+    """
+    _, there = layer_stack(model)
+    if not 1 <= layers <= there:
+        have = f"its layers number {there}" if there else "it has none: no nn.ModuleList and no nn.LSTM"
+        raise ValueError(f"cannot train the last {layers} layers of a {type(model).__name__}: {have}")
+    return train_only(model, [name for name, depth in layer_depths(model).items() if depth <= layers])
