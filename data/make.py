@@ -28,7 +28,8 @@ FILES = {
     "clinic_train.txt": (tales.make_clinic, 2_000, "a second domain with words of its own, for continued pre-training"),
 }
 SPLITS = ("test", "valid", "train")
-HELD_OUT = {"test": 500, "valid": 200}  # examples of each task
+HELD_OUT = {"test": 500, "valid": 200}  # examples of each task, but for
+FEWER = {"instructions": {"test": 200, "valid": 100}}  # conversations of five answers each
 # task: (how it is made, examples to train on, what is different in the test, what is in it)
 TASKS = {
     "sentiment": (
@@ -61,6 +62,12 @@ TASKS = {
         {"scored": True},
         "`text_a`, `text_b`: the same told twice; in the test with `score`, the share that is the same",
     ),
+    "instructions": (
+        tales.make_instructions,
+        3_000,
+        {},
+        "`messages`, `kinds`: a tale and questions about it, turn by turn, with what kind of question each is",
+    ),
 }
 README = """# The text that comes with minillm
 
@@ -80,7 +87,8 @@ can have a lower loss on average. `python data/make.py --size 10 --out DIR` make
 
 Examples from the same world, a JSON record a line, each task in three files: TASK`_train.jsonl`, `_valid` and `_test`.
 Every label follows from the state of the world and is made so that words alone do not give it away; what is asked, how
-the wrong answers are made, and what is left out is told in `minillm/tales/tasks.py` and `pairs.py`. No text of a test
+the wrong answers are made, and what is left out is told in
+`minillm/tales/tasks.py`, `pairs.py` and `instructions.py`. No text of a test
 or validation file occurs in another file, and none is in `tales_valid.txt`.
 
 | task | examples ({splits}) | bytes | what |
@@ -118,7 +126,9 @@ def make_files(size: int = 1, seed: int = SEED) -> Iterable[tuple[str, list]]:
 
 
 def first_text(example: dict) -> str:
-    """What an example is about, which must not occur in two files: its only text, or the first of two."""
+    """What an example is about, which must not occur in two files: its only text, or the first of several."""
+    if "messages" in example:
+        return example["messages"][0]["content"].split("\n\n")[0]
     return example.get("text_a") or example.get("text") or " ".join(example["tokens"])
 
 
@@ -139,7 +149,7 @@ def make_task(task: str, split: str, n: int, seed: int, taken: set[str]) -> list
 
 def number(task: str, split: str, size: int = 1) -> int:
     """How many examples a file has."""
-    return HELD_OUT.get(split) or TASKS[task][1] * size
+    return (HELD_OUT | FEWER.get(task, {})).get(split) or TASKS[task][1] * size
 
 
 def make_tasks(size: int = 1, seed: int = SEED) -> Iterable[tuple[str, list[dict]]]:

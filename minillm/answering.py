@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from torch import nn
+from tqdm import tqdm
 
 from minillm.generate import reply, write
 from minillm.metrics import exact_match, rouge_l
 from minillm.tokenizer import Tokenizer
 
+BATCH = 64  # questions that are answered together
 LONGEST = 64  # tokens of an answer, after which it is cut off
 
 
@@ -37,20 +39,38 @@ def questions_of(conversations: Sequence[dict]) -> list[Question]:
     return found
 
 
-def ask(model: nn.Module, tokenizer: Tokenizer, questions: Sequence[Question], longest: int = LONGEST) -> list[str]:
+def ask(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    questions: Sequence[Question],
+    longest: int = LONGEST,
+    progress: bool = False,
+) -> list[str]:
     """What an assistant answers to each question, at temperature 0."""
-    return _in_order_of_length(
-        [question.messages for question in questions],
-        lambda some: reply(model, tokenizer, some, longest, temperature=0),
-    )
+    chats = [question.messages for question in questions]
+    return _answers(chats, lambda some: reply(model, tokenizer, some, longest, temperature=0), progress)
 
 
-def ask_base(model: nn.Module, tokenizer: Tokenizer, questions: Sequence[Question], longest: int = LONGEST) -> list[str]:
+def ask_base(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    questions: Sequence[Question],
+    longest: int = LONGEST,
+    progress: bool = False,
+) -> list[str]:
     """What a base model writes behind each question, up to the end of the line, at temperature 0."""
-    return _in_order_of_length(
-        [question.messages for question in questions],
-        lambda some: write(model, tokenizer, [plain(messages) for messages in some], longest, 0, stop=["\n"]),
-    )
+    texts = [plain(question.messages) for question in questions]
+    return _answers(texts, lambda some: write(model, tokenizer, some, longest, 0, stop=["\n"]), progress)
+
+
+def _answers(prompts: list, answer: Callable[[list], list[str]], progress: bool) -> list[str]:
+    """Prompts answered in batches of about one length, so that little is padded; the answers in their order."""
+    order = sorted(range(len(prompts)), key=lambda i: len(str(prompts[i])))
+    found = {}
+    for start in tqdm(range(0, len(order), BATCH), unit="batch", disable=not progress):
+        some = order[start : start + BATCH]
+        found |= zip(some, answer([prompts[i] for i in some]))
+    return [found[i] for i in range(len(prompts))]
 
 
 def plain(messages: Sequence[dict[str, str]]) -> str:
@@ -61,14 +81,6 @@ def plain(messages: Sequence[dict[str, str]]) -> str:
     '2 and 2?\\n4\\n\\n3 and 3?\\n'
     """
     return "".join(message["content"] + ("\n\n" if message["role"] == "assistant" else "\n") for message in messages)
-
-
-def _in_order_of_length(conversations: list[list[dict]], answer: Callable) -> list[str]:
-    """Short ones together, so that little is padded; the answers in the order of the questions."""
-    length = [sum(len(message["content"]) for message in messages) for messages in conversations]
-    order = sorted(range(len(conversations)), key=length.__getitem__)
-    answers = answer([conversations[i] for i in order])
-    return [text for _, text in sorted(zip(order, answers))]
 
 
 def scores_by_kind(

@@ -105,7 +105,7 @@ def word_pieces(words: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
 
 
 def chat_example(messages: Sequence[dict[str, str]], tokenizer: Tokenizer, context: int) -> dict:
-    """A conversation, of which the assistant's words and the end after each are learned: {"input_ids", "labels", "cut"}.
+    """A conversation {"input_ids", "labels", "cut"}: what the assistant says is learned, and the end after it.
 
     What does not fit into the context is cut off at the end. "cut" is the number of tokens; where no answer fits, no
     label counts.
@@ -127,7 +127,7 @@ def pack(examples: Sequence[dict], length: int) -> list[dict]:
     """Put short examples into rows of at most `length` tokens: each goes into the first row that has room for it.
 
     The longest come first, so rows are nearly full. "attention_mask" numbers the texts of a row, 1, 2, ..., by which a
-    model keeps them apart; its other fields are joined.
+    model keeps them apart. "labels" are joined like "input_ids", of which they are a copy where an example has none.
 
     >>> [row["input_ids"] for row in pack([{"input_ids": [5] * 3}, {"input_ids": [6] * 2}, {"input_ids": [7]}], 4)]
     [[5, 5, 5, 7], [6, 6]]
@@ -147,9 +147,12 @@ def pack(examples: Sequence[dict], length: int) -> list[dict]:
 
 
 def _joined(examples: list[dict]) -> dict:
-    numbers = [number for number, example in enumerate(examples, 1) for _ in example["input_ids"]]
-    lists = {key: sum((example[key] for example in examples), []) for key in ("input_ids", "labels") if key in examples[0]}
-    return {**lists, "attention_mask": numbers, "cut": sum(example.get("cut", 0) for example in examples)}
+    row: dict[str, list[int]] = {"input_ids": [], "labels": [], "attention_mask": []}
+    for number, example in enumerate(examples, 1):
+        row["input_ids"] += example["input_ids"]
+        row["labels"] += example.get("labels", example["input_ids"])
+        row["attention_mask"] += [number] * len(example["input_ids"])
+    return {**row, "cut": sum(example.get("cut", 0) for example in examples)}
 
 
 def _room(context: int, specials: int) -> int:

@@ -7,6 +7,7 @@ from minillm.stages.evaluate import Evaluate, run_evaluate
 from minillm.stages.mlm import MLM, run_mlm
 from minillm.stages.predict import Predict, run_predict
 from minillm.stages.pretrain import Bigram, Pretrain, run_bigram, run_pretrain
+from minillm.stages.sft import SFT, run_sft
 from minillm.stages.understanding import (
     Classify,
     Encode,
@@ -36,6 +37,7 @@ STAGES = {
     "pair": Stage("judge pairs of texts: entailment, next sentence, paraphrase", Pair, run_pair),
     "tag": Stage("tag the words of a text", Tag, run_tag),
     "encode": Stage("turn texts into vectors, like ones near each other", Encode, run_encode),
+    "sft": Stage("teach a model to answer: instruction tuning", SFT, run_sft),
     "predict": Stage("ask a trained classifier, tagger or encoder about new texts", Predict, run_predict),
     "generate": Stage("write texts with a trained model", Generate, run_generate),
     "chat": Stage("write with a model, turn by turn, at the keyboard", Chat, run_chat),

@@ -17,8 +17,8 @@ ROLES = ("system", "user", "assistant")
 
 @dataclass(frozen=True)
 class Conversation:
-    """Messages {"role", "content"}, at least one of them the assistant's; what kind of answer each of those is ("" where
-    nobody said); and where it stands.
+    """Messages {"role", "content"}, at least one the assistant's; the kind of each answer, "" where nobody said; and
+    where it stands.
     """
 
     messages: tuple[dict[str, str], ...]
@@ -48,7 +48,7 @@ class Conversation:
 
 
 def conversations(path: Path) -> list[Conversation]:
-    """The conversations of a .json, .jsonl, .csv or .tsv file. Raises ValueError with file:line for one that is none."""
+    """The conversations of a .json, .jsonl, .csv or .tsv file. Raises ValueError with file:line for what is none."""
     found = []
     for line, record in read_records(path, columns=["instruction", "input", "output"]):
         form = next((form for form in FORMS if set(form) <= record.keys()), None)

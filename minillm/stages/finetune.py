@@ -1,4 +1,4 @@
-"""Fine-tuning: a head on a trunk, labelled records, one loop; what classify, pair, tag and encode share.
+"""Fine-tuning: a trained model, records, one loop; what classify, pair, tag, encode and sft share.
 
 A stage is a `Task`: how its files are read, how a record becomes an example, which head and which loss it has, and how
 it is scored. Everything else stands here once.
@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,10 +35,10 @@ SHORTEST = 100  # steps of a run on very few examples
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTune(Method, Learning):
-    """Settings of every stage that puts a head on a trunk. What is 0 is chosen by the stage."""
+class Tuning(Method, Learning):
+    """Settings of every stage that goes on with a trained model. What is 0 is chosen by the stage."""
 
-    data: Path | None = flag(None, "labelled examples to learn from; without it, those of the tales")
+    data: Path | None = flag(None, "examples to learn from; without it, those of the tales")
     valid: Path | None = flag(None, "examples to watch while learning; without it a share of --data is kept aside")
     test: Path | None = flag(None, "examples to score at the end; without it, those of --valid")
     valid_fraction: float = flag(0.1, "share of --data that is kept aside")
@@ -46,26 +46,32 @@ class FineTune(Method, Learning):
     from_: Path | None = flag(None, "the run of mlm or pretrain to begin with; without it, a new model from scratch")
     out: Path | None = flag(None, "folder of the run (default: runs/STAGE, numbered when taken)")
     resume: bool = flag(False, "go on with a run that was stopped: the one in --out, or the newest")
+    context: int = flag(0, "tokens that the model reads; longer texts are cut (0: what the trunk reads, or 256)")
+    epochs: float = flag(0.0, "passes over the examples (0: 7 from a pre-trained run, 12 from scratch)")
+    batch_size: int = flag(32, "examples in a step")
+    max_steps: int = flag(0, "steps of training, whatever the epochs (0: from --epochs)")
+    learning_rate: float = flag(2e-3, "peak rate of AdamW: embeddings and the output layer")
+    matrix_learning_rate: float = flag(0.02, "peak rate of Muon: the trunk's matrices")
+    weight_decay: float = flag(0.0, "pull of every matrix towards zero")
+    clip: float = flag(1.0, "largest norm of a gradient (0: no limit)")
+    eval_every: int = flag(0, "steps between evaluations (0: a tenth of the run)")
+    patience: int = flag(0, "evaluations without a better one before stopping (0: never)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTune(Tuning):
+    """Settings of every stage that puts a head on a trunk."""
+
     trunk: str = flag("encoder", "the kind of a new model", choices=TRUNKS)
     depth: int = flag(2, "layers of a new model")
     width: int = flag(128, "channels of a new model")
     heads: int = flag(2, "attention heads of a new model")
-    context: int = flag(0, "tokens that the model reads; longer texts are cut (0: what the trunk reads, or 256)")
     tokenizer: str = flag("bpe", "of a new model: bpe or characters, trained on the texts; or a tokenizer.json")
     vocab_size: int = flag(1536, "tokens of a bpe tokenizer, special ones included")
     pooling: str = flag(
         "", "how a text is read off its tokens; empty: by the kind of trunk", choices=("", "first", "last", "mean")
     )
     dropout: float = flag(0.1, "share of activations dropped before the head")
-    epochs: float = flag(0.0, "passes over the examples (0: 7 from a pre-trained run, 12 from scratch)")
-    batch_size: int = flag(32, "examples in a step")
-    max_steps: int = flag(0, "steps of training, whatever the epochs (0: from --epochs)")
-    learning_rate: float = flag(2e-3, "peak rate of AdamW: embeddings and the head")
-    matrix_learning_rate: float = flag(0.02, "peak rate of Muon: the trunk's matrices")
-    weight_decay: float = flag(0.0, "pull of every matrix towards zero")
-    clip: float = flag(1.0, "largest norm of a gradient (0: no limit)")
-    eval_every: int = flag(0, "steps between evaluations (0: a tenth of the run)")
-    patience: int = flag(0, "evaluations without a better one before stopping (0: never)")
 
 
 @dataclass(frozen=True)
@@ -77,22 +83,33 @@ class Task:
     read: Reader
     labels: Callable[[Record], Sequence[str]] | None  # of a record; None where there are no classes
     example: Callable[..., Any]  # (record, tokenizer, frame, context, classes) -> an example, or a tuple of them
-    head: Callable[..., nn.Module]  # (trunk, number of classes, pooling, dropout)
     objective: Callable
-    report: Callable[..., dict]  # (outputs, records, examples, names, run) -> scores; writes pictures and predictions
-    baselines: Callable[[Parts, list[str]], dict]  # the scores of those who understand nothing
+    report: Callable[..., dict]  # (outputs, Scored) -> scores; writes pictures and predictions
+    baselines: Callable[..., dict]  # (parts, names, settings) -> {name: scores}
+    build: Callable[..., tuple[Tokenizer, nn.Module, nn.Module]]  # (settings, texts, classes) -> with trunk and model
+    batches: Callable[..., Padded]  # (examples, tokenizer, settings, seed) -> batches; without a seed, all in order
+    answer: Callable[..., list]  # (model, Scored, settings, place) -> what the model says of each record
 
 
-def run_finetune(task: Task, settings: FineTune, given: dict) -> int:
+class Scored(NamedTuple):
+    """What a model is scored on: records, the examples made of them, the names of the classes, and the run."""
+
+    records: list[Record]
+    examples: list
+    names: list[str]
+    run: RunFolder
+    tokenizer: Tokenizer
+
+
+def run_finetune(task: Task, settings: Tuning, given: dict) -> int:
     """Read, build, train, score, report: the life of every such stage."""
     run, settings, resuming = open_run(settings, given, task.stage)
     place = choose(settings.device, settings.dtype)
     seed_everything(settings.seed)
     parts = load(task, settings)
     names = label_names(parts, task.labels) if task.labels else []
-    tokenizer, trunk = build(settings, [text for record in parts.train for text in record.prose])
+    tokenizer, trunk, model = task.build(settings, [t for record in parts.train for t in record.prose], len(names))
     settings = replace(settings, context=settings.context or getattr(trunk.config, "context", 256))
-    model = task.head(trunk, max(len(names), 1), settings.pooling, settings.dropout)
     frame = frame_of(trunk, tokenizer)
     classes = {name: index for index, name in enumerate(names)}
 
@@ -100,17 +117,16 @@ def run_finetune(task: Task, settings: FineTune, given: dict) -> int:
         return [task.example(record, tokenizer, frame, settings.context, classes) for record in records]
 
     train = examples(parts.train)
-    say_what_is_cut(parts.train, train, settings.context)
-    batches = Padded(train, tokenizer.pad_id, settings.batch_size, seed=settings.seed)
     if settings.show:
-        show_example(tokenizer, next(iter(Padded(train[:1], tokenizer.pad_id, 1))), names=names)
+        show_example(tokenizer, next(iter(task.batches(train[:1], tokenizer, settings, None))), names=names)
         return 0
-    valid = Padded(examples(parts.valid), tokenizer.pad_id, settings.batch_size)
-    test = examples(parts.test)
-    config = train_config(settings, len(train))
+    say_what_is_cut(parts.train, train, settings.context)
+    batches = task.batches(train, tokenizer, settings, settings.seed)
+    valid = task.batches(examples(parts.valid), tokenizer, settings, None)
+    scored = Scored(parts.test, examples(parts.test), names, run, tokenizer)
+    config = train_config(settings, batches.examples)
     data = hashlib.sha256(repr([(*record.texts, record.label) for record in parts.train]).encode()).hexdigest()
-    learns = apply_method(model, settings)
-    announce(task, parts, names, trunk, learns, config, run)
+    announce(task, parts, names, model, apply_method(model, settings), config, run)
     if resuming and run.config().get("data") != data:
         raise ValueError(f"{run.path}: the examples are not those that this run began with; bring them back to resume")
     if not resuming:
@@ -131,9 +147,8 @@ def run_finetune(task: Task, settings: FineTune, given: dict) -> int:
     if history.stopped == "interrupted":
         print(f"stopped; go on with: python train.py {task.stage} --resume --out {run.path}")
         return 130
-    outputs = predict(model, Padded(test, tokenizer.pad_id, settings.batch_size), place)
-    scores = task.report(outputs, parts.test, test, names, run)
-    finish(task, run, model, history, place, scores, task.baselines(parts, names))
+    scores = task.report(task.answer(model, scored, settings, place), scored)
+    finish(task, run, model, history, place, scores, task.baselines(parts, names, settings))
     return 0
 
 
@@ -154,7 +169,7 @@ def load(task: Task, settings: FineTune) -> Parts:
     return parts
 
 
-def build(settings: FineTune, texts: Sequence[str]) -> tuple[Tokenizer, nn.Module]:
+def build_trunk(settings: FineTune, texts: Sequence[str]) -> tuple[Tokenizer, nn.Module]:
     """A tokenizer and a trunk: those of --from, or new ones."""
     if settings.from_ is not None:
         source = RunFolder(settings.from_)
@@ -187,10 +202,25 @@ def frame_of(trunk: nn.Module, tokenizer: Tokenizer) -> Frame:
     return encoder_frame(tokenizer, segments=trunk.config.segments > 0)
 
 
-def train_config(settings: FineTune, examples: int) -> TrainConfig:
-    """Steps from epochs; rates that rise over the first tenth and fall to 0."""
+def with_head(head: Callable[[nn.Module, int, str, float], nn.Module]) -> Callable:
+    """A `Task.build`: head(trunk, number of classes, pooling, dropout) on the trunk of --from, or on a new one."""
+
+    def build(settings: FineTune, texts: Sequence[str], classes: int) -> tuple[Tokenizer, nn.Module, nn.Module]:
+        tokenizer, trunk = build_trunk(settings, texts)
+        return tokenizer, trunk, head(trunk, max(classes, 1), settings.pooling, settings.dropout)
+
+    return build
+
+
+def padded(examples: list, tokenizer: Tokenizer, settings: Tuning, seed: int | None) -> Padded:
+    """Batches of examples in random order; in the order they came in without a seed."""
+    return Padded(examples, tokenizer.pad_id, settings.batch_size, seed=seed)
+
+
+def train_config(settings: Tuning, rows: int) -> TrainConfig:
+    """Steps from epochs; rates that rise over the first tenth and fall to 0. rows: of the batches in one epoch."""
     epochs = settings.epochs or (7 if settings.from_ else 12)
-    steps = settings.max_steps or max(round(epochs * examples / settings.batch_size), SHORTEST)
+    steps = settings.max_steps or max(round(epochs * rows / settings.batch_size), SHORTEST)
     shared = TrainConfig.__dataclass_fields__.keys() & settings.__dataclass_fields__.keys()
     own = {name: getattr(settings, name) for name in shared} | {
         "eval_every": settings.eval_every or max(steps // 10, 1)
@@ -209,20 +239,17 @@ def say_what_is_cut(records: list[Record], examples: list, context: int) -> None
 
 
 def announce(
-    task: Task, parts: Parts, names: list[str], trunk: nn.Module, learns: str, config: TrainConfig, run: RunFolder
+    task: Task, parts: Parts, names: list[str], model: nn.Module, learns: str, config: TrainConfig, run: RunFolder
 ) -> None:
     """Say what is going to happen."""
     classes = f", {len(names)} labels ({', '.join(names[:6])}{', ...' if len(names) > 6 else ''})" if names else ""
     sizes = f"{len(parts.train):,} examples to learn from, {len(parts.valid):,} to watch, {len(parts.test):,} to score"
-    print(
-        f"{task.stage}: {sizes}{classes}\n"
-        f"{type(trunk).__name__} and head: {learns}; {config.steps:,} steps, into {run.path}"
-    )
+    print(f"{task.stage}: {sizes}{classes}\n{type(model).__name__}: {learns}; {config.steps:,} steps, into {run.path}")
 
 
 @torch.no_grad()
 def predict(model: nn.Module, batches: Padded, place: Place) -> list[Tensor]:
-    """What the model says of each example, in order: a row of its output, without padding."""
+    """What a head says of each example, in order: a row of its output, without padding."""
     model.eval()
     outputs = []
     for batch in batches:
@@ -231,6 +258,11 @@ def predict(model: nn.Module, batches: Padded, place: Place) -> list[Tensor]:
         lengths = batch["attention_mask"].sum(1).tolist()
         outputs += [row[:length] if output.dim() == 3 else row for row, length in zip(output, lengths)]
     return outputs
+
+
+def outputs_of(model: nn.Module, scored: Scored, settings: Tuning, place: Place) -> list[Tensor]:
+    """What a head says of everything that is scored."""
+    return predict(model, padded(scored.examples, scored.tokenizer, settings, None), place)
 
 
 def write_predictions(run: RunFolder, rows: list[dict]) -> None:
@@ -250,5 +282,6 @@ def finish(task: Task, run, model, history: History, place: Place, scores: dict,
     )  # fmt: skip
     print(", ".join(f"{name} {value:.3f}" for name, value in shown.items()) + f"; {metrics['seconds']:.0f} seconds")
     for name, values in baselines.items():
-        print(f"  {name}: " + ", ".join(f"{key} {value:.3f}" for key, value in values.items()))
+        shown = {key: value for key, value in values.items() if isinstance(value, float)}
+        print(f"  {name}: " + ", ".join(f"{key} {value:.3f}" for key, value in shown.items()))
     print(f"{run.path}/predictions.jsonl holds every answer")

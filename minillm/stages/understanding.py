@@ -8,14 +8,22 @@ import torch
 from torch import Tensor
 
 from minillm.baselines import BagOfWords, commonest_tags, majority, word_similarity
-from minillm.checkpoint import RunFolder
 from minillm.cli import flag
 from minillm.examples import Frame, pair_example, tag_example, text_example
 from minillm.heads import PairClassifier, SequenceClassifier, TextEncoder, TokenClassifier
 from minillm.metrics import accuracy, bootstrap_interval, confusion_matrix, entity_f1, macro_f1, recall_at_k, spearman
 from minillm.objectives import classification, contrastive
 from minillm.plots import heat_map, picture
-from minillm.stages.finetune import FineTune, Task, run_finetune, write_predictions
+from minillm.stages.finetune import (
+    FineTune,
+    Scored,
+    Task,
+    outputs_of,
+    padded,
+    run_finetune,
+    with_head,
+    write_predictions,
+)
 from minillm.stages.records import Parts, Record, labelled, scored_pairs, tagged
 from minillm.tokenizer import Tokenizer
 
@@ -69,10 +77,9 @@ def like_texts(record: Record, tokenizer: Tokenizer, frame: Frame, context: int,
 # Scores
 
 
-def report_classes(
-    outputs: list[Tensor], records: list[Record], examples: list, names: list[str], run: RunFolder
-) -> dict:
+def report_classes(outputs: list[Tensor], scored: Scored) -> dict:
     """Accuracy with its interval, macro F1, and the confusion matrix as numbers and as a picture."""
+    records, names, run = scored.records, scored.names, scored.run
     predicted = [int(logits.argmax()) for logits in outputs]
     truth = [names.index(record.label) for record in records]
     table = confusion_matrix(truth, predicted, len(names))
@@ -96,14 +103,15 @@ def report_classes(
     }
 
 
-def report_tags(outputs: list[Tensor], records: list[Record], examples: list, names: list[str], run: RunFolder) -> dict:
+def report_tags(outputs: list[Tensor], scored: Scored) -> dict:
     """F1 over entities, exact spans, with its interval over texts, and the accuracy over words."""
+    records, names = scored.records, scored.names
     predicted = [
-        tags_of(logits, example, len(r.texts), names) for logits, example, r in zip(outputs, examples, records)
+        tags_of(logits, example, len(r.texts), names) for logits, example, r in zip(outputs, scored.examples, records)
     ]
     truth = [list(record.label) for record in records]
     rows = zip(records, truth, predicted)
-    write_predictions(run, [{"tokens": r.texts, "tags": own, "predicted": guess} for r, own, guess in rows])
+    write_predictions(scored.run, [{"tokens": r.texts, "tags": own, "predicted": guess} for r, own, guess in rows])
     words = [a == b for own, guess in zip(truth, predicted) for a, b in zip(own, guess)]
     interval = bootstrap_interval([own == guess for own, guess in zip(truth, predicted)])
     return {
@@ -125,12 +133,10 @@ def tags_of(logits: Tensor, example: dict, words: int, names: list[str]) -> list
     return tags
 
 
-def report_vectors(
-    outputs: list[Tensor], records: list[Record], examples: list, names: list[str], run: RunFolder
-) -> dict:
+def report_vectors(outputs: list[Tensor], scored: Scored) -> dict:
     """Recall at 1 and 5 of the second text among all second texts; with scores, the rank correlation with cosines."""
     vectors = torch.stack(outputs)
-    return similarity_scores(vectors[0::2] @ vectors[1::2].T, records)
+    return similarity_scores(vectors[0::2] @ vectors[1::2].T, scored.records)
 
 
 def similarity_scores(similarity: Tensor, records: Sequence[Record]) -> dict:
@@ -154,7 +160,7 @@ def similarity_scores(similarity: Tensor, records: Sequence[Record]) -> dict:
 # Baselines
 
 
-def class_baselines(parts: Parts, names: list[str]) -> dict:
+def class_baselines(parts: Parts, names: list[str], settings: FineTune) -> dict:
     """The majority class, and a bag of words."""
     texts = {part: [record.texts for record in getattr(parts, part)] for part in ("train", "test")}
     truth = [names.index(record.label) for record in parts.test]
@@ -166,39 +172,56 @@ def class_baselines(parts: Parts, names: list[str]) -> dict:
     return {name: {"accuracy": accuracy(truth, own), "f1": macro_f1(truth, own)} for name, own in answers.items()}
 
 
-def tag_baselines(parts: Parts, names: list[str]) -> dict:
+def tag_baselines(parts: Parts, names: list[str], settings: FineTune) -> dict:
     """The commonest tag of each word."""
     commonest = commonest_tags([r.texts for r in parts.train], [r.label for r in parts.train])
     predicted = [[commonest.get(word, "O") for word in record.texts] for record in parts.test]
     return {"commonest tag": {"f1": entity_f1([record.label for record in parts.test], predicted)}}
 
 
-def vector_baselines(parts: Parts, names: list[str]) -> dict:
+def vector_baselines(parts: Parts, names: list[str], settings: FineTune) -> dict:
     """The cosine of two bags of words."""
     first, second = zip(*(record.texts for record in parts.test))
     return {"bag of words": similarity_scores(word_similarity(first, second), parts.test)}
 
 
 CLASSIFY = Task(
-    "classify", "sentiment", labelled("text"), lambda record: (record.label,), classify_example,
-    lambda trunk, classes, pooling, dropout: SequenceClassifier(trunk, classes, pooling, dropout),
-    classification, report_classes, class_baselines,
-)  # fmt: skip
-PAIR = Task(
-    "pair", "", labelled("text_a", "text_b"), lambda record: (record.label,), classify_example,
-    lambda trunk, classes, pooling, dropout: PairClassifier(trunk, classes, pooling, dropout),
-    classification, report_classes, class_baselines,
-)  # fmt: skip
-TAG = Task(
-    "tag", "tags", tagged, lambda record: record.label, tagged_example,
-    lambda trunk, classes, pooling, dropout: TokenClassifier(trunk, classes, pooling, dropout),
-    classification, report_tags, tag_baselines,
-)  # fmt: skip
-ENCODE = Task(
-    "encode", "paraphrases", scored_pairs, None, like_texts,
-    lambda trunk, classes, pooling, dropout: TextEncoder(trunk, pooling or "mean"),
-    contrastive, report_vectors, vector_baselines,
-)  # fmt: skip
+    stage="classify",
+    files="sentiment",
+    read=labelled("text"),
+    labels=lambda record: (record.label,),
+    example=classify_example,
+    objective=classification,
+    report=report_classes,
+    baselines=class_baselines,
+    build=with_head(SequenceClassifier),
+    batches=padded,
+    answer=outputs_of,
+)
+PAIR = replace(CLASSIFY, stage="pair", files="", read=labelled("text_a", "text_b"), build=with_head(PairClassifier))
+TAG = replace(
+    CLASSIFY,
+    stage="tag",
+    files="tags",
+    read=tagged,
+    labels=lambda record: record.label,
+    example=tagged_example,
+    report=report_tags,
+    baselines=tag_baselines,
+    build=with_head(TokenClassifier),
+)
+ENCODE = replace(
+    CLASSIFY,
+    stage="encode",
+    files="paraphrases",
+    read=scored_pairs,
+    labels=None,
+    example=like_texts,
+    objective=contrastive,
+    report=report_vectors,
+    baselines=vector_baselines,
+    build=with_head(lambda trunk, classes, pooling, dropout: TextEncoder(trunk, pooling or "mean")),
+)
 
 
 def run_classify(settings: Classify, given: dict) -> int:

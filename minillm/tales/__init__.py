@@ -17,12 +17,16 @@ from minillm.tales.documents import (
     parse,
     reading,
 )
+from minillm.tales.instructions import EXACT, KINDS, OPEN_KINDS, make_instructions, right_answer
 from minillm.tales.judging import Judgement, judge
 from minillm.tales.pairs import make_entailment, make_next_sentence, make_paraphrases
 from minillm.tales.patterns import game_ceiling
 from minillm.tales.tasks import make_sentiment, make_tags
 
 __all__ = [
+    "EXACT",
+    "KINDS",
+    "OPEN_KINDS",
     "Entity",
     "Judgement",
     "Tale",
@@ -33,6 +37,7 @@ __all__ = [
     "make_clinic",
     "make_documents",
     "make_entailment",
+    "make_instructions",
     "make_next_sentence",
     "make_paraphrases",
     "make_patterns",
@@ -41,4 +46,5 @@ __all__ = [
     "make_tales",
     "parse",
     "reading",
+    "right_answer",
 ]

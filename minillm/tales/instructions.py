@@ -13,9 +13,11 @@ from typing import NamedTuple
 from minillm.tales import words
 from minillm.tales.documents import Tale, tell
 from minillm.tales.gists import gist
+from minillm.tales.judging import judge
 from minillm.tales.tasks import names, passage, pick
 
-TURNS = 5  # questions in a conversation
+LONGEST = 760  # characters of a conversation
+WEIGHTS = {"what": 2, "yes or no": 3, "list": 2, "refuse": 2}  # kinds that are asked more often, as they are harder
 REFUSAL = "The tale does not say."
 HOME = ("Where did {name} live?", "Where was {name}'s home?", "Where was {name} at home?")
 UNTOLD = (
@@ -97,7 +99,10 @@ def _list(rng: random.Random, tale: Tale) -> tuple[str, str]:
         rng,
         (
             ("List the two friends.", f"{hero['name']}, {friend['name']}"),
-            ("List the two friends and what they were.", "; ".join(f"{x['name']}, {x['kind']}" for x in (hero, friend))),
+            (
+                "List the two friends and what they were.",
+                "; ".join(f"{x['name']}, {x['kind']}" for x in (hero, friend)),
+            ),
         ),
     )
 
@@ -141,7 +146,7 @@ def _format(rng: random.Random, tale: Tale) -> tuple[str, str]:
 
 
 def _refuse(rng: random.Random, tale: Tale) -> tuple[str, str]:
-    if rng.random() < 1 / 3:
+    if rng.random() < 1 / 2:
         absent = pick(rng, [name for name in words.PEOPLE if name not in names(tale).values()])
         return pick(rng, HOME).format(name=absent), REFUSAL
     return pick(rng, UNTOLD).format(name=names(tale)[pick(rng, ("hero", "friend"))]), REFUSAL
@@ -166,7 +171,18 @@ EXACT: dict[str, Callable[[random.Random, Tale], tuple[str, str] | None]] = {
     "refuse": _refuse,
 }
 ABOUT = EXACT | {"summary": _summary}
+OPEN_KINDS = ("summary", "continue")  # without a single right answer
 KINDS = (*ABOUT, "continue")
+
+
+def right_answer(kind: str, prompt: str, expected: str, answer: str) -> bool:
+    """Whether an answer is right: what continues a tale must make a flawless one, any other must be as expected.
+
+    prompt: the message that it answers, which for "continue" begins with the tale so far.
+    """
+    if kind == "continue":
+        return judge(f"{prompt.split(chr(10))[0]} {answer.strip()}").score == 1
+    return " ".join(answer.split()) == " ".join(expected.split())
 
 
 def ask(rng: random.Random, tale: Tale, kind: str) -> Turn | None:
@@ -185,20 +201,32 @@ def make_instructions(n: int, seed: int, kinds: tuple[str, ...] = KINDS) -> list
 
 
 def _conversations(rng: random.Random, kinds: tuple[str, ...]) -> Iterator[dict]:
-    about = [kind for kind in kinds if kind != "continue"]
+    about = [kind for kind in kinds if kind != "continue" for _ in range(WEIGHTS.get(kind, 1))]
     while True:
         tale = tell(rng)
         if not about or ("continue" in kinds and rng.random() < 1 / 12):
             cut = 3 + int(rng.random() * 3)
-            turns = [Turn("continue", "Continue the tale.", passage(tale, range(cut, len(tale.sentences))))]
             text = passage(tale, range(cut))
+            turns = [Turn("continue", "Continue the tale.", passage(tale, range(cut, len(tale.sentences))))]
         else:
-            order = [kind for _, kind in sorted((rng.random(), kind) for kind in about)]
-            turns = [turn for kind in order if (turn := ask(rng, tale, kind)) is not None][:TURNS]
-            text = tale.text
+            text, turns = tale.text, _turns(rng, tale, about)
         messages = []
         for place, turn in enumerate(turns):
             question = f"{text}\n\n{turn.question}" if place == 0 else turn.question
             messages += [{"role": "user", "content": question}, {"role": "assistant", "content": turn.answer}]
         if turns:
             yield {"messages": messages, "kinds": [turn.kind for turn in turns]}
+
+
+def _turns(rng: random.Random, tale: Tale, about: list[str]) -> list[Turn]:
+    """Different questions about a tale, in random order, as many as stay within LONGEST."""
+    turns: dict[str, Turn] = {}
+    length = len(tale.text)
+    for _, kind in sorted((rng.random(), kind) for kind in about):
+        turn = ask(rng, tale, kind)
+        if turn is not None and turn.question not in turns:
+            length += len(turn.question) + len(turn.answer)
+            if length > LONGEST:
+                break
+            turns[turn.question] = turn
+    return list(turns.values())

@@ -1,0 +1,161 @@
+"""`train.py sft`: a model that continues texts learns to answer (Ouyang et al. 2022, "InstructGPT", section 3.5)."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+
+from minillm import tales
+from minillm.answering import Question, ask, ask_base, questions_of, scores_by_kind
+from minillm.checkpoint import RunFolder
+from minillm.cli import flag
+from minillm.data import Padded
+from minillm.device import Place, choose
+from minillm.examples import chat_example, pack
+from minillm.files import write_text
+from minillm.losses import IGNORE_INDEX
+from minillm.lstm import LSTMLM
+from minillm.metrics import bootstrap_interval
+from minillm.objectives import causal_lm
+from minillm.stages.common import latest_run, load_causal, load_tokenizer
+from minillm.stages.conversations import Conversation, conversations
+from minillm.stages.finetune import Scored, Task, Tuning, run_finetune, write_predictions
+from minillm.stages.records import Parts
+from minillm.tokenizer import Tokenizer
+
+SHOWN = 12  # answers in samples.txt
+ASKED = 1000  # questions at most that a model is scored on
+LEARNED_FROM = ("answers", "everything")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SFT(Tuning):
+    """Settings of `sft`."""
+
+    from_: Path | None = flag(None, "the run of pretrain to begin with (default: the newest)")
+    epochs: float = flag(5.0, "passes over the conversations")
+    batch_size: int = flag(8, "conversations in a step; with --pack, rows of them")
+    learning_rate: float = flag(5e-3, "peak rate of AdamW: embeddings and the output layer")
+    matrix_learning_rate: float = flag(0.01, "peak rate of Muon: the trunk's matrices")
+    learn: str = flag("answers", "what the loss counts: the answers, or the questions too", choices=LEARNED_FROM)
+    pack: bool = flag(False, "put several short conversations into a row, each out of the others' sight")
+
+
+def sft_example(
+    record: Conversation, tokenizer: Tokenizer, frame, context: int, classes: dict, learn: str = "answers"
+) -> dict:
+    """A conversation as `examples.chat_example` makes it; with learn="everything" every token is a label."""
+    example = chat_example(record.messages, tokenizer, context)
+    return example if learn == "answers" else {**example, "labels": list(example["input_ids"])}
+
+
+def build(settings: SFT, texts: list[str], classes: int) -> tuple[Tokenizer, nn.Module, nn.Module]:
+    """The model to tune, and its tokenizer."""
+    run = source(settings)
+    tokenizer, model = load_tokenizer(run), load_causal(run)
+    if settings.pack and isinstance(model, LSTMLM):
+        raise ValueError("--pack needs attention, which can look away; an LSTM remembers whatever stood before")
+    return tokenizer, model, model
+
+
+def source(settings: SFT) -> RunFolder:
+    """The run to begin with."""
+    return RunFolder(settings.from_) if settings.from_ else latest_run("pretrain")
+
+
+def batches(examples: list[dict], tokenizer: Tokenizer, settings: SFT, seed: int | None) -> Padded:
+    """Batches of conversations, or of rows packed with them. One without an answer that fits is left out."""
+    answered = [example for example in examples if any(label != IGNORE_INDEX for label in example["labels"][1:])]
+    if len(answered) < len(examples):
+        print(f"{len(examples) - len(answered)} conversations have no answer within the context, and are left out")
+    if not answered:
+        raise ValueError("no conversation has an answer that fits into the context: bring shorter ones")
+    rows = pack(answered, settings.context) if settings.pack else answered
+    return Padded(rows, tokenizer.pad_id, settings.batch_size, seed=seed, causal=True)
+
+
+def asked_of(records: list[Conversation]) -> list[Question]:
+    """The questions that a model is scored on: every answer of each conversation, up to ASKED."""
+    return questions_of([{"messages": list(r.messages), "kinds": list(r.kinds)} for r in records])[:ASKED]
+
+
+def right(question: Question, answer: str) -> bool:
+    """Whether an answer is right: as the tales judge their own kinds, else when it is the expected one."""
+    return tales.right_answer(question.kind, question.messages[-1]["content"], question.answer, answer)
+
+
+def answers(model: nn.Module, scored: Scored, settings: SFT, place: Place) -> list[str]:
+    """What the tuned model answers."""
+    questions = asked_of(scored.records)
+    print(f"asking {len(questions):,} questions")
+    with place.autocast():
+        return ask(model, scored.tokenizer, questions, progress=True)
+
+
+def report(outputs: list[str], scored: Scored) -> dict:
+    """Exact match and ROUGE-L, by kind of question; predictions.jsonl and samples.txt."""
+    questions = asked_of(scored.records)
+    rows = [
+        {"messages": q.messages, "kind": q.kind, "answer": q.answer, "predicted": answer}
+        for q, answer in zip(questions, outputs)
+    ]
+    write_predictions(scored.run, rows)
+    shown = [f"{row['messages'][-1]['content']}\n-> {row['predicted']}\n   expected: {row['answer']}" for row in rows]
+    write_text(scored.run.path / "samples.txt", "\n\n".join(shown[:SHOWN]) + "\n")
+    scores = summary(questions, outputs)
+    for kind, row in scores["kinds"].items():
+        print(f"  {kind or 'all':10s} right {row['right']:.3f}, ROUGE-L {row['rouge_l']:.3f} of {row['n']}")
+    return scores
+
+
+def summary(questions: list[Question], outputs: list[str]) -> dict:
+    """Scores of answers: exact match over the kinds that have one right answer, with its interval, and all by kind."""
+    kinds = scores_by_kind(questions, outputs, right)
+    exact = [right(q, answer) for q, answer in zip(questions, outputs) if q.kind not in tales.OPEN_KINDS]
+    interval = bootstrap_interval(exact or [0.0])
+    return {
+        "exact_match": interval.mean,
+        "exact_match_low": interval.low,
+        "exact_match_high": interval.high,
+        "rouge_l": sum(row["rouge_l"] * row["n"] for row in kinds.values()) / len(questions),
+        "kinds": kinds,
+    }
+
+
+def baselines(parts: Parts, names: list[str], settings: SFT) -> dict:
+    """The model before tuning, with the earlier questions and answers of a conversation as its examples."""
+    run, place = source(settings), choose(settings.device, settings.dtype)
+    questions = asked_of(parts.test)
+    print("asking the model before tuning, the earlier questions of a conversation as its examples")
+    with place.autocast():
+        before = ask_base(load_causal(run, place.device), load_tokenizer(run), questions, progress=True)
+    return {"before, few-shot": summary(questions, before)}
+
+
+INSTRUCT = Task(
+    stage="sft",
+    files="instructions",
+    read=conversations,
+    labels=None,
+    example=sft_example,
+    objective=causal_lm,
+    report=report,
+    baselines=baselines,
+    build=build,
+    batches=batches,
+    answer=answers,
+)
+
+
+def run_sft(settings: SFT, given: dict) -> int:
+    """Teach a pre-trained model to answer: instruction tuning, on conversations. Only the answers are learned.
+
+    python train.py sft                                  questions about the tales, in the newest run of pretrain
+    python train.py sft --from runs/pretrain --data my.json
+    python train.py sft --show                           one conversation, token by token: what is learned of it
+    python train.py chat --from runs/sft                 ask it
+
+    A record of --data is {"instruction", "input", "output"}, {"prompt", "completion"} or {"messages": [...]}.
+    """
+    return run_finetune(replace(INSTRUCT, example=partial(sft_example, learn=settings.learn)), settings, given)
