@@ -1,7 +1,6 @@
 """`train.py eval`: score a trained model on text, exactly."""
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from minillm.corpus import read_documents, read_text
 from minillm.data import Windows, tokenize
 from minillm.device import choose
 from minillm.files import write_json
+from minillm.metrics import bits_per_byte, bits_per_character, perplexity
 from minillm.objectives import causal_lm
 from minillm.stages.common import Computing, floor, latest_run, load_causal, load_tokenizer, tale_documents
 from minillm.trainer import mean_loss
@@ -54,9 +54,9 @@ def run_evaluate(settings: Evaluate, given: dict) -> int:
     predicted = sum(int((batch["labels"][:, 1:] >= 0).sum()) for batch in windows)
     scores = {
         "loss": loss,
-        "perplexity": math.exp(min(loss, 700)),
-        "bits_per_character": loss * predicted / characters / math.log(2),
-        "bits_per_byte": loss * predicted / sum(len(document.encode()) for document in documents) / math.log(2),
+        "perplexity": perplexity(min(loss, 700)),
+        "bits_per_character": bits_per_character(loss, predicted, characters),
+        "bits_per_byte": bits_per_byte(loss, predicted, sum(len(document.encode()) for document in documents)),
         "floor": None if whole else floor(documents, tokens),
         "tokens": predicted,
         "characters": characters,

@@ -1,0 +1,189 @@
+"""BLEU: n-gram precision of a corpus against references, with a penalty for brevity (Papineni et al. 2002).
+
+The same numbers as sacrebleu, on its scale of 0 to 100: its tokenizer 13a, case kept, the reference closest in length
+(of two equally close the shorter), no match at all is 0. Left out: its other tokenizers, lower-casing, chrF and TER.
+
+BLEU was made for corpora. `sentence_bleu` scores one text, where short ones have no 4-grams and most have a precision
+of 0 somewhere: there the smoothing decides (Chen & Cherry 2014).
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from minillm.metrics.ngrams import Tokens, clipped_matches
+
+SMOOTHING = {"exp": None, "floor": 0.1, "add-k": 1.0, "none": None}  # sacrebleu's values
+
+
+class Bleu(NamedTuple):
+    """BLEU from 0 to 100 and what it is made of.
+
+    score = brevity_penalty * geometric mean of the precisions, which are percentages for n = 1, 2, ..., smoothed.
+    Lengths are in tokens. The signature is sacrebleu's, with the highest n before it.
+    """
+
+    score: float
+    precisions: tuple[float, ...]
+    brevity_penalty: float
+    candidate_length: int
+    reference_length: int
+    signature: str
+
+
+def bleu(
+    candidates: Sequence[str],
+    references: Sequence[str | Sequence[str]],
+    smooth: str = "exp",
+    smooth_value: float | None = None,
+    order: int = 4,
+) -> Bleu:
+    """Corpus BLEU. references[i] belongs to candidates[i]: one text or several (sacrebleu's lists, transposed).
+
+    Matches and lengths are added up over the corpus before anything is divided, so this is no mean of sentence scores.
+    smooth: what becomes of an n without matches. "exp": each such n halves what one match would have given, further
+    than the n before; "floor": it counts `smooth_value` matches (0.1); "add-k": every n > 1 counts `smooth_value` more
+    n-grams, and matches (1); "none": BLEU is 0. A corpus without a single n-gram of some n is 0 under "exp", "floor"
+    and "none". Raises ValueError for lists that do not belong together and unknown smoothing.
+
+    >>> bleu(["the cat sat on the mat"], ["the cat is on the mat"], smooth="none", order=2).precisions   # 5/6, 3/5
+    (83.33333333333333, 60.0)
+    """
+    return bleu_of(bleu_statistics(candidates, references, order), smooth, smooth_value)
+
+
+def sentence_bleu(
+    candidate: str,
+    references: str | Sequence[str],
+    smooth: str = "exp",
+    smooth_value: float | None = None,
+    order: int = 4,
+) -> Bleu:
+    """BLEU of one text, over those n of which it is long enough to have n-grams ("effective order").
+
+    So a text of two words that a reference has too gets 100 without ever having been asked for more.
+    """
+    totals = _statistics(*_tokenized(candidate, references), order)
+    return bleu_of_totals(totals, smooth, smooth_value, effective=True)
+
+
+def bleu_statistics(candidates: Sequence[str], references: Sequence[str | Sequence[str]], order: int = 4) -> Tensor:
+    """What BLEU has to know of each text, (N, 3 + 2 * order): how many references it has, its length, that of the
+    closest reference, its matches for each n, its n-grams for each n.
+
+    BLEU is made of their sums, so the bootstrap draws rows and reads no text again.
+    """
+    if isinstance(candidates, str) or isinstance(references, str):
+        raise ValueError("bleu scores a list of texts: for one text take sentence_bleu")
+    if len(candidates) != len(references) or not len(candidates):
+        raise ValueError(
+            f"there are {len(candidates)} candidates and {len(references)} references: give references[i], a text or a "
+            "list of texts, for each candidates[i], at least one"
+        )
+    rows = [_statistics(*_tokenized(*pair), order) for pair in zip(candidates, references)]
+    return torch.tensor(rows)
+
+
+def bleu_of(statistics: Tensor, smooth: str = "exp", smooth_value: float | None = None) -> Bleu:
+    """Corpus BLEU of rows of `bleu_statistics`."""
+    low, high = statistics[:, 0].aminmax()
+    nrefs = int(low) if low == high else "var"
+    return bleu_of_totals([nrefs, *map(int, statistics[:, 1:].sum(0).tolist())], smooth, smooth_value)
+
+
+def bleu_of_totals(
+    totals: Sequence, smooth: str = "exp", smooth_value: float | None = None, effective: bool = False
+) -> Bleu:
+    """BLEU of one row of statistics, or of the sum of several (Papineni et al. 2002, section 2.3)."""
+    k = _smoothing_value(smooth, smooth_value)
+    order = (len(totals) - 3) // 2
+    nrefs, length, reference_length = totals[:3]
+    penalty = 1.0 if length >= reference_length else math.exp(1 - reference_length / length) if length else 0.0
+    used = _precisions(totals[3 : 3 + order], totals[3 + order :], smooth, k)
+    precisions = used + [0.0] * (order - len(used))
+    used = used if effective else precisions
+    score = penalty * math.exp(sum(map(math.log, used)) / len(used)) if used and all(used) else 0.0
+    name = smooth if k is None else f"{smooth}[{k:.2f}]"
+    signature = f"bleu-{order}|nrefs:{nrefs}|case:mixed|eff:{'yes' if effective else 'no'}|tok:13a|smooth:{name}"
+    return Bleu(score, tuple(precisions), penalty, length, reference_length, signature)
+
+
+def _tokenized(candidate: str, references: str | Sequence[str]) -> tuple[Tokens, list[Tokens]]:
+    references = [references] if isinstance(references, str) else references
+    if not len(references):
+        raise ValueError(f"there is no reference for {candidate!r}: give at least one")
+    return tokenize_13a(candidate), [tokenize_13a(reference) for reference in references]
+
+
+def _statistics(candidate: Tokens, references: list[Tokens], order: int) -> list[int]:
+    if order < 1:
+        raise ValueError(f"the order is {order}: BLEU counts n-grams of at least n = 1")
+    length = len(candidate)
+    closest = min((abs(len(reference) - length), len(reference)) for reference in references)[1]
+    orders = range(1, order + 1)
+    matches = [clipped_matches(references, candidate, n) for n in orders]
+    return [len(references), length, closest, *matches, *(max(length - n + 1, 0) for n in orders)]
+
+
+def _smoothing_value(smooth: str, value: float | None) -> float | None:
+    if smooth not in SMOOTHING:
+        raise ValueError(f"there is no smoothing {smooth!r}: choose one of {', '.join(SMOOTHING)}")
+    if value is not None and SMOOTHING[smooth] is None:
+        raise ValueError(f"smoothing {smooth!r} takes no value, but {value} is given")
+    if value is not None and value <= 0:
+        raise ValueError(f"smoothing {smooth!r} adds a positive value, not {value}")
+    return SMOOTHING[smooth] if value is None else value
+
+
+def _precisions(matches: Sequence[int], totals: Sequence[int], smooth: str, k: float | None) -> list[float]:
+    """Percentages for each n that has n-grams; none at all when nothing matches."""
+    precisions, halvings = [], 0
+    for n, (matched, total) in enumerate(zip(matches, totals), 1):
+        if smooth == "add-k" and n > 1:
+            matched, total = matched + k, total + k
+        if total == 0 or not any(matches):
+            break
+        if matched == 0 and smooth == "exp":
+            halvings += 1
+            matched = 0.5**halvings
+        elif matched == 0 and smooth == "floor":
+            matched = k
+        precisions.append(100 * matched / total)
+    return precisions
+
+
+def tokenize_13a(text: str) -> tuple[str, ...]:
+    """The tokens of a text as mteval-v13a cuts them, the convention of machine translation: marks apart from words.
+
+    A point or comma stays inside of a number, a hyphen inside of a word, and an apostrophe everywhere. None of the
+    rules looks past white space, so words are cut one by one and remembered.
+
+    >>> tokenize_13a('He paid 1,000.5 for "state-of-the-art" (it isn&quot;t).')
+    ('He', 'paid', '1,000.5', 'for', '"', 'state-of-the-art', '"', '(', 'it', 'isn', '"', 't', ')', '.')
+    """
+    text = text.rstrip().replace("<skipped>", "").replace("-\n", "")
+    if "&" in text:
+        for entity, mark in (("&quot;", '"'), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">")):
+            text = text.replace(entity, mark)
+    return tuple([token for word in text.split() for token in _cut_13a(word)])
+
+
+RULES_13A = [
+    (re.compile(r"([!-&(-+/:-@[-`{-~])"), r" \1 "),  # every ASCII mark but ' , - .
+    (re.compile(r"([^0-9])([.,])"), r"\1 \2 "),  # a point or comma not after a digit
+    (re.compile(r"([.,])([^0-9])"), r" \1 \2"),  # or not before one
+    (re.compile(r"([0-9])(-)"), r"\1 \2 "),  # a hyphen after a digit
+]
+
+
+@lru_cache(maxsize=2**16)
+def _cut_13a(word: str) -> tuple[str, ...]:
+    word = f" {word} "
+    for pattern, apart in RULES_13A:
+        word = pattern.sub(apart, word)
+    return tuple(word.split())

@@ -1,0 +1,79 @@
+"""Whether texts say more than one thing: distinct n-grams, repetition, likeness among samples. No reference needed.
+
+Words are what stands between white space, but for self-BLEU, which cuts them as BLEU does.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from minillm.metrics.bleu_score import bleu_of_totals, tokenize_13a
+from minillm.metrics.ngrams import ngram_counts, ngrams
+from minillm.metrics.scores import Score
+
+
+def distinct_n(texts: Sequence[str], n: int) -> Score:
+    """The share of different n-grams of words among all n-grams of the texts (Li et al. 2016); 0 when there are none.
+
+    It falls as texts get longer, so compare only samples of one size.
+
+    >>> distinct_n(["a b a b"], 2)    # ab, ba, ab
+    0.6666666666666666
+    """
+    grams = [gram for text in texts for gram in ngrams(text.split(), n)]
+    value = len(set(grams)) / len(grams) if grams else 0.0
+    return Score(value, f"distinct-{n}|tokens:white space|case:mixed|texts:{len(texts)}")
+
+
+def repetition(text: str, n: int = 4) -> Score:
+    """The share of the n-grams of a text that occurred in it before: seq-rep-n of Welleck et al. (2020).
+
+    0 when there are none.
+
+    >>> repetition("again and again and again", 2)    # the last two of four: "again and", "and again", twice
+    0.5
+    """
+    grams = list(ngrams(text.split(), n))
+    value = 1 - len(set(grams)) / len(grams) if grams else 0.0
+    return Score(value, f"repetition-{n}|tokens:white space|case:mixed")
+
+
+def self_bleu(texts: Sequence[str], order: int = 4) -> Score:
+    """Mean over the texts of `sentence_bleu` with all other texts as references, 0 to 100 (Zhu et al. 2018).
+
+    High where samples are alike. It grows with the number of texts, so compare only samples of one size. Raises
+    ValueError for fewer than two texts.
+
+    >>> self_bleu(["a b c d", "a b c d", "x y"])   # 100, 100 and 0
+    66.6666666666667
+    """
+    if len(texts) < 2:
+        raise ValueError(f"self-BLEU compares texts with each other: it takes at least two, not {len(texts)}")
+    tokens = [tokenize_13a(text) for text in texts]
+    matches = zip(*(_matches_with_others([ngram_counts(own, n) for own in tokens]) for n in range(1, order + 1)))
+    lengths = sorted(map(len, tokens))
+    scores = []
+    for own, matched in zip(tokens, matches):
+        length = len(own)
+        place = bisect_left(lengths, length)  # of this text, or of one as long
+        neighbours = lengths[max(place - 1, 0) : place] + lengths[place + 1 : place + 2]
+        closest = min(neighbours, key=lambda other: (abs(other - length), other))
+        totals = [max(length - n + 1, 0) for n in range(1, order + 1)]
+        scores.append(bleu_of_totals([len(texts) - 1, length, closest, *matched, *totals], effective=True))
+    return Score(sum(one.score for one in scores) / len(texts), f"self-{scores[0].signature}")
+
+
+def _matches_with_others(counts: list[dict]) -> list[int]:
+    """For each text, given its n-gram counts, its matches clipped by the largest count in any other text.
+
+    The two largest counts of an n-gram are all there is to know: the other texts' largest is the second where one's own
+    is the first. So it takes one pass, not one for each pair of texts.
+    """
+    first, second = {}, {}
+    for own in counts:
+        for gram, count in own.items():
+            most = first.get(gram, 0)
+            if count >= most:
+                first[gram], second[gram] = count, most
+            elif count > second[gram]:
+                second[gram] = count
+    return [sum(min(count, second[g] if count == first[g] else first[g]) for g, count in own.items()) for own in counts]

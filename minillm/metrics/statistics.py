@@ -1,0 +1,126 @@
+"""How sure a score is: intervals over items and over seeds, and whether two systems differ by more than chance.
+
+The bootstrap asks what the score would be on other items like these, so it draws as many again, with replacement
+(Efron 1979). A comparison of two systems on the same items draws items, not systems: an item that is hard for one is
+mostly hard for the other, and in the difference that cancels (Koehn 2004).
+
+Left out: intervals that correct for skew (BCa), corrections for testing many systems at once.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Interval(NamedTuple):
+    """A mean and the ends of its 95 % confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3g} ({self.low:.3g} to {self.high:.3g})"
+
+
+def _mean(values: Tensor) -> float:
+    """The mean of the values: the score of a system whose items are scored one by one."""
+    return values.mean().item()
+
+
+def bootstrap_interval(
+    values: Sequence[float] | Tensor, samples: int = 2000, seed: int = 0, score: Callable[[Tensor], float] = _mean
+) -> Interval:
+    """Mean of many values with its 95 % percentile bootstrap interval (Efron 1979). Raises ValueError for no values.
+
+    Some scores are no means of items. For those, values (N, K) are what is known of each item and `score` makes one
+    number of such rows, as in `bootstrap_interval(bleu_statistics(...), score=lambda rows: bleu_of(rows).score)`.
+    """
+    values = torch.as_tensor(values, dtype=torch.float64)
+    if not len(values):
+        raise ValueError("there are no values to average")
+    generator = torch.Generator().manual_seed(seed)
+    drawn = [score(values[torch.randint(len(values), (len(values),), generator=generator)]) for _ in range(samples)]
+    return Interval(score(values), *_middle(drawn))
+
+
+def _middle(drawn: Sequence[float]) -> list[float]:
+    """The ends of the middle 95 % of the numbers."""
+    ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    return torch.quantile(torch.as_tensor(drawn, dtype=torch.float64), ends).tolist()
+
+
+def seed_interval(values: Sequence[float]) -> Interval:
+    """Mean of a few runs with its 95 % Student-t interval. Raises ValueError for fewer than two values.
+
+    >>> print(seed_interval([1.0, 2.0, 3.0]))
+    2 (-0.484 to 4.48)
+    """
+    if len(values) < 2:
+        raise ValueError(f"an interval over seeds needs at least two runs, not {len(values)}")
+    values = torch.as_tensor(values, dtype=torch.float64)
+    reach = T_975[min(len(values) - 1, len(T_975) - 1)] * values.std().item() / math.sqrt(len(values))
+    centre = values.mean().item()
+    return Interval(centre, centre - reach, centre + reach)
+
+
+# The 97.5 % quantile of Student's t by degrees of freedom; beyond the table it is close to the last entry.
+T_975 = [math.inf, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228]
+T_975 += [2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086]
+
+
+class Comparison(NamedTuple):
+    """How much higher the first of two systems scores, and what speaks against chance.
+
+    difference: first minus second, with its 95 % interval over other items like these.
+    wins: the share of the resamples in which the first scores higher (Koehn 2004).
+    p: how often a difference at least as large comes about, either way, where it is chance who wrote what.
+    """
+
+    difference: Interval
+    wins: float
+    p: float
+    signature: str
+
+
+def paired_comparison(
+    first: Sequence[float] | Tensor,
+    second: Sequence[float] | Tensor,
+    samples: int = 2000,
+    seed: int = 0,
+    score: Callable[[Tensor], float] = _mean,
+) -> Comparison:
+    """Two systems on the same items: first[i] and second[i] are what they scored on item i, or rows as
+    `bootstrap_interval` takes them.
+
+    The interval and the wins are of a paired bootstrap (Koehn 2004). p is of approximate randomisation (Noreen 1989;
+    Riezler & Maxwell 2005): were both systems alike, then swapping their answers to an item would change nothing, so
+    each sample swaps every item or not by a coin. It counts the truth as one of the samples, hence is never 0, and
+    differences as large as the true one (sacrebleu: only larger ones, too few where many items are equal). Raises
+    ValueError unless both have as many items, at least one.
+
+    >>> paired_comparison([1, 1, 1, 0], [0, 1, 0, 0]).difference.mean
+    0.5
+    """
+    first, second = (torch.as_tensor(values, dtype=torch.float64) for values in (first, second))
+    if first.shape != second.shape or not len(first):
+        shapes = f"{tuple(first.shape)} and {tuple(second.shape)}"
+        raise ValueError(f"values of shape {shapes} are not of the same items: it takes as many of both, at least one")
+    N, generator = len(first), torch.Generator().manual_seed(seed)
+    difference = score(first) - score(second)
+    drawn, swapped = [], []
+    for _ in range(samples):
+        items = torch.randint(N, (N,), generator=generator)
+        drawn.append(score(first[items]) - score(second[items]))
+        coins = torch.randint(2, (N, *[1] * (first.dim() - 1)), generator=generator).bool()
+        swapped.append(score(second.where(coins, first)) - score(first.where(coins, second)))
+    as_large = sum(abs(other) >= abs(difference) * (1 - 1e-9) for other in swapped)  # sums differ in their last digit
+    return Comparison(
+        difference=Interval(difference, *_middle(drawn)),
+        wins=sum(d > 0 for d in drawn) / samples,
+        p=(as_large + 1) / (samples + 1),
+        signature=f"paired bootstrap and randomisation|items:{N}|samples:{samples}|seed:{seed}",
+    )
