@@ -90,7 +90,7 @@ def scores_by_kind(
 
     `right` says when an answer is; without it, when it is the expected one but for white space.
     """
-    right = right or (lambda question, answer: exact_match(question.answer, answer))
+    right = right or (lambda question, answer: exact_match(question.answer, answer) == 1)
     rows: dict[str, list[tuple[bool, float]]] = defaultdict(list)
     for question, answer in zip(questions, answers, strict=True):
         rows[question.kind].append((right(question, answer), rouge_l(question.answer, answer).f1))

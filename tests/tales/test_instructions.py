@@ -10,7 +10,6 @@ from minillm.tales import words
 from minillm.tales.gists import GISTS, gist
 from minillm.tales.instructions import REFUSAL
 
-
 ENDINGS = {
     "happy": "That night {name} slept well in the {home}.|Then {name} sang all the way home to the {home}."
     "|{name} went back to the {home} with a smile.",
@@ -68,7 +67,9 @@ def test_who_where_what_list_and_format_stand_in_the_first_two_sentences(asked):
         assert name in question or friend in question
     for text, question, answer in of_kind(asked, "list"):
         name, kind, _, friend, animal = beings(text)
-        assert answer == (f"{name}, {kind}; {friend}, {animal}" if "what they were" in question else f"{name}, {friend}")
+        assert answer == (
+            f"{name}, {kind}; {friend}, {animal}" if "what they were" in question else f"{name}, {friend}"
+        )
     for text, question, answer in of_kind(asked, "format"):
         name, kind, home, *_ = beings(text)
         assert name in question and answer == f"{name}: {kind}, {home}"
@@ -87,13 +88,13 @@ def test_when_feeling_and_refusals_follow_from_the_words(asked):
         absent += name not in text
         assert answer == REFUSAL
         assert name not in text or not re.search("home|live", question)
-    assert 0.15 < absent / len(of_kind(asked, "refuse")) < 0.5
+    assert 0.4 < absent / len(of_kind(asked, "refuse")) < 0.6
 
 
 def test_yes_and_no_are_true_and_equally_common(asked):
     answers = Counter()
     for text, question, answer in of_kind(asked, "yes or no"):
-        name, kind, home, friend, animal = beings(text)
+        _, kind, home, friend, animal = beings(text)
         said = re.search(r"(\w+)\?$", question)[1]
         truth = {home} if "live" in question else {animal} if friend in question else {kind}
         assert answer == ("yes" if said in truth else "no")

@@ -1,0 +1,301 @@
+"""Instruction tuning: which tokens are learned, rows that hold several conversations, and the stage from end to end."""
+
+import copy
+import json
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from minillm import trainer
+from minillm.answering import ask, ask_base, plain, questions_of, scores_by_kind
+from minillm.checkpoint import load_model
+from minillm.cli import main
+from minillm.data import Padded
+from minillm.device import choose
+from minillm.examples import chat_example, pack
+from minillm.losses import IGNORE_INDEX, causal_lm_loss
+from minillm.objectives import causal_lm
+from minillm.stages.conversations import conversations
+from minillm.tokenizer import Tokenizer
+from minillm.trainer import TrainConfig, fit, mean_loss
+from minillm.transformer import RECIPES, Decoder, ModelConfig
+
+PLACE = choose("cpu")
+TOKENIZER = Tokenizer.characters("abcdefghijklmnopqrstuvwxyz ?")
+CHAT = [
+    {"role": "system", "content": "be kind"},
+    {"role": "user", "content": "who?"},
+    {"role": "assistant", "content": "me"},
+    {"role": "user", "content": "why?"},
+    {"role": "assistant", "content": "so"},
+]
+
+
+def chat(question, answer):
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+def model_of(recipe="minillm", **other):
+    torch.manual_seed(0)
+    config = ModelConfig(TOKENIZER.vocab_size, 48, layers=2, width=32, heads=2, recipe=recipe, **other)
+    model = Decoder(config).eval()
+    for p in model.parameters():  # branches begin at zero, and would hide what they see
+        p.data += 0.1 * torch.randn_like(p)
+    return model
+
+
+def examples(lengths=((3, 2), (9, 1), (1, 5), (4, 4), (6, 3), (2, 2))):
+    generator = torch.Generator().manual_seed(1)
+    letters = lambda n: "".join(chr(97 + i) for i in torch.randint(26, (n,), generator=generator).tolist())  # noqa: E731
+    return [chat_example(chat(letters(q), letters(a)), TOKENIZER, 48) for q, a in lengths]
+
+
+def test_golden_mask_every_token_of_one_conversation():
+    example = chat_example(CHAT, TOKENIZER, 64)
+    pieces = TOKENIZER.pieces(example["input_ids"])
+    learned = [label != IGNORE_INDEX for label in example["labels"]]
+    golden = (
+        "<|bos|> <|system|> b e _ k i n d <|user|> w h o ? <|assistant|> +m +e +<|eos|> "
+        "<|user|> w h y ? <|assistant|> +s +o +<|eos|>"
+    ).split()
+    assert ["+" * on + piece.replace(" ", "_") for piece, on in zip(pieces, learned)] == golden
+    assert all(label in (i, IGNORE_INDEX) for i, label in zip(example["input_ids"], example["labels"]))
+    assert TOKENIZER.pad_id != TOKENIZER.eos_id
+
+
+def test_what_does_not_fit_is_cut_and_counted_and_a_prompt_that_fills_the_context_has_no_label():
+    assert chat_example(CHAT, TOKENIZER, 17)["cut"] == 27 - 17
+    assert chat_example(CHAT, TOKENIZER, 17)["labels"][-2:] == TOKENIZER.encode("me")
+    assert set(chat_example(CHAT, TOKENIZER, 9)["labels"]) == {IGNORE_INDEX}
+
+
+def test_prompt_tokens_have_exactly_no_weight_in_the_loss():
+    model = model_of()
+    batch = next(iter(Padded(examples(), TOKENIZER.pad_id, 6)))
+    mask, labels = batch["attention_mask"], batch["labels"]
+    logits = model(batch["input_ids"], mask).detach().requires_grad_()
+    causal_lm_loss(logits, labels).backward()
+    predicts = torch.zeros_like(labels, dtype=torch.bool)
+    predicts[:, :-1] = labels[:, 1:] != IGNORE_INDEX
+    assert (logits.grad[~predicts] == 0).all() and (logits.grad[predicts].abs().sum(-1) > 0).all()
+    assert predicts.sum() == sum(label != IGNORE_INDEX for e in examples() for label in e["labels"])
+
+
+@pytest.mark.parametrize("recipe", sorted(set(RECIPES) - {"bert"}))
+def test_packed_conversations_cost_what_they_cost_one_at_a_time(recipe):
+    model = model_of(recipe)
+    alone = [causal_lm(model, batch) for batch in Padded(examples(), TOKENIZER.pad_id, 1)]
+    rows = pack(examples(), 30)
+    assert len(rows) < len(alone) and max(max(row["attention_mask"]) for row in rows) > 1
+    together = [causal_lm(model, batch) for batch in Padded(rows, TOKENIZER.pad_id, 2)]
+    assert_close(sum(t for t, _ in together), sum(t for t, _ in alone), rtol=1e-5, atol=1e-5)
+    assert sum(n for _, n in together) == sum(n for _, n in alone)
+    gradients = []
+    for parts in (alone, together):
+        model.zero_grad()
+        sum(t for t, _ in parts).backward()
+        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_text_in_a_packed_row_does_not_see_its_neighbours():
+    model = model_of()
+    row = pack(examples(), 48)[0]
+    ids, mask = torch.tensor([row["input_ids"]]), torch.tensor([row["attention_mask"]])
+    other = ids.clone()
+    other[mask == 1] = TOKENIZER.encode("z")[0]
+    before, after = model(ids, mask), model(other, mask)
+    assert_close(before[mask != 1], after[mask != 1])
+    assert not torch.allclose(before[mask == 1], after[mask == 1])
+
+
+def test_rows_hold_every_example_once_and_no_more_than_fits():
+    many = examples([(q, a) for q in range(1, 12) for a in range(1, 6)])
+    rows = pack(many, 40)
+    assert all(len(row["input_ids"]) == len(row["attention_mask"]) <= 40 for row in rows)
+    texts = []
+    for row in rows:
+        for number in range(1, max(row["attention_mask"]) + 1):
+            texts.append([i for i, n in zip(row["input_ids"], row["attention_mask"]) if n == number])
+    assert sorted(texts) == sorted(example["input_ids"] for example in many)
+    assert len(rows) <= 1.1 * sum(map(len, texts)) / 40 + 1
+    assert pack([], 10) == []
+
+
+def test_padding_behind_a_text_needs_no_mask_in_a_causal_model():
+    model = model_of()
+    masked, plain_ = (next(iter(Padded(examples(), TOKENIZER.pad_id, 6, causal=causal))) for causal in (False, True))
+    assert "attention_mask" in masked and "attention_mask" not in plain_
+    assert_close(causal_lm(model, masked)[0], causal_lm(model, plain_)[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [2, 3, 6])
+def test_micro_batches_of_ragged_conversations_add_up_to_the_whole(size):
+    start = model_of()
+    moved = []
+    for batch_size in (6, size):
+        model = copy.deepcopy(start)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        batches = Padded(examples(), TOKENIZER.pad_id, batch_size, causal=True)
+        config = TrainConfig(steps=1, accumulate=6 // batch_size, warmup=0, decay="constant", clip=0, device="cpu")
+        fit(model, causal_lm, batches, config, optimizer=optimizer, progress=False)
+        moved.append(model.state_dict())
+    assert_close(moved[0], moved[1], rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_without_labels_costs_nothing_and_moves_nothing():
+    model = model_of()
+    empty = [{**example, "labels": [IGNORE_INDEX] * len(example["labels"])} for example in examples()]
+    batches = Padded(empty, TOKENIZER.pad_id, 3, causal=True)
+    total, count = causal_lm(model, next(iter(batches)))
+    assert total == 0 and count == 0
+    before = copy.deepcopy(model.state_dict())
+    fit(model, causal_lm, batches, TrainConfig(steps=2, optimizer="adamw", device="cpu"), progress=False)
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+    assert_close(model.state_dict(), before)
+
+
+def test_a_few_conversations_learned_by_heart_are_answered_and_end():
+    wanted = [chat("who?", "me"), chat("why?", "so it is"), chat("when?", "now")]
+    rows = [chat_example(messages, TOKENIZER, 48) for messages in wanted]
+    model = model_of()
+    config = TrainConfig(steps=120, learning_rate=5e-3, device="cpu", dtype="fp32")
+    fit(model, causal_lm, Padded(rows, TOKENIZER.pad_id, 3, seed=0, causal=True), config, progress=False)
+    questions = questions_of([{"messages": messages} for messages in wanted])
+    answers = ask(model, TOKENIZER, questions)
+    assert answers == [messages[1]["content"] for messages in wanted]
+    assert scores_by_kind(questions, answers)[""] == {"n": 3, "right": 1.0, "rouge_l": 1.0}
+    assert answers != ask_base(model, TOKENIZER, questions)
+
+
+def test_every_answer_is_a_question_with_the_true_conversation_before_it():
+    first, second = questions_of([{"messages": CHAT, "kinds": ["a", "b"]}])
+    assert (first.answer, first.kind, len(first.messages)) == ("me", "a", 2)
+    assert (second.answer, second.kind, second.messages) == ("so", "b", CHAT[:4])
+    assert plain(second.messages).endswith("who?\nme\n\nwhy?\n")
+    with pytest.raises(ValueError):
+        questions_of([{"messages": CHAT, "kinds": ["a"]}])
+
+
+# From the command line
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A small pre-trained run."""
+    folder = tmp_path_factory.mktemp("base")
+    (folder / "a.txt").write_text("\n\n".join(f"who is number {i}? it is {i % 3}." for i in range(60)))
+    size = "--depth 1 --width 32 --heads 2 --context 64 --vocab-size 280 --max-steps 10 --batch-size 4".split()
+    arguments = ["pretrain", "--data", str(folder / "a.txt"), *size, "--device", "cpu", "--dtype", "fp32"]
+    assert main([*arguments, "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+def write(path, records):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return str(path)
+
+
+def alpaca(n):
+    return [{"instruction": "Say it.", "input": f"number {i % 4}", "output": f"{i % 4}"} for i in range(n)]
+
+
+def test_sft_learns_from_the_three_forms_and_packs(base, tmp_path, capsys):
+    forms = {
+        "alpaca": alpaca(60),
+        "prompt": [{"prompt": f"Say {i % 4}.", "completion": f"{i % 4}"} for i in range(60)],
+        "messages": [{"messages": chat(f"Say {i % 4}.", f"{i % 4}"), "kinds": ["say"]} for i in range(60)],
+    }
+    for name, records in forms.items():
+        data = write(tmp_path / f"{name}.jsonl", [*records, {**records[0], "id": 1}])
+        test = write(tmp_path / f"{name}_test.jsonl", records[:4])
+        run = tmp_path / name
+        flags = ["--data", data, "--valid", test, "--max-steps", "60", "--pack", "--batch-size", "2", "--device", "cpu"]
+        # What is also in validation is not learned, so the training file has a word more.
+        lines = (tmp_path / f"{name}.jsonl").read_text()
+        (tmp_path / f"{name}.jsonl").write_text(lines.replace("Say it", "Say it now").replace("Say ", "Say now "))
+        assert main(["sft", "--from", str(base), *flags, "--out", str(run)]) == 0
+        metrics = json.loads((run / "metrics.json").read_text())
+        assert metrics["stage"] == "sft" and 0 <= metrics["exact_match"] <= 1
+        assert "before, few-shot" in metrics["baselines"]
+        assert (run / "samples.txt").stat().st_size and isinstance(load_model(run), Decoder)
+        records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+        losses = [record["val_loss"] for record in records if "val_loss" in record]
+        assert losses[-1] < 0.5 * losses[0]
+
+
+def test_sft_resumes_to_the_same_bits(base, tmp_path, monkeypatch):
+    data = write(tmp_path / "a.jsonl", [{"prompt": f"Say {i}.", "completion": f"{i % 4}"} for i in range(60)])
+    flags = ["--data", data, "--from", str(base), "--max-steps", "12", "--eval-every", "4", "--device", "cpu"]
+    assert main(["sft", *flags, "--out", str(tmp_path / "whole")]) == 0
+    step = trainer._Loop.step
+
+    def stop_at_8(self, batches):
+        if self.history.step == 8:
+            raise KeyboardInterrupt
+        return step(self, batches)
+
+    monkeypatch.setattr(trainer._Loop, "step", stop_at_8)
+    assert main(["sft", *flags, "--out", str(tmp_path / "part")]) == 130
+    monkeypatch.undo()
+    assert main(["sft", "--resume", "--out", str(tmp_path / "part")]) == 0
+    for own, other in zip(load_model(tmp_path / "whole").parameters(), load_model(tmp_path / "part").parameters()):
+        assert torch.equal(own, other)
+
+
+def test_show_prints_what_is_learned(base, tmp_path, capsys):
+    data = write(tmp_path / "a.jsonl", [*alpaca(8), {"instruction": "Sing.", "output": "la"}])
+    assert main(["sft", "--from", str(base), "--data", data, "--show"]) == 0
+    table = capsys.readouterr().out
+    assert "<|assistant|>" in table and "<|eos|>" in table and not (tmp_path / "runs").exists()
+
+
+BAD = {
+    "no fields": ({"text": "x"}, 'expected "instruction" and "output"'),
+    "empty answer": ({"prompt": "x", "completion": " "}, '"completion" is empty'),
+    "a number": ({"instruction": "x", "output": 3}, 'expected "output" to be a string'),
+    "no list": ({"messages": "hello"}, 'expected "messages" to be a list'),
+    "unknown role": ({"messages": [{"role": "bot", "content": "x"}]}, "expected a role of system, user or assistant"),
+    "nobody answers": ({"messages": [{"role": "user", "content": "x"}]}, "an assistant's after it"),
+    "nobody asks": ({"messages": [{"role": "assistant", "content": "x"}]}, "expected a user's message"),
+    "no content": ({"messages": [{"role": "user"}]}, 'expected a field "content"'),
+    "wrong kinds": ({"messages": chat("a", "b"), "kinds": ["x", "y"]}, 'expected "kinds" to be a list of 1'),
+}
+
+
+@pytest.mark.parametrize("name", sorted(BAD))
+def test_a_bad_record_is_one_sentence_with_file_and_line(base, tmp_path, capsys, name):
+    record, complaint = BAD[name]
+    data = write(tmp_path / "a.jsonl", [*alpaca(3), record])
+    out = tmp_path / "run"
+    assert main(["sft", "--from", str(base), "--data", data, "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert f"{data}:4: " in error and complaint in error and error.count("\n") == 1 and not out.exists()
+
+
+def test_an_instruction_without_input_is_its_own_question(tmp_path):
+    write(tmp_path / "a.jsonl", [{"instruction": "Sing.", "output": "la"}, {**alpaca(1)[0], "input": "x"}])
+    first, second = conversations(tmp_path / "a.jsonl")
+    assert first.messages[0]["content"] == "Sing." and second.messages[0]["content"] == "Say it.\n\nx"
+
+
+def test_prompts_longer_than_the_context_are_left_out_and_said(base, tmp_path, capsys):
+    long = {"prompt": "who is number? " * 60, "completion": "x"}
+    data = write(tmp_path / "a.jsonl", [*[{"prompt": f"Say {i}.", "completion": "x"} for i in range(30)], long])
+    flags = ["--from", str(base), "--data", data, "--max-steps", "2", "--device", "cpu", "--seed", "1"]
+    assert main(["sft", *flags, "--out", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    assert "longer than the 64 tokens" in said and "no answer within the context" in said
+    data = write(tmp_path / "b.jsonl", [{**long, "prompt": f"{i} " + long["prompt"]} for i in range(10)])
+    assert main(["sft", "--from", str(base), "--data", data, "--out", str(tmp_path / "run2")]) == 2
+    assert "no conversation has an answer that fits" in capsys.readouterr().err
+
+
+def test_the_mean_loss_of_validation_counts_answers_alone():
+    model = model_of()
+    whole = mean_loss(
+        model, causal_lm, Padded(examples(), TOKENIZER.pad_id, 6), __import__("minillm.device").device.choose("cpu")
+    )
+    by_hand = [causal_lm(model, batch) for batch in Padded(examples(), TOKENIZER.pad_id, 1)]
+    assert_close(whole, (sum(t for t, _ in by_hand) / sum(n for _, n in by_hand)).item(), rtol=1e-5, atol=1e-6)
