@@ -22,7 +22,7 @@ from minillm.trainer import TrainConfig, fit, mean_loss
 from minillm.transformer import RECIPES, Decoder, ModelConfig
 
 PLACE = choose("cpu")
-TOKENIZER = Tokenizer.characters("abcdefghijklmnopqrstuvwxyz ?")
+TOKENIZER = Tokenizer.characters("abcdefghijklmnopqrstuvwxyz ?\n")
 CHAT = [
     {"role": "system", "content": "be kind"},
     {"role": "user", "content": "who?"},

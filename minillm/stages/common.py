@@ -182,12 +182,15 @@ def load_causal(run: RunFolder, device: str | torch.device = "cpu") -> nn.Module
     return model
 
 
-def latest_run(stage: str) -> RunFolder:
-    """The newest run of a stage in runs/. Raises ValueError when there is none."""
-    runs = [RunFolder(path.parent) for path in RUNS.glob(f"{stage}*/config.json")]
-    if not runs:
-        raise ValueError(f"there is no run of {stage} in {RUNS}/: make one with `python train.py {stage}`, or name one")
-    return max(runs, key=lambda run: (run.path / "config.json").stat().st_mtime)
+def latest_run(*stages: str) -> RunFolder:
+    """The newest run in runs/ of the first of these stages that has one. Raises ValueError when none has."""
+    for stage in stages:
+        runs = [RunFolder(path.parent) for path in RUNS.glob(f"{stage}*/config.json")]
+        if runs:
+            return max(runs, key=lambda run: (run.path / "config.json").stat().st_mtime)
+    raise ValueError(
+        f"there is no run of {' or '.join(stages)} in {RUNS}/: make one with `python train.py {stages[0]}`, or name one"
+    )
 
 
 def open_run(settings: Any, given: dict, stage: str) -> tuple[RunFolder, Any, bool]:
@@ -196,14 +199,18 @@ def open_run(settings: Any, given: dict, stage: str) -> tuple[RunFolder, Any, bo
         return new_run(settings.out, stage), settings, False
     run = RunFolder(settings.out) if settings.out else latest_run(stage)
     saved = same_settings(run.config()["settings"], given, run)
-    paths = {field.name for field in fields(settings) if "Path" in str(field.type)}
-    saved = {name: Path(value) if name in paths and value else value for name, value in saved.items()}
-    return run, type(settings)(**{**saved, "resume": True}), True
+    return run, restore_settings(type(settings), {**saved, "resume": True}), True
 
 
 def saved_settings(settings: Any) -> dict:
     """The settings as JSON can hold them."""
     return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items()}
+
+
+def restore_settings(kind: type, saved: dict) -> Any:
+    """Settings from what `saved_settings` made of them."""
+    paths = {field.name for field in fields(kind) if "Path" in str(field.type)}
+    return kind(**{name: Path(value) if name in paths and value else value for name, value in saved.items()})
 
 
 def same_settings(saved: dict, given: dict, run: RunFolder) -> dict:
