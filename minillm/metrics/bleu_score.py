@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -170,7 +171,7 @@ def tokenize_13a(text: str) -> tuple[str, ...]:
     if "&" in text:
         for entity, mark in (("&quot;", '"'), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">")):
             text = text.replace(entity, mark)
-    return tuple([token for word in text.split() for token in _cut_13a(word)])
+    return tuple(chain.from_iterable(map(_cut_13a, text.split())))
 
 
 RULES_13A = [

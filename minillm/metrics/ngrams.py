@@ -56,8 +56,9 @@ def clipped_matches(references: Sequence[Tokens], candidate: Tokens, n: int) -> 
                 left[gram] = count
     matches = 0
     for gram in ngrams(candidate, n):
-        if left.get(gram):
-            left[gram] -= 1  # used up
+        count = left.get(gram)
+        if count:
+            left[gram] = count - 1  # used up
             matches += 1
     return matches
 

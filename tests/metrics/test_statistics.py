@@ -64,7 +64,7 @@ def test_p_is_that_of_all_ways_to_swap(gap):
     exact = scipy.stats.permutation_test(
         (first, second), lambda a, b: a.mean() - b.mean(), permutation_type="samples", n_resamples=np.inf
     )
-    assert paired_comparison(first, second, samples=2000).p == pytest.approx(exact.pvalue, abs=0.03)
+    assert paired_comparison(first, second, samples=1000).p == pytest.approx(exact.pvalue, abs=0.04)
 
 
 def test_the_bootstrap_of_differences_is_normal_where_items_are_many():
@@ -79,8 +79,8 @@ def test_the_bootstrap_of_differences_is_normal_where_items_are_many():
 
 
 def test_p_is_below_5_percent_in_5_percent_of_equal_systems():
-    p = [paired_comparison(*two_systems(30, seed, gap=0.0), samples=79, seed=seed).p for seed in range(100)]
-    assert 0.01 <= sum(one <= 0.05 for one in p) / 100 <= 0.1
+    p = [paired_comparison(*two_systems(30, seed, gap=0.0), samples=79, seed=seed).p for seed in range(60)]
+    assert 0 < sum(one <= 0.05 for one in p) / 60 <= 0.1
 
 
 def test_the_same_system_does_not_differ_from_itself():
@@ -102,13 +102,13 @@ def test_two_systems_are_compared_by_bleu_as_sacrebleu_does_it():
     rng = random.Random(0)
     second = [changed(rng, words) for words in first]
     rows = [bleu_statistics(texts, references) for texts in (first, second)]
-    comparison = paired_comparison(*rows, samples=600, score=lambda rows: bleu_of(rows).score)
+    comparison = paired_comparison(*rows, samples=400, score=lambda rows: bleu_of(rows).score)
     assert comparison.difference.mean == pytest.approx(bleu(first, references).score - bleu(second, references).score)
     baseline = metric._extract_corpus_statistics(second, [references])
     known = {"BLEU": (baseline, significance.Result(metric._aggregate_and_compute(baseline).score))}
-    _, theirs = significance._paired_ar_test(known, "first", first, [references], {"BLEU": metric}, 2000, seed=1)
+    _, theirs = significance._paired_ar_test(known, "first", first, [references], {"BLEU": metric}, 1000, seed=1)
     assert comparison.p == pytest.approx(theirs["BLEU"].p_value, abs=0.05)
-    assert comparison.signature == "paired bootstrap and randomisation|items:60|samples:600|seed:0"
+    assert comparison.signature == "paired bootstrap and randomisation|items:60|samples:400|seed:0"
 
 
 def test_different_items_are_not_compared():
