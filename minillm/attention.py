@@ -154,12 +154,17 @@ class SelfAttention(nn.Module):
         self.output = nn.Linear(width, width, bias=bias)
         self.normalise = normalise or nn.Identity()
 
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: KVCache | None):
-        q = self.normalise(self.query(x).unflatten(-1, (self.heads, -1))).transpose(1, 2)  # (B, H, T, D)
+    def project(self, x: Tensor, rotary: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, H, T, D), keys and values (B, H or fewer, T, D) of x, ready to be compared."""
+        q = self.normalise(self.query(x).unflatten(-1, (self.heads, -1))).transpose(1, 2)
         k = self.normalise(self.key(x).unflatten(-1, (self.kv_heads, -1))).transpose(1, 2)
         v = self.value(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
         if rotary is not None:
             q, k = rotate(q, *rotary), rotate(k, *rotary)
+        return q, k, v
+
+    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: KVCache | None):
+        q, k, v = self.project(x, rotary)
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
         y = attend(q, k, v, mask, self.causal, self.dropout if self.training else 0.0)

@@ -64,8 +64,12 @@ class CountBigram(nn.Module):
         row_of = torch.repeat_interleave(torch.arange(vocab_size), rows)
         self.register_buffer("total", torch.zeros(vocab_size, dtype=torch.float64).index_add_(0, row_of, self.count))
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Log-probabilities (B, T, V) after each token of input_ids (B, T); -inf for what was never seen, if k is 0."""
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, *, keep: Tensor | None = None) -> Tensor:
+        """Log-probabilities (B, T, V) after each token of input_ids (B, T); -inf for what was never seen, if k is 0.
+
+        Or (N, V) after the N tokens where keep (B, T) is true.
+        """
+        input_ids = input_ids if keep is None else input_ids[keep]
         flat = input_ids.flatten()
         lengths = self.pointer[flat + 1] - self.pointer[flat]
         row = torch.repeat_interleave(torch.arange(len(flat), device=flat.device), lengths)

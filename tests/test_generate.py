@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from minillm.generate import beam_search, choose_token, filter_logits, generate, write
-from minillm.prompting import sentence_logprob, sentence_logprobs
 from minillm.tokenizer import Tokenizer
 from minillm.transformer import RECIPES, Decoder, ModelConfig
 
@@ -144,23 +143,3 @@ def test_write_begins_documents_and_cuts_at_stop_strings():
     assert texts == alone
     stop = alone[1][2:4]
     assert write(decoder, TOKENIZER, ["abc"], 10, temperature=0, stop=[stop])[0] == alone[1][: alone[1].index(stop)]
-
-
-def test_the_logprob_of_a_sentence_is_the_sum_over_its_tokens():
-    decoder = model()
-    for text, given in [("abc", ""), ("a", "fed"), ("gab", "ba d")]:
-        ids = [TOKENIZER.bos_id, *TOKENIZER.encode(given), *TOKENIZER.encode(text)]
-        logprobs = decoder(torch.tensor([ids])).log_softmax(-1)[0]
-        start = len(ids) - len(text)
-        expected = sum(logprobs[t - 1, ids[t]].item() for t in range(start, len(ids)))
-        assert sentence_logprob(decoder, TOKENIZER, text, given) == pytest.approx(expected, abs=1e-4)
-
-
-def test_logprobs_of_many_sentences_do_not_depend_on_their_company():
-    decoder, texts = model(), ["a", "abc", "gfedcba", "", "bb"]
-    together = sentence_logprobs(decoder, TOKENIZER, texts)
-    alone = [sentence_logprob(decoder, TOKENIZER, text) for text in texts]
-    assert together.tolist() == pytest.approx(alone, abs=1e-4) and together[3] == 0
-    lengths = torch.tensor([1, 3, 7, 1, 2])
-    torch.testing.assert_close(sentence_logprobs(decoder, TOKENIZER, texts, average=True), together / lengths)
-    assert sentence_logprobs(decoder, TOKENIZER, []).shape == (0,)

@@ -20,7 +20,7 @@ from minillm.tales.documents import (
 from minillm.tales.instructions import EXACT, KINDS, OPEN_KINDS, make_instructions, right_answer
 from minillm.tales.judging import Judgement, judge
 from minillm.tales.pairs import make_entailment, make_next_sentence, make_paraphrases
-from minillm.tales.patterns import game_ceiling
+from minillm.tales.patterns import game_ceiling, make_pattern_questions
 from minillm.tales.tasks import make_sentiment, make_tags
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "make_instructions",
     "make_next_sentence",
     "make_paraphrases",
+    "make_pattern_questions",
     "make_patterns",
     "make_sentiment",
     "make_tags",

@@ -1,8 +1,8 @@
 """Instructions about a tale and what a good assistant answers: KINDS of them, all answers known from the state.
 
 A conversation begins with a tale and asks about it, turn by turn. EXACT kinds have one right answer; a summary has a
-form of its own but is compared by its words; what continues a tale is judged. A third of the questions that cannot be
-answered ask about somebody who is not in the tale, so that one has to look.
+form of its own but is compared by its words; what continues a tale is judged. Half of the questions that cannot be
+answered could be in another tale, so that one has to look.
 """
 
 import random
@@ -16,10 +16,17 @@ from minillm.tales.gists import gist
 from minillm.tales.judging import judge
 from minillm.tales.tasks import names, passage, pick
 
-LONGEST = 760  # characters of a conversation
-WEIGHTS = {"what": 2, "yes or no": 3, "list": 2, "refuse": 2}  # kinds that are asked more often, as they are harder
+LONGEST = 740  # characters of a conversation
+OFTEN = ("who", "where", "what", "when", "yes or no", "list", "owner", "feeling", "format", "refuse")  # short ones
 REFUSAL = "The tale does not say."
 HOME = ("Where did {name} live?", "Where was {name}'s home?", "Where was {name} at home?")
+FEELING = ("How did {name} feel in the end, happy or sad? Say one word.", "In one word: was {name} happy or sad?")
+SEASONS = "spring summer autumn winter".split()
+PERHAPS = {  # what only some of the tales say: question, role, attributes
+    "who": ("Who else was there?", "neighbor", "{name}"),
+    "what": ("What food was there?", "food", "{ingredient} {dish}"),
+    "when": ("Which day was it?", "due", "{day}"),
+}
 UNTOLD = (
     "How old was {name}?",
     "What color were {name}'s eyes?",
@@ -83,14 +90,14 @@ def _when(rng: random.Random, tale: Tale) -> tuple[str, str]:
 
 
 def _yes_no(rng: random.Random, tale: Tale) -> tuple[str, str]:
-    role = pick(rng, ("hero", "friend"))
-    aspect = pick(rng, ("kind", "home")) if role == "hero" else "kind"
-    one, true = tale.roles[role], rng.random() < 0.5
-    every = {"kind": words.TRADES if role == "hero" else words.ANIMALS, "home": words.HOMES}[aspect]
-    said = one[aspect] if true else pick(rng, [word for word in every if word != one[aspect]])
-    did = "Was" if aspect == "kind" else "Did"
-    what = words.article(said) if aspect == "kind" else f"live in {words.article(said)}"
-    return f"{did} {one['name']} {what}?", "yes" if true else "no"
+    true, asked = rng.random() < 0.5, pick(rng, ("feeling", "season", "time"))
+    if asked == "feeling":
+        name, said = sad_one_first(rng, tale), pick(rng, ("happy", "sad"))
+        return f"Was {name} {said} in the end?", "yes" if said == mood(tale, name) else "no"
+    season, time = tale.roles["when"]["weather"].split()[1], tale.roles["when"]["time"]
+    truth, every = (season, SEASONS) if asked == "season" else (time, words.TIMES)
+    said = truth if true else pick(rng, [word for word in every if word != truth])
+    return f"Was it {said}?" if asked == "season" else f"Was it in the {said}?", "yes" if true else "no"
 
 
 def _list(rng: random.Random, tale: Tale) -> tuple[str, str]:
@@ -117,14 +124,20 @@ def _owner(rng: random.Random, tale: Tale) -> tuple[str, str] | None:
 
 
 def _feeling(rng: random.Random, tale: Tale) -> tuple[str, str]:
-    """Of the one who is sad where one is, half of the time: there is more gladness in the tales than sadness."""
-    wanted = pick(rng, ("glad", "sad"))
-    feels = tale.final["feels"]
-    name = pick(rng, [name for name in names(tale).values() if feels[name] == wanted] or list(names(tale).values()))
-    question = pick(
-        rng, (f"How did {name} feel in the end, happy or sad? Say one word.", f"In one word: was {name} happy or sad?")
-    )
-    return question, "happy" if feels[name] == "glad" else "sad"
+    name = sad_one_first(rng, tale)
+    return pick(rng, FEELING).format(name=name), mood(tale, name)
+
+
+def sad_one_first(rng: random.Random, tale: Tale) -> str:
+    """One of the two friends; half of the time one who is sad, if one is: there is more gladness in the tales."""
+    wanted = pick(rng, ("happy", "sad"))
+    both = list(names(tale).values())
+    return pick(rng, [name for name in both if mood(tale, name) == wanted] or both)
+
+
+def mood(tale: Tale, name: str) -> str:
+    """How somebody feels in the end, in a word."""
+    return "happy" if tale.final["feels"][name] == "glad" else "sad"
 
 
 def _tense(rng: random.Random, tale: Tale) -> tuple[str, str]:
@@ -146,9 +159,10 @@ def _format(rng: random.Random, tale: Tale) -> tuple[str, str]:
 
 
 def _refuse(rng: random.Random, tale: Tale) -> tuple[str, str]:
-    if rng.random() < 1 / 2:
-        absent = pick(rng, [name for name in words.PEOPLE if name not in names(tale).values()])
-        return pick(rng, HOME).format(name=absent), REFUSAL
+    """What no tale says, or what another tale would have said."""
+    missing = [question for question, role, _ in PERHAPS.values() if role not in tale.roles]
+    if missing and rng.random() < 0.5:
+        return pick(rng, missing), REFUSAL
     return pick(rng, UNTOLD).format(name=names(tale)[pick(rng, ("hero", "friend"))]), REFUSAL
 
 
@@ -187,6 +201,9 @@ def right_answer(kind: str, prompt: str, expected: str, answer: str) -> bool:
 
 def ask(rng: random.Random, tale: Tale, kind: str) -> Turn | None:
     """A question of a kind about a tale, or None where the tale has no answer of that kind."""
+    question, role, form = PERHAPS.get(kind, ("", "", ""))
+    if role in tale.roles and rng.random() < 1 / 3:
+        return Turn(kind, question, form.format(**tale.roles[role]))
     found = ABOUT[kind](rng, tale)
     return None if found is None else Turn(kind, *found)
 
@@ -201,7 +218,7 @@ def make_instructions(n: int, seed: int, kinds: tuple[str, ...] = KINDS) -> list
 
 
 def _conversations(rng: random.Random, kinds: tuple[str, ...]) -> Iterator[dict]:
-    about = [kind for kind in kinds if kind != "continue" for _ in range(WEIGHTS.get(kind, 1))]
+    about = [kind for kind in kinds if kind != "continue" for _ in range(1 + (kind in OFTEN))]
     while True:
         tale = tell(rng)
         if not about or ("continue" in kinds and rng.random() < 1 / 12):

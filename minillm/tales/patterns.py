@@ -7,6 +7,7 @@ relation, whether it is a game) is drawn as it shows: each text with its probabi
 """
 
 import math
+import random
 from collections.abc import Callable, Collection, Iterable
 from fractions import Fraction
 from functools import cache
@@ -142,3 +143,66 @@ def game_ceiling(shots: int) -> float:
     """
     unseen = 0.5**shots
     return 1 - unseen + unseen / (len(LABELS) - (shots > 0))
+
+
+def make_pattern_questions(n: int, seed: int, shots: int, kind: str) -> list[dict]:
+    """Lines of which the last lacks its answer: {"examples", "query", "answer", "candidates", "ceiling"}.
+
+    "examples" are `shots` pairs (word, answer). Word and answers are distributed as in a document of this kind, "game"
+    or "relation". "candidates" are all answers that such documents have, and "ceiling" is the probability of the
+    likeliest one given the examples: 1 where only one is possible. Its mean is the best accuracy that one can have.
+
+    A seed gives the same n queries at every number of shots, and the examples of fewer shots begin those of more.
+    Raises ValueError for more shots than a document has room for, and for another kind.
+    """
+    if kind not in ("game", "relation") or not 0 <= shots < LINES[-1]:
+        raise ValueError(
+            f"a pattern question of kind {kind!r} with {shots} shots: the kind must be 'game' or 'relation' and the "
+            f"shots 0 to {LINES[-1] - 1}"
+        )
+    lines, chances = (_game_lines, _game_chances) if kind == "game" else (_relation_lines, _relation_chances)
+    candidates = list(LABELS) if kind == "game" else sorted({a for r in RELATIONS.values() for a in r.values()})
+    rng = random.Random(f"{kind} questions {seed}")
+    questions = []
+    for _ in range(n):
+        # The lines are exchangeable: each is as likely at any place, so the first of them may as well be asked last.
+        (query, answer), *rest = lines(rng)
+        question = {"examples": rest[:shots], "query": query, "answer": answer, "candidates": candidates}
+        chance = chances(rest[:shots], query)
+        questions.append(question | {"ceiling": float(max(chance.values()) / sum(chance.values()))})
+    return questions
+
+
+def _shuffled(rng: random.Random, items: Iterable[str]) -> list[str]:
+    return [item for _, item in sorted((rng.random(), item) for item in items)]
+
+
+def _relation_lines(rng: random.Random) -> list[tuple[str, str]]:
+    """As many lines of a relation as the longest document has."""
+    relation = RELATIONS[_shuffled(rng, RELATIONS)[0]]
+    return [(word, relation[word]) for word in _shuffled(rng, relation)[: LINES[-1]]]
+
+
+def _game_lines(rng: random.Random) -> list[tuple[str, str]]:
+    """As many lines of a game as the longest document has."""
+    pair, labels = _shuffled(rng, GROUPS)[:2], _shuffled(rng, LABELS)[:2]
+    words = [_shuffled(rng, GROUPS[name]) for name in pair]
+    sides = [int(rng.random() * 2) for _ in range(LINES[-1])]
+    return [(words[side].pop(), labels[side]) for side in sides]
+
+
+def _relation_chances(examples: list[tuple[str, str]], query: str) -> dict[str, Fraction]:
+    """How likely each possible answer is, up to a common factor: a mixture over the relations that fit."""
+    chances: dict[str, Fraction] = {}
+    for relation in RELATIONS.values():
+        if query in relation and all(relation.get(word) == answer for word, answer in examples):
+            share = Fraction(1, math.perm(len(relation), len(examples) + 1))
+            chances[relation[query]] = chances.get(relation[query], 0) + share
+    return chances
+
+
+def _game_chances(examples: list[tuple[str, str]], query: str) -> dict[str, Fraction]:
+    """The same of a game: the label of the word's group, or any that is not taken."""
+    members = next(group for group in GROUPS.values() if query in group)
+    known = {label for word, label in examples if word in members}
+    return dict.fromkeys(known or set(LABELS) - {label for _, label in examples}, Fraction(1))

@@ -23,7 +23,9 @@ def mixture(text: str) -> Fraction:
     else:
         for pair in combinations(GROUPS.values(), 2):
             seen = [[(word, label) for word, label in lines if word in group] for group in pair]
-            if len(seen[0]) + len(seen[1]) == len(lines):
+            first, second = ({label for _, label in part} for part in seen)
+            fits = len(seen[0]) + len(seen[1]) == len(lines)
+            if fits and len(first) < 2 and len(second) < 2 and not first & second:
                 chance = GAME / math.comb(len(GROUPS), 2) / 2 ** len(lines)
                 for part, group in zip(seen, pair):
                     chance /= math.perm(len(group), len(part))
@@ -59,6 +61,44 @@ def test_the_ceiling_of_the_game_is_what_a_perfect_player_reaches():
             known[group_of[word]] = label
     for shots in range(8):
         assert right[shots] / asked[shots] == pytest.approx(tales.game_ceiling(shots), abs=0.06)
+
+
+@pytest.mark.parametrize(("kind", "mark"), [("relation", " : "), ("game", " = ")])
+@pytest.mark.parametrize("shots", [0, 1, 3, 11])
+def test_the_ceiling_of_a_question_is_the_share_of_its_likeliest_answer_in_the_mixture(kind, mark, shots):
+    for question in tales.make_pattern_questions(60, seed=17, shots=shots, kind=kind):
+        lines = [mark.join(example) for example in question["examples"]]
+        chances = {
+            answer: mixture("\n".join([*lines, question["query"] + mark + answer])) for answer in question["candidates"]
+        }
+        assert question["ceiling"] == pytest.approx(float(max(chances.values()) / sum(chances.values())))
+        assert chances[question["answer"]] > 0 and len(question["examples"]) == shots
+
+
+def test_questions_stay_when_examples_are_added_and_a_seed_and_a_number_fix_them():
+    for kind in ("game", "relation"):
+        few, more = (tales.make_pattern_questions(40, seed=18, shots=shots, kind=kind) for shots in (3, 7))
+        for a, b in zip(few, more):
+            assert (a["query"], a["answer"], a["examples"]) == (b["query"], b["answer"], b["examples"][:3])
+        assert tales.make_pattern_questions(10, seed=18, shots=3, kind=kind) == few[:10]
+        assert tales.make_pattern_questions(40, seed=19, shots=3, kind=kind) != few
+
+
+def test_questions_have_the_odds_of_documents():
+    for shots in (0, 1, 2, 5):
+        questions = tales.make_pattern_questions(3000, seed=20, shots=shots, kind="game")
+        mean = sum(question["ceiling"] for question in questions) / len(questions)
+        assert mean == pytest.approx(tales.game_ceiling(shots), abs=0.03)
+    zero = tales.make_pattern_questions(3000, seed=21, shots=0, kind="relation")
+    for relation in RELATIONS.values():
+        share = sum(relation.get(question["query"]) == question["answer"] for question in zero) / len(zero)
+        assert share == pytest.approx(1 / len(RELATIONS), abs=0.03)
+
+
+@pytest.mark.parametrize(("shots", "kind"), [(12, "game"), (-1, "relation"), (2, "tale")])
+def test_questions_that_no_document_holds_are_refused(shots, kind):
+    with pytest.raises(ValueError, match="must be 'game' or 'relation' and the shots 0 to 11"):
+        tales.make_pattern_questions(1, seed=0, shots=shots, kind=kind)
 
 
 def test_a_word_never_comes_twice_and_a_label_stands_for_one_group():
