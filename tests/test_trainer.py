@@ -186,6 +186,19 @@ def test_a_layer_that_has_not_begun_does_not_move_and_a_stopped_run_leaves_nothi
         config(layer_decay=0)
 
 
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_a_layer_far_below_moves_by_its_share_of_the_rate(optimizer):
+    far = {}
+    for decay in (1.0, 0.5):
+        decoder = model(recipe="llama")
+        before = decoder.blocks[0].attention.query.weight.detach().clone(), decoder.head.weight.detach().clone()
+        once = config(steps=1, warmup=0, decay="constant", optimizer=optimizer, layer_decay=decay, clip=0.0)
+        fit(decoder, causal_lm, windows(), once, progress=False)
+        far[decay] = (decoder.blocks[0].attention.query.weight - before[0]), (decoder.head.weight - before[1])
+    assert torch.equal(far[1.0][1], far[0.5][1]) and far[1.0][1].abs().max() > 1e-4
+    torch.testing.assert_close(far[0.5][0], far[1.0][0] / 4, rtol=1e-3, atol=1e-7)  # two below the head
+
+
 def test_log_lines_behind_the_checkpoint_and_half_lines_are_dropped_on_resume(tmp_path):
     decoder = model()
     run = run_folder(tmp_path / "run", decoder)

@@ -160,6 +160,20 @@ def test_depth_is_counted_from_the_output_down():
     assert layer_depths(BigramLM(V)) == {"table.weight": 1}
 
 
+def test_a_table_in_two_places_has_the_depth_of_the_upper_one_whichever_comes_first():
+    class Backwards(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head, self.layers, self.embedding = (
+                nn.Linear(4, V),
+                nn.ModuleList([nn.Linear(4, 4)]),
+                nn.Embedding(V, 4),
+            )
+            self.embedding.weight = self.head.weight
+
+    assert layer_depths(Backwards()) == {"head.weight": 0, "head.bias": 0, "layers.0.weight": 1, "layers.0.bias": 1}
+
+
 def test_layers_are_found_by_their_size_wherever_they_are():
     assert layer_stack(SequenceClassifier(decoder(), 2)) == ("trunk.blocks", 3)
     assert layer_stack(nn.LSTM(3, 3, 4)) == ("", 4) and layer_stack(BigramLM(3)) == ("", 0)
