@@ -57,7 +57,7 @@ def test_a_method_changes_what_it_says_and_counts_it(records, encoder, tmp_path,
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["trainable_parameters"] == learns <= metrics["parameters"]
     assert (
-        f"Encoder and head: {learns:,} of {metrics['parameters']:,} parameters learn; 3 steps"
+        f"SequenceClassifier: {learns:,} of {metrics['parameters']:,} parameters learn; 3 steps"
         in capsys.readouterr().out
     )
     assert RunFolder(run).config()["settings"]["method"] == method

@@ -127,9 +127,27 @@ def test_a_trained_run_answers_about_new_texts(tmp_path, capsys):
     bad = write(tmp_path / "bad.jsonl", [{"text": "good"}, {"text": " "}])
     assert main(["predict", "--from", run, "--data", bad, "--out", str(tmp_path / "none")]) == 2
     assert 'bad.jsonl:2: "text" is empty' in capsys.readouterr().err and not (tmp_path / "none").exists()
-    for stage in ("eval", "generate", "chat", "pretrain"):  # what a head, or what reads both ways, cannot do
+    for stage in ("generate", "chat", "pretrain"):  # what a head, or what reads both ways, cannot do
         assert main([stage, "--from", run]) == 2
         assert "holds a SequenceClassifier, which does not read from left to right" in capsys.readouterr().err
+
+
+def test_eval_scores_a_head_as_its_run_did_and_on_other_files(tmp_path, capsys):
+    data, test = write(tmp_path / "a.jsonl", texts(60)), write(tmp_path / "t.jsonl", texts(20, 60))
+    run = tmp_path / "run"
+    assert main(["classify", "--data", data, "--test", test, *SMALL, "--out", str(run)]) == 0
+    before = sorted(path.name for path in run.iterdir())
+    for flags in ([], ["--data", test]):
+        out = tmp_path / "scores.json"
+        assert main(["eval", "--from", str(run), *flags, "--out", str(out)]) == 0
+        found = json.loads(out.read_text())
+        assert found == {name: value for name, value in scores(run).items() if name in found}
+        assert found["accuracy"] > 0.9
+    assert sorted(path.name for path in run.iterdir()) == before
+    other = write(tmp_path / "o.jsonl", [{"text": "good", "label": "fine"}])
+    capsys.readouterr()
+    assert main(["eval", "--from", str(run), "--data", other]) == 2
+    assert "o.jsonl:1: the label 'fine' is none of the run's" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("trunk", ["decoder", "lstm"])

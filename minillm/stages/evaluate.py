@@ -47,7 +47,7 @@ class Evaluate(Computing):
     """Settings of `eval`."""
 
     from_: Path | None = flag(None, "the run to score (default: the newest of pretrain)")
-    data: Path | None = flag(None, "what to score it on: a text; for a head, labelled records (default: all that comes along)")
+    data: Path | None = flag(None, "a text to score it on; for a head, labelled records (default: the tales' own)")
     documents: str = flag(
         "blank-line", "what separates the documents of a .txt file; file: nothing does", choices=("blank-line", "file")
     )
