@@ -24,6 +24,11 @@ def lstm_run() -> RunFolder:
     return found_or_made("lstm", "pretrain", "--model", "lstm")
 
 
+def sft_run() -> RunFolder:
+    """The run of `python train.py sft`, in runs/sft: a model that answers. When it is missing it is trained first."""
+    return found_or_made("sft", "sft", "--from", str(default_run().path))
+
+
 def found_or_made(name: str, *arguments: str) -> RunFolder:
     """The finished run in runs/NAME, which `train.py` makes with these arguments when nobody has yet.
 
