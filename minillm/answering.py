@@ -11,8 +11,9 @@ from typing import NamedTuple
 from torch import nn
 from tqdm import tqdm
 
+from minillm import tales
 from minillm.generate import reply, write
-from minillm.metrics import exact_match, rouge_l
+from minillm.metrics import bootstrap_interval, rouge_l
 from minillm.tokenizer import Tokenizer
 
 BATCH = 64  # questions that are answered together
@@ -83,14 +84,13 @@ def plain(messages: Sequence[dict[str, str]]) -> str:
     return "".join(message["content"] + ("\n\n" if message["role"] == "assistant" else "\n") for message in messages)
 
 
-def scores_by_kind(
-    questions: Sequence[Question], answers: Sequence[str], right: Callable[[Question, str], bool] | None = None
-) -> dict[str, dict[str, float]]:
-    """For each kind: the number of questions, the share that is right, and the mean F1 of ROUGE-L.
+def right(question: Question, answer: str) -> bool:
+    """Whether an answer is the expected one, white space aside; what continues a tale may be any sentence that can."""
+    return tales.right_answer(question.kind, question.messages[-1]["content"], question.answer, answer)
 
-    `right` says when an answer is; without it, when it is the expected one but for white space.
-    """
-    right = right or (lambda question, answer: exact_match(question.answer, answer) == 1)
+
+def scores_by_kind(questions: Sequence[Question], answers: Sequence[str]) -> dict[str, dict[str, float]]:
+    """For each kind: the number of questions, the share that is right, and the mean F1 of ROUGE-L."""
     rows: dict[str, list[tuple[bool, float]]] = defaultdict(list)
     for question, answer in zip(questions, answers, strict=True):
         rows[question.kind].append((right(question, answer), rouge_l(question.answer, answer).f1))
@@ -101,4 +101,21 @@ def scores_by_kind(
             "rouge_l": sum(f1 for _, f1 in found) / len(found),
         }
         for kind, found in sorted(rows.items())
+    }
+
+
+def summary(questions: Sequence[Question], answers: Sequence[str]) -> dict:
+    """Scores of answers: exact match over the kinds that have one right answer, with its interval, and all by kind.
+
+    Raises ValueError for no question.
+    """
+    kinds = scores_by_kind(questions, answers)
+    exact = [right(q, answer) for q, answer in zip(questions, answers) if q.kind not in tales.OPEN_KINDS]
+    interval = bootstrap_interval(exact or [row["right"] for row in kinds.values()])
+    return {
+        "exact_match": interval.mean,
+        "exact_match_low": interval.low,
+        "exact_match_high": interval.high,
+        "rouge_l": sum(row["rouge_l"] * row["n"] for row in kinds.values()) / len(questions),
+        "kinds": kinds,
     }

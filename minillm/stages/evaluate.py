@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from minillm import tales
-from minillm.answering import ask, ask_base
+from minillm.answering import ask, ask_base, summary
 from minillm.checkpoint import RunFolder, load_model
 from minillm.cli import flag
 from minillm.corpus import read_documents, read_text
@@ -31,7 +31,7 @@ from minillm.stages.common import (
 )
 from minillm.stages.conversations import conversations
 from minillm.stages.finetune import Scored, Task, frame_of, load
-from minillm.stages.sft import asked_of, summary
+from minillm.stages.sft import asked_of
 from minillm.stages.understanding import CLASSIFY, ENCODE, PAIR, TAG, Classify, Encode, Pair, Tag
 from minillm.stages.writing import answers
 from minillm.tokenizer import Tokenizer

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from minillm import tales
-from minillm.answering import Question, ask, ask_base, questions_of, scores_by_kind
+from minillm.answering import Question, ask, ask_base, questions_of, summary
 from minillm.checkpoint import RunFolder
 from minillm.cli import flag
 from minillm.data import Padded
@@ -16,7 +15,6 @@ from minillm.examples import chat_example, pack
 from minillm.files import write_text
 from minillm.losses import IGNORE_INDEX
 from minillm.lstm import LSTMLM
-from minillm.metrics import bootstrap_interval
 from minillm.objectives import causal_lm
 from minillm.stages.common import latest_run, load_causal, load_tokenizer
 from minillm.stages.conversations import Conversation, conversations
@@ -80,11 +78,6 @@ def asked_of(records: list[Conversation]) -> list[Question]:
     return questions_of([{"messages": list(r.messages), "kinds": list(r.kinds)} for r in records])[:ASKED]
 
 
-def right(question: Question, answer: str) -> bool:
-    """Whether an answer is right: as the tales judge their own kinds, else when it is the expected one."""
-    return tales.right_answer(question.kind, question.messages[-1]["content"], question.answer, answer)
-
-
 def answers(model: nn.Module, scored: Scored, settings: SFT, place: Place) -> list[str]:
     """What the tuned model answers."""
     questions = asked_of(scored.records)
@@ -107,20 +100,6 @@ def report(outputs: list[str], scored: Scored) -> dict:
     for kind, row in scores["kinds"].items():
         print(f"  {kind or 'all':10s} right {row['right']:.3f}, ROUGE-L {row['rouge_l']:.3f} of {row['n']}")
     return scores
-
-
-def summary(questions: list[Question], outputs: list[str]) -> dict:
-    """Scores of answers: exact match over the kinds that have one right answer, with its interval, and all by kind."""
-    kinds = scores_by_kind(questions, outputs, right)
-    exact = [right(q, answer) for q, answer in zip(questions, outputs) if q.kind not in tales.OPEN_KINDS]
-    interval = bootstrap_interval(exact or [0.0])
-    return {
-        "exact_match": interval.mean,
-        "exact_match_low": interval.low,
-        "exact_match_high": interval.high,
-        "rouge_l": sum(row["rouge_l"] * row["n"] for row in kinds.values()) / len(questions),
-        "kinds": kinds,
-    }
 
 
 def baselines(parts: Parts, names: list[str], settings: SFT) -> dict:

@@ -1,8 +1,8 @@
 """Instructions about a tale and what a good assistant answers: KINDS of them, all answers known from the state.
 
 A conversation begins with a tale and asks about it, turn by turn. EXACT kinds have one right answer; a summary has a
-form of its own but is compared by its words; what continues a tale is judged. Half of the questions that cannot be
-answered could be in another tale, so that one has to look.
+form of its own but is compared by its words; what continues a tale may be any sentence that can. Half of the questions
+that cannot be answered could be in another tale, so that one has to look.
 """
 
 import random
@@ -11,13 +11,14 @@ from itertools import islice
 from typing import NamedTuple
 
 from minillm.tales import words
-from minillm.tales.documents import Tale, tell
+from minillm.tales.documents import Tale, reading, tell
 from minillm.tales.gists import gist
-from minillm.tales.judging import judge
 from minillm.tales.tasks import names, passage, pick
 
 LONGEST = 740  # characters of a conversation
 OFTEN = ("who", "where", "what", "when", "yes or no", "list", "owner", "feeling", "format", "refuse")  # short ones
+CONTINUED = 1 / 24  # share of the conversations that give the beginning of a tale and ask what comes next
+SHARE = 3  # of a short kind, where a long one has 1
 REFUSAL = "The tale does not say."
 HOME = ("Where did {name} live?", "Where was {name}'s home?", "Where was {name} at home?")
 FEELING = ("How did {name} feel in the end, happy or sad? Say one word.", "In one word: was {name} happy or sad?")
@@ -166,6 +167,11 @@ def _refuse(rng: random.Random, tale: Tale) -> tuple[str, str]:
     return pick(rng, UNTOLD).format(name=names(tale)[pick(rng, ("hero", "friend"))]), REFUSAL
 
 
+def _sentiment(rng: random.Random, tale: Tale) -> tuple[str, str]:
+    name = sad_one_first(rng, tale)
+    return f"Sentiment of {name}, positive or negative?", {"happy": "positive", "sad": "negative"}[mood(tale, name)]
+
+
 def _summary(rng: random.Random, tale: Tale) -> tuple[str, str]:
     return pick(rng, ("Tell the tale in one sentence.", "What happened, in one sentence?")), gist(tale)
 
@@ -185,17 +191,20 @@ EXACT: dict[str, Callable[[random.Random, Tale], tuple[str, str] | None]] = {
     "refuse": _refuse,
 }
 ABOUT = EXACT | {"summary": _summary}
+# A kind that is not among KINDS: a task that comes later, to see what learning it alone does to the others.
+LATER: dict[str, Callable[[random.Random, Tale], tuple[str, str]]] = {"sentiment": _sentiment}
 OPEN_KINDS = ("summary", "continue")  # without a single right answer
 KINDS = (*ABOUT, "continue")
 
 
 def right_answer(kind: str, prompt: str, expected: str, answer: str) -> bool:
-    """Whether an answer is right: what continues a tale must make a flawless one, any other must be as expected.
+    """Whether an answer is right: what continues a tale must be a sentence that can, any other must be as expected.
 
     prompt: the message that it answers, which for "continue" begins with the tale so far.
     """
     if kind == "continue":
-        return judge(f"{prompt.split(chr(10))[0]} {answer.strip()}").score == 1
+        begun = f"{prompt.split(chr(10))[0]} {answer.strip()}"
+        return answer.strip().endswith((".", '"')) and reading(begun).stopped in (None, len(begun))
     return " ".join(answer.split()) == " ".join(expected.split())
 
 
@@ -204,27 +213,28 @@ def ask(rng: random.Random, tale: Tale, kind: str) -> Turn | None:
     question, role, form = PERHAPS.get(kind, ("", "", ""))
     if role in tale.roles and rng.random() < 1 / 3:
         return Turn(kind, question, form.format(**tale.roles[role]))
-    found = ABOUT[kind](rng, tale)
+    found = (ABOUT | LATER)[kind](rng, tale)
     return None if found is None else Turn(kind, *found)
 
 
 def make_instructions(n: int, seed: int, kinds: tuple[str, ...] = KINDS) -> list[dict]:
     """Conversations about tales: {"messages": [{"role", "content"}, ...], "kinds": that of each answer}.
 
-    The first message holds the tale and the first question, with a blank line between. One conversation in twelve
-    gives the beginning of a tale and asks to continue it.
+    The first message holds the tale and the first question, with a blank line between. A few give the
+    beginning of a tale and ask for its next sentence. `kinds` are those that are asked: KINDS, or "sentiment", in words
+    of its own.
     """
     return list(islice(_conversations(random.Random(f"instructions {seed}"), kinds), n))
 
 
 def _conversations(rng: random.Random, kinds: tuple[str, ...]) -> Iterator[dict]:
-    about = [kind for kind in kinds if kind != "continue" for _ in range(1 + (kind in OFTEN))]
+    about = [kind for kind in kinds if kind != "continue" for _ in range(SHARE if kind in OFTEN else 1)]
     while True:
         tale = tell(rng)
-        if not about or ("continue" in kinds and rng.random() < 1 / 12):
+        if not about or ("continue" in kinds and rng.random() < CONTINUED):
             cut = 3 + int(rng.random() * 3)
             text = passage(tale, range(cut))
-            turns = [Turn("continue", "Continue the tale.", passage(tale, range(cut, len(tale.sentences))))]
+            turns = [Turn("continue", "What comes next?", tale.sentence(cut))]
         else:
             text, turns = tale.text, _turns(rng, tale, about)
         messages = []

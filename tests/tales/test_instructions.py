@@ -152,10 +152,11 @@ def test_every_outcome_of_every_plot_has_a_summary_of_its_own_and_all_forms_are_
             assert any(outcome == start or outcome.startswith(start + " ") for outcome in outcomes), (plot, start)
 
 
-def test_a_continuation_is_right_when_the_judge_finds_no_fault(asked):
-    for text, question, answer in of_kind(asked, "continue"):
-        prompt = f"{text}\n\n{question}"
+def test_a_continuation_is_right_when_some_tale_goes_on_so():
+    for conversation in tales.make_instructions(60, seed=3, kinds=("continue",)):
+        prompt, answer = (message["content"] for message in conversation["messages"])
         assert tales.right_answer("continue", prompt, answer, answer)
+        assert not tales.right_answer("continue", prompt, answer, answer[:-3])
         assert not tales.right_answer("continue", prompt, answer, answer + " Then it was over.")
         assert not tales.right_answer("continue", prompt, answer, "")
 

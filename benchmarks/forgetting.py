@@ -1,0 +1,173 @@
+"""What learning one thing more costs, and what each remedy saves: the table and the picture of RESULTS.md.
+
+    python train.py && python train.py sft
+    python benchmarks/forgetting.py --json FILE --picture FILE
+
+The model of runs/sft, which answers many kinds of questions about tales, is tuned on one kind more: a single word for
+how somebody feels. Afterwards it is asked all that it could answer before. Each remedy has the same steps on the new
+task, over seeds; a strength is chosen on no test, every one that was run is shown.
+"""
+
+import argparse
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from minillm import tales
+from minillm.answering import ask, questions_of, summary
+from minillm.checkpoint import load_model
+from minillm.data import Padded, Windows, tokenize
+from minillm.device import choose, seed_everything
+from minillm.examples import chat_example
+from minillm.files import write_json
+from minillm.forgetting import ewc, fisher_diagonal, interpolate, l2_sp, weights_of
+from minillm.lessons import sft_run
+from minillm.metrics import seed_interval
+from minillm.mixing import Mixed
+from minillm.objectives import causal_lm, next_tokens
+from minillm.peft import train_head, train_last
+from minillm.plots import COLOURS, picture
+from minillm.stages.common import DATA, tale_documents
+from minillm.tokenizer import Tokenizer
+from minillm.trainer import TrainConfig, fit, mean_loss
+
+STEPS, BATCH = 120, 8  # on the new task
+CONFIG = TrainConfig(steps=STEPS, learning_rate=2e-3, matrix_learning_rate=5e-3, warmup=10, eval_every=STEPS)
+
+
+@dataclass
+class Setting:
+    """What all runs share."""
+
+    tokenizer: Tokenizer
+    before: nn.Module
+    new: list[dict]
+    old: list[dict]
+    new_questions: list
+    old_questions: list
+    windows: Windows
+
+    def batches(self, examples: list[dict], seed: int) -> Padded:
+        """Batches of conversations."""
+        return Padded(examples, self.tokenizer.pad_id, BATCH, seed=seed, causal=True)
+
+    def scores(self, model: nn.Module) -> dict:
+        """New task, old tasks, and the text of pre-training."""
+        asked = {"new": self.new_questions, "old": self.old_questions}
+        found = {name: summary(some, ask(model, self.tokenizer, some))["exact_match"] for name, some in asked.items()}
+        return found | {"tales": mean_loss(model, causal_lm, self.windows, choose("cpu", "fp32"))}
+
+
+def setting() -> Setting:
+    """The tuned model, the tasks, and what is asked."""
+    run = sft_run()
+    tokenizer = Tokenizer.load(run.path / "tokenizer.json")
+    old = [json.loads(line) for line in open(DATA / "instructions_train.jsonl", encoding="utf-8")]
+    test = [json.loads(line) for line in open(DATA / "instructions_test.jsonl", encoding="utf-8")]
+    new = tales.make_instructions(1200, 90, ("sentiment",))
+    make = lambda some: [chat_example(one["messages"], tokenizer, 256) for one in some]  # noqa: E731
+    tokens = tokenize(tale_documents("tales_valid.txt")[:200], tokenizer)
+    return Setting(
+        tokenizer,
+        load_model(run.path),
+        make(new[:1000]),
+        make(old),
+        questions_of(new[1000:]),
+        questions_of(test)[:400],
+        Windows(tokens, 256, 16),
+    )
+
+
+def remedies(s: Setting) -> dict[str, Callable[[int], nn.Module]]:
+    """What is tried: a name, and a function from a seed to a tuned model."""
+    start = weights_of(s.before)
+    rows = s.batches(s.old[:200], 0)
+    generator = torch.Generator().manual_seed(0)
+    fishers = {"drawn": fisher_diagonal(s.before, next_tokens, rows, generator)}
+    fishers["of the data"] = fisher_diagonal(s.before, next_tokens, rows)
+
+    def tuned(seed: int, loss=causal_lm, batches=None, config=CONFIG, prepare=None) -> nn.Module:
+        seed_everything(seed)
+        model = copy.deepcopy(s.before)
+        if prepare is not None:
+            prepare(model)
+        fit(model, loss, batches or s.batches(s.new, seed), config, progress=False)
+        return model
+
+    def mixed(seed: int, share: float) -> nn.Module:
+        """The same steps on the new task, and as many of the old in addition as make up `share`."""
+        both = Mixed([s.batches(s.new, seed), s.batches(s.old, seed)], [1 - share, share], seed)
+        steps = round(STEPS / (1 - share))
+        return tuned(seed, batches=both, config=replace(CONFIG, steps=steps, eval_every=steps))
+
+    def slower(seed: int, factor: float) -> nn.Module:
+        rates = {name: getattr(CONFIG, name) * factor for name in ("learning_rate", "matrix_learning_rate")}
+        return tuned(seed, config=replace(CONFIG, **rates))
+
+    def averaged(seed: int, share: float) -> nn.Module:
+        after = tuned(seed)
+        after.load_state_dict(interpolate(s.before.state_dict(), after.state_dict(), share))
+        return after
+
+    found = {"nothing": tuned, "all tasks together, half and half": lambda seed: mixed(seed, 0.5)}
+    found |= {f"rehearsal, {share:.0%} old": lambda seed, x=share: mixed(seed, x) for share in (0.05, 0.2)}
+    found |= {f"rates x {x}": lambda seed, x=x: slower(seed, x) for x in (0.3, 0.1)}
+    found |= {f"L2-SP {x}": lambda seed, x=x: tuned(seed, l2_sp(causal_lm, start, x)) for x in (0.001, 0.01, 0.1)}
+    for kind, fisher in fishers.items():
+        for x in (0.1, 1.0, 10.0):
+            found[f"EWC {x:g}, labels {kind}"] = lambda seed, x=x, f=fisher: tuned(seed, ewc(causal_lm, start, f, x))
+    found["last layer only"] = lambda seed: tuned(seed, prepare=lambda model: train_last(model, 1))
+    found["output layer only"] = lambda seed: tuned(seed, prepare=train_head)
+    found |= {f"average, {x:.0%} new": lambda seed, x=x: averaged(seed, x) for x in (0.3, 0.5, 0.7)}
+    return found
+
+
+def draw(rows: dict, before: dict, path: Path) -> None:
+    """New-task score against old-task score, a cross an interval."""
+    with picture(path, figsize=(7.5, 5)) as ax:
+        for number, (name, row) in enumerate(rows.items()):
+            new, old = row["new"], row["old"]
+            xerr = [[old["mean"] - old["low"]], [old["high"] - old["mean"]]]
+            yerr = [[new["mean"] - new["low"]], [new["high"] - new["mean"]]]
+            colour = COLOURS[number % len(COLOURS)]
+            ax.errorbar(old["mean"], new["mean"], yerr, xerr, fmt="os^vDPX*"[number % 8], color=colour, label=name)
+        ax.axvline(before["old"], linestyle=":", color="grey")
+        ax.axhline(before["new"], linestyle=":", color="grey")
+        ax.set(xlabel="old tasks, exact match (dotted: before)", ylabel="new task, exact match", xlim=(0, 1.02))
+        ax.legend(fontsize=6, loc="lower left")
+
+
+def main() -> None:
+    """Run every remedy on every seed, and write what came out."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="at least two")
+    parser.add_argument("--only", nargs="+", help="remedies whose name begins so")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--picture", type=Path)
+    flags = parser.parse_args()
+    s = setting()
+    before = s.scores(s.before)
+    print("before:", before)
+    rows = {}
+    for name, tune in remedies(s).items():
+        if flags.only and not any(name.startswith(start) for start in flags.only):
+            continue
+        runs = [s.scores(tune(seed)) for seed in flags.seeds]
+        rows[name] = {"runs": runs}
+        for key in runs[0]:
+            values = [run[key] for run in runs]
+            rows[name][key] = seed_interval(values)._asdict()
+        print(name, {key: [round(run[key], 3) for run in runs] for key in runs[0]}, flush=True)
+    if flags.json:
+        write_json(flags.json, {"before": before, "steps": STEPS, "batch": BATCH, "remedies": rows})
+    if flags.picture:
+        draw(rows, before, flags.picture)
+
+
+if __name__ == "__main__":
+    main()
