@@ -299,3 +299,69 @@ def test_the_mean_loss_of_validation_counts_answers_alone():
     )
     by_hand = [causal_lm(model, batch) for batch in Padded(examples(), TOKENIZER.pad_id, 1)]
     assert_close(whole, (sum(t for t, _ in by_hand) / sum(n for _, n in by_hand)).item(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def tuned(base, tmp_path_factory):
+    """A small run of sft, which says one of four numbers."""
+    folder = tmp_path_factory.mktemp("tuned")
+    data = write(folder / "a.jsonl", [{"prompt": f"Say {i}.", "completion": f"{i % 4}"} for i in range(60)])
+    flags = ["--data", data, "--from", str(base), "--max-steps", "40", "--device", "cpu"]
+    assert main(["sft", *flags, "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+def talk(monkeypatch, capsys, lines, *flags):
+    """What chat prints when somebody types these lines."""
+    lines = iter(lines)
+
+    def typed(prompt):
+        try:
+            return next(lines)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr("builtins.input", typed)
+    capsys.readouterr()
+    assert main(["chat", *map(str, flags), "--device", "cpu", "--temperature", "0"]) == 0
+    return capsys.readouterr().out
+
+
+def test_chat_answers_and_begins_anew(tuned, monkeypatch, capsys):
+    said = talk(monkeypatch, capsys, ["Say 3.", "Say 5.", "", "Say 3.", "quit"], "--from", tuned)
+    lines = [line for line in said.splitlines() if line.strip()]
+    assert sum("answers. An empty line begins anew" in line for line in lines) == 2
+    answers = [line for line in lines if "answers." not in line]
+    assert len(answers) == 3 and answers[0] == answers[2] and all(len(answer) < 5 for answer in answers)
+
+
+def test_chat_takes_up_a_text_and_forgets_the_oldest_questions(tuned, tmp_path, monkeypatch, capsys):
+    (tmp_path / "t.txt").write_text("a tale of 3\n")
+    said = talk(monkeypatch, capsys, [f"Say {i}." for i in range(12)], "--from", tuned, "--text", tmp_path / "t.txt")
+    assert "a tale of 3" in said and len(said.splitlines()) > 12
+    assert "longer than the model can read" not in said
+    said = talk(monkeypatch, capsys, ["Say it. " * 80, "Say 1."], "--from", tuned)
+    assert "longer than the model can read" in said and said.strip().splitlines()[-1].strip()
+
+
+def test_a_text_needs_a_model_that_answers(base, tmp_path, capsys):
+    (tmp_path / "t.txt").write_text("a tale\n")
+    assert main(["chat", "--from", str(base), "--text", str(tmp_path / "t.txt")]) == 2
+    assert "--text needs a model that answers" in capsys.readouterr().err
+
+
+def test_generate_answers_a_prompt_of_a_tuned_run(tuned, tmp_path):
+    out = tmp_path / "o.jsonl"
+    flags = ["--prompt", "Say 3.", "--n", "2", "--temperature", "0", "--out", str(out)]
+    assert main(["generate", "--from", str(tuned), *flags]) == 0
+    texts = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len(texts) == 2 and texts[0]["prompt"] == "Say 3." and texts[0] == texts[1] and len(texts[0]["text"]) < 5
+
+
+def test_eval_measures_text_and_names_what_a_model_cannot_try(base, tmp_path, capsys):
+    assert main(["eval", "--from", str(base), "--device", "cpu", "--out", str(tmp_path / "s.json")]) == 0
+    scores = json.loads((tmp_path / "s.json").read_text())
+    assert scores["clinic"]["loss"] > 0 and scores["floor"] < scores["loss"]
+    assert scores["patterns"] is scores["instructions"] is None  # the context is too short for them
+    said = capsys.readouterr().err
+    assert "patterns: not asked." in said and "instructions: not asked." in said

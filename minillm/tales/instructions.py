@@ -16,13 +16,13 @@ from minillm.tales.gists import gist
 from minillm.tales.tasks import names, passage, pick
 
 LONGEST = 740  # characters of a conversation
-OFTEN = ("who", "where", "what", "when", "yes or no", "list", "owner", "feeling", "format", "refuse")  # short ones
+RARE = {"tense": 2, "ending": 1, "summary": 1}  # long answers, which are soon learned; others are asked OFTEN
 CONTINUED = 1 / 24  # share of the conversations that give the beginning of a tale and ask what comes next
-SHARE = 3  # of a short kind, where a long one has 1
+OFTEN = 3
 REFUSAL = "The tale does not say."
 HOME = ("Where did {name} live?", "Where was {name}'s home?", "Where was {name} at home?")
 FEELING = ("How did {name} feel in the end, happy or sad? Say one word.", "In one word: was {name} happy or sad?")
-SEASONS = "spring summer autumn winter".split()
+WHETHER = {"neighbor": "Was somebody else there?", "food": "Was there any food?", "due": "Was there a day with a name?"}
 PERHAPS = {  # what only some of the tales say: question, role, attributes
     "who": ("Who else was there?", "neighbor", "{name}"),
     "what": ("What food was there?", "food", "{ingredient} {dish}"),
@@ -74,8 +74,14 @@ def _where(rng: random.Random, tale: Tale) -> tuple[str, str]:
 
 
 def _what(rng: random.Random, tale: Tale) -> tuple[str, str]:
-    one = tale.roles[pick(rng, ("hero", "friend"))]
-    return f"What was {one['name']}?", words.article(one["kind"])
+    hero, thing = tale.roles["hero"], tale.roles["thing"]
+    return pick(
+        rng,
+        (
+            (f"What was {hero['name']}?", words.article(hero["kind"])),
+            ("What thing was it about?", words.article(thing["noun"])),
+        ),
+    )
 
 
 def _when(rng: random.Random, tale: Tale) -> tuple[str, str]:
@@ -91,26 +97,23 @@ def _when(rng: random.Random, tale: Tale) -> tuple[str, str]:
 
 
 def _yes_no(rng: random.Random, tale: Tale) -> tuple[str, str]:
-    true, asked = rng.random() < 0.5, pick(rng, ("feeling", "season", "time"))
-    if asked == "feeling":
+    """How somebody felt, or whether the tale has what only some have, yes as often as no where it can be."""
+    if rng.random() < 1 / 3:
         name, said = sad_one_first(rng, tale), pick(rng, ("happy", "sad"))
         return f"Was {name} {said} in the end?", "yes" if said == mood(tale, name) else "no"
-    season, time = tale.roles["when"]["weather"].split()[1], tale.roles["when"]["time"]
-    truth, every = (season, SEASONS) if asked == "season" else (time, words.TIMES)
-    said = truth if true else pick(rng, [word for word in every if word != truth])
-    return f"Was it {said}?" if asked == "season" else f"Was it in the {said}?", "yes" if true else "no"
+    found = {question: role in tale.roles for role, question in WHETHER.items()}
+    wanted = rng.random() < 0.5
+    question = pick(rng, [question for question in found if found[question] == wanted] or list(found))
+    return question, "yes" if found[question] else "no"
 
 
 def _list(rng: random.Random, tale: Tale) -> tuple[str, str]:
-    hero, friend = tale.roles["hero"], tale.roles["friend"]
+    both = names(tale).values()
     return pick(
         rng,
         (
-            ("List the two friends.", f"{hero['name']}, {friend['name']}"),
-            (
-                "List the two friends and what they were.",
-                "; ".join(f"{x['name']}, {x['kind']}" for x in (hero, friend)),
-            ),
+            ("List the two friends.", ", ".join(both)),
+            ("List how the two friends felt.", "; ".join(f"{name}, {mood(tale, name)}" for name in both)),
         ),
     )
 
@@ -228,7 +231,7 @@ def make_instructions(n: int, seed: int, kinds: tuple[str, ...] = KINDS) -> list
 
 
 def _conversations(rng: random.Random, kinds: tuple[str, ...]) -> Iterator[dict]:
-    about = [kind for kind in kinds if kind != "continue" for _ in range(SHARE if kind in OFTEN else 1)]
+    about = [kind for kind in kinds if kind != "continue" for _ in range(RARE.get(kind, OFTEN))]
     while True:
         tale = tell(rng)
         if not about or ("continue" in kinds and rng.random() < CONTINUED):
