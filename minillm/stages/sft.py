@@ -33,7 +33,7 @@ class SFT(Tuning):
 
     from_: Path | None = flag(None, "the run of pretrain to begin with (default: the newest)")
     epochs: float = flag(5.0, "passes over the conversations")
-    batch_size: int = flag(8, "conversations in a step; with --pack, rows of them")
+    batch_size: int = flag(4, "conversations in a step; with --pack, rows of them")
     learning_rate: float = flag(5e-3, "peak rate of AdamW: embeddings and the output layer")
     matrix_learning_rate: float = flag(0.01, "peak rate of Muon: the trunk's matrices")
     learn: str = flag("answers", "what the loss counts: the answers, or the questions too", choices=LEARNED_FROM)
