@@ -2,6 +2,7 @@
 
 import copy
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -365,3 +366,39 @@ def test_eval_measures_text_and_names_what_a_model_cannot_try(base, tmp_path, ca
     assert scores["patterns"] is scores["instructions"] is None  # the context is too short for them
     said = capsys.readouterr().err
     assert "patterns: not asked." in said and "instructions: not asked." in said
+
+
+def test_a_prompt_has_the_same_tokens_with_its_answer_and_without(tmp_path):
+    for place in (2, 4):
+        whole, asked = TOKENIZER.apply_chat(CHAT)[0], TOKENIZER.apply_chat(CHAT[:place], reply=True)[0]
+        assert whole[: len(asked)] == asked
+    assert whole.count(TOKENIZER.bos_id) == 1 and whole.count(TOKENIZER.eos_id) == 2
+
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "instructions.json"
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="there are no real instructions beside the project")
+def test_real_instructions_are_read_as_they_are_and_learned(tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("\n\n".join(f"who is number {i}? it is {i % 3}." for i in range(200)))
+    size = "--depth 1 --width 32 --heads 2 --context 256 --vocab-size 400 --max-steps 5 --batch-size 4 --device cpu"
+    base, run = tmp_path / "base", tmp_path / "run"
+    assert main(["pretrain", "--data", str(tmp_path / "a.txt"), *size.split(), "--out", str(base)]) == 0
+    flags = ["--max-steps", "60", "--eval-every", "20", "--batch-size", "8", "--pack", "--device", "cpu"]
+    records = json.loads(REAL.read_text())
+    found = conversations(REAL)
+    assert len(found) == len(records)
+    for record, conversation in zip(records, found):
+        asked, answered = (message["content"] for message in conversation.messages)
+        assert answered == record["output"] and asked.startswith(record["instruction"]) and record["input"] in asked
+    tokenizer = Tokenizer.load(base / "tokenizer.json")
+    for conversation in found[:200]:
+        example = chat_example(conversation.messages, tokenizer, 10_000)
+        learned = [label for label in example["labels"] if label != IGNORE_INDEX]
+        assert learned == [*tokenizer.encode(conversation.messages[1]["content"]), tokenizer.eos_id]
+    few = tmp_path / "few.json"
+    few.write_text(json.dumps(records[:300]))
+    assert main(["sft", "--from", str(base), "--data", str(few), *flags, "--out", str(run)]) == 0
+    losses = [json.loads(line).get("val_loss") for line in (run / "log.jsonl").read_text().splitlines()]
+    losses = [loss for loss in losses if loss is not None]
+    assert losses[-1] < losses[0] and (run / "samples.txt").read_text().count("expected:") > 5

@@ -32,7 +32,7 @@ class SFT(Tuning):
     """Settings of `sft`."""
 
     from_: Path | None = flag(None, "the run of pretrain to begin with (default: the newest)")
-    epochs: float = flag(5.0, "passes over the conversations")
+    epochs: float = flag(4.0, "passes over the conversations")
     batch_size: int = flag(4, "conversations in a step; with --pack, rows of them")
     learning_rate: float = flag(5e-3, "peak rate of AdamW: embeddings and the output layer")
     matrix_learning_rate: float = flag(0.01, "peak rate of Muon: the trunk's matrices")

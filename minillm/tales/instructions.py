@@ -17,7 +17,7 @@ from minillm.tales.tasks import names, passage, pick
 
 LONGEST = 740  # characters of a conversation
 RARE = {"tense": 2, "ending": 1, "summary": 1}  # long answers, which are soon learned; others are asked OFTEN
-CONTINUED = 1 / 24  # share of the conversations that give the beginning of a tale and ask what comes next
+CONTINUED = 1 / 8  # share of the conversations that give the beginning of a tale and ask what comes next
 OFTEN = 3
 REFUSAL = "The tale does not say."
 HOME = ("Where did {name} live?", "Where was {name}'s home?", "Where was {name} at home?")
