@@ -380,12 +380,12 @@ REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "instructions.j
 
 @pytest.mark.skipif(not REAL.exists(), reason="there are no real instructions beside the project")
 def test_real_instructions_are_read_as_they_are_and_learned(tmp_path, capsys):
-    (tmp_path / "a.txt").write_text("\n\n".join(f"who is number {i}? it is {i % 3}." for i in range(200)))
+    records = json.loads(REAL.read_text())
+    (tmp_path / "a.txt").write_text("\n\n".join(record["output"] for record in records[-300:]))
     size = "--depth 1 --width 32 --heads 2 --context 256 --vocab-size 400 --max-steps 5 --batch-size 4 --device cpu"
     base, run = tmp_path / "base", tmp_path / "run"
     assert main(["pretrain", "--data", str(tmp_path / "a.txt"), *size.split(), "--out", str(base)]) == 0
     flags = ["--max-steps", "60", "--eval-every", "20", "--batch-size", "8", "--pack", "--device", "cpu"]
-    records = json.loads(REAL.read_text())
     found = conversations(REAL)
     assert len(found) == len(records)
     for record, conversation in zip(records, found):

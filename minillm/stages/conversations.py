@@ -9,42 +9,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minillm.corpus import read_records, text_field
-from minillm.stages.records import check_not_empty
+from minillm.stages.records import Record, check_not_empty
 
 FORMS = (("instruction", "output"), ("prompt", "completion"), ("messages",))
 ROLES = ("system", "user", "assistant")
 
 
 @dataclass(frozen=True)
-class Conversation:
-    """Messages {"role", "content"}, at least one the assistant's; the kind of each answer, "" where nobody said; and
-    where it stands.
+class Conversation(Record):
+    """A record whose texts are messages and whose label says who spoke each; `kinds`, of each answer, "" where nobody
+    said.
     """
 
-    messages: tuple[dict[str, str], ...]
-    kinds: tuple[str, ...]
-    path: Path
-    line: int
+    kinds: tuple[str, ...] = ()
 
     @property
-    def place(self) -> str:
-        """ "file:line", as in complaints."""
-        return f"{self.path}:{self.line}"
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """What was said, by which two conversations are the same."""
-        return tuple(message["content"] for message in self.messages)
+    def messages(self) -> list[dict[str, str]]:
+        """As `Tokenizer.apply_chat` takes them."""
+        return [{"role": role, "content": text} for role, text in zip(self.label, self.texts)]
 
     @property
     def prose(self) -> tuple[str, ...]:
-        """The texts that a tokenizer is trained on."""
+        """What a tokenizer would be trained on."""
         return self.texts
-
-    @property
-    def label(self) -> tuple[str, ...]:
-        """Who said what: with `texts` all that there is to learn from."""
-        return tuple(message["role"] for message in self.messages)
 
 
 def conversations(path: Path) -> list[Conversation]:
@@ -58,7 +45,8 @@ def conversations(path: Path) -> list[Conversation]:
                 f"found {', '.join(map(repr, record)) or 'none'}"
             )
         messages = _messages(path, line, record) if form == ("messages",) else _exchange(path, line, record, form)
-        found.append(Conversation(messages, _kinds(path, line, record, messages), path, line))
+        roles, texts = (tuple(message[key] for message in messages) for key in ("role", "content"))
+        found.append(Conversation(texts, roles, path, line, _kinds(path, line, record, messages)))
     return found
 
 

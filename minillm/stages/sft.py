@@ -75,7 +75,7 @@ def batches(examples: list[dict], tokenizer: Tokenizer, settings: SFT, seed: int
 
 def asked_of(records: list[Conversation]) -> list[Question]:
     """The questions that a model is scored on: every answer of each conversation, up to ASKED."""
-    return questions_of([{"messages": list(r.messages), "kinds": list(r.kinds)} for r in records])[:ASKED]
+    return questions_of([{"messages": r.messages, "kinds": r.kinds} for r in records])[:ASKED]
 
 
 def answers(model: nn.Module, scored: Scored, settings: SFT, place: Place) -> list[str]:
