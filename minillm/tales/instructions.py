@@ -16,9 +16,9 @@ from minillm.tales.gists import gist
 from minillm.tales.tasks import names, passage, pick
 
 LONGEST = 740  # characters of a conversation
-RARE = {"tense": 2, "ending": 1, "summary": 1}  # long answers, which are soon learned; others are asked OFTEN
-CONTINUED = 1 / 8  # share of the conversations that give the beginning of a tale and ask what comes next
-OFTEN = 3
+SHARES = {"ending": 1, "owner": 3, "tense": 3}  # of the questions: what is soon learned less often, what is hard more
+CONTINUED = 1 / 12  # share of the conversations that give the beginning of a tale and ask what comes next
+SHARE = 2  # of every other kind
 REFUSAL = "The tale does not say."
 HOME = ("Where did {name} live?", "Where was {name}'s home?", "Where was {name} at home?")
 FEELING = ("How did {name} feel in the end, happy or sad? Say one word.", "In one word: was {name} happy or sad?")
@@ -231,7 +231,7 @@ def make_instructions(n: int, seed: int, kinds: tuple[str, ...] = KINDS) -> list
 
 
 def _conversations(rng: random.Random, kinds: tuple[str, ...]) -> Iterator[dict]:
-    about = [kind for kind in kinds if kind != "continue" for _ in range(RARE.get(kind, OFTEN))]
+    about = [kind for kind in kinds if kind != "continue" for _ in range(SHARES.get(kind, SHARE))]
     while True:
         tale = tell(rng)
         if not about or ("continue" in kinds and rng.random() < CONTINUED):
