@@ -97,6 +97,7 @@ def test_making_again_gives_the_same_bytes_and_a_larger_size_more_of_the_same(ma
     small = {name: (maker, 20, what) for name, (maker, _, what) in make.FILES.items()}
     monkeypatch.setattr(make, "FILES", small)
     monkeypatch.setattr(make, "HELD_OUT", {"test": 6, "valid": 6})
+    monkeypatch.setattr(make, "FEWER", {})
     monkeypatch.setattr(make, "TASKS", {task: (maker, 12, *rest) for task, (maker, _, *rest) in make.TASKS.items()})
     make.write_files(tmp_path / "one")
     make.write_files(tmp_path / "two")
