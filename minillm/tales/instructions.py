@@ -16,9 +16,9 @@ from minillm.tales.gists import gist
 from minillm.tales.tasks import names, passage, pick
 
 LONGEST = 740  # characters of a conversation
-SHARES = {"ending": 1, "owner": 3, "tense": 3}  # of the questions: what is soon learned less often, what is hard more
 CONTINUED = 1 / 12  # share of the conversations that give the beginning of a tale and ask what comes next
-SHARE = 2  # of every other kind
+SHARE = 2  # of a kind among the questions; but what is soon learned comes less often, and what is hard more:
+SHARES = {"ending": 1, "owner": 3, "tense": 3}
 REFUSAL = "The tale does not say."
 HOME = ("Where did {name} live?", "Where was {name}'s home?", "Where was {name} at home?")
 FEELING = ("How did {name} feel in the end, happy or sad? Say one word.", "In one word: was {name} happy or sad?")
@@ -36,9 +36,8 @@ UNTOLD = (
     "How tall was {name}?",
     "What song did {name} sing best?",
 )
-PRESENT = {  # of the verbs in the first sentences of a tale and in its last two
-    "was": "is", "had": "has", "lived": "lives", "felt": "feels", "slept": "sleeps", "lay": "lies", "sang": "sings",
-    "sighed": "sighs", "went": "goes",
+PRESENT = {  # of the verbs in the last two sentences of a tale
+    "was": "is", "felt": "feels", "slept": "sleeps", "lay": "lies", "sang": "sings", "sighed": "sighs", "went": "goes",
 }  # fmt: skip
 GLAD_AND_SAD = (("slept well", "lay awake"), ("sang all", "sighed all"), ("with a smile", "without a word"))
 
@@ -223,9 +222,8 @@ def ask(rng: random.Random, tale: Tale, kind: str) -> Turn | None:
 def make_instructions(n: int, seed: int, kinds: tuple[str, ...] = KINDS) -> list[dict]:
     """Conversations about tales: {"messages": [{"role", "content"}, ...], "kinds": that of each answer}.
 
-    The first message holds the tale and the first question, with a blank line between. A few give the
-    beginning of a tale and ask for its next sentence. `kinds` are those that are asked: KINDS, or "sentiment", in words
-    of its own.
+    The first message holds the tale and the first question, with a blank line between. A few give the beginning of a
+    tale and ask for its next sentence. `kinds` are those that are asked: of KINDS, or "sentiment".
     """
     return list(islice(_conversations(random.Random(f"instructions {seed}"), kinds), n))
 

@@ -179,3 +179,11 @@ def test_the_first_conversations_of_many_are_those_of_few():
 def test_kinds_can_be_chosen():
     for conversation in tales.make_instructions(30, seed=2, kinds=("feeling",)):
         assert set(conversation["kinds"]) == {"feeling"}
+
+
+def test_the_later_task_says_in_words_of_its_own_how_somebody_feels():
+    for conversation in tales.make_instructions(40, seed=2, kinds=("sentiment",)):
+        (text, question), answer = conversation["messages"][0]["content"].split("\n\n"), conversation["messages"][1]
+        name = next(name for name in feelings(text) if name in question)
+        assert answer["content"] == {"happy": "positive", "sad": "negative"}[feelings(text)[name]]
+    assert "sentiment" not in tales.KINDS
