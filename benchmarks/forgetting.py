@@ -126,19 +126,30 @@ def remedies(s: Setting) -> dict[str, Callable[[int], nn.Module]]:
     return found
 
 
+FAMILIES = {"nothing": "X", "all tasks": "s", "rehearsal": "s", "rates": "v", "L2-SP": "o", "EWC": "D"}
+FAMILIES |= {"last layer": "P", "output layer": "P", "average": "*"}
+
+
 def draw(rows: dict, before: dict, path: Path) -> None:
-    """New-task score against old-task score, a cross an interval."""
-    with picture(path, figsize=(7.5, 5)) as ax:
+    """New-task score against old-task score: a small mark for each seed, a large one for their mean."""
+    with picture(path, figsize=(8, 5)) as ax:
         for number, (name, row) in enumerate(rows.items()):
-            new, old = row["new"], row["old"]
-            xerr = [[old["mean"] - old["low"]], [old["high"] - old["mean"]]]
-            yerr = [[new["mean"] - new["low"]], [new["high"] - new["mean"]]]
-            colour = COLOURS[number % len(COLOURS)]
-            ax.errorbar(old["mean"], new["mean"], yerr, xerr, fmt="os^vDPX*"[number % 8], color=colour, label=name)
+            place = next(place for place, family in enumerate(FAMILIES) if name.startswith(family))
+            marker = [*FAMILIES.values()][place]
+            colour = COLOURS[place % len(COLOURS)]
+            runs = [(run["old"], run["new"]) for run in row["runs"]]
+            ax.scatter(*zip(*runs), s=12, marker=marker, color=colour, alpha=0.6)
+            mean = row["old"]["mean"], row["new"]["mean"]
+            ax.scatter(*mean, s=70, marker=marker, color=colour, edgecolor="black", linewidth=0.5)
+            # Most remedies lie on one line, so their names stand below it in steps, each tied to its mark.
+            below = (mean[0], 0.78 - 0.055 * (number % 12)) if mean[1] > 0.8 else (mean[0], mean[1] - 0.06)
+            ax.annotate(
+                name, mean, below, fontsize=7, ha="center", color="black",
+                arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 4},
+            )  # fmt: skip
         ax.axvline(before["old"], linestyle=":", color="grey")
-        ax.axhline(before["new"], linestyle=":", color="grey")
-        ax.set(xlabel="old tasks, exact match (dotted: before)", ylabel="new task, exact match", xlim=(0, 1.02))
-        ax.legend(fontsize=6, loc="lower left")
+        ax.annotate("before", (before["old"], 0.02), fontsize=7, ha="right", rotation=90)
+        ax.set(xlabel="old tasks, exact match", ylabel="new task, exact match", xlim=(0.15, 1.05), ylim=(0, 1))
 
 
 def main() -> None:
@@ -148,7 +159,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="remedies whose name begins so")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--picture", type=Path)
+    parser.add_argument("--draw", type=Path, help="a JSON file of an earlier run: draw it again, and run nothing")
     flags = parser.parse_args()
+    if flags.draw:
+        found = json.loads(flags.draw.read_text(encoding="utf-8"))
+        return draw(found["remedies"], found["before"], flags.picture)
     s = setting()
     before = s.scores(s.before)
     print("before:", before)
