@@ -42,8 +42,8 @@ def found_or_made(name: str, *arguments: str) -> RunFolder:
         f"There is no trained model in {run.path} yet. Training it now, once; this takes about three minutes.",
         flush=True,
     )
-    flags = ["--resume"] if run.started else []
-    command = [sys.executable, str(ROOT / "train.py"), *arguments, "--out", str(run.path), *flags]
+    flags = [arguments[0], "--resume"] if run.started else arguments  # a run that goes on has its settings
+    command = [sys.executable, str(ROOT / "train.py"), *flags, "--out", str(run.path)]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if result.returncode:
         raise RuntimeError(f"training the model for the lessons failed: {result.stderr.strip().splitlines()[-1]}")
