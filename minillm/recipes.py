@@ -51,8 +51,9 @@ class TokenShift(nn.Module):
         if cache is not None:
             cache.last = x[:, -1:]
         if attention_mask is not None:
-            same = F.pad(attention_mask, (1, -1)) == attention_mask  # of one text with the token before
-            before = before * same[:, -x.size(1) :, None].to(x.dtype)
+            last = F.pad(attention_mask, (1, -1))
+            heard = (last != 0) & ((last == attention_mask) | (attention_mask == 0))  # not from another text
+            before = before * heard[:, -x.size(1) :, None].to(x.dtype)
         return x + self.share * before
 
 

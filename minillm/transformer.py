@@ -208,11 +208,13 @@ class Transformer(nn.Module):
             return None, torch.arange(S - T, S, device=self.device)
         if attention_mask.size(1) != S:
             raise ValueError(f"attention_mask covers {attention_mask.size(1)} positions where there are {S}")
-        same = attention_mask[:, S - T :, None] == attention_mask[:, None, :]  # (B, T, S): of one text
-        past = same & causal_mask(T, S, self.device)
-        positions = past.sum(-1) - 1
-        # A padded query may look at padding, so that no softmax is empty; nobody looks at it.
-        return (past if self.causal else same)[:, None], positions
+        own, other = attention_mask[:, S - T :, None], attention_mask[:, None, :]
+        seen = (other != 0) & ((own == other) | (own == 0))  # (B, T, S); what a padded query sees, nobody looks at
+        past = seen & causal_mask(T, S, self.device)
+        positions = (past.sum(-1) - 1).clamp(min=0)  # (B, T)
+        # A padded query may look at itself, so that no softmax is empty.
+        itself = torch.eye(S, dtype=torch.bool, device=self.device)[S - T :]
+        return ((past if self.causal else seen) | itself)[:, None], positions
 
     def _rotary(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines for positions (T,) or (B, T), ready to broadcast over heads."""

@@ -86,7 +86,8 @@ class Task:
     objective: Callable
     report: Callable[..., dict]  # (outputs, Scored) -> scores; writes pictures and predictions
     baselines: Callable[..., dict]  # (parts, names, settings) -> {name: scores}
-    build: Callable[..., tuple[Tokenizer, nn.Module, nn.Module]]  # (settings, texts, classes) -> with trunk and model
+    head: Callable[[nn.Module, int, str, float], nn.Module] | None  # (trunk, number of classes, pooling, dropout)
+    build: Callable[..., tuple[Tokenizer, nn.Module, nn.Module]]  # (task, settings, texts, classes) -> trunk, model too
     batches: Callable[..., Padded]  # (examples, tokenizer, settings, seed) -> batches; without a seed, all in order
     answer: Callable[..., list]  # (model, Scored, settings, place) -> what the model says of each record
 
@@ -108,7 +109,7 @@ def run_finetune(task: Task, settings: Tuning, given: dict) -> int:
     seed_everything(settings.seed)
     parts = load(task, settings)
     names = label_names(parts, task.labels) if task.labels else []
-    tokenizer, trunk, model = task.build(settings, [t for record in parts.train for t in record.prose], len(names))
+    tokenizer, trunk, model = task.build(task, settings, [t for r in parts.train for t in r.prose], len(names))
     settings = replace(settings, context=settings.context or getattr(trunk.config, "context", 256))
     frame = frame_of(trunk, tokenizer)
     classes = {name: index for index, name in enumerate(names)}
@@ -202,14 +203,12 @@ def frame_of(trunk: nn.Module, tokenizer: Tokenizer) -> Frame:
     return encoder_frame(tokenizer, segments=trunk.config.segments > 0)
 
 
-def with_head(head: Callable[[nn.Module, int, str, float], nn.Module]) -> Callable:
-    """A `Task.build`: head(trunk, number of classes, pooling, dropout) on the trunk of --from, or on a new one."""
-
-    def build(settings: FineTune, texts: Sequence[str], classes: int) -> tuple[Tokenizer, nn.Module, nn.Module]:
-        tokenizer, trunk = build_trunk(settings, texts)
-        return tokenizer, trunk, head(trunk, max(classes, 1), settings.pooling, settings.dropout)
-
-    return build
+def build_head(
+    task: Task, settings: FineTune, texts: Sequence[str], classes: int
+) -> tuple[Tokenizer, nn.Module, nn.Module]:
+    """A tokenizer, the trunk of --from or a new one, and the task's head on it."""
+    tokenizer, trunk = build_trunk(settings, texts)
+    return tokenizer, trunk, task.head(trunk, max(classes, 1), settings.pooling, settings.dropout)
 
 
 def padded(examples: list, tokenizer: Tokenizer, settings: Tuning, seed: int | None) -> Padded:

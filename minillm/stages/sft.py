@@ -48,7 +48,7 @@ def sft_example(
     return example if learn == "answers" else {**example, "labels": list(example["input_ids"])}
 
 
-def build(settings: SFT, texts: list[str], classes: int) -> tuple[Tokenizer, nn.Module, nn.Module]:
+def build(task: Task, settings: SFT, texts: list[str], classes: int) -> tuple[Tokenizer, nn.Module, nn.Module]:
     """The model to tune, and its tokenizer."""
     run = source(settings)
     tokenizer, model = load_tokenizer(run), load_causal(run)
@@ -121,6 +121,7 @@ INSTRUCT = Task(
     objective=causal_lm,
     report=report,
     baselines=baselines,
+    head=None,
     build=build,
     batches=batches,
     answer=answers,

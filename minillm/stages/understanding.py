@@ -18,10 +18,10 @@ from minillm.stages.finetune import (
     FineTune,
     Scored,
     Task,
+    build_head,
     outputs_of,
     padded,
     run_finetune,
-    with_head,
     write_predictions,
 )
 from minillm.stages.records import Parts, Record, labelled, scored_pairs, tagged
@@ -194,11 +194,12 @@ CLASSIFY = Task(
     objective=classification,
     report=report_classes,
     baselines=class_baselines,
-    build=with_head(SequenceClassifier),
+    head=SequenceClassifier,
+    build=build_head,
     batches=padded,
     answer=outputs_of,
 )
-PAIR = replace(CLASSIFY, stage="pair", files="", read=labelled("text_a", "text_b"), build=with_head(PairClassifier))
+PAIR = replace(CLASSIFY, stage="pair", files="", read=labelled("text_a", "text_b"), head=PairClassifier)
 TAG = replace(
     CLASSIFY,
     stage="tag",
@@ -208,7 +209,7 @@ TAG = replace(
     example=tagged_example,
     report=report_tags,
     baselines=tag_baselines,
-    build=with_head(TokenClassifier),
+    head=TokenClassifier,
 )
 ENCODE = replace(
     CLASSIFY,
@@ -220,7 +221,7 @@ ENCODE = replace(
     objective=contrastive,
     report=report_vectors,
     baselines=vector_baselines,
-    build=with_head(lambda trunk, classes, pooling, dropout: TextEncoder(trunk, pooling or "mean")),
+    head=lambda trunk, classes, pooling, dropout: TextEncoder(trunk, pooling or "mean"),
 )
 
 
