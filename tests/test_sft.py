@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from minillm import trainer
 from minillm.answering import ask, ask_base, plain, questions_of, scores_by_kind
-from minillm.checkpoint import load_model
+from minillm.checkpoint import RunFolder, load_model
 from minillm.cli import main
 from minillm.data import Padded
 from minillm.device import choose
@@ -243,6 +243,17 @@ def test_sft_resumes_to_the_same_bits(base, tmp_path, monkeypatch):
     assert main(["sft", "--resume", "--out", str(tmp_path / "part")]) == 0
     for own, other in zip(load_model(tmp_path / "whole").parameters(), load_model(tmp_path / "part").parameters()):
         assert torch.equal(own, other)
+
+
+def test_a_run_remembers_where_it_began_and_refuses_more_context_than_there_is(base, tmp_path, monkeypatch, capsys):
+    data = write(tmp_path / "a.jsonl", [{"prompt": f"Say {i}.", "completion": f"{i % 4}"} for i in range(30)])
+    flags = ["--data", data, "--max-steps", "2", "--device", "cpu"]
+    out = tmp_path / "long"
+    assert main(["sft", *flags, "--from", str(base), "--context", "999", "--out", str(out)]) == 2
+    assert "--context 999 is longer than the 64" in capsys.readouterr().err and not out.exists()
+    monkeypatch.setattr("minillm.stages.sft.latest_run", lambda stage: RunFolder(base))
+    assert main(["sft", *flags, "--out", str(tmp_path / "run")]) == 0
+    assert RunFolder(tmp_path / "run").config()["settings"]["from_"] == str(base)
 
 
 def test_show_prints_what_is_learned(base, tmp_path, capsys):

@@ -182,6 +182,13 @@ def load_causal(run: RunFolder, device: str | torch.device = "cpu") -> nn.Module
     return model
 
 
+def check_context(context: int, model: nn.Module, run: RunFolder) -> None:
+    """Raises ValueError for a --context that is longer than what the model of a run reads."""
+    longest = getattr(model.config, "context", context)
+    if context > longest:
+        raise ValueError(f"--context {context} is longer than the {longest} of the model in {run.path}")
+
+
 def latest_run(*stages: str) -> RunFolder:
     """The newest run in runs/ of the first of these stages that has one. Raises ValueError when none has."""
     for stage in stages:

@@ -23,7 +23,7 @@ from minillm.files import write_text
 from minillm.lstm import LSTMLM, LSTMConfig
 from minillm.objectives import inputs_of
 from minillm.plots import loss_curve, picture
-from minillm.stages.common import DATA, Learning, load_tokenizer, open_run, saved_settings, write_metrics
+from minillm.stages.common import DATA, Learning, check_context, load_tokenizer, open_run, saved_settings, write_metrics
 from minillm.stages.methods import Method, apply_method
 from minillm.stages.records import Parts, Reader, Record, label_names, load_parts
 from minillm.tokenizer import Tokenizer
@@ -93,7 +93,7 @@ class Task:
 
 
 class Scored(NamedTuple):
-    """What a model is scored on: records, the examples made of them, the names of the classes, and the run."""
+    """What a model is scored on: records, the examples made of them, names of classes, the run, its tokenizer."""
 
     records: list[Record]
     examples: list
@@ -178,9 +178,7 @@ def build_trunk(settings: FineTune, texts: Sequence[str]) -> tuple[Tokenizer, nn
         trunk = getattr(trunk, "trunk", trunk)
         if not hasattr(trunk, "hidden"):
             raise ValueError(f"{source.path}: a {type(trunk).__name__} has no vectors for a head to read")
-        longest = getattr(trunk.config, "context", settings.context)
-        if settings.context > longest:
-            raise ValueError(f"--context {settings.context} is longer than the {longest} of the model in {source.path}")
+        check_context(settings.context, trunk, source)
         return tokenizer, trunk
     if settings.tokenizer == "bpe":
         tokenizer = Tokenizer.train(texts, settings.vocab_size)

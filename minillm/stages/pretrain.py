@@ -23,6 +23,7 @@ from minillm.stages.common import (
     Learning,
     TextData,
     bigram_loss,
+    check_context,
     fingerprint,
     floor,
     load_causal,
@@ -179,9 +180,7 @@ def build(settings: Pretrain, corpus: Corpus) -> tuple[Tokenizer, nn.Module]:
     if settings.from_ is not None:
         source = RunFolder(settings.from_)
         tokenizer, model = load_tokenizer(source), load_causal(source)
-        longest = getattr(model.config, "context", settings.context)
-        if settings.context > longest:
-            raise ValueError(f"--context {settings.context} is longer than the {longest} of the model in {source.path}")
+        check_context(settings.context, model, source)
         return tokenizer, model
     tokenizer = make_tokenizer(settings, corpus)
     if settings.model == "bigram":

@@ -16,7 +16,7 @@ from minillm.files import write_text
 from minillm.losses import IGNORE_INDEX
 from minillm.lstm import LSTMLM
 from minillm.objectives import causal_lm
-from minillm.stages.common import latest_run, load_causal, load_tokenizer
+from minillm.stages.common import check_context, latest_run, load_causal, load_tokenizer
 from minillm.stages.conversations import Conversation, conversations
 from minillm.stages.finetune import Scored, Task, Tuning, run_finetune, write_predictions
 from minillm.stages.records import Parts
@@ -52,6 +52,7 @@ def build(task: Task, settings: SFT, texts: list[str], classes: int) -> tuple[To
     """The model to tune, and its tokenizer."""
     run = source(settings)
     tokenizer, model = load_tokenizer(run), load_causal(run)
+    check_context(settings.context, model, run)
     if settings.pack and isinstance(model, LSTMLM):
         raise ValueError("--pack needs attention, which can look away; an LSTM remembers whatever stood before")
     return tokenizer, model, model
@@ -138,4 +139,6 @@ def run_sft(settings: SFT, given: dict) -> int:
 
     A record of --data is {"instruction", "input", "output"}, {"prompt", "completion"} or {"messages": [...]}.
     """
+    if not settings.resume:  # the run says where it began, so that it goes on from there when another is the newest
+        settings = replace(settings, from_=source(settings).path)
     return run_finetune(replace(INSTRUCT, example=partial(sft_example, learn=settings.learn)), settings, given)

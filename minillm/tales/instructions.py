@@ -205,7 +205,7 @@ def right_answer(kind: str, prompt: str, expected: str, answer: str) -> bool:
     prompt: the message that it answers, which for "continue" begins with the tale so far.
     """
     if kind == "continue":
-        begun = f"{prompt.split(chr(10))[0]} {answer.strip()}"
+        begun = prompt.split("\n")[0] + " " + answer.strip()
         return answer.strip().endswith((".", '"')) and reading(begun).stopped in (None, len(begun))
     return " ".join(answer.split()) == " ".join(expected.split())
 
