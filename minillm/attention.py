@@ -128,6 +128,18 @@ class KVCache:
         self.last = None if self.last is None else self.last[rows]
 
 
+class Attend(nn.Module):
+    """`attend` as a module: the one place of a layer where positions meet, which can be wrapped by itself."""
+
+    def __init__(self, causal: bool, dropout: float = 0.0):
+        super().__init__()
+        self.causal, self.dropout = causal, dropout
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        """q (B, H, T, D), k and v (B, H or fewer, S, D), mask as of `attend` -> (B, H, T, D)."""
+        return attend(q, k, v, mask, self.causal, self.dropout if self.training else 0.0)
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention over x (B, T, C). `normalise` is put on queries and keys (identity for none)."""
 
@@ -147,12 +159,13 @@ class SelfAttention(nn.Module):
         if width % heads or heads % kv_heads:
             raise ValueError(f"width {width} must divide by heads {heads}, and heads by kv_heads {kv_heads}")
         self.heads, self.kv_heads, self.head_dim = heads, kv_heads, width // heads
-        self.causal, self.dropout, self.layer = causal, dropout, layer
+        self.causal, self.layer = causal, layer
         self.query = nn.Linear(width, heads * self.head_dim, bias=bias)
         self.key = nn.Linear(width, kv_heads * self.head_dim, bias=bias)
         self.value = nn.Linear(width, kv_heads * self.head_dim, bias=bias)
         self.output = nn.Linear(width, width, bias=bias)
         self.normalise = normalise or nn.Identity()
+        self.attend = Attend(causal, dropout)
 
     def project(self, x: Tensor, rotary: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (B, H, T, D), keys and values (B, H or fewer, T, D) of x, ready to be compared."""
@@ -167,5 +180,4 @@ class SelfAttention(nn.Module):
         q, k, v = self.project(x, rotary)
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
-        y = attend(q, k, v, mask, self.causal, self.dropout if self.training else 0.0)
-        return self.output(y.transpose(1, 2).flatten(2))  # (B, T, C)
+        return self.output(self.attend(q, k, v, mask).transpose(1, 2).flatten(2))  # (B, T, C)

@@ -66,3 +66,14 @@ def train_last(model: nn.Module, layers: int) -> int:
         have = f"its layers number {there}" if there else "it has none: no nn.ModuleList and no nn.LSTM"
         raise ValueError(f"cannot train the last {layers} layers of a {type(model).__name__}: {have}")
     return train_only(model, [name for name, depth in layer_depths(model).items() if depth <= layers])
+
+
+def train_norms(model: nn.Module) -> int:
+    """Let the gains and offsets of the norms learn (Zhao et al. 2023, "Tuning LayerNorm in Attention").
+
+    Returns how many numbers learn. Raises ValueError for a model whose norms have none, as those of our own recipe.
+    """
+    norms = [name for name, m in model.named_modules() if type(m).__name__.endswith("Norm") and [*m.parameters()]]
+    if not norms:
+        raise ValueError(f"the norms of this {type(model).__name__} have nothing to learn: choose another method")
+    return train_only(model, norms)

@@ -1,0 +1,212 @@
+"""What is done with adapters, the same for every method.
+
+    inject    put wrappers around the parts that a method changes
+    freeze    let the wrappers learn, and nothing else
+    state     the adapter alone, a few kilobytes (`adapter_state`; as files: `minillm.peft.files`)
+    merge     fold what was learned into the weights, where the method can; `unmerge` takes it out again, bit for bit
+
+Several adapters can stand on one model. Each has a name; `use` says how much of each counts, `remove` takes one out.
+
+    model = inject(model, LoRA(rank=8), name="letters")       # around every linear layer of the layers
+    freeze(model)
+    ...                                                       # train
+    use(model, letters=0.5)                                   # half of it
+    remove(model)                                             # the model as it was, bit for bit
+
+Left out: a different adapter for each row of a batch.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from minillm.peft.adapter import Adapter, Method, adapters, bare, bare_parameters, names, slots
+
+
+def inject(
+    model: nn.Module, method: Method, name: str = "default", generator: torch.Generator | None = None
+) -> nn.Module:
+    """Wrap what `method` changes, and return the model: the same object, unless the method wraps all of it.
+
+    generator: of the new parameters' first values (of the CPU). Raises ValueError when the name is taken, and when
+    nothing in the model can be wrapped.
+    """
+    if name in names(model):
+        raise ValueError(f"an adapter called {name!r} is on this model already: choose another name, or remove it")
+    if any(adapter.kept for _, adapter in adapters(model)):
+        raise ValueError("an adapter is merged into this model: unmerge it, or remove it, before adding another")
+    chosen = method.chosen(model)
+    for slot, wrapper in zip(chosen, method.wrap_all(model, chosen, name, generator)):
+        like = next(slot.bare.parameters(), next(model.parameters()))
+        for parameter in wrapper.own().values():
+            parameter.data = parameter.data.to(like.device, like.dtype)
+        wrapper.train(slot.module.training)
+        if slot.parent is None:
+            model = wrapper
+        else:
+            setattr(slot.parent, slot.attribute, wrapper)
+    return model
+
+
+def freeze(model: nn.Module, name: str | None = None, also: Iterable[str] = ()) -> int:
+    """Let the adapters learn, or the one called `name`, and nothing else; returns how many numbers learn.
+
+    also: paths of parts that learn with them, such as "head". Raises ValueError when there is no such adapter or part.
+    """
+    chosen = [p for _, adapter in _called(model, name) for p in adapter.own().values()]
+    there = bare_parameters(model)
+    for part in also:
+        found = [p for path, p in there.items() if f"{path}.".startswith(f"{part}.")]
+        if not found:
+            raise ValueError(f"{type(bare(model)).__name__} has no parameters under {part!r}")
+        chosen += found
+    model.requires_grad_(False)
+    for parameter in chosen:
+        parameter.requires_grad_(True)
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def adapter_state(model: nn.Module, name: str | None = None) -> dict[str, Tensor]:
+    """The tensors of an adapter by the path of the part that each belongs to, and whatever else of the model learns.
+
+    name: which adapter; not needed when there is one. Raises ValueError when there is none, or it is not clear which.
+    """
+    if name is None and len(names(model)) > 1:
+        raise ValueError(f"there are several adapters on this model: say which of {', '.join(names(model))}")
+    own = _own(model, name)
+    others = {path: p for path, p in bare_parameters(model).items() if p.requires_grad}
+    return {path: p.detach() for path, p in (own | others).items()}
+
+
+def load_adapter_state(model: nn.Module, tensors: dict[str, Tensor], name: str | None = None, source="") -> None:
+    """Put the tensors of `adapter_state` back. Raises ValueError for names and shapes that are not this adapter's."""
+    own = _own(model, name)
+    there = bare_parameters(model) | own
+    wrong = sorted((own.keys() - tensors.keys()) | (tensors.keys() - there.keys()))
+    wrong += [key for key in tensors.keys() & there.keys() if tensors[key].shape != there[key].shape]
+    if wrong:
+        raise ValueError(f"{source or 'these tensors'}: not of this adapter on this model; they differ in {wrong[:3]}")
+    with torch.no_grad():
+        for key, tensor in tensors.items():
+            there[key].copy_(tensor)
+
+
+def merge(model: nn.Module) -> nn.Module:
+    """Fold every adapter that counts into the weights, so that the model is as fast as it was; returns the model.
+
+    Once merged, nothing more is to merge. Computed in fp32 and rounded once. `unmerge` brings the old weights back, of
+    which a copy is kept. Raises ValueError for an adapter that is no change of weights, such as a prompt, and for
+    a weight that stands in a second place, as embedding and as output layer.
+    """
+    todo = [(path, adapter) for path, adapter in adapters(model) if adapter.active]
+    places = [id(p) for module in model.modules() for p in module._parameters.values() if p is not None]
+    for path, adapter in todo:
+        if not adapter.mergeable:
+            raise ValueError(f"{adapter.name!r} ({adapter.method.key}) is no change of weights and cannot be merged")
+        if places.count(id(bare(adapter).weight)) > 1:
+            raise ValueError(f"the weight of {path} stands in a second place, which merging would change too")
+    for _, adapter in todo:
+        part = bare(adapter)
+        new = adapter.folded()
+        adapter.kept = {key: None if getattr(part, key) is None else getattr(part, key).data for key in new}
+        for key, tensor in new.items():
+            _put(part, key, tensor.to(part.weight.dtype))
+    return model
+
+
+def unmerge(model: nn.Module) -> nn.Module:
+    """Undo `merge`, bit for bit; returns the model."""
+    for _, adapter in reversed(adapters(model)):
+        for key, tensor in adapter.kept.items():
+            _put(bare(adapter), key, tensor)
+        adapter.kept = {}
+    return model
+
+
+def _put(part: nn.Module, key: str, tensor: Tensor | None) -> None:
+    """Set a weight or bias, keeping the parameter that stands there where there is one."""
+    old = getattr(part, key)
+    if old is None or tensor is None:
+        setattr(part, key, None if tensor is None else nn.Parameter(tensor, requires_grad=False))
+    else:
+        old.data = tensor
+
+
+# Several adapters on one model
+
+
+def use(model: nn.Module, **strengths: float) -> None:
+    """How much of each adapter counts from now on: use(model, letters=0.7, clinic=0.3). Those not named do not.
+
+    Raises ValueError for a name that is not there, for merged adapters, and for half a prompt.
+    """
+    unknown = strengths.keys() - set(names(model))
+    if unknown:
+        raise ValueError(f"no adapter is called {', '.join(sorted(unknown))}; there are: {', '.join(names(model))}")
+    for _, adapter in adapters(model):
+        strength = strengths.get(adapter.name, 0.0)
+        if adapter.kept:
+            raise ValueError("the adapters are merged: unmerge the model first")
+        if not adapter.method.graded and strength not in (0, 1):
+            raise ValueError(f"{adapter.name!r} ({adapter.method.key}) is there or not: 1 or 0, not {strength}")
+    for _, adapter in adapters(model):
+        adapter.strength = float(strengths.get(adapter.name, 0.0))
+
+
+@contextlib.contextmanager
+def switched_off(model: nn.Module) -> Iterator[nn.Module]:
+    """The model without its adapters, for the time of the block: what it was before is its own reference."""
+    before = [(adapter, adapter.strength) for _, adapter in adapters(model)]
+    if any(adapter.kept for adapter, _ in before):
+        raise ValueError("the adapters are merged: unmerge the model first")
+    try:
+        for adapter, _ in before:
+            adapter.strength = 0.0
+        yield model
+    finally:
+        for adapter, strength in before:
+            adapter.strength = strength
+
+
+def remove(model: nn.Module, name: str | None = None) -> nn.Module:
+    """Take out all wrappers, or those called `name`, and return the model. A merged adapter stays in the weights.
+
+    So `remove(model)` is the model as it was, and `remove(merge(model))` a plain one that has learned. Raises
+    ValueError for a name that is not there, and for one adapter of several that are merged.
+    """
+    if name is not None and any(adapter.kept for _, adapter in adapters(model)):
+        raise ValueError("the adapters are merged: unmerge the model first, or remove all of them")
+    _called(model, name)
+    for slot in list(slots(model)):
+        kept, module = [], slot.module
+        while isinstance(module, Adapter):
+            if name not in (None, module.name):
+                kept.append(module)
+            module = module.base
+        for wrapper in reversed(kept):
+            wrapper.base = module
+            module = wrapper
+        if slot.parent is None:
+            model = module
+        elif module is not slot.module:
+            setattr(slot.parent, slot.attribute, module)
+    return model
+
+
+def _called(model: nn.Module, name: str | None) -> list[tuple[str, Adapter]]:
+    found = adapters(model, name)
+    if not found:
+        there = f"; there are: {', '.join(names(model))}" if names(model) else ""
+        raise ValueError(f"no adapter {f'called {name!r} ' if name else ''}is on this model{there}")
+    return found
+
+
+def _own(model: nn.Module, name: str | None) -> dict[str, nn.Parameter]:
+    """The parameters of an adapter by path; what several wrappers share, once."""
+    found: dict[int, tuple[str, nn.Parameter]] = {}
+    for path, adapter in _called(model, name):
+        for key, p in adapter.own().items():
+            found.setdefault(id(p), (f"{path}.{key}".lstrip("."), p))
+    return dict(found.values())
