@@ -7,9 +7,13 @@
     log.jsonl           a line per step and per evaluation
     metrics.json        the results; written last, so a folder without it holds an unfinished run
 
+A run that trained an adapter has adapter.safetensors and adapter.json in the place of model.safetensors, and says in
+config.json on which run they stand.
+
 Tensors and JSON only: nothing is pickled.
 """
 
+import hashlib
 import json
 import os
 from dataclasses import asdict
@@ -23,6 +27,9 @@ from minillm.bigram import BigramLM
 from minillm.files import read_json, write_atomic, write_json
 from minillm.heads import Head, PairClassifier, RewardModel, SequenceClassifier, TextEncoder, TokenClassifier
 from minillm.lstm import LSTMLM, LSTMConfig
+from minillm.peft.adapter import bare
+from minillm.peft.files import TENSORS, load_adapter, save_adapter
+from minillm.peft.verbs import load_adapter_state
 from minillm.safetensors import load_file, save_file
 from minillm.transformer import Decoder, Encoder, ModelConfig
 
@@ -44,6 +51,7 @@ class RunFolder:
         self.model_file = self.path / "model.safetensors"
         self.last_file = self.path / "last" / "training.safetensors"
         self.log_file = self.path / "log.jsonl"
+        self.adapter = ""  # the name of the adapter that this run trains, if it trains one
 
     @property
     def started(self) -> bool:
@@ -66,8 +74,29 @@ class RunFolder:
         return read_json(self.path / "config.json")
 
     def save_model(self, model: nn.Module) -> None:
-        """Write the weights (of the model itself, never of a compiled wrapper)."""
-        save_file(unwrap(model).state_dict(), self.model_file)
+        """Write the weights (of the model itself, never of a compiled wrapper), or the adapter alone."""
+        if self.adapter:
+            save_adapter(unwrap(model), self.path, self.adapter)
+        else:
+            save_file(unwrap(model).state_dict(), self.model_file)
+
+    def load_best(self, model: nn.Module) -> None:
+        """Give a model what `save_model` wrote of it."""
+        if self.adapter:
+            load_adapter_state(model, load_file(self.path / TENSORS)[0], self.adapter)
+        else:
+            model.load_state_dict(load_file(self.model_file)[0])
+
+    def best_file(self) -> Path:
+        """Where the best weights are, or the best adapter. Raises ValueError when there are none yet."""
+        file = self.path / TENSORS if (self.path / TENSORS).exists() else self.model_file
+        if not file.exists():
+            raise ValueError(f"{self.path} holds no model yet: its run was stopped before the first evaluation")
+        return file
+
+    def fingerprint(self) -> str:
+        """A checksum of the best weights, by which an adapter knows its base."""
+        return hashlib.sha256(self.best_file().read_bytes()).hexdigest()
 
     def save_training(self, tensors: dict[str, Tensor], state: dict) -> None:
         """Write everything that resuming needs, in one file."""
@@ -109,7 +138,7 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 def describe(model: nn.Module) -> dict:
     """What config.json says of a model, enough to build it again; of a head, with the trunk that it stands on."""
-    model = unwrap(model)
+    model = bare(unwrap(model))
     kind = {"kind": type(model).__name__}
     if isinstance(model, TextEncoder):
         return {**kind, "pooling": model.pooling, "trunk": describe(model.trunk)}
@@ -141,17 +170,45 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], source: str | os.
 
 
 def load_model(run: str | os.PathLike, device: str | torch.device = "cpu") -> nn.Module:
-    """The best model of a run folder, in evaluation mode. Raises ValueError for a folder that is no whole run."""
+    """The best model of a run folder, in evaluation mode; with the adapter on it, where the run trained one.
+
+    Raises ValueError for a folder that is no whole run, and for an adapter whose base is gone or was trained anew.
+    """
     folder = RunFolder(run)
     config = folder.config()
     try:
         model = rebuild(config["model"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"{folder.path / 'config.json'}: does not describe a model ({error})") from None
-    if not folder.model_file.exists():
-        raise ValueError(f"{folder.path} holds no model yet: its run was stopped before the first evaluation")
-    load_weights(model, load_file(folder.model_file)[0], folder.model_file)
+    if config.get("base"):
+        model = load_adapter(on_base(folder, model, config["base"]), folder.path, config["base"]["adapter"])
+    else:
+        load_weights(model, load_file(folder.best_file())[0], folder.model_file)
     return model.to(device).eval()
+
+
+def base_of(run: RunFolder, folder: RunFolder, adapter: str) -> dict:
+    """What config.json says of the run that an adapter stands on: its place as seen from `folder`, its weights."""
+    place = os.path.relpath(run.path.resolve(), folder.path.resolve())
+    return {"run": place, "weights": run.fingerprint(), "adapter": adapter}
+
+
+def on_base(folder: RunFolder, model: nn.Module, base: dict) -> nn.Module:
+    """The model that an adapter was trained on: that of another run, or a head on its trunk."""
+    run = RunFolder(os.path.normpath(folder.path.resolve() / base["run"]))
+    if not run.started:
+        raise ValueError(f"{folder.path} holds an adapter for the model of {run.path}, which is gone: bring it back")
+    if run.fingerprint() != base["weights"]:
+        raise ValueError(
+            f"{folder.path} holds an adapter for the model that was in {run.path}, which has been trained anew since: "
+            "train the adapter anew, too"
+        )
+    trained = load_model(run.path)
+    trained = getattr(trained, "trunk", trained)
+    if not hasattr(model, "trunk"):
+        return trained
+    model.trunk = trained
+    return model
 
 
 def flatten(prefix: str, value, tensors: dict[str, Tensor]):

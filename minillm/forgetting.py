@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from minillm.checkpoint import unwrap
 from minillm.losses import IGNORE_INDEX, masked_lm_sum
-from minillm.trainer import LossFunction, as_sum
+from minillm.objectives import LossFunction, penalised
 
 Weights = dict[str, Tensor]
 Scores = Sequence[Sequence[float]]
@@ -77,20 +77,6 @@ def springs(start: Weights, stiffness: dict[str, Tensor | float]) -> Callable[[n
         return torch.stack(terms).sum()
 
     return penalty
-
-
-def penalised(loss_fn: LossFunction, penalty: Callable[[nn.Module], Tensor]) -> LossFunction:
-    """A loss function for `fit`: the mean loss + penalty(model).
-
-    `fit` adds up the sums of micro-batches and divides by all their terms. So the penalty is counted once for each
-    term, and stands once in the mean, however ragged the micro-batches are.
-    """
-
-    def loss(model: nn.Module, batch: dict) -> tuple[Tensor, Tensor | int]:
-        total, count = as_sum(loss_fn(model, batch))
-        return total + count * penalty(model), count
-
-    return loss
 
 
 def fisher_diagonal(

@@ -4,9 +4,32 @@ The formulas stand in `losses`; here is only which tensors of a batch they get. 
 small model, so it is asked for the positions that have a label and for no others: `model(..., keep=positions)`.
 """
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from minillm.losses import IGNORE_INDEX, info_nce, masked_lm_sum
+
+LossFunction = Callable[[nn.Module, dict], Tensor | tuple[Tensor, Tensor]]
+
+
+def as_sum(loss: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | int]:
+    """A loss function's result as (sum, number of terms); a plain mean counts as one term."""
+    return loss if isinstance(loss, tuple) else (loss, 1)
+
+
+def penalised(loss_fn: LossFunction, penalty: Callable[[nn.Module], Tensor]) -> LossFunction:
+    """A loss function for `fit`: the mean loss + penalty(model).
+
+    `fit` adds up the sums of micro-batches and divides by all their terms. So the penalty is counted once for each
+    term, and stands once in the mean, however ragged the micro-batches are.
+    """
+
+    def loss(model: nn.Module, batch: dict) -> tuple[Tensor, Tensor | int]:
+        total, count = as_sum(loss_fn(model, batch))
+        return total + count * penalty(model), count
+
+    return loss
 
 
 def next_tokens(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -15,16 +15,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from minillm.checkpoint import RunFolder, flatten, load_weights, unflatten, unwrap
 from minillm.device import Place, choose, random_state, set_random_state
+from minillm.objectives import LossFunction, as_sum
 from minillm.optim import build_optimizer, schedule, set_rates, thaw_at_the_end
 from minillm.progress import Interrupt, Timer, patient_interrupt
-from minillm.safetensors import load_file
 
-LossFunction = Callable[[nn.Module, dict], Tensor | tuple[Tensor, Tensor]]
+AfterStep = Callable[[nn.Module, int], None]
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ def fit(
     run: RunFolder | None = None,
     resume: bool = False,
     optimizer: torch.optim.Optimizer | None = None,
+    after_step: AfterStep | None = None,
     progress: bool = True,
 ) -> History:
     """Train `model` in place for `config.steps` steps and leave it with its best weights.
@@ -95,10 +96,11 @@ def fit(
     `data.Windows`) it goes on where it was after a resume, else it is read from the start again up to that place.
     evaluate: called every `config.eval_every` steps and at the end; returns a loss, or a dictionary with "val_loss",
     by which the best weights are chosen. run: where checkpoints and the log go; without one nothing is written.
+    after_step: called with the model and the number of the step after each, while its gradients are still there.
     Raises FloatingPointError when the loss is not a number, ValueError when there is nothing to train or to resume.
     """
     place = choose(config.device, config.dtype)
-    loop = _Loop(model.to(place.device), loss_fn, train_batches, config, place, run, optimizer)
+    loop = _Loop(model.to(place.device), loss_fn, train_batches, config, place, run, optimizer, after_step)
     if resume:
         loop.restore()
     elif run is not None:
@@ -112,9 +114,9 @@ def fit(
 class _Loop:
     """The state of a run: everything that a checkpoint must hold is an attribute here."""
 
-    def __init__(self, model, loss_fn, batches, config: TrainConfig, place: Place, run, optimizer):
+    def __init__(self, model, loss_fn, batches, config: TrainConfig, place: Place, run, optimizer, after_step):
         self.model, self.loss_fn, self.config, self.place, self.run_folder = model, loss_fn, config, place, run
-        self.batches = batches
+        self.batches, self.after_step = batches, after_step
         self.optimizer = optimizer or build_optimizer(
             model,
             config.optimizer,
@@ -198,6 +200,8 @@ class _Loop:
             torch._foreach_mul_(gradients, weight)
         self.scaler.step(self.optimizer)  # skips a step whose fp16 gradients overflowed
         self.scaler.update()
+        if self.after_step is not None:
+            self.after_step(unwrap(self.model), self.history.step)
         self.optimizer.zero_grad(set_to_none=True)
         return norm
 
@@ -272,15 +276,10 @@ class _Loop:
         if self.best_weights is not None:
             self.model.load_state_dict(self.best_weights)
         elif self.run_folder is not None and self.history.best_step:
-            self.model.load_state_dict(load_file(self.run_folder.model_file)[0])
+            self.run_folder.load_best(unwrap(self.model))
         elif self.run_folder is not None:
             self.run_folder.save_model(self.model)
         self.model.eval()
-
-
-def as_sum(loss) -> tuple[Tensor, Tensor | int]:
-    """A loss_fn's result as (sum, number of terms); a plain mean counts as one term."""
-    return loss if isinstance(loss, tuple) else (loss, 1)
 
 
 @torch.no_grad()

@@ -8,11 +8,13 @@ Everything here works on any nn.Module that has the parts it needs, and which ne
     prompts     vectors before the text: prompt tuning, P-tuning
     prefix      keys and values in every layer: prefix tuning, LLaMA-Adapter
     small       vectors and detours in single layers: IA3, BitFit, bottleneck adapters
+    files       an adapter in a folder
     selective   no additions: which of the model's own parameters learn
 """
 
 from minillm.peft.adalora import AdaLoRA, Budget, orthogonality
 from minillm.peft.adapter import Adapter, Method, adapters, names
+from minillm.peft.files import METHODS, load_adapter, save_adapter
 from minillm.peft.lora import LoRA, LoRALinear, apply_lora
 from minillm.peft.prefix import LlamaAdapter, PrefixTuning
 from minillm.peft.prompts import PTuning, SoftPrompt, simplify
@@ -30,19 +32,14 @@ from minillm.peft.verbs import (
     use,
 )
 
-METHODS = {
-    method.key: method
-    for method in (LoRA, AdaLoRA, SoftPrompt, PrefixTuning, PTuning, IA3, LlamaAdapter, BitFit, Bottleneck)
-}
-
 __all__ = [
+    "IA3",
     "METHODS",
     "AdaLoRA",
     "Adapter",
     "BitFit",
     "Bottleneck",
     "Budget",
-    "IA3",
     "LlamaAdapter",
     "LoRA",
     "LoRALinear",
@@ -55,11 +52,13 @@ __all__ = [
     "apply_lora",
     "freeze",
     "inject",
+    "load_adapter",
     "load_adapter_state",
     "merge",
     "names",
     "orthogonality",
     "remove",
+    "save_adapter",
     "simplify",
     "switched_off",
     "train_all",

@@ -30,8 +30,9 @@ from minillm.stages.common import (
     tale_documents,
 )
 from minillm.stages.conversations import conversations
-from minillm.stages.finetune import Scored, Task, frame_of, load
+from minillm.stages.finetune import Scored, Task, load
 from minillm.stages.sft import asked_of
+from minillm.stages.trunks import frame_of
 from minillm.stages.understanding import CLASSIFY, ENCODE, PAIR, TAG, Classify, Encode, Pair, Tag
 from minillm.stages.writing import answers
 from minillm.tokenizer import Tokenizer

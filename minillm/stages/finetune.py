@@ -4,6 +4,7 @@ A stage is a `Task`: how its files are read, how a record becomes an example, wh
 it is scored. Everything else stands here once.
 """
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -14,23 +15,23 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from minillm.checkpoint import RunFolder, describe, load_model
+from minillm.checkpoint import RunFolder, base_of, describe
 from minillm.cli import flag
 from minillm.data import Padded, show_example
 from minillm.device import Place, choose, seed_everything
-from minillm.examples import Frame, decoder_frame, encoder_frame
 from minillm.files import write_text
-from minillm.lstm import LSTMLM, LSTMConfig
 from minillm.objectives import inputs_of
+from minillm.peft import simplify
+from minillm.peft.adapter import bare
+from minillm.peft.files import adapter_bytes
 from minillm.plots import loss_curve, picture
-from minillm.stages.common import DATA, Learning, check_context, load_tokenizer, open_run, saved_settings, write_metrics
-from minillm.stages.methods import Method, apply_method
+from minillm.stages.common import DATA, Learning, check_context, open_run, saved_settings, write_metrics
+from minillm.stages.methods import Method, Prepared, prepare
 from minillm.stages.records import Parts, Reader, Record, label_names, load_parts
+from minillm.stages.trunks import TRUNKS, build_trunk, frame_of
 from minillm.tokenizer import Tokenizer
 from minillm.trainer import History, TrainConfig, fit, mean_loss
-from minillm.transformer import Decoder, Encoder, ModelConfig
 
-TRUNKS = ("encoder", "decoder", "lstm")
 SHORTEST = 100  # steps of a run on very few examples
 
 
@@ -87,7 +88,7 @@ class Task:
     report: Callable[..., dict]  # (outputs, Scored) -> scores; writes pictures and predictions
     baselines: Callable[..., dict]  # (parts, names, settings) -> {name: scores}
     head: Callable[[nn.Module, int, str, float], nn.Module] | None  # (trunk, number of classes, pooling, dropout)
-    build: Callable[..., tuple[Tokenizer, nn.Module, nn.Module]]  # (task, settings, texts, classes) -> trunk, model too
+    build: Callable[..., tuple[Tokenizer, nn.Module]]  # (task, settings, texts, classes)
     batches: Callable[..., Padded]  # (examples, tokenizer, settings, seed) -> batches; without a seed, all in order
     answer: Callable[..., list]  # (model, Scored, settings, place) -> what the model says of each record
 
@@ -109,7 +110,13 @@ def run_finetune(task: Task, settings: Tuning, given: dict) -> int:
     seed_everything(settings.seed)
     parts = load(task, settings)
     names = label_names(parts, task.labels) if task.labels else []
-    tokenizer, trunk, model = task.build(task, settings, [t for r in parts.train for t in r.prose], len(names))
+    tokenizer, model = task.build(task, settings, [t for r in parts.train for t in r.prose], len(names))
+    prepared = prepare(model, settings, tokenizer, settings.seed)
+    if prepared.adapter and settings.from_ is None:
+        raise ValueError(f"--method {settings.method} adapts a trained model: name its run by --from")
+    run.adapter = prepared.adapter
+    model, trunk = prepared.model, getattr(prepared.model, "trunk", prepared.model)
+    check_context(settings.context, trunk, run if settings.from_ is None else RunFolder(settings.from_))
     settings = replace(settings, context=settings.context or getattr(trunk.config, "context", 256))
     frame = frame_of(trunk, tokenizer)
     classes = {name: index for index, name in enumerate(names)}
@@ -125,32 +132,51 @@ def run_finetune(task: Task, settings: Tuning, given: dict) -> int:
     batches = task.batches(train, tokenizer, settings, settings.seed)
     valid = task.batches(examples(parts.valid), tokenizer, settings, None)
     scored = Scored(parts.test, examples(parts.test), names, run, tokenizer)
-    config = train_config(settings, batches.examples)
+    config = train_config(settings, batches.examples, prepared)
     data = hashlib.sha256(repr([(*record.texts, record.label) for record in parts.train]).encode()).hexdigest()
-    announce(task, parts, names, model, apply_method(model, settings), config, run)
+    announce(task, parts, names, prepared, config, run)
     if resuming and run.config().get("data") != data:
         raise ValueError(f"{run.path}: the examples are not those that this run began with; bring them back to resume")
     if not resuming:
-        tokenizer.save(run.path / "tokenizer.json")
-        run.save_config(
-            stage=task.stage,
-            model=describe(model),
-            labels=names,
-            tokenizer=tokenizer.fingerprint,
-            data=data,
-            settings=saved_settings(settings),
-        )
+        save_start(run, task, settings, prepared, tokenizer, names, data)
 
     def evaluate(model: nn.Module) -> dict:
         return {"val_loss": mean_loss(model, task.objective, valid, place)}
 
-    history = fit(model, task.objective, batches, config, evaluate, run=run, resume=resuming and run.last_file.exists())
+    history = fit(
+        model,
+        prepared.objective(task.objective),
+        batches,
+        config,
+        evaluate,
+        run=run,
+        resume=resuming and run.last_file.exists(),
+        after_step=prepared.after_step(config.steps),
+    )
     if history.stopped == "interrupted":
         print(f"stopped; go on with: python train.py {task.stage} --resume --out {run.path}")
         return 130
+    if prepared.adapter:
+        run.save_model(simplify(copy.deepcopy(model)))  # without the networks that have done their work
     scores = task.report(task.answer(model, scored, settings, place), scored)
     finish(task, run, model, history, place, scores, task.baselines(parts, names, settings))
     return 0
+
+
+def save_start(
+    run: RunFolder, task: Task, settings: Tuning, prepared: Prepared, tokenizer: Tokenizer, names: list[str], data: str
+) -> None:
+    """What a run folder says from the beginning."""
+    tokenizer.save(run.path / "tokenizer.json")
+    run.save_config(
+        stage=task.stage,
+        model=describe(prepared.model),
+        labels=names,
+        tokenizer=tokenizer.fingerprint,
+        data=data,
+        settings=saved_settings(settings),
+        base=base_of(RunFolder(settings.from_), run, prepared.adapter) if prepared.adapter else None,
+    )
 
 
 def load(task: Task, settings: FineTune) -> Parts:
@@ -170,43 +196,10 @@ def load(task: Task, settings: FineTune) -> Parts:
     return parts
 
 
-def build_trunk(settings: FineTune, texts: Sequence[str]) -> tuple[Tokenizer, nn.Module]:
-    """A tokenizer and a trunk: those of --from, or new ones."""
-    if settings.from_ is not None:
-        source = RunFolder(settings.from_)
-        tokenizer, trunk = load_tokenizer(source), load_model(source.path)
-        trunk = getattr(trunk, "trunk", trunk)
-        if not hasattr(trunk, "hidden"):
-            raise ValueError(f"{source.path}: a {type(trunk).__name__} has no vectors for a head to read")
-        check_context(settings.context, trunk, source)
-        return tokenizer, trunk
-    if settings.tokenizer == "bpe":
-        tokenizer = Tokenizer.train(texts, settings.vocab_size)
-    elif settings.tokenizer == "characters":
-        tokenizer = Tokenizer.characters(texts)
-    else:
-        tokenizer = Tokenizer.load(settings.tokenizer)
-    if settings.trunk == "lstm":
-        return tokenizer, LSTMLM(LSTMConfig(tokenizer.vocab_size, settings.depth, settings.width))
-    size = {"layers": settings.depth, "width": settings.width, "heads": settings.heads}
-    encoder = settings.trunk == "encoder"
-    config = ModelConfig(tokenizer.vocab_size, settings.context or 256, **size, segments=2 if encoder else 0)
-    return tokenizer, (Encoder if encoder else Decoder)(config)
-
-
-def frame_of(trunk: nn.Module, tokenizer: Tokenizer) -> Frame:
-    """What stands around a text that this trunk reads."""
-    if getattr(trunk, "causal", True):
-        return decoder_frame(tokenizer)
-    return encoder_frame(tokenizer, segments=trunk.config.segments > 0)
-
-
-def build_head(
-    task: Task, settings: FineTune, texts: Sequence[str], classes: int
-) -> tuple[Tokenizer, nn.Module, nn.Module]:
-    """A tokenizer, the trunk of --from or a new one, and the task's head on it."""
+def build_head(task: Task, settings: FineTune, texts: Sequence[str], classes: int) -> tuple[Tokenizer, nn.Module]:
+    """A tokenizer, and the task's head on the trunk of --from or a new one."""
     tokenizer, trunk = build_trunk(settings, texts)
-    return tokenizer, trunk, task.head(trunk, max(classes, 1), settings.pooling, settings.dropout)
+    return tokenizer, task.head(trunk, max(classes, 1), settings.pooling, settings.dropout)
 
 
 def padded(examples: list, tokenizer: Tokenizer, settings: Tuning, seed: int | None) -> Padded:
@@ -214,14 +207,19 @@ def padded(examples: list, tokenizer: Tokenizer, settings: Tuning, seed: int | N
     return Padded(examples, tokenizer.pad_id, settings.batch_size, seed=seed)
 
 
-def train_config(settings: Tuning, rows: int) -> TrainConfig:
-    """Steps from epochs; rates that rise over the first tenth and fall to 0. rows: of the batches in one epoch."""
+def train_config(settings: Tuning, rows: int, prepared: Prepared | None = None) -> TrainConfig:
+    """Steps from epochs; rates that rise over the first tenth and fall to 0. rows: of the batches in one epoch.
+
+    An adapter learns by AdamW at its own rate, and a new head beside it at the stage's.
+    """
     epochs = settings.epochs or (7 if settings.from_ else 12)
     steps = settings.max_steps or max(round(epochs * rows / settings.batch_size), SHORTEST)
     shared = TrainConfig.__dataclass_fields__.keys() & settings.__dataclass_fields__.keys()
     own = {name: getattr(settings, name) for name in shared} | {
         "eval_every": settings.eval_every or max(steps // 10, 1)
     }
+    if prepared is not None and prepared.adapter:
+        own |= {"optimizer": "adamw", "learning_rate": prepared.rate, "head_learning_rate": settings.learning_rate}
     return TrainConfig(steps=steps, warmup=max(steps // 10, 1), decay_share=0.9, **own)
 
 
@@ -236,12 +234,13 @@ def say_what_is_cut(records: list[Record], examples: list, context: int) -> None
 
 
 def announce(
-    task: Task, parts: Parts, names: list[str], model: nn.Module, learns: str, config: TrainConfig, run: RunFolder
+    task: Task, parts: Parts, names: list[str], prepared: Prepared, config: TrainConfig, run: RunFolder
 ) -> None:
     """Say what is going to happen."""
     classes = f", {len(names)} labels ({', '.join(names[:6])}{', ...' if len(names) > 6 else ''})" if names else ""
     sizes = f"{len(parts.train):,} examples to learn from, {len(parts.valid):,} to watch, {len(parts.test):,} to score"
-    print(f"{task.stage}: {sizes}{classes}\n{type(model).__name__}: {learns}; {config.steps:,} steps, into {run.path}")
+    kind = type(bare(prepared.model)).__name__
+    print(f"{task.stage}: {sizes}{classes}\n{kind}: {prepared.learns}; {config.steps:,} steps, into {run.path}")
 
 
 @torch.no_grad()
@@ -273,12 +272,17 @@ def finish(task: Task, run, model, history: History, place: Place, scores: dict,
         loss_curve(history, ax=ax)
         ax.set(ylabel="loss (nats)")
     shown = {name: value for name, value in scores.items() if isinstance(value, float)}
+    size = {"adapter_bytes": adapter_bytes(run.path)} if run.adapter else {}
     metrics = write_metrics(
         run, task.stage, model, history, place, val_loss=history.best, bigram_loss=None, floor=None, **scores,
-        baselines=baselines,
+        baselines=baselines, **size,
     )  # fmt: skip
     print(", ".join(f"{name} {value:.3f}" for name, value in shown.items()) + f"; {metrics['seconds']:.0f} seconds")
     for name, values in baselines.items():
         shown = {key: value for key, value in values.items() if isinstance(value, float)}
         print(f"  {name}: " + ", ".join(f"{key} {value:.3f}" for key, value in shown.items()))
+    if run.adapter:
+        print(
+            f"the adapter takes {size['adapter_bytes']:,} bytes; {metrics['peak_memory_bytes'] / 1e6:,.0f} MB of memory"
+        )
     print(f"{run.path}/predictions.jsonl holds every answer")

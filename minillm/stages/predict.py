@@ -17,8 +17,9 @@ from minillm.device import choose
 from minillm.examples import pair_example, tag_example, text_example
 from minillm.files import write_text
 from minillm.stages.common import Computing, load_tokenizer
-from minillm.stages.finetune import frame_of, predict
+from minillm.stages.finetune import predict
 from minillm.stages.records import check_not_empty, check_words
+from minillm.stages.trunks import frame_of
 from minillm.stages.understanding import tags_of
 
 FIELDS = {"classify": ("text",), "pair": ("text_a", "text_b"), "tag": ("text",), "encode": ("text",)}

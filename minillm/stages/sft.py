@@ -16,7 +16,7 @@ from minillm.files import write_text
 from minillm.losses import IGNORE_INDEX
 from minillm.lstm import LSTMLM
 from minillm.objectives import causal_lm
-from minillm.stages.common import check_context, latest_run, load_causal, load_tokenizer
+from minillm.stages.common import latest_run, load_causal, load_tokenizer
 from minillm.stages.conversations import Conversation, conversations
 from minillm.stages.finetune import Scored, Task, Tuning, run_finetune, write_predictions
 from minillm.stages.records import Parts
@@ -48,14 +48,15 @@ def sft_example(
     return example if learn == "answers" else {**example, "labels": list(example["input_ids"])}
 
 
-def build(task: Task, settings: SFT, texts: list[str], classes: int) -> tuple[Tokenizer, nn.Module, nn.Module]:
+def build(task: Task, settings: SFT, texts: list[str], classes: int) -> tuple[Tokenizer, nn.Module]:
     """The model to tune, and its tokenizer."""
     run = source(settings)
     tokenizer, model = load_tokenizer(run), load_causal(run)
-    check_context(settings.context, model, run)
     if settings.pack and isinstance(model, LSTMLM):
         raise ValueError("--pack needs attention, which can look away; an LSTM remembers whatever stood before")
-    return tokenizer, model, model
+    if settings.pack and settings.method in ("prompt", "ptuning"):
+        raise ValueError(f"--pack and --method {settings.method}: a prompt stands before one text, not before several")
+    return tokenizer, model
 
 
 def source(settings: SFT) -> RunFolder:

@@ -1,0 +1,74 @@
+"""An adapter in a folder: adapter.safetensors, what was learned, and adapter.json, how to put it on a model again.
+
+Left out: the model that it belongs to. Whoever loads an adapter brings the model that it was trained on.
+"""
+
+import dataclasses
+import os
+from pathlib import Path
+
+from torch import nn
+
+from minillm.files import read_json, write_json
+from minillm.peft.adalora import AdaLoRA
+from minillm.peft.adapter import Method, adapters, names
+from minillm.peft.lora import LoRA
+from minillm.peft.prefix import LlamaAdapter, PrefixTuning
+from minillm.peft.prompts import PTuning, SoftPrompt
+from minillm.peft.small import IA3, BitFit, Bottleneck
+from minillm.peft.verbs import adapter_state, inject, load_adapter_state, remove
+from minillm.safetensors import load_file, save_file
+
+METHODS: dict[str, type[Method]] = {
+    method.key: method
+    for method in (LoRA, AdaLoRA, SoftPrompt, PrefixTuning, PTuning, IA3, LlamaAdapter, BitFit, Bottleneck)
+}
+TENSORS, SETTINGS = "adapter.safetensors", "adapter.json"
+
+
+def save_adapter(model: nn.Module, folder: str | os.PathLike, name: str | None = None) -> int:
+    """Write the adapter called `name` (of one, the only one) into a folder; returns the bytes of both files.
+
+    What learns beside it, such as a head, is written with it. Raises ValueError as `adapter_state` does.
+    """
+    state = adapter_state(model, name)
+    method = next(adapter.method for _, adapter in adapters(model, name))
+    folder = Path(folder)
+    save_file(state, folder / TENSORS)
+    write_json(folder / SETTINGS, {"method": method.key, "settings": dataclasses.asdict(method)})
+    return adapter_bytes(folder)
+
+
+def adapter_bytes(folder: str | os.PathLike) -> int:
+    """The size of an adapter's files."""
+    return sum((Path(folder) / name).stat().st_size for name in (TENSORS, SETTINGS))
+
+
+def load_method(folder: str | os.PathLike) -> Method:
+    """The method of a saved adapter. Raises ValueError for a folder without one, and for settings that are not its."""
+    path = Path(folder) / SETTINGS
+    saved = read_json(path)
+    try:
+        settings = {key: tuple(v) if isinstance(v, list) else v for key, v in saved["settings"].items()}
+        return METHODS[saved["method"]](**settings)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: does not describe an adapter ({error})") from None
+
+
+def load_adapter(model: nn.Module, folder: str | os.PathLike, name: str = "default") -> nn.Module:
+    """Put a saved adapter on the model that it was trained on, beside those already there; returns the model.
+
+    What was written with it, such as a head, is put back too. Raises ValueError when the files are damaged or missing,
+    and when the adapter does not belong on this model, which is then left as it was.
+    """
+    method = load_method(folder)
+    tensors, _ = load_file(Path(folder) / TENSORS)
+    there = names(model)
+    try:
+        model = inject(model, method, name)
+        load_adapter_state(model, tensors, name, Path(folder) / TENSORS)
+    except ValueError:
+        if name not in there and name in names(model):
+            remove(model, name)
+        raise
+    return model
