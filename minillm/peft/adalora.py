@@ -82,7 +82,7 @@ class SVDLinear(Adapter):
         if not self.active:
             return y
         narrow = F.linear(F.dropout(x, self.method.dropout, self.training), self.Q)  # (..., R)
-        return y + F.linear(narrow * self.E, self.P) * (self.strength * self.method.scale)
+        return y + (narrow * (self.strength * self.method.scale * self.E)) @ self.P.mT.contiguous()
 
     def change(self) -> Tensor:
         """What is added to the weight, (out, in)."""

@@ -69,7 +69,8 @@ class LoRALinear(Adapter):
         if not self.active:
             return y
         narrow = F.linear(F.dropout(x, self.method.dropout, self.training), self.A)  # (..., R)
-        return y + F.linear(narrow, self.B) * (self.strength * self.method.scale)
+        # The gradient of so thin a matrix takes five times as long on a CPU when it stands upright.
+        return y + (narrow * (self.strength * self.method.scale)) @ self.B.mT.contiguous()
 
     def folded(self) -> dict[str, Tensor]:
         return {"weight": bare(self).weight.float() + self.change().float()}
