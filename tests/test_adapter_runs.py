@@ -170,6 +170,35 @@ def test_what_a_method_cannot_do_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("method", ["lora", "adalora", "ia3"])
+def test_a_merged_run_stands_alone_and_says_the_same(bases, records, tmp_path, capsys, method):
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    assert tune("classify", tmp_path / "mlm", records, run, "--method", method, "--adapter-learning-rate", "0.1") == 0
+    before = load_model(run)
+    assert main(["merge", "--from", str(run), "--out", str(whole)]) == 0
+    shutil.rmtree(tmp_path / "mlm")
+    shutil.rmtree(run)
+    after = load_model(whole)
+    assert not names(after) and RunFolder(whole).finished
+    ids = torch.tensor([[5, 6, 7]])
+    torch.testing.assert_close(after(ids), before(ids), atol=1e-5, rtol=1e-5)
+    assert main(["predict", "--from", str(whole), "--text", "a good film", "--device", "cpu"]) == 0
+    assert tune("classify", whole, records, tmp_path / "again", "--method", "lora") == 0  # a base like any other
+
+
+def test_what_cannot_be_merged_is_refused_and_nothing_is_written(bases, records, tmp_path, capsys):
+    assert tune("classify", tmp_path / "mlm", records, tmp_path / "run", "--method", "prefix") == 0
+    for source, message in (("run", "(prefix) is no change of weights"), ("mlm", "holds no adapter"), ("no", "no run")):
+        assert main(["merge", "--from", str(tmp_path / source), "--out", str(tmp_path / "whole")]) == 2
+        assert message in capsys.readouterr().err
+    assert tune("classify", tmp_path / "mlm", records, tmp_path / "biases", "--method", "bitfit") == 0
+    assert main(["merge", "--from", str(tmp_path / "biases"), "--out", str(tmp_path / "whole")]) == 2
+    assert "has no place for" in capsys.readouterr().err  # our own recipe has no biases
+    assert main(["merge"]) == 2
+    assert "merge needs --from" in capsys.readouterr().err
+    assert not (tmp_path / "whole").exists()
+
+
 def test_an_adapter_needs_a_trained_model(records, tmp_path, capsys):
     small = ["--depth", "1", "--width", "16", "--heads", "2", "--vocab-size", "280"]
     flags = ["classify", "--data", records, *SMALL, *small, "--method", "lora", "--out", str(tmp_path / "run")]

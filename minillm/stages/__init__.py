@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from minillm.stages.evaluate import Evaluate, run_evaluate
+from minillm.stages.merging import Merge, run_merge
 from minillm.stages.mlm import MLM, run_mlm
 from minillm.stages.predict import Predict, run_predict
 from minillm.stages.pretrain import Bigram, Pretrain, run_bigram, run_pretrain
@@ -38,6 +39,7 @@ STAGES = {
     "tag": Stage("tag the words of a text", Tag, run_tag),
     "encode": Stage("turn texts into vectors, like ones near each other", Encode, run_encode),
     "sft": Stage("teach a model to answer: instruction tuning", SFT, run_sft),
+    "merge": Stage("fold a trained adapter into the weights of its base", Merge, run_merge),
     "predict": Stage("ask a trained classifier, tagger or encoder about new texts", Predict, run_predict),
     "generate": Stage("write texts with a trained model", Generate, run_generate),
     "chat": Stage("write with a model, turn by turn, at the keyboard", Chat, run_chat),

@@ -282,7 +282,6 @@ def finish(task: Task, run, model, history: History, place: Place, scores: dict,
         shown = {key: value for key, value in values.items() if isinstance(value, float)}
         print(f"  {name}: " + ", ".join(f"{key} {value:.3f}" for key, value in shown.items()))
     if run.adapter:
-        print(
-            f"the adapter takes {size['adapter_bytes']:,} bytes; {metrics['peak_memory_bytes'] / 1e6:,.0f} MB of memory"
-        )
+        memory = metrics["peak_memory_bytes"] / 1e6
+        print(f"the adapter's files take {size['adapter_bytes']:,} bytes; memory at most {memory:,.0f} MB")
     print(f"{run.path}/predictions.jsonl holds every answer")

@@ -42,14 +42,14 @@ class Method:
     last: int = flag(0, "layers that learn, with --method last (0: one)")
     layer_decay: float = flag(1.0, "a layer's rates over those of the layer above; 1: one rate in all layers")
     unfreeze: bool = flag(False, "let the layers begin to learn one after another, from the output down")
-    adapter_learning_rate: float = flag(0.0, "peak rate of AdamW for what an adapter learns")
-    rank: int = flag(0, "of lora, adalora (at first), adapter: channels of the detour")
-    target_rank: float = flag(0.0, "of adalora: ranks of a layer in the end, on average")
-    alpha: float = flag(0.0, "of lora, adalora: how much the change counts; it is divided by the rank")
+    adapter_learning_rate: float = flag(0.0, "peak rate of AdamW for what an adapter learns (0: the method's own)")
+    rank: int = flag(0, "of lora, adalora (at first), adapter: channels of the detour (0: its own)")
+    target_rank: float = flag(0.0, "of adalora: ranks of a layer in the end, on average (0: half)")
+    alpha: float = flag(0.0, "of lora, adalora: how much the change counts; it is divided by the rank (0: its own)")
     rank_stabilised: bool = flag(False, "of lora, adalora: divide by the root of the rank instead")
     adapter_dropout: float = flag(0.0, "of lora, adalora: share of the inputs dropped")
     targets: str = flag("", "of lora, adalora, ia3, bitfit, adapter: parts to adapt, such as query,value")
-    prompt_length: int = flag(0, "of prompt, ptuning, prefix, llama_adapter: vectors")
+    prompt_length: int = flag(0, "of prompt, ptuning, prefix, llama_adapter: vectors (0: its own)")
     prompt_text: str = flag("", "of prompt, prefix: the text to begin as")
     prompt_network: int = flag(0, "of ptuning, prefix: width of the network through which the vectors learn")
 
@@ -140,7 +140,7 @@ def with_adapter(model: nn.Module, settings: Method, tokenizer: Tokenizer | None
     ada = isinstance(method, peft.AdaLoRA)
     return Prepared(
         model,
-        f"{method.key} ({shown}): {count(model)}",
+        f"{method.key}{f' ({shown})' if shown else ''}: {count(model)}",
         name,
         settings.adapter_learning_rate or method.learning_rate,
         partial(peft.orthogonality) if ada else None,
