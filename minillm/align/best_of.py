@@ -1,0 +1,49 @@
+"""Using a reward without training: the best of several answers, and what that costs in distance.
+
+Best-of-n draws n answers and keeps the one with the highest reward (Stiennon et al. 2020). Its distance from the policy
+that draws is known without measuring: KL <= ln n - (n - 1) / n (Beirami et al. 2024, theorem 1). Rejection sampling
+keeps the best answers as conversations to tune on.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from minillm.align.ppo import Reward
+from minillm.align.rollout import Conversation, sample
+from minillm.tokenizer import Tokenizer
+
+
+def best_of_n_kl(n: int) -> float:
+    """The most by which best-of-n differs from its policy, in nats.
+
+    >>> best_of_n_kl(1), best_of_n_kl(4)
+    (0.0, 0.6362943611198906)
+    """
+    if n < 1:
+        raise ValueError(f"n is {n}: the best is chosen of at least 1 answer")
+    return math.log(n) - (n - 1) / n
+
+
+def best_of_n(
+    policy: nn.Module,
+    tokenizer: Tokenizer,
+    conversations: Sequence[Conversation],
+    reward: Reward,
+    n: int,
+    max_new_tokens: int = 80,
+    generator: torch.Generator | None = None,
+) -> tuple[list[str], Tensor]:
+    """The best of n sampled answers to each conversation, and all rewards (B, n). Raises ValueError for n < 1."""
+    best_of_n_kl(n)
+    repeated = [conversation for conversation in conversations for _ in range(n)]
+    answers = sample(policy, tokenizer, repeated, max_new_tokens, generator=generator).answers
+    rewards = reward(repeated, answers).view(-1, n)
+    return [answers[row * n + place] for row, place in enumerate(rewards.argmax(1).tolist())], rewards
+
+
+def rejection_sampled(conversations: Sequence[Conversation], answers: Sequence[str]) -> list[list[dict[str, str]]]:
+    """Conversations with the answers that were kept: to tune on, as any others."""
+    return [[*one, {"role": "assistant", "content": answer}] for one, answer in zip(conversations, answers)]

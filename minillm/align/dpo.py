@@ -1,0 +1,144 @@
+"""Direct preference optimisation: the policy is its own reward model (Rafailov et al. 2023).
+
+The reward that a policy implies is how much likelier it makes an answer than a frozen reference does; so preferences
+can be learned like any labels, without sampling and without a second model in memory: what the reference says of each
+answer never changes, and is computed once.
+
+Shapes: B pairs, T time.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from minillm.align.reward import pair_of_answers
+from minillm.align.rollout import Conversation
+from minillm.data import Padded
+from minillm.device import Place, choose
+from minillm.losses import IGNORE_INDEX, dpo_loss, ipo_loss, simpo_loss
+from minillm.objectives import next_tokens
+from minillm.tokenizer import Tokenizer
+from minillm.trainer import History, TrainConfig, fit
+
+Loss = Callable[..., tuple[Tensor, Tensor, Tensor]]  # of four (B,): policy and reference, chosen and rejected
+LOSSES = ("dpo", "ipo", "simpo")
+
+
+def answer_logprob(model: nn.Module, batch: dict[str, Tensor], average: bool = False) -> Tensor:
+    """log p of each answer of a batch in nats, (2 B,): the sum over its tokens, or their mean."""
+    logits, tokens = next_tokens(model, batch)  # of labelled places alone
+    logprobs = -nn.functional.cross_entropy(logits.float(), tokens, reduction="none")
+    counted = batch["labels"][:, 1:] != IGNORE_INDEX
+    total = torch.zeros(counted.shape, device=logprobs.device).masked_scatter(counted, logprobs).sum(1)
+    return total / counted.sum(1).clamp(min=1) if average else total
+
+
+def loss_named(name: str, beta: float, gamma: float = 0.5, label_smoothing: float = 0.0) -> Loss:
+    """One of LOSSES as a function of policy and reference log-probabilities."""
+    if name == "dpo":
+        return partial(dpo_loss, beta=beta, label_smoothing=label_smoothing)
+    if name == "ipo":
+        return partial(ipo_loss, tau=beta)
+    if name == "simpo":
+        return lambda chosen, rejected, ref_chosen, ref_rejected: simpo_loss(chosen, rejected, beta, gamma)
+    raise ValueError(f"unknown loss {name!r}: choose one of {', '.join(LOSSES)}")
+
+
+def direct_preference(loss: Loss, average: bool = False) -> Callable:
+    """An objective for `fit`. model: a causal language model. batch: rows 2 i and 2 i + 1 are the chosen and the
+    rejected answer to one prompt, with labels on the answers, and `reference`, what the reference said of each, (2 B,).
+    """
+
+    def objective(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
+        policy, reference = answer_logprob(model, batch, average), batch["reference"]
+        value, _, _ = loss(policy[0::2], policy[1::2], reference[0::2], reference[1::2])
+        pairs = len(policy) // 2
+        return value * pairs, pairs
+
+    return objective
+
+
+@torch.no_grad()
+def with_reference(
+    reference: nn.Module,
+    examples: Sequence[tuple[dict, dict]],
+    tokenizer: Tokenizer,
+    place: Place,
+    batch_size: int = 16,
+    average: bool = False,
+) -> list[tuple[dict, dict]]:
+    """The examples with what the reference says of each answer beside them, `reference`; computed without dropout."""
+    training = reference.training
+    reference.to(place.device).eval()
+    found: list[float] = []
+    for batch in Padded(examples, tokenizer.pad_id, batch_size, causal=True):
+        with place.autocast():
+            found += answer_logprob(reference, place.to_device(batch), average).float().cpu().tolist()
+    reference.train(training)
+    rows = iter(found)
+    return [tuple({**one, "reference": next(rows)} for one in pair) for pair in examples]
+
+
+@torch.no_grad()
+def margins(model: nn.Module, batches: Padded, loss: Loss, place: Place, average: bool = False) -> dict[str, float]:
+    """What to watch, on pairs that are not learned from: the loss, the share of pairs in the right order, the rewards
+    that the policy implies, and the log-probabilities of both answers, which may fall together.
+    """
+    policies, references = [], []
+    for batch in batches:
+        with place.autocast():
+            policies.append(answer_logprob(model, place.to_device(batch), average).float().cpu())
+        references.append(batch["reference"].float())
+    policy, reference = torch.cat(policies), torch.cat(references)
+    value, chosen, rejected = loss(policy[0::2], policy[1::2], reference[0::2], reference[1::2])
+    return {
+        "val_loss": float(value),
+        "accuracy": float((chosen > rejected).float().mean()),
+        "margin": float((chosen - rejected).mean()),
+        "chosen_reward": float(chosen.mean()),
+        "rejected_reward": float(rejected.mean()),
+        "chosen_logprob": float(policy[0::2].mean()),
+        "rejected_logprob": float(policy[1::2].mean()),
+    }
+
+
+def train_dpo(
+    policy: nn.Module,
+    tokenizer: Tokenizer,
+    pairs: Sequence[tuple[Conversation, str, str]],
+    config: TrainConfig,
+    *,
+    beta: float = 0.1,
+    loss: str = "dpo",
+    reference: nn.Module | None = None,
+    valid: Sequence[tuple[Conversation, str, str]] = (),
+    batch_size: int = 4,
+    seed: int = 0,
+    **more,
+) -> History:
+    """Teach `policy` in place to make the preferred answers likelier. pairs: (conversation, chosen, rejected).
+
+    reference: the policy as it is now, unless another is given. valid: pairs to watch. more: `gamma` and
+    `label_smoothing` of the loss, and what `fit` takes. The loss of DPO begins at ln 2. Raises ValueError when there
+    are no pairs.
+    """
+    if not pairs:
+        raise ValueError("there are no pairs of answers to learn from: bring at least one")
+    place, average = choose(config.device, config.dtype), loss == "simpo"
+    of_loss = {key: more.pop(key) for key in ("gamma", "label_smoothing") if key in more}
+    function, context = loss_named(loss, beta, **of_loss), policy.config.context
+
+    def batches(some, seed: int | None) -> Padded:
+        examples = [pair_of_answers(*pair, tokenizer, context) for pair in some]
+        kept = with_reference(reference or policy, examples, tokenizer, place, average=average)
+        return Padded(kept, tokenizer.pad_id, batch_size, seed=seed, causal=True)
+
+    watched = batches(valid, None) if valid else None
+
+    def evaluate(model: nn.Module) -> dict:
+        return margins(model, watched, function, place, average)
+
+    objective = direct_preference(function, average)
+    return fit(policy, objective, batches(pairs, seed), config, evaluate if watched else None, **more)

@@ -1,0 +1,56 @@
+"""PPO without a value: the answers to one prompt are each other's baseline (Shao et al. 2024, "DeepSeekMath", GRPO).
+
+N answers to each prompt; all tokens of an answer have one advantage, by how many standard deviations it beats the mean
+of its group (`losses.group_advantages`; Liu et al. 2025 leave out the division). REINFORCE with a baseline is what is
+left when the group's mean is the baseline, nothing is divided, and one pass is made over a round, so that every ratio
+is 1 (Williams 1992; Ahmadian et al. 2024, "Back to Basics").
+
+Simplified: the distance to the reference is in the reward, as in PPO, and not a term of the loss.
+"""
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from minillm.align.ppo import PPO, PPOConfig
+from minillm.align.rollout import Conversation, Rollout
+from minillm.losses import group_advantages
+
+
+@dataclass(frozen=True)
+class GRPOConfig(PPOConfig):
+    """How to learn from groups of answers."""
+
+    group_size: int = 8  # answers to each prompt
+    scale: bool = True  # divide by the deviation of the group
+    value_weight: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.group_size < 2 or self.batch_size % self.group_size:
+            raise ValueError(
+                f"batch_size {self.batch_size} must be a multiple of group_size {self.group_size}, which is at least 2"
+            )
+
+
+def reinforce(config: GRPOConfig) -> GRPOConfig:
+    """The settings with which GRPO is REINFORCE with the group's mean as its baseline."""
+    return replace(config, scale=False, epochs=1, minibatch_size=config.batch_size)
+
+
+class GRPO(PPO):
+    """A run of GRPO: what a round asks, and what an answer is worth, differ from PPO; nothing else."""
+
+    config: GRPOConfig
+
+    def asked(self) -> list[Conversation]:
+        """Fewer prompts, each several times."""
+        size = self.config.group_size
+        return [prompt for prompt in super().asked()[: self.config.batch_size // size] for _ in range(size)]
+
+    def advantages(self, rollout: Rollout, scores: Tensor, old: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """One advantage for all tokens of an answer, (B, T - 1); no returns, since nothing expects them."""
+        rewards = scores - self.beta * old["k1"].sum(1)
+        groups = group_advantages(rewards.view(-1, self.config.group_size), self.config.scale)
+        advantages = groups.view(-1, 1) * rollout.mask
+        return advantages, old["values"]

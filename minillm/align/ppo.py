@@ -1,0 +1,312 @@
+"""RLHF by proximal policy optimisation, simplified (Ouyang et al. 2022; Schulman et al. 2017; Ziegler et al. 2019).
+
+Four parts, each by its name:
+
+    policy      answers, and learns
+    value       a linear layer on the policy's vectors: what is still to come, at each token
+    reference   the policy as it was, frozen; with an adapter, the same trunk with the adapter switched off
+    reward      any function of prompts and answers: a reward model, a rule, the truth
+
+Each round: answers are sampled; each is rewarded at its last token, less beta times the log-ratio to the reference at
+every token; advantages come from GAE; the policy takes a few passes over the round with the clipped losses; beta moves
+towards a given KL. Simplified: the value shares the policy's trunk, rewards are not whitened (advantages are), nothing
+is sampled while learning, one device. Dropout is off throughout, so that a token's ratio begins at 1.
+
+Shapes: B answers of a round, T time, N answer tokens.
+"""
+
+import contextlib
+import copy
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from minillm.align.rollout import Conversation, Rollout, logprobs_and_entropy, read, sample, spread
+from minillm.checkpoint import RunFolder, flatten, load_weights, unflatten
+from minillm.device import Place, choose, random_state, set_random_state
+from minillm.losses import gae, kl_estimates, masked_mean, ppo_policy_loss, ppo_value_loss, whiten
+from minillm.optim import build_optimizer, schedule, set_rates
+from minillm.peft.adapter import adapters
+from minillm.peft.verbs import switched_off
+from minillm.progress import patient_interrupt
+from minillm.trainer import History
+
+Reward = Callable[[Sequence[Conversation], Sequence[str]], Tensor]
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """How to learn from rewards."""
+
+    rounds: int = 40
+    batch_size: int = 32  # answers in a round
+    minibatch_size: int = 16  # of them in an update
+    epochs: int = 2  # passes over a round
+    max_new_tokens: int = 80
+    temperature: float = 1.0  # of sampling
+    learning_rate: float = 1e-3  # of AdamW; falls to 0 over the rounds
+    clip: float = 0.2  # how far a token's probability may move in a round, as a share
+    value_clip: float = 0.2
+    value_weight: float = 0.1
+    entropy_weight: float = 0.0
+    gamma: float = 1.0
+    lam: float = 0.95
+    kl_weight: float = 0.05  # beta, at first: reward per nat of distance from the reference
+    target_kl: float = 0.0  # nats an answer towards which beta moves; 0: it stays
+    horizon: int = 2000  # answers in which beta takes to move
+    missing_end: float = 0.0  # what is taken from the reward of an answer that does not end
+    norm: float = 1.0  # largest norm of a gradient
+    evaluate_every: int = 10  # rounds
+    device: str = "auto"
+    dtype: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("rounds", "batch_size", "minibatch_size", "epochs", "max_new_tokens", "evaluate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if self.temperature <= 0:
+            raise ValueError(f"the temperature is {self.temperature}: a policy that learns must be drawn from")
+
+
+class Actor(nn.Module):
+    """A policy and its value, read off one trunk."""
+
+    def __init__(self, policy: nn.Module):
+        super().__init__()
+        self.policy = policy
+        self.value = nn.Linear(policy.config.width, 1)
+        nn.init.zeros_(self.value.weight)
+        nn.init.zeros_(self.value.bias)
+
+    def forward(self, rollout: Rollout, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+        """log p of each answer token, its value and the entropy where it was drawn: each (B, T - 1), 0 elsewhere."""
+        x, tokens = read(self.policy, rollout)
+        logprobs, entropy = logprobs_and_entropy(self.policy.head(x) / temperature, tokens, rollout.mask)
+        return logprobs, spread(self.value(x).squeeze(-1).float(), rollout.mask), entropy
+
+
+def train_ppo(
+    policy: nn.Module,
+    tokenizer,
+    prompts: Sequence[Conversation],
+    reward: Reward,
+    config: PPOConfig,
+    evaluate: Callable[[nn.Module], dict] | None = None,
+    *,
+    reference: nn.Module | None = None,
+    run: RunFolder | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> History:
+    """Teach `policy` in place to answer `prompts` so that `reward` is high and the reference is near; the last weights
+    are kept.
+
+    prompts: conversations that end with a user's message. reward(conversations, answers) -> (B,). reference: without
+    one, the policy without its adapters, or a copy of it as it is. evaluate: called every `config.evaluate_every`
+    rounds; what it returns is logged. run, resume: as for `fit`; a resumed run goes on to the same bits. Raises
+    ValueError for no prompts, prompts that fill the context and a reference that is the policy itself, and
+    FloatingPointError for a reward that is not a number.
+    """
+    loop = PPO(policy, tokenizer, prompts, reward, config, reference, run)
+    if resume:
+        loop.restore()
+    elif run is not None:
+        run.truncate_log(-1)
+    with patient_interrupt() as interrupted:
+        return loop.run(evaluate, interrupted, progress)
+
+
+class PPO:
+    """The state of a run; everything that a checkpoint must hold is an attribute."""
+
+    def __init__(self, policy, tokenizer, prompts, reward: Reward, config: PPOConfig, reference, run_folder):
+        if not prompts:
+            raise ValueError("there are no prompts to answer: bring at least one")
+        if reference is policy:
+            raise ValueError("the reference is the policy itself, and would learn with it: give a copy, or none")
+        self.tokenizer, self.prompts, self.reward, self.config = tokenizer, list(prompts), reward, config
+        self.place: Place = choose(config.device, config.dtype)
+        self.reference = reference or (None if adapters(policy) else copy.deepcopy(policy))
+        self.actor = Actor(policy).to(self.place.device).eval()
+        if self.reference is not None:
+            self.reference.to(self.place.device).eval()
+        self.run_folder, self.history, self.beta = run_folder, History(), config.kl_weight
+        self.generator = torch.Generator(self.place.device).manual_seed(config.seed)
+        self.optimizer = build_optimizer(self.actor, "adamw", config.learning_rate)
+
+    @property
+    def policy(self) -> nn.Module:
+        """What learns to answer."""
+        return self.actor.policy
+
+    def run(self, evaluate, interrupted, progress: bool) -> History:
+        history, config = self.history, self.config
+        bar = tqdm(total=config.rounds, initial=history.step, unit="round", disable=not progress)
+        started = self.place.synchronise() - history.seconds
+        while history.step < config.rounds and not history.stopped:
+            record = self.round()
+            due = history.step % config.evaluate_every == 0 or history.step == config.rounds
+            if evaluate is not None and due:
+                record |= evaluate(self.policy)
+            history.records.append(record)
+            history.seconds = self.place.synchronise() - started
+            if self.run_folder is not None:
+                self.run_folder.log(record)
+            if interrupted.requested:
+                history.stopped = "interrupted"
+            if due or history.stopped:
+                self.save()
+            bar.update()
+            bar.set_postfix_str(f"reward {record['reward']:.2f} KL {record['kl']:.2f}")
+        bar.close()
+        if self.run_folder is not None and not history.stopped:
+            self.run_folder.save_model(self.policy)
+        return history
+
+    # One round
+
+    def round(self) -> dict:
+        """Sample, reward, learn; returns what happened."""
+        config, history = self.config, self.history
+        set_rates(self.optimizer, history.step, schedule(history.step, config.rounds, 1, "linear", 1.0))
+        rollout = sample(
+            self.policy, self.tokenizer, self.asked(), config.max_new_tokens, config.temperature, self.generator
+        )
+        scores = self.scores(rollout)
+        old = self.before(rollout)
+        advantages, returns = self.advantages(rollout, scores, old)
+        seen = [
+            self.update(
+                rollout.rows(index), {key: t[index] for key, t in old.items()}, advantages[index], returns[index]
+            )
+            for _ in range(config.epochs)
+            for index in self.minibatches(len(scores))
+        ]
+        history.step += 1
+        history.tokens += int(rollout.mask.sum())
+        kl = float(old["k1"].sum(1).mean())
+        if config.target_kl:  # Ziegler et al. 2019, section 2.2
+            error = min(max(kl / config.target_kl - 1, -0.2), 0.2)
+            self.beta *= 1 + error * len(scores) / config.horizon
+        means = {key: sum(float(one[key]) for one in seen) / len(seen) for key in seen[0]}
+        spread_of_returns = returns[rollout.mask].var(correction=0)
+        explained = 1 - (returns - old["values"])[rollout.mask].var(correction=0) / spread_of_returns.clamp(min=1e-8)
+        return {
+            "step": history.step,
+            "reward": float(scores.mean()),
+            "reward_std": float(scores.std(correction=0)),
+            "kl": kl,
+            "kl_k3": float(old["k3"].sum(1).mean()),
+            "beta": self.beta,
+            "first_ratio": float(seen[0]["ratio"]),
+            **means,
+            "explained_variance": float(explained),
+            "entropy": float(masked_mean(old["entropy"], rollout.mask)),
+            "length": float(rollout.mask.sum(1).float().mean()),
+            "ended": float(rollout.ended.float().mean()),
+            "tokens": history.tokens,
+            "sample": rollout.answers[0],
+        }
+
+    def asked(self) -> list[Conversation]:
+        """The prompts of this round: all of them in a random order, before any comes again."""
+        size, number = self.config.batch_size, len(self.prompts)
+        places = range(self.history.step * size, (self.history.step + 1) * size)
+        return [self.prompts[self.order(place // number)[place % number]] for place in places]
+
+    def order(self, epoch: int) -> list[int]:
+        """The order of the prompts when all are asked for the epoch-th time."""
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
+        return torch.randperm(len(self.prompts), generator=generator).tolist()
+
+    @torch.no_grad()
+    def scores(self, rollout: Rollout) -> Tensor:
+        """The reward of each answer, (B,). Raises FloatingPointError, with the answer, for one that is no number."""
+        scores = self.reward(rollout.conversations, rollout.answers).float().to(self.place.device)
+        if scores.shape != (len(rollout.answers),):
+            raise ValueError(f"the reward of {len(rollout.answers)} answers has shape {tuple(scores.shape)}: one each")
+        for score, answer in zip(scores.tolist(), rollout.answers):
+            if not math.isfinite(score):
+                raise FloatingPointError(f"the reward of {answer[:60]!r} is {score}: a reward must be a number")
+        return scores - self.config.missing_end * (~rollout.ended).float()
+
+    @torch.no_grad()
+    def before(self, rollout: Rollout) -> dict[str, Tensor]:
+        """What policy, value and reference say of the answers before learning: each (B, T - 1)."""
+        with self.place.autocast():
+            logprobs, values, entropy = self.actor(rollout, self.config.temperature)
+            with self.as_reference() as reference:
+                x, tokens = read(reference, rollout)
+                ref, _ = logprobs_and_entropy(reference.head(x) / self.config.temperature, tokens, rollout.mask)
+        k1, k3 = kl_estimates(logprobs, ref)
+        return {"logprobs": logprobs, "values": values, "entropy": entropy, "k1": k1, "k3": k3}
+
+    def as_reference(self):
+        """The reference, for the time of a block."""
+        return switched_off(self.policy) if self.reference is None else contextlib.nullcontext(self.reference)
+
+    def advantages(self, rollout: Rollout, scores: Tensor, old: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """How much better each token was than expected, and what was still to come: both (B, T - 1)."""
+        mask = rollout.mask
+        last = mask.size(1) - 1 - mask.flip(1).int().argmax(1)  # (B,), the last token of each answer
+        every = torch.arange(len(last), device=last.device)
+        rewards = (-self.beta * old["k1"]).index_put((every, last), scores, accumulate=True)
+        advantages, returns = gae(rewards, old["values"], mask.float(), self.config.gamma, self.config.lam)
+        return whiten(advantages, mask.float()), returns
+
+    def minibatches(self, size: int) -> list[Tensor]:
+        """The answers of a round in random order, some at a time."""
+        order = torch.randperm(size, generator=self.generator, device=self.place.device)
+        return list(order.split(self.config.minibatch_size))
+
+    def update(self, rollout: Rollout, old: dict[str, Tensor], advantages: Tensor, returns: Tensor) -> dict:
+        """One step on some answers."""
+        config, mask = self.config, rollout.mask.float()
+        with self.place.autocast():
+            logprobs, values, entropy = self.actor(rollout, config.temperature)
+        policy_loss, seen = ppo_policy_loss(logprobs, old["logprobs"], advantages, mask, config.clip)
+        value_loss, _ = ppo_value_loss(values, old["values"], returns, mask, config.value_clip)
+        loss = policy_loss + config.value_weight * value_loss - config.entropy_weight * masked_mean(entropy, mask)
+        loss.backward()
+        learning = [p for p in self.actor.parameters() if p.grad is not None]
+        norm = nn.utils.clip_grad_norm_(learning, config.norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return {**seen, "policy_loss": policy_loss.detach(), "value_loss": value_loss.detach(), "grad_norm": norm}
+
+    # To go on from
+
+    def save(self) -> None:
+        """Write all that resuming needs."""
+        if self.run_folder is None:
+            return
+        tensors = {f"model.{name}": tensor for name, tensor in self.actor.state_dict().items()}
+        state = {
+            "optimizer": flatten("optimizer", self.optimizer.state_dict(), tensors),
+            "random": flatten("random", random_state(), tensors),
+            "generator": flatten("generator", self.generator.get_state(), tensors),
+            "history": {key: value for key, value in vars(self.history).items() if key != "records"},
+            "beta": self.beta,
+            "config": asdict(self.config),
+        }
+        self.run_folder.save_training(tensors, json.loads(json.dumps(state)))
+
+    def restore(self) -> None:
+        """Go on from `save`, as if nothing had happened."""
+        tensors, state = self.run_folder.load_training()
+        if state["config"] != asdict(self.config):
+            raise ValueError(f"{self.run_folder.path}: this run began with other settings; resume with the same")
+        own = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+        load_weights(self.actor, own, self.run_folder.last_file)
+        self.optimizer.load_state_dict(unflatten("optimizer", state["optimizer"], tensors))
+        self.generator.set_state(unflatten("generator", state["generator"], tensors))
+        self.beta, self.history = state["beta"], History(**{**state["history"], "stopped": ""})
+        self.run_folder.truncate_log(self.history.step)
+        self.history.records = self.run_folder.records()
+        set_random_state(unflatten("random", state["random"], tensors))

@@ -1,0 +1,103 @@
+"""Feedback from a model in the place of people's (Bai et al. 2022, "Constitutional AI"; Lee et al. 2023, "RLAIF").
+
+A constitution is a list of questions about an answer, such as "Is it kind?". A judge is asked each of them, and its
+log-odds of "yes" against "no", averaged, are its score of the answer: a reward like any other. Of two answers it
+prefers the one with the higher score, so its labels are preferences like any others. A judge need not be prompted: a
+reward model that was trained on few labels is one, and so is any function of prompts and answers.
+
+Left out: critiques and revisions (the supervised half of Constitutional AI).
+
+Shapes: B answers, Q questions.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from minillm.align.dpo import answer_logprob
+from minillm.align.ppo import Reward
+from minillm.align.rollout import Conversation
+from minillm.data import Padded
+from minillm.device import Place, choose
+from minillm.examples import chat_example
+from minillm.tokenizer import Tokenizer
+
+REPLIES = ("yes", "no")
+
+
+class Constitution:
+    """A judge: a model that answers questions about an answer. A reward, for whoever wants one.
+
+    ask: how a question is put, with {prompt}, {answer} and {question}.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Tokenizer,
+        questions: Sequence[str],
+        ask: str = "{prompt}\n\n{answer}\n\n{question}",
+        place: Place | None = None,
+        batch_size: int = 32,
+    ):
+        if not questions:
+            raise ValueError("the constitution has no question: write at least one")
+        self.model, self.tokenizer, self.questions, self.ask = model.eval(), tokenizer, list(questions), ask
+        self.place, self.batch_size = place or choose(), batch_size
+
+    @torch.no_grad()
+    def opinions(self, conversations: Sequence[Conversation], answers: Sequence[str]) -> Tensor:
+        """log p("yes") - log p("no") of every question about every answer, (B, Q), in nats."""
+        asked = [
+            self.ask.format(prompt=conversation[-1]["content"], answer=answer, question=question)
+            for conversation, answer in zip(conversations, answers, strict=True)
+            for question in self.questions
+        ]
+        examples = [
+            tuple(
+                chat_example(
+                    [{"role": "user", "content": text}, {"role": "assistant", "content": reply}],
+                    self.tokenizer,
+                    self.model.config.context,
+                )
+                for reply in REPLIES
+            )
+            for text in asked
+        ]
+        for text, pair in zip(asked, examples):
+            if any(example["cut"] for example in pair):
+                raise ValueError(f"the judge cannot read all of {text[:60]!r}...: it is longer than its context")
+        found = []
+        for batch in Padded(examples, self.tokenizer.pad_id, self.batch_size, causal=True):
+            with self.place.autocast():
+                logprobs = answer_logprob(self.model, self.place.to_device(batch)).float().cpu()
+            found.append(logprobs[0::2] - logprobs[1::2])
+        return torch.cat([*found, torch.zeros(0)]).view(-1, len(self.questions))
+
+    def __call__(self, conversations: Sequence[Conversation], answers: Sequence[str]) -> Tensor:
+        """The mean opinion of each answer, (B,)."""
+        return self.opinions(conversations, answers).mean(1)
+
+
+def label_with_ai(
+    judge: Reward,
+    pairs: Sequence[tuple[Conversation, str, str]],
+    generator: torch.Generator | None = None,
+) -> list[tuple[Conversation, str, str]]:
+    """The pairs as a judge orders them, the better answer first; where it finds both alike, by a coin.
+
+    pairs: (conversation, one answer, another), in any order. What order they came in has no say.
+    """
+    conversations = [conversation for conversation, *_ in pairs for _ in range(2)]
+    scores = judge(conversations, [answer for _, *both in pairs for answer in both]).view(-1, 2)
+    coins = torch.rand(len(scores), generator=generator)
+    first = (scores[:, 0] > scores[:, 1]) | ((scores[:, 0] == scores[:, 1]) & (coins < 0.5))
+    return [(c, a, b) if wins else (c, b, a) for (c, a, b), wins in zip(pairs, first.tolist())]
+
+
+def agreement(labels: Sequence[tuple], others: Sequence[tuple]) -> float:
+    """The share of pairs that two judges put in the same order: both as of `label_with_ai`, of the same pairs."""
+    if len(labels) != len(others) or not labels:
+        raise ValueError(f"{len(labels)} and {len(others)} pairs: two judges must have judged the same, at least one")
+    return sum(one[1] == other[1] for one, other in zip(labels, others)) / len(labels)

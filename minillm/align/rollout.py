@@ -1,0 +1,106 @@
+"""What a policy answers, as tensors: sampled with the cache, then read again, token by token, by whoever is to judge.
+
+Prompts are padded on the left, so that all answers begin at one place; behind the end of an answer stands padding. The
+labels are the tokens of the answers, its end included: what PPO and its kin learn from, and nothing else.
+
+Shapes: B batch, T time, V vocabulary, N answer tokens of the batch.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minillm.generate import generate
+from minillm.losses import IGNORE_INDEX, token_entropy
+from minillm.tokenizer import Tokenizer
+
+Conversation = Sequence[dict[str, str]]
+
+
+class Rollout(NamedTuple):
+    """A batch of answers."""
+
+    conversations: list[Conversation]
+    answers: list[str]
+    input_ids: Tensor  # (B, T), prompts and answers
+    attention_mask: Tensor  # (B, T), 1 on both
+    labels: Tensor  # (B, T), the answers' tokens; IGNORE_INDEX elsewhere
+    ended: Tensor  # (B,), whether the answer came to its end within the tokens it was given
+
+    @property
+    def mask(self) -> Tensor:
+        """Where answer tokens are predicted, boolean (B, T - 1), beside `token_logprobs`."""
+        return self.labels[:, 1:] != IGNORE_INDEX
+
+    def rows(self, index: Tensor) -> "Rollout":
+        """Some of the answers."""
+        some = index.tolist()
+        lists = ([part[i] for i in some] for part in (self.conversations, self.answers))
+        return Rollout(*lists, *(tensor[index] for tensor in self[2:]))
+
+
+@torch.no_grad()
+def sample(
+    policy: nn.Module,
+    tokenizer: Tokenizer,
+    conversations: Sequence[Conversation],
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Rollout:
+    """One answer of the policy to each conversation, drawn from all that it believes: nothing is cut off.
+
+    generator: on the policy's device. Raises ValueError when a prompt leaves no room for an answer.
+    """
+    rows = [tokenizer.apply_chat(messages, reply=True)[0] for messages in conversations]
+    longest, context = max(map(len, rows), default=0), policy.config.context
+    if longest >= context:
+        raise ValueError(f"a prompt of {longest} tokens leaves no room for an answer in a context of {context}")
+    batch = tokenizer.pad(rows, side="left")
+    device = next(policy.parameters()).device
+    prompts, mask = batch["input_ids"].to(device), batch["attention_mask"].to(device)
+    ids = generate(
+        policy,
+        prompts,
+        min(max_new_tokens, context - longest),
+        temperature,
+        stop=[tokenizer.eos_id],
+        generator=generator,
+        attention_mask=mask,
+        pad_id=tokenizer.pad_id,
+    )
+    new = ids[:, longest:]
+    ends = new == tokenizer.eos_id
+    real = ends.cumsum(1) - ends.int() == 0  # up to and with the first end
+    labels = torch.cat((torch.full_like(prompts, IGNORE_INDEX), new.masked_fill(~real, IGNORE_INDEX)), dim=1)
+    texts = [
+        tokenizer.decode([i for i in row[keep].tolist() if i != tokenizer.eos_id], skip_special=True)
+        for row, keep in zip(new, real)
+    ]
+    return Rollout(list(conversations), texts, ids, torch.cat((mask, real.long()), dim=1), labels, ends.any(1))
+
+
+def read(policy: nn.Module, rollout: Rollout) -> tuple[Tensor, Tensor]:
+    """The policy's vectors (N, C) where an answer token is predicted, and the token that stood there (N,)."""
+    x = policy.hidden(rollout.input_ids[:, :-1], rollout.attention_mask[:, :-1])
+    return x[rollout.mask], rollout.labels[:, 1:][rollout.mask]
+
+
+def spread(values: Tensor, mask: Tensor) -> Tensor:
+    """values (N,) in their places: (B, T - 1), 0 elsewhere."""
+    return torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values)
+
+
+def answer_logprobs(policy: nn.Module, rollout: Rollout) -> Tensor:
+    """log p of each answer token in nats, (B, T - 1), 0 elsewhere; the output layer is asked for no other."""
+    x, tokens = read(policy, rollout)
+    return spread(-F.cross_entropy(policy.head(x).float(), tokens, reduction="none"), rollout.mask)
+
+
+def logprobs_and_entropy(logits: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """log p of tokens (N,) under logits (N, V), and how undecided each was: both (B, T - 1), 0 elsewhere."""
+    logprobs = -F.cross_entropy(logits.float(), tokens, reduction="none")
+    return spread(logprobs, mask), spread(token_entropy(logits), mask)
