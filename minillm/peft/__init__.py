@@ -8,11 +8,13 @@ Everything here works on any nn.Module that has the parts it needs, and which ne
     prompts     vectors before the text: prompt tuning, P-tuning
     prefix      keys and values in every layer: prefix tuning, LLaMA-Adapter
     small       vectors and detours in single layers: IA3, BitFit, bottleneck adapters
+    exchange    LoRA in the format of Hugging Face's peft, in and out
     selective   no additions: which of the model's own parameters learn
 """
 
 from minillm.peft.adalora import AdaLoRA, Budget, orthogonality
 from minillm.peft.adapter import Adapter, Method, adapters, names
+from minillm.peft.exchange import load_peft_lora, save_peft_lora
 from minillm.peft.lora import LoRA, LoRALinear, apply_lora
 from minillm.peft.prefix import LlamaAdapter, PrefixTuning
 from minillm.peft.prompts import PTuning, SoftPrompt, simplify
@@ -36,13 +38,13 @@ METHODS = {
 }
 
 __all__ = [
+    "IA3",
     "METHODS",
     "AdaLoRA",
     "Adapter",
     "BitFit",
     "Bottleneck",
     "Budget",
-    "IA3",
     "LlamaAdapter",
     "LoRA",
     "LoRALinear",
@@ -56,10 +58,12 @@ __all__ = [
     "freeze",
     "inject",
     "load_adapter_state",
+    "load_peft_lora",
     "merge",
     "names",
     "orthogonality",
     "remove",
+    "save_peft_lora",
     "simplify",
     "switched_off",
     "train_all",
