@@ -112,7 +112,7 @@ class LSTMEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (P, C) -> (P, C)."""
-        return self.mlp(self.lstm(x[None])[0])[0]
+        return self.mlp(self.lstm(x[None])[0])[0] if len(x) else x  # torch has no LSTM over nothing
 
 
 NETWORKS = {"mlp": MLPEncoder, "lstm": LSTMEncoder}
