@@ -56,7 +56,9 @@ CHOSEN = {  # none at its defaults
 NOT_AT_ONCE = ("prompt", "prefix", "ptuning")  # these change something before they have learned
 FOLDS = [key for key in CHOSEN if key.startswith(("lora", "adalora", "ia3", "bitfit"))]
 RECIPES = ("minillm", "gpt2", "llama", "bert")
-EVERYWHERE = list(itertools.product(CHOSEN, RECIPES, (Decoder, Encoder)))
+EVERYWHERE = list(itertools.product(METHODS, RECIPES, (Decoder, Encoder)))
+EVERYWHERE += itertools.product(CHOSEN.keys() - METHODS.keys(), ["gpt2"], (Decoder, Encoder))  # of each, what it varies
+EVERYWHERE.sort(key=str)  # the same order in every process
 DECODERS = [(key, recipe) for key, recipe, kind in EVERYWHERE if kind is Decoder]
 everywhere = pytest.mark.parametrize(("key", "recipe", "kind"), EVERYWHERE)
 IDS = torch.randint(V, (2, 9), generator=torch.Generator().manual_seed(0))
@@ -119,6 +121,18 @@ def test_at_the_start_nothing_is_changed_but_by_prompts_which_change_nothing_wit
         torch.testing.assert_close(empty(ids, mask)[mask.bool()], base(ids, mask)[mask.bool()])
 
 
+@pytest.mark.parametrize("key", CHOSEN)
+def test_where_it_begins_is_the_generators(key):
+    states = []
+    for seed in (5, 5, 6):
+        torch.manual_seed(len(states))
+        model = inject(bare_model(), CHOSEN[key], generator=torch.Generator().manual_seed(seed))
+        freeze(model)
+        states.append(torch.cat([t.flatten() for t in adapter_state(model).values()]))
+    assert torch.equal(states[0], states[1])
+    assert torch.equal(states[0], states[2]) == (key in ("ia3", "bitfit"))  # which begin with no change
+
+
 @everywhere
 def test_what_has_a_gradient_learns_and_the_model_itself_stays_to_the_last_bit(key, recipe, kind):
     base = bare_model(recipe, kind)
@@ -171,11 +185,11 @@ def test_padding_on_either_side_changes_nothing(key, recipe, kind):
 def test_writing_with_a_cache_or_in_a_ragged_batch_is_writing_alone(key, recipe):
     _, model = learned(key, recipe)
     texts = [IDS[0, :6], IDS[1, :2]]
-    alone = [generate(model, text[None], 9, temperature=0, use_cache=False)[0, len(text) :] for text in texts]
+    alone = [generate(model, text[None], 6, temperature=0, use_cache=False)[0, len(text) :] for text in texts]
     for text, expected in zip(texts, alone):
-        assert torch.equal(generate(model, text[None], 9, temperature=0)[0, len(text) :], expected)
+        assert torch.equal(generate(model, text[None], 6, temperature=0)[0, len(text) :], expected)
     ids, mask = padded(texts, "left")
-    together = generate(model, ids, 9, temperature=0, attention_mask=mask)
+    together = generate(model, ids, 6, temperature=0, attention_mask=mask)
     assert torch.equal(together[:, ids.size(1) :], torch.stack(alone))
 
 
