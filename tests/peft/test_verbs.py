@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from bare import IDS, bare_model, stir
 
 from minillm.generate import generate
 from minillm.objectives import causal_lm, masked_lm
@@ -34,9 +35,9 @@ from minillm.peft import (
 )
 from minillm.safetensors import load_file, save_file
 from minillm.trainer import TrainConfig, fit
-from minillm.transformer import Decoder, Encoder, ModelConfig
+from minillm.transformer import Decoder, Encoder
 
-V, P = 30, 3
+P = 3
 CHOSEN = {  # none at its defaults
     "lora": LoRA(rank=3, alpha=7),
     "lora, stabilised": LoRA(rank=4, alpha=7, rank_stabilised=True, targets=("query", "blocks.0.*.up", "down")),
@@ -61,22 +62,6 @@ EVERYWHERE += itertools.product(CHOSEN.keys() - METHODS.keys(), ["gpt2"], (Decod
 EVERYWHERE.sort(key=str)  # the same order in every process
 DECODERS = [(key, recipe) for key, recipe, kind in EVERYWHERE if kind is Decoder]
 everywhere = pytest.mark.parametrize(("key", "recipe", "kind"), EVERYWHERE)
-IDS = torch.randint(V, (2, 9), generator=torch.Generator().manual_seed(0))
-
-
-def stir(parameters, std=0.3, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    for p in parameters:
-        p.data += std * torch.randn(p.shape, generator=generator).to(p.dtype)
-
-
-def bare_model(recipe="minillm", kind=Decoder, **changes):
-    """A small model without zeros: biases are on where the recipe has some, and heads share keys."""
-    torch.manual_seed(0)
-    size = {"context": 24, "layers": 2, "width": 16, "heads": 4, "kv_heads": 2} | changes
-    model = kind(ModelConfig(V, recipe=recipe, **size)).eval()
-    stir(model.parameters())
-    return model
 
 
 def learned(key, recipe="minillm", kind=Decoder, **changes):
