@@ -220,7 +220,7 @@ def test_merged_is_unmerged_once_or_twice_and_back_bit_for_bit(key, recipe, kind
     before, state = model(IDS), {name: t.clone() for name, t in model.state_dict().items()}
     assert merge(model) is model
     came = model(IDS)
-    assert distance(came, before) < 2e-6
+    assert distance(came, before) < 5e-6
     assert torch.equal(merge(model)(IDS), came)
     plain = remove(copy.deepcopy(model))
     assert type(plain) is kind and not names(plain) and torch.equal(plain(IDS), came)
