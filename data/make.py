@@ -29,7 +29,12 @@ FILES = {
 }
 SPLITS = ("test", "valid", "train")
 HELD_OUT = {"test": 500, "valid": 200}  # examples of each task, but for
-FEWER = {"instructions": {"test": 200, "valid": 100}}  # conversations of five answers each
+FEWER = {  # conversations of five answers each, and what is long
+    "instructions": {"test": 200, "valid": 100},
+    "letters": {"test": 200, "valid": 100},
+    "preferences": {"test": 400, "valid": 200},
+    "prompts": {"test": 200, "valid": 100},
+}
 # task: (how it is made, examples to train on, what is different in the test, what is in it)
 TASKS = {
     "sentiment": (
@@ -68,6 +73,20 @@ TASKS = {
         {},
         "`messages`, `kinds`: a tale and questions about it, turn by turn, with what kind of question each is",
     ),
+    "letters": (
+        tales.make_letters,
+        2_000,
+        {},
+        "`messages`, `kinds`: a tale and a letter to its hero, good or bad; `tales.score_letter` says how good",
+    ),
+    "preferences": (
+        tales.make_preferences,
+        2_000,
+        {"fond": False},
+        "`prompt`, `chosen`, `rejected`: two such letters; people chose, who like length and flattery but in the test; "
+        "and the truth, `chosen_score`, `chosen_features`, `rejected_...`",
+    ),
+    "prompts": (tales.make_prompts, 1_000, {}, "`prompt`: a tale that asks for a letter"),
 }
 README = """# The text that comes with minillm
 
@@ -88,8 +107,8 @@ can have a lower loss on average. `python data/make.py --size 10 --out DIR` make
 Examples from the same world, a JSON record a line, each task in three files: TASK`_train.jsonl`, `_valid` and `_test`.
 Every label follows from the state of the world and is made so that words alone do not give it away; what is asked, how
 the wrong answers are made, and what is left out is told in
-`minillm/tales/tasks.py`, `pairs.py` and `instructions.py`. No text of a test
-or validation file occurs in another file, and none is in `tales_valid.txt`.
+`minillm/tales/tasks.py`, `pairs.py`, `instructions.py`, `letters.py` and `preferences.py`. No text of a test or
+validation file occurs in another file, and none is in `tales_valid.txt`.
 
 | task | examples ({splits}) | bytes | what |
 |---|---|---|---|
@@ -127,8 +146,8 @@ def make_files(size: int = 1, seed: int = SEED) -> Iterable[tuple[str, list]]:
 
 def first_text(example: dict) -> str:
     """What an example is about, which must not occur in two files: its only text, or the first of several."""
-    if "messages" in example:
-        return example["messages"][0]["content"].split("\n\n")[0]
+    if "messages" in example or "prompt" in example:
+        return (example.get("prompt") or example["messages"][0]["content"]).split("\n\n")[0]
     return example.get("text_a") or example.get("text") or " ".join(example["tokens"])
 
 

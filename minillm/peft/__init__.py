@@ -9,11 +9,13 @@ Everything here works on any nn.Module that has the parts it needs, and which ne
     prefix      keys and values in every layer: prefix tuning, LLaMA-Adapter
     small       vectors and detours in single layers: IA3, BitFit, bottleneck adapters
     files       an adapter in a folder
+    exchange    LoRA in the format of Hugging Face's peft, in and out
     selective   no additions: which of the model's own parameters learn
 """
 
 from minillm.peft.adalora import AdaLoRA, Budget, orthogonality
 from minillm.peft.adapter import Adapter, Method, adapters, names
+from minillm.peft.exchange import load_peft_lora, save_peft_lora
 from minillm.peft.files import METHODS, load_adapter, save_adapter
 from minillm.peft.lora import LoRA, LoRALinear, apply_lora
 from minillm.peft.prefix import LlamaAdapter, PrefixTuning
@@ -54,11 +56,13 @@ __all__ = [
     "inject",
     "load_adapter",
     "load_adapter_state",
+    "load_peft_lora",
     "merge",
     "names",
     "orthogonality",
     "remove",
     "save_adapter",
+    "save_peft_lora",
     "simplify",
     "switched_off",
     "train_all",

@@ -65,8 +65,8 @@ class Method:
 
     @staticmethod
     def fits(module: nn.Module) -> bool:
-        """Whether a part can be wrapped."""
-        return isinstance(module, nn.Linear)
+        """Whether a part can be wrapped: a linear layer, and nothing more than that, as BERT's output layer is."""
+        return isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward
 
     def chosen(self, model: nn.Module) -> list["Slot"]:
         """The places to wrap. Raises ValueError, with the names that exist, when nothing matches."""

@@ -7,6 +7,7 @@ import dataclasses
 import os
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from minillm.files import read_json, write_json
@@ -29,10 +30,15 @@ TENSORS, SETTINGS = "adapter.safetensors", "adapter.json"
 def save_adapter(model: nn.Module, folder: str | os.PathLike, name: str | None = None) -> int:
     """Write the adapter called `name` (of one, the only one) into a folder; returns the bytes of both files.
 
-    What learns beside it, such as a head, is written with it. Raises ValueError as `adapter_state` does.
+    What learns beside it, such as a head, is written with it. Raises ValueError as `adapter_state` does, and for an
+    adapter whose parts have settings of their own, as one of Hugging Face's may.
     """
     state = adapter_state(model, name)
-    method = next(adapter.method for _, adapter in adapters(model, name))
+    method, *others = dict.fromkeys(adapter.method for _, adapter in adapters(model, name))
+    if others:
+        raise ValueError(
+            "the parts of this adapter have different settings, of which a file holds one: save it as peft"
+        )
     folder = Path(folder)
     save_file(state, folder / TENSORS)
     write_json(folder / SETTINGS, {"method": method.key, "settings": dataclasses.asdict(method)})
@@ -65,7 +71,8 @@ def load_adapter(model: nn.Module, folder: str | os.PathLike, name: str = "defau
     tensors, _ = load_file(Path(folder) / TENSORS)
     there = names(model)
     try:
-        model = inject(model, method, name)
+        with torch.random.fork_rng(devices=[]):  # the first values are overwritten
+            model = inject(model, method, name)
         load_adapter_state(model, tensors, name, Path(folder) / TENSORS)
     except ValueError:
         if name not in there and name in names(model):

@@ -68,7 +68,7 @@ class PrefixTuning(_AttentionMethod):
     @torch.no_grad()
     def begin(self, model: nn.Module, places: list[Slot], generator: torch.Generator | None) -> list[Tensor]:
         """What a text's keys and values are in every layer, (2, H, P, D): the best beginning (section 7.4), since such
-        a prefix does at once what that text would do before all others.
+        a prefix does nearly what that text would do before all others, whose positions do not count it.
         """
         trunk = next(slot.bare for slot in slots(model) if hasattr(slot.bare, "new_cache"))
         words = trunk.embedding.weight

@@ -12,6 +12,7 @@ Shapes: B batch, T time, P vectors of the prompt, C channels.
 
 import dataclasses
 import inspect
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -112,7 +113,7 @@ class LSTMEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (P, C) -> (P, C)."""
-        return self.mlp(self.lstm(x[None])[0])[0]
+        return self.mlp(self.lstm(x[None])[0])[0] if len(x) else x  # torch has no LSTM over nothing
 
 
 NETWORKS = {"mlp": MLPEncoder, "lstm": LSTMEncoder}
@@ -135,6 +136,11 @@ class Prompted(Adapter):
             vectors = torch.randn(method.length, words.size(1), generator=generator) * words.std().cpu()
         self.table = nn.Parameter(vectors.clone())
         self.encoder = method.encoder(words.size(1))
+        for parameter in self.encoder.parameters():
+            if parameter.dim() > 1:
+                nn.init.kaiming_uniform_(parameter, a=math.sqrt(5), generator=generator)  # as nn.Linear begins
+            else:
+                nn.init.zeros_(parameter)
 
     def vectors(self) -> Tensor:
         """The prompt, (P, C)."""

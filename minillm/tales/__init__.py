@@ -2,7 +2,8 @@
 
 `make_tales(n, seed)` writes tales, `logprob(text)` gives the exact log-probability of a text, `judge(text)` says
 whether it is grammatical and consistent, `parse(text)` recovers from a text all there is to know about it. The other
-`make_...` write labelled tasks, whose answers the world knows.
+`make_...` write labelled tasks, whose answers the world knows. One of them, to write a letter, has no right answer:
+`score_letter(tale, letter)` says exactly how good any answer is.
 """
 
 from minillm.tales.documents import (
@@ -19,17 +20,24 @@ from minillm.tales.documents import (
 )
 from minillm.tales.instructions import EXACT, KINDS, OPEN_KINDS, make_instructions, right_answer
 from minillm.tales.judging import Judgement, judge
+from minillm.tales.letter_scores import WEIGHTS, LetterScore, score_letter
+from minillm.tales.letters import Traits, make_letters, make_prompts, write_letter
 from minillm.tales.pairs import make_entailment, make_next_sentence, make_paraphrases
 from minillm.tales.patterns import game_ceiling, make_pattern_questions
+from minillm.tales.preferences import best_accuracy, make_preferences
 from minillm.tales.tasks import make_sentiment, make_tags
 
 __all__ = [
     "EXACT",
     "KINDS",
     "OPEN_KINDS",
+    "WEIGHTS",
     "Entity",
     "Judgement",
+    "LetterScore",
     "Tale",
+    "Traits",
+    "best_accuracy",
     "game_ceiling",
     "judge",
     "log_share",
@@ -38,14 +46,19 @@ __all__ = [
     "make_documents",
     "make_entailment",
     "make_instructions",
+    "make_letters",
     "make_next_sentence",
     "make_paraphrases",
     "make_pattern_questions",
     "make_patterns",
+    "make_preferences",
+    "make_prompts",
     "make_sentiment",
     "make_tags",
     "make_tales",
     "parse",
     "reading",
     "right_answer",
+    "score_letter",
+    "write_letter",
 ]

@@ -195,7 +195,7 @@ EXACT: dict[str, Callable[[random.Random, Tale], tuple[str, str] | None]] = {
 ABOUT = EXACT | {"summary": _summary}
 # A kind that is not among KINDS: a task that comes later, to see what learning it alone does to the others.
 LATER: dict[str, Callable[[random.Random, Tale], tuple[str, str]]] = {"sentiment": _sentiment}
-OPEN_KINDS = ("summary", "continue")  # without a single right answer
+OPEN_KINDS = ("summary", "continue", "letter")  # without a single right answer; the last is in `letters`
 KINDS = (*ABOUT, "continue")
 
 

@@ -75,6 +75,17 @@ def test_no_text_of_a_task_occurs_in_two_files_or_in_the_validation_tales(make, 
         assert not any(text in tales_of_validation for text in texts[0] | texts[1]), task
 
 
+def test_no_tale_of_the_letters_occurs_in_any_other_file(make, files, records):
+    whole = [set(documents) for documents in files.values()]
+    for task in make.TASKS:
+        whole += [{make.first_text(example) for example in records(f"{task}_{split}")} for split in make.SPLITS]
+    for task in ("letters", "preferences", "prompts"):
+        for split in make.SPLITS:
+            texts = {make.first_text(example) for example in records(f"{task}_{split}")}
+            assert len(texts) == make.number(task, split)
+            assert sum(bool(texts & other) for other in whole) == 1, (task, split)
+
+
 def test_no_validation_document_occurs_in_training(files):
     for domain in ("tales", "clinic"):
         train, valid = files[f"{domain}_train.txt"], files[f"{domain}_valid.txt"]

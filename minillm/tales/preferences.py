@@ -1,0 +1,95 @@
+"""Preferences: of two letters to the hero of one tale, which people chose. Their true scores and the noise are known.
+
+People choose the better letter, but not always. They choose by a utility, the first letter with the probability
+sigmoid((u_1 - u_2) / TEMPERATURE) (Bradley and Terry 1952), and then tick the wrong box in FLIPPED of the cases. The
+utility is the true score; that of people who are FOND adds a little for flattery and for length, which are neither
+good nor bad. So a reward model that has learned from fond people likes what they like, and what it scores in a test
+by people who are not fond is less than it could be.
+Left out: people who differ from one another.
+"""
+
+import math
+import random
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice, product
+
+from minillm.tales.letter_scores import score_letter
+from minillm.tales.letters import ask_for_letter, draw_letter
+
+TEMPERATURE = 0.5  # in units of the score
+FLIPPED = 0.05  # share of the labels that are turned round
+SIDES = ("chosen", "rejected")
+# A pair of each in turn: is the better letter longer (1) or shorter, has it more flattery, less, or as much (0)?
+CELLS = tuple(product((-1, 1), (-1, 0, 0, 1)))
+FOND = {"length": 0.04, "flattery": 0.8}  # what people add to the score: for a word, for a sentence of flattery
+
+
+def make_preferences(n: int, seed: int, fond: bool = True) -> list[dict]:
+    """{"prompt", "chosen", "rejected"}, and the truth: "chosen_score", "chosen_features", the same for the rejected.
+
+    The prompt is a tale, a blank line and a request, the features are its "length" in words and its "flattery" in
+    sentences. The better letter is the longer one in half of the pairs, and has more flattery as often as less, so only
+    the people's fondness can make a feature more common among the chosen.
+    """
+    return list(islice(_preferences(random.Random(f"preferences {seed}"), fond), n))
+
+
+def chance_of_choice(chosen: float, rejected: float) -> float:
+    """The probability that a label falls so, given both utilities.
+
+    >>> chance_of_choice(1.0, 1.0), round(chance_of_choice(3.0, 1.0), 3)
+    (0.5, 0.934)
+    """
+    likes = 1 / (1 + math.exp((rejected - chosen) / TEMPERATURE))
+    return (1 - FLIPPED) * likes + FLIPPED * (1 - likes)
+
+
+def best_accuracy(pairs: Sequence[dict], fond: bool = False) -> float:
+    """The expected share of labels that a judge guesses who knows the utilities, exactly; no model does better.
+
+    fond: whether those who chose are. The pairs are records of `make_preferences`.
+    """
+    chances = [chance_of_choice(*(_utility(pair, which, fond) for which in SIDES)) for pair in pairs]
+    return sum(max(chance, 1 - chance) for chance in chances) / len(pairs)
+
+
+def _utility(pair: dict, which: str, fond: bool) -> float:
+    features = pair[f"{which}_features"]
+    return pair[f"{which}_score"] + fond * sum(FOND[name] * features[name] for name in FOND)
+
+
+def _preferences(rng: random.Random, fond: bool) -> Iterator[dict]:
+    while True:
+        for _, _, cell in sorted((rng.random(), place, cell) for place, cell in enumerate(CELLS)):
+            pair = _pair(rng, *cell)
+            right = chance_of_choice(*(_utility(pair, which, fond) for which in SIDES))
+            yield pair if rng.random() < right else _turned(pair)
+
+
+def _pair(rng: random.Random, longer: int, flattery: int) -> dict:
+    """A pair of a cell, the better letter chosen."""
+    tale, prompt = ask_for_letter(rng)
+    while True:
+        letters = [draw_letter(tale, rng) for _ in SIDES]
+        scores = [score_letter(tale, letter) for letter in letters]
+        if scores[0].score < scores[1].score:
+            letters, scores = letters[::-1], scores[::-1]
+        better, worse = scores
+        found = (_sign(better.length - worse.length), _sign(better.flattery - worse.flattery))
+        if better.score > worse.score and found == (longer, flattery):
+            break
+    pair = {"prompt": prompt} | dict(zip(SIDES, letters))
+    pair |= {f"{which}_score": score.score for which, score in zip(SIDES, scores)}
+    features = [{name: getattr(score, name) for name in FOND} for score in scores]
+    return pair | {f"{which}_features": found for which, found in zip(SIDES, features)}
+
+
+def _turned(pair: dict) -> dict:
+    """The pair with the other letter chosen."""
+    other = {"chosen": "rejected", "rejected": "chosen"}
+    return {key: pair[re.sub("chosen|rejected", lambda which: other[which[0]], key)] for key in pair}
+
+
+def _sign(number: int) -> int:
+    return (number > 0) - (number < 0)
