@@ -115,6 +115,26 @@ def coloured_text(pieces: list[str], colours: list, width: int = 84, ax=None):
     return ax
 
 
+def reliability(chances: list[float], right: list[bool], bins: int = 5, ax=None):
+    """How often a model was right (y) where it was so sure (x), with the number of cases in each bin; a model that
+    knows what it knows lies on the diagonal (Guo et al. 2017, "On Calibration of Modern Neural Networks", figure 1).
+
+    chances: its probability for what it said, 0.5 at least.
+    """
+    ax = axis(ax)
+    ax.plot([0.5, 1], [0.5, 1], color="#444444", linewidth=0.9, linestyle=LINE_STYLES[1], label="well calibrated")
+    edges = [0.5 + 0.5 * i / bins for i in range(bins + 1)]
+    for low, high in zip(edges, edges[1:]):
+        here = [(c, ok) for c, ok in zip(chances, right) if low <= c < high or c == high == 1]
+        if here:
+            sure, hit = (sum(map(float, part)) / len(here) for part in zip(*here))
+            ax.plot(sure, hit, "o", color=COLOURS[0])
+            ax.annotate(len(here), (sure, hit), (4, -10), textcoords="offset points", fontsize=8)
+    ax.set(xlabel="how sure the model is", ylabel="share that is right", xlim=(0.48, 1.02), ylim=(0, 1.05))
+    ax.legend(loc="lower right")
+    return ax
+
+
 def smooth(values: list[float], share: float = 0.02) -> list[float]:
     """A moving average that forgets at the rate of `share` of the length, unbiased at the start."""
     keep = 1 - 1 / max(share * len(values), 1)

@@ -91,6 +91,8 @@ class Task:
     build: Callable[..., tuple[Tokenizer, nn.Module]]  # (task, settings, texts, classes)
     batches: Callable[..., Padded]  # (examples, tokenizer, settings, seed) -> batches; without a seed, all in order
     answer: Callable[..., list]  # (model, Scored, settings, place) -> what the model says of each record
+    enrich: Callable[..., list] | None = None  # (model, examples, tokenizer, place): what is known before training
+    watch: Callable[..., dict] | None = None  # (model, batches, place) -> "val_loss" and more; else the mean loss
 
 
 class Scored(NamedTuple):
@@ -122,7 +124,8 @@ def run_finetune(task: Task, settings: Tuning, given: dict) -> int:
     classes = {name: index for index, name in enumerate(names)}
 
     def examples(records: list[Record]) -> list:
-        return [task.example(record, tokenizer, frame, settings.context, classes) for record in records]
+        made = [task.example(record, tokenizer, frame, settings.context, classes) for record in records]
+        return task.enrich(model, made, tokenizer, place) if task.enrich else made
 
     train = examples(parts.train)
     if settings.show:
@@ -141,7 +144,11 @@ def run_finetune(task: Task, settings: Tuning, given: dict) -> int:
         save_start(run, task, settings, prepared, tokenizer, names, data)
 
     def evaluate(model: nn.Module) -> dict:
-        return {"val_loss": mean_loss(model, task.objective, valid, place)}
+        return (
+            task.watch(model, valid, place)
+            if task.watch
+            else {"val_loss": mean_loss(model, task.objective, valid, place)}
+        )
 
     history = fit(
         model,

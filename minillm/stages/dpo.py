@@ -1,0 +1,106 @@
+"""`train.py dpo`: a policy that learns from preferences directly, with no reward model and no sampling."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from torch import nn
+
+from minillm.align.dpo import LOSSES, direct_preference, loss_named, margins, with_reference
+from minillm.cli import flag
+from minillm.data import Padded
+from minillm.device import Place
+from minillm.peft import switched_off
+from minillm.stages.common import load_causal, load_tokenizer
+from minillm.stages.finetune import Scored, Task, run_finetune
+from minillm.stages.judged import compared, write_answers, written
+from minillm.stages.preferences import preferences
+from minillm.stages.records import Parts
+from minillm.stages.reward import Preferring, answers_of, start
+from minillm.tokenizer import Tokenizer
+
+JUDGED = 200  # prompts whose answers are compared
+LONGEST = 80  # tokens of an answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class DPO(Preferring):
+    """Settings of `dpo`."""
+
+    epochs: float = flag(1.0, "passes over the pairs")
+    learning_rate: float = flag(1e-3, "peak rate of AdamW: embeddings and the output layer")
+    matrix_learning_rate: float = flag(2e-3, "peak rate of Muon: the trunk's matrices")
+    loss: str = flag("dpo", "what is learned of a pair", choices=LOSSES)
+    beta: float = flag(0.1, "how dear the distance from the reference is (of ipo: tau; of simpo: the reward's size)")
+    gamma: float = flag(0.5, "of simpo: by how much the rewards of a pair are to differ")
+    label_smoothing: float = flag(0.0, "of dpo: share of the pairs that may be the wrong way round")
+
+
+def build(task: Task, settings: DPO, texts: list[str], classes: int) -> tuple[Tokenizer, nn.Module]:
+    """The policy."""
+    run = start(settings)
+    return load_tokenizer(run), load_causal(run)
+
+
+def batches(examples: list, tokenizer: Tokenizer, settings: DPO, seed: int | None) -> Padded:
+    """Batches of pairs. A causal policy never sees the padding behind an answer."""
+    return Padded(examples, tokenizer.pad_id, settings.batch_size, seed=seed, causal=True)
+
+
+def answers(model: nn.Module, scored: Scored, settings: DPO, place: Place) -> list:
+    """What the policy answers to the test's prompts, and what it answered before."""
+    conversations = [record.pair[0] for record in scored.records][:JUDGED]
+    reference = load_causal(start(settings), place.device)
+    more = (scored.tokenizer, conversations, place, settings.seed, LONGEST)
+    print(f"answering {len(conversations)} prompts, before and after")
+    return [written(reference, *more)[0], *written(model, *more, reference)]
+
+
+def report(outputs: list, scored: Scored) -> dict:
+    """The answers compared with those before."""
+    before, after, distances = outputs
+    conversations = [record.pair[0] for record in scored.records][:JUDGED]
+    write_answers(scored.run, conversations, after, before)
+    return compared(conversations, after, before, distances)
+
+
+def reference_of(model: nn.Module, examples: list, tokenizer: Tokenizer, place: Place, average: bool) -> list:
+    """The examples with what the policy says of them before training, without its adapter."""
+    with switched_off(model):
+        return with_reference(model, examples, tokenizer, place, average=average)
+
+
+def run_dpo(settings: DPO, given: dict) -> int:
+    """Learn what people prefer, directly: the chosen answers become likelier than the rejected, near to what was.
+
+    python train.py dpo                                  letters about tales, on the newest run of sft
+    python train.py dpo --method lora                    the policy as an adapter; the reference costs nothing
+    python train.py dpo --data pairs.jsonl --loss ipo    your pairs: {"prompt", "chosen", "rejected"}
+
+    The loss begins at ln 2. Both log-probabilities may fall while the margin grows; that is how it works.
+    """
+    if not settings.resume:
+        settings = replace(settings, from_=start(settings).path)
+    loss = loss_named(settings.loss, settings.beta, settings.gamma, settings.label_smoothing)
+    average = settings.loss == "simpo"
+    task = Task(
+        stage="dpo",
+        files="preferences",
+        read=preferences,
+        labels=None,
+        example=answers_of,
+        objective=direct_preference(loss, average),
+        report=report,
+        baselines=no_baselines,
+        head=None,
+        build=build,
+        batches=batches,
+        answer=answers,
+        enrich=partial(reference_of, average=average),
+        watch=partial(margins, loss=loss, average=average),
+    )
+    return run_finetune(task, settings, given)
+
+
+def no_baselines(parts: Parts, names: list[str], settings: DPO) -> dict:
+    """The policy before is in the scores already."""
+    return {}

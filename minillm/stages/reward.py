@@ -1,0 +1,138 @@
+"""`train.py reward`: a model that says how good an answer is, learned from which of two answers people chose."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from minillm.align.reward import pair_of_answers, preference
+from minillm.checkpoint import RunFolder
+from minillm.cli import flag
+from minillm.examples import Frame
+from minillm.heads import RewardModel
+from minillm.losses import IGNORE_INDEX
+from minillm.metrics import bootstrap_interval, spearman
+from minillm.plots import picture, reliability
+from minillm.stages.common import latest_run, load_causal, load_tokenizer
+from minillm.stages.finetune import Scored, Task, Tuning, outputs_of, padded, run_finetune, write_predictions
+from minillm.stages.preferences import Preference, preferences
+from minillm.stages.records import Parts
+from minillm.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preferring(Tuning):
+    """Settings of every stage that learns from preferences."""
+
+    from_: Path | None = flag(None, "the run of sft to begin with (default: the newest)")
+    batch_size: int = flag(8, "pairs in a step")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reward(Preferring):
+    """Settings of `reward`."""
+
+    epochs: float = flag(2.0, "passes over the pairs")
+    learning_rate: float = flag(2e-3, "peak rate of AdamW: embeddings and the output layer")
+    matrix_learning_rate: float = flag(5e-3, "peak rate of Muon: the trunk's matrices")
+    dropout: float = flag(0.1, "share of activations dropped before the head")
+    centre: float = flag(0.01, "how strongly the rewards of a pair are drawn to a sum of 0")
+
+
+def start(settings: Preferring) -> RunFolder:
+    """The run to begin with."""
+    return RunFolder(settings.from_) if settings.from_ else latest_run("sft")
+
+
+def answers_of(
+    record: Preference, tokenizer: Tokenizer, frame: Frame, context: int, classes: dict
+) -> tuple[dict, dict]:
+    """The better and the worse answer, each behind the prompt. Raises ValueError where no answer fits."""
+    pair = pair_of_answers(*record.pair, tokenizer, context)
+    if any(all(label == IGNORE_INDEX for label in example["labels"]) for example in pair):
+        raise ValueError(f"{record.place}: the prompt leaves no room for an answer in a context of {context} tokens")
+    return pair
+
+
+def build(task: Task, settings: Reward, texts: list[str], classes: int) -> tuple[Tokenizer, nn.Module]:
+    """A scalar head on the model that answers."""
+    run = start(settings)
+    return load_tokenizer(run), RewardModel(load_causal(run), dropout=settings.dropout)
+
+
+def report(outputs: list[Tensor], scored: Scored) -> dict:
+    """Accuracy on pairs with its interval, how well it is calibrated, and how it agrees with the truth, if known."""
+    records: list[Preference] = scored.records
+    rewards = torch.stack(outputs).view(-1, 2)  # chosen, rejected
+    right = (rewards[:, 0] > rewards[:, 1]).tolist()
+    rows = zip(records, rewards.tolist())
+    write_predictions(
+        scored.run,
+        [
+            {**dict(zip(("prompt", "chosen", "rejected"), r.texts)), "chosen_reward": a, "rejected_reward": b}
+            for r, (a, b) in rows
+        ],
+    )
+    chance = (rewards[:, 0] - rewards[:, 1]).abs().sigmoid()  # that the one it prefers was chosen
+    with picture(scored.run.path / "reliability.png", figsize=(4.6, 4.2)) as ax:
+        reliability(chance.tolist(), right, ax=ax)
+    interval = bootstrap_interval(right)
+    scores = {
+        "accuracy": interval.mean,
+        "accuracy_low": interval.low,
+        "accuracy_high": interval.high,
+        "confidence": float(chance.mean()),
+    }
+    return scores | against_truth(records, rewards)
+
+
+def against_truth(records: list[Preference], rewards: Tensor) -> dict:
+    """How rewards (N, 2) agree with the true scores; nothing where these are not known."""
+    if not all(record.truth for record in records):
+        return {}
+    truth = torch.tensor([record.truth for record in records])
+    differ = truth[:, 0] != truth[:, 1]
+    agree = ((rewards[:, 0] > rewards[:, 1]) == (truth[:, 0] > truth[:, 1]))[differ]
+    return {
+        "agrees_with_truth": float(agree.float().mean()),
+        "spearman_with_truth": spearman(rewards.flatten().tolist(), truth.flatten().tolist()),
+    }
+
+
+def baselines(parts: Parts, names: list[str], settings: Preferring) -> dict:
+    """The longer answer, and, of the tales' own pairs, the best that any model can do with labels as noisy as these."""
+    longer = [len(chosen) > len(rejected) for _, chosen, rejected in (r.texts for r in parts.test)]
+    found = {"the longer answer": {"accuracy": sum(longer) / len(longer)}}
+    if all(record.truth for record in parts.test):
+        true = [record.truth[0] > record.truth[1] for record in parts.test]
+        found["the truth"] = {"accuracy": sum(true) / len(true)}
+    return found
+
+
+REWARD = Task(
+    stage="reward",
+    files="preferences",
+    read=preferences,
+    labels=None,
+    example=answers_of,
+    objective=preference(),
+    report=report,
+    baselines=baselines,
+    head=None,
+    build=build,
+    batches=padded,
+    answer=outputs_of,
+)
+
+
+def run_reward(settings: Reward, given: dict) -> int:
+    """Learn what people prefer: a model that gives an answer a number, higher for the better of two.
+
+    python train.py reward                               letters about tales, on the newest run of sft
+    python train.py reward --data pairs.jsonl            your pairs: {"prompt", "chosen", "rejected"}
+    python train.py ppo                                  then let a model learn from it
+    """
+    if not settings.resume:
+        settings = replace(settings, from_=start(settings).path)
+    return run_finetune(replace(REWARD, objective=preference(settings.centre)), settings, given)
