@@ -103,6 +103,7 @@ def train_ppo(
     run: RunFolder | None = None,
     resume: bool = False,
     progress: bool = True,
+    kind: "type[PPO] | None" = None,
 ) -> History:
     """Teach `policy` in place to answer `prompts` so that `reward` is high and the reference is near; the last weights
     are kept.
@@ -113,7 +114,7 @@ def train_ppo(
     ValueError for no prompts, prompts that fill the context and a reference that is the policy itself, and
     FloatingPointError for a reward that is not a number.
     """
-    loop = PPO(policy, tokenizer, prompts, reward, config, reference, run)
+    loop = (kind or PPO)(policy, tokenizer, prompts, reward, config, reference, run)
     if resume:
         loop.restore()
     elif run is not None:

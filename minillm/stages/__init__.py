@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from minillm.stages.dpo import DPO, run_dpo
 from minillm.stages.evaluate import Evaluate, run_evaluate
 from minillm.stages.merging import Merge, run_merge
 from minillm.stages.mlm import MLM, run_mlm
+from minillm.stages.ppo import PPOSettings, run_ppo
 from minillm.stages.predict import Predict, run_predict
 from minillm.stages.pretrain import Bigram, Pretrain, run_bigram, run_pretrain
+from minillm.stages.reward import Reward, run_reward
 from minillm.stages.sft import SFT, run_sft
 from minillm.stages.understanding import (
     Classify,
@@ -39,6 +42,9 @@ STAGES = {
     "tag": Stage("tag the words of a text", Tag, run_tag),
     "encode": Stage("turn texts into vectors, like ones near each other", Encode, run_encode),
     "sft": Stage("teach a model to answer: instruction tuning", SFT, run_sft),
+    "reward": Stage("learn which of two answers people prefer", Reward, run_reward),
+    "ppo": Stage("let a model learn from a reward model", PPOSettings, run_ppo),
+    "dpo": Stage("let a model learn from preferences, directly", DPO, run_dpo),
     "merge": Stage("fold a trained adapter into the weights of its base", Merge, run_merge),
     "predict": Stage("ask a trained classifier, tagger or encoder about new texts", Predict, run_predict),
     "generate": Stage("write texts with a trained model", Generate, run_generate),

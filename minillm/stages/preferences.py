@@ -47,7 +47,7 @@ def preferences(path: Path) -> list[Preference]:
 
 
 def prompts(path: Path) -> list[Record]:
-    """The prompts in a .jsonl, .json, .csv or .tsv file: {"prompt"}. Raises ValueError with file:line for an empty one."""
+    """The prompts in a .jsonl, .json, .csv or .tsv file: {"prompt"}. Raises ValueError with file:line for an empty."""
     found = []
     for line, record in read_records(path, columns=["prompt"]):
         text = text_field(path, line, record, "prompt")
