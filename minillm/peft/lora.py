@@ -32,7 +32,6 @@ class LoRA(Method):
     dropout: float = 0.0  # share of the inputs that A does not see while training
     rank_stabilised: bool = False  # scale by alpha / sqrt(rank)
     key: ClassVar[str] = "lora"
-    learning_rate: ClassVar[float] = 3e-3
 
     def __post_init__(self):
         if self.rank < 1:
