@@ -37,6 +37,7 @@ class AdaLoRA(LoRA):
     settle: float = 0.3  # share of the steps after the last has gone
     every: int = 10  # steps between two choices
     key: ClassVar[str] = "adalora"
+    learning_rate: ClassVar[float] = 0.015
 
     def __post_init__(self):
         super().__post_init__()

@@ -46,7 +46,7 @@ class PrefixTuning(_AttentionMethod):
     inner: int = 0  # width of a network through which the prefix learns and that is thrown away; 0: it learns directly
     tokens: tuple[int, ...] = ()  # a text to begin as, repeated or cut to the length; none: random tokens
     key: ClassVar[str] = "prefix"
-    learning_rate: ClassVar[float] = 0.02
+    learning_rate: ClassVar[float] = 0.1
 
     def __post_init__(self):
         super().__post_init__()
@@ -160,7 +160,7 @@ class LlamaAdapter(_AttentionMethod):
     length: int = 10  # P
     layers: int = 0  # the uppermost so many have one; 0: all
     key: ClassVar[str] = "llama_adapter"
-    learning_rate: ClassVar[float] = 0.02
+    learning_rate: ClassVar[float] = 0.1
     graded: ClassVar[bool] = True
 
     def chosen(self, model: nn.Module) -> list[Slot]:

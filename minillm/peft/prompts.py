@@ -32,7 +32,7 @@ class SoftPrompt(Method):
     start: str = "vocabulary"  # random tokens' own vectors; or "random": numbers of the same size
     tokens: tuple[int, ...] = ()  # begin as this text instead, repeated or cut to the length
     key: ClassVar[str] = "prompt"
-    learning_rate: ClassVar[float] = 0.03
+    learning_rate: ClassVar[float] = 0.2
     graded: ClassVar[bool] = False
 
     def __post_init__(self):
@@ -79,7 +79,7 @@ class PTuning(SoftPrompt):
     network: str = "mlp"  # or "lstm"
     inner: int = 0  # its width; 0: the model's
     key: ClassVar[str] = "ptuning"
-    learning_rate: ClassVar[float] = 5e-3
+    learning_rate: ClassVar[float] = 0.01
 
     def __post_init__(self):
         super().__post_init__()

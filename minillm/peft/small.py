@@ -24,7 +24,7 @@ class IA3(Method):
     targets: tuple[str, ...] = ("key", "value")
     inputs: tuple[str, ...] = ("down",)  # where the inner activations of a feed-forward layer arrive
     key: ClassVar[str] = "ia3"
-    learning_rate: ClassVar[float] = 0.02
+    learning_rate: ClassVar[float] = 0.1
 
     def chosen(self, model: nn.Module) -> list[Slot]:
         return matching(model, self.targets, self.fits) + matching(model, self.inputs, self.fits)
@@ -68,7 +68,7 @@ class BitFit(Method):
     """Settings of BitFit: linear layers, and whatever else has a bias."""
 
     key: ClassVar[str] = "bitfit"
-    learning_rate: ClassVar[float] = 0.01
+    learning_rate: ClassVar[float] = 0.05
 
     @staticmethod
     def fits(module: nn.Module) -> bool:
@@ -105,7 +105,7 @@ class Bottleneck(Method):
     targets: tuple[str, ...] = ("output", "down")
     rank: int = 8  # channels of the detour
     key: ClassVar[str] = "adapter"
-    learning_rate: ClassVar[float] = 5e-3
+    learning_rate: ClassVar[float] = 0.015
 
     def __post_init__(self):
         if self.rank < 1:
