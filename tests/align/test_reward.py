@@ -141,5 +141,5 @@ def test_what_a_reward_says_is_checked_and_may_be_a_list():
     with pytest.raises(FloatingPointError, match="'a' is -inf"):
         rewards_of(lambda c, a: torch.tensor([-math.inf, 0]), PROMPTS[:2], ["a", "b"])
     for wrong in (torch.zeros(2, 1), torch.zeros(3), 1.0):
-        with pytest.raises(ValueError, match="the rewards of 2 answers have shape .*: one for each"):
+        with pytest.raises(ValueError, match=r"the rewards of 2 answers have shape .*: one for each"):
             rewards_of(lambda c, a, wrong=wrong: wrong, PROMPTS[:2], ["a", "b"])

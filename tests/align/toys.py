@@ -34,6 +34,11 @@ def share(letter):
     return lambda conversations, answers: torch.tensor([text.count(letter) / max(len(text), 1) for text in answers])
 
 
+def various(conversations, answers):
+    """A reward that hardly any two answers share."""
+    return torch.tensor([sum(ord(c) * (i + 1) for i, c in enumerate(text)) % 7 / 7 for text in answers])
+
+
 def preferences(number, seed=0):
     """Pairs of which the answer with more a's is the better one."""
     draw = random.Random(seed)
