@@ -132,7 +132,7 @@ class Batches:
         return -(-self.examples // self.batch_size)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        for rows in self.order(0).split(self.batch_size):
+        for rows in self.order(0).split(self.batch_size) if self.examples else ():
             yield self.batch(rows)
 
     def order(self, epoch: int) -> Tensor:

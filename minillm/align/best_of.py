@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from minillm.align.ppo import Reward
+from minillm.align.reward import Reward, rewards_of
 from minillm.align.rollout import Conversation, sample
 from minillm.tokenizer import Tokenizer
 
@@ -36,14 +36,19 @@ def best_of_n(
     max_new_tokens: int = 80,
     generator: torch.Generator | None = None,
 ) -> tuple[list[str], Tensor]:
-    """The best of n sampled answers to each conversation, and all rewards (B, n). Raises ValueError for n < 1."""
+    """The best of n sampled answers to each conversation, and all rewards (B, n).
+
+    Raises ValueError for n < 1, and as `rollout.sample` and `reward.rewards_of` do.
+    """
     best_of_n_kl(n)
     repeated = [conversation for conversation in conversations for _ in range(n)]
     answers = sample(policy, tokenizer, repeated, max_new_tokens, generator=generator).answers
-    rewards = reward(repeated, answers).view(-1, n)
+    rewards = rewards_of(reward, repeated, answers).view(-1, n)
     return [answers[row * n + place] for row, place in enumerate(rewards.argmax(1).tolist())], rewards
 
 
 def rejection_sampled(conversations: Sequence[Conversation], answers: Sequence[str]) -> list[list[dict[str, str]]]:
     """Conversations with the answers that were kept: to tune on, as any others."""
-    return [[*one, {"role": "assistant", "content": answer}] for one, answer in zip(conversations, answers)]
+    return [
+        [*one, {"role": "assistant", "content": answer}] for one, answer in zip(conversations, answers, strict=True)
+    ]

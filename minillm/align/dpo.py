@@ -2,7 +2,7 @@
 
 The reward that a policy implies is how much likelier it makes an answer than a frozen reference does; so preferences
 can be learned like any labels, without sampling and without a second model in memory: what the reference says of each
-answer never changes, and is computed once.
+answer never changes, and is computed once. Dropout is off, so that policy and reference begin as one.
 
 Shapes: B pairs, T time.
 """
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from minillm.align.reward import pair_of_answers
-from minillm.align.rollout import Conversation
+from minillm.align.rollout import Conversation, check_vocabulary
 from minillm.data import Padded
 from minillm.device import Place, choose
 from minillm.losses import IGNORE_INDEX, dpo_loss, ipo_loss, simpo_loss
@@ -49,10 +49,11 @@ def loss_named(name: str, beta: float, gamma: float = 0.5, label_smoothing: floa
 def direct_preference(loss: Loss, average: bool = False) -> Callable:
     """An objective for `fit`. model: a causal language model. batch: rows 2 i and 2 i + 1 are the chosen and the
     rejected answer to one prompt, with labels on the answers, and `reference`, what the reference said of each, (2 B,).
+    The policy learns without dropout, as the reference was asked without.
     """
 
     def objective(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
-        policy, reference = answer_logprob(model, batch, average), batch["reference"]
+        policy, reference = answer_logprob(model.eval(), batch, average), batch["reference"]
         value, _, _ = loss(policy[0::2], policy[1::2], reference[0::2], reference[1::2])
         pairs = len(policy) // 2
         return value * pairs, pairs
@@ -67,7 +68,6 @@ def with_reference(
     tokenizer: Tokenizer,
     place: Place,
     batch_size: int = 16,
-    average: bool = False,
 ) -> list[tuple[dict, dict]]:
     """The examples with what the reference says of each answer beside them, `reference`; computed without dropout."""
     training = reference.training
@@ -75,7 +75,7 @@ def with_reference(
     found: list[float] = []
     for batch in Padded(examples, tokenizer.pad_id, batch_size, causal=True):
         with place.autocast():
-            found += answer_logprob(reference, place.to_device(batch), average).float().cpu().tolist()
+            found += answer_logprob(reference, place.to_device(batch)).float().cpu().tolist()
     reference.train(training)
     rows = iter(found)
     return [tuple({**one, "reference": next(rows)} for one in pair) for pair in examples]
@@ -120,19 +120,26 @@ def train_dpo(
 ) -> History:
     """Teach `policy` in place to make the preferred answers likelier. pairs: (conversation, chosen, rejected).
 
-    reference: the policy as it is now, unless another is given. valid: pairs to watch. more: `gamma` and
-    `label_smoothing` of the loss, and what `fit` takes. The loss of DPO begins at ln 2. Raises ValueError when there
-    are no pairs.
+    reference: the policy as it is now, unless another is given; so a run is resumed with the policy that it began with.
+    valid: pairs to watch. more: `gamma` and `label_smoothing` of the loss, and what `fit` takes. The loss of DPO begins
+    at ln 2. Raises ValueError when there are no pairs, as `reward.pair_of_answers` does, and for a policy or a
+    reference that reads other tokens.
     """
     if not pairs:
         raise ValueError("there are no pairs of answers to learn from: bring at least one")
+    reference = policy if reference is None else reference
+    check_vocabulary(policy, tokenizer, "policy")
+    check_vocabulary(reference, tokenizer, "reference")
     place, average = choose(config.device, config.dtype), loss == "simpo"
     of_loss = {key: more.pop(key) for key in ("gamma", "label_smoothing") if key in more}
     function, context = loss_named(loss, beta, **of_loss), policy.config.context
 
     def batches(some, seed: int | None) -> Padded:
         examples = [pair_of_answers(*pair, tokenizer, context) for pair in some]
-        kept = with_reference(reference or policy, examples, tokenizer, place, average=average)
+        if average:  # SimPO asks no reference
+            kept = [({**better, "reference": 0.0}, {**worse, "reference": 0.0}) for better, worse in examples]
+        else:
+            kept = with_reference(reference, examples, tokenizer, place)
         return Padded(kept, tokenizer.pad_id, batch_size, seed=seed, causal=True)
 
     watched = batches(valid, None) if valid else None

@@ -5,16 +5,22 @@ of its group (`losses.group_advantages`; Liu et al. 2025 leave out the division)
 left when the group's mean is the baseline, nothing is divided, and one pass is made over a round, so that every ratio
 is 1 (Williams 1992; Ahmadian et al. 2024, "Back to Basics").
 
-Simplified: the distance to the reference is in the reward, as in PPO, and not a term of the loss.
+Simplified: the distance to the reference is in the reward, as in PPO, and not a term of the loss; and all tokens of an
+update weigh the same, not all answers.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from minillm.align.ppo import PPO, PPOConfig
+from minillm.align.reward import Reward
 from minillm.align.rollout import Conversation, Rollout
+from minillm.checkpoint import RunFolder
 from minillm.losses import group_advantages
+from minillm.tokenizer import Tokenizer
+from minillm.trainer import History
 
 
 @dataclass(frozen=True)
@@ -38,15 +44,32 @@ def reinforce(config: GRPOConfig) -> GRPOConfig:
     return replace(config, scale=False, epochs=1, minibatch_size=config.batch_size)
 
 
+def train_grpo(
+    policy: nn.Module,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Conversation],
+    reward: Reward,
+    config: GRPOConfig,
+    evaluate: Callable[[nn.Module], dict] | None = None,
+    *,
+    reference: nn.Module | None = None,
+    run: RunFolder | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> History:
+    """Like `train_ppo`, by GRPO; by REINFORCE with the settings of `reinforce`."""
+    return GRPO(policy, tokenizer, prompts, reward, config, reference, run).train(evaluate, resume, progress)
+
+
 class GRPO(PPO):
     """A run of GRPO: what a round asks, and what an answer is worth, differ from PPO; nothing else."""
 
     config: GRPOConfig
 
-    def asked(self) -> list[Conversation]:
-        """Fewer prompts, each several times."""
-        size = self.config.group_size
-        return [prompt for prompt in super().asked()[: self.config.batch_size // size] for _ in range(size)]
+    @property
+    def times(self) -> int:
+        """How often each prompt of a round is asked."""
+        return self.config.group_size
 
     def advantages(self, rollout: Rollout, scores: Tensor, old: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """One advantage for all tokens of an answer, (B, T - 1); no returns, since nothing expects them."""

@@ -10,14 +10,11 @@ Four parts, each by its name:
 Each round: answers are sampled; each is rewarded at its last token, less beta times the log-ratio to the reference at
 every token; advantages come from GAE; the policy takes a few passes over the round with the clipped losses; beta moves
 towards a given KL. Simplified: the value shares the policy's trunk, rewards are not whitened (advantages are), nothing
-is sampled while learning, one device. Dropout is off throughout, so that a token's ratio begins at 1.
+is sampled while learning, one device, no fp16. Dropout is off throughout, so that a token's ratio begins at 1.
 
 Shapes: B answers of a round, T time, N answer tokens.
 """
 
-import contextlib
-import copy
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -26,17 +23,24 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from minillm.align.rollout import Conversation, Rollout, logprobs_and_entropy, read, sample, spread
+from minillm.align.actor import Actor, as_reference, reference_of
+from minillm.align.reward import Reward, rewards_of
+from minillm.align.rollout import (
+    Conversation,
+    Rollout,
+    check_vocabulary,
+    logprobs_and_entropy,
+    prompt_ids,
+    read,
+    sample,
+)
 from minillm.checkpoint import RunFolder, flatten, load_weights, unflatten
 from minillm.device import Place, choose, random_state, set_random_state
 from minillm.losses import gae, kl_estimates, masked_mean, ppo_policy_loss, ppo_value_loss, whiten
 from minillm.optim import build_optimizer, schedule, set_rates
-from minillm.peft.adapter import adapters
-from minillm.peft.verbs import switched_off
-from minillm.progress import patient_interrupt
+from minillm.progress import Interrupt, patient_interrupt
+from minillm.tokenizer import Tokenizer
 from minillm.trainer import History
-
-Reward = Callable[[Sequence[Conversation], Sequence[str]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -74,26 +78,9 @@ class PPOConfig:
             raise ValueError(f"the temperature is {self.temperature}: a policy that learns must be drawn from")
 
 
-class Actor(nn.Module):
-    """A policy and its value, read off one trunk."""
-
-    def __init__(self, policy: nn.Module):
-        super().__init__()
-        self.policy = policy
-        self.value = nn.Linear(policy.config.width, 1)
-        nn.init.zeros_(self.value.weight)
-        nn.init.zeros_(self.value.bias)
-
-    def forward(self, rollout: Rollout, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
-        """log p of each answer token, its value and the entropy where it was drawn: each (B, T - 1), 0 elsewhere."""
-        x, tokens = read(self.policy, rollout)
-        logprobs, entropy = logprobs_and_entropy(self.policy.head(x) / temperature, tokens, rollout.mask)
-        return logprobs, spread(self.value(x).squeeze(-1).float(), rollout.mask), entropy
-
-
 def train_ppo(
     policy: nn.Module,
-    tokenizer,
+    tokenizer: Tokenizer,
     prompts: Sequence[Conversation],
     reward: Reward,
     config: PPOConfig,
@@ -103,38 +90,34 @@ def train_ppo(
     run: RunFolder | None = None,
     resume: bool = False,
     progress: bool = True,
-    kind: "type[PPO] | None" = None,
 ) -> History:
     """Teach `policy` in place to answer `prompts` so that `reward` is high and the reference is near; the last weights
     are kept.
 
     prompts: conversations that end with a user's message. reward(conversations, answers) -> (B,). reference: without
     one, the policy without its adapters, or a copy of it as it is. evaluate: called every `config.evaluate_every`
-    rounds; what it returns is logged. run, resume: as for `fit`; a resumed run goes on to the same bits. Raises
-    ValueError for no prompts, prompts that fill the context and a reference that is the policy itself, and
-    FloatingPointError for a reward that is not a number.
+    rounds; what it returns is logged. run, resume: as for `fit`; a resumed run goes on to the same bits, given the
+    policy that it began with. Raises ValueError for no prompts, prompts that fill the context, a model that reads other
+    tokens and a reference that is the policy itself, and FloatingPointError for a reward or a loss that is no number.
     """
-    loop = (kind or PPO)(policy, tokenizer, prompts, reward, config, reference, run)
-    if resume:
-        loop.restore()
-    elif run is not None:
-        run.truncate_log(-1)
-    with patient_interrupt() as interrupted:
-        return loop.run(evaluate, interrupted, progress)
+    return PPO(policy, tokenizer, prompts, reward, config, reference, run).train(evaluate, resume, progress)
 
 
 class PPO:
     """The state of a run; everything that a checkpoint must hold is an attribute."""
 
+    times = 1  # that each prompt of a round is asked
+
     def __init__(self, policy, tokenizer, prompts, reward: Reward, config: PPOConfig, reference, run_folder):
-        if not prompts:
-            raise ValueError("there are no prompts to answer: bring at least one")
-        if reference is policy:
-            raise ValueError("the reference is the policy itself, and would learn with it: give a copy, or none")
+        prompt_ids(tokenizer, prompts, policy.config.context)
+        check_vocabulary(policy, tokenizer, "policy")
+        check_vocabulary(policy if reference is None else reference, tokenizer, "reference")
         self.tokenizer, self.prompts, self.reward, self.config = tokenizer, list(prompts), reward, config
         self.place: Place = choose(config.device, config.dtype)
-        self.reference = reference or (None if adapters(policy) else copy.deepcopy(policy))
-        self.actor = Actor(policy).to(self.place.device).eval()
+        if self.place.dtype == torch.float16:  # whose gradients would have to be scaled
+            self.place = Place(self.place.device, torch.float32)
+        self.reference = reference_of(policy, reference)
+        self.actor = Actor(policy).to(self.place.device)
         if self.reference is not None:
             self.reference.to(self.place.device).eval()
         self.run_folder, self.history, self.beta = run_folder, History(), config.kl_weight
@@ -146,7 +129,16 @@ class PPO:
         """What learns to answer."""
         return self.actor.policy
 
-    def run(self, evaluate, interrupted, progress: bool) -> History:
+    def train(self, evaluate, resume: bool, progress: bool) -> History:
+        """All rounds, or those that are left."""
+        if resume:
+            self.restore()
+        elif self.run_folder is not None:
+            self.run_folder.truncate_log(-1)
+        with patient_interrupt() as interrupted:
+            return self.run(evaluate, interrupted, progress)
+
+    def run(self, evaluate, interrupted: Interrupt, progress: bool) -> History:
         history, config = self.history, self.config
         bar = tqdm(total=config.rounds, initial=history.step, unit="round", disable=not progress)
         started = self.place.synchronise() - history.seconds
@@ -154,7 +146,8 @@ class PPO:
             record = self.round()
             due = history.step % config.evaluate_every == 0 or history.step == config.rounds
             if evaluate is not None and due:
-                record |= evaluate(self.policy)
+                with torch.no_grad(), self.place.autocast():
+                    record |= evaluate(self.policy)
             history.records.append(record)
             history.seconds = self.place.synchronise() - started
             if self.run_folder is not None:
@@ -175,6 +168,7 @@ class PPO:
     def round(self) -> dict:
         """Sample, reward, learn; returns what happened."""
         config, history = self.config, self.history
+        self.actor.eval()
         set_rates(self.optimizer, history.step, schedule(history.step, config.rounds, 1, "linear", 1.0))
         rollout = sample(
             self.policy, self.tokenizer, self.asked(), config.max_new_tokens, config.temperature, self.generator
@@ -196,8 +190,8 @@ class PPO:
             error = min(max(kl / config.target_kl - 1, -0.2), 0.2)
             self.beta *= 1 + error * len(scores) / config.horizon
         means = {key: sum(float(one[key]) for one in seen) / len(seen) for key in seen[0]}
-        spread_of_returns = returns[rollout.mask].var(correction=0)
-        explained = 1 - (returns - old["values"])[rollout.mask].var(correction=0) / spread_of_returns.clamp(min=1e-8)
+        varied = float(returns[rollout.mask].var(correction=0))
+        missed = float((returns - old["values"])[rollout.mask].var(correction=0))
         return {
             "step": history.step,
             "reward": float(scores.mean()),
@@ -207,7 +201,7 @@ class PPO:
             "beta": self.beta,
             "first_ratio": float(seen[0]["ratio"]),
             **means,
-            "explained_variance": float(explained),
+            "explained_variance": 1 - missed / varied if varied else 0.0,
             "entropy": float(masked_mean(old["entropy"], rollout.mask)),
             "length": float(rollout.mask.sum(1).float().mean()),
             "ended": float(rollout.ended.float().mean()),
@@ -217,9 +211,11 @@ class PPO:
 
     def asked(self) -> list[Conversation]:
         """The prompts of this round: all of them in a random order, before any comes again."""
-        size, number = self.config.batch_size, len(self.prompts)
+        size, number = self.config.batch_size // self.times, len(self.prompts)
         places = range(self.history.step * size, (self.history.step + 1) * size)
-        return [self.prompts[self.order(place // number)[place % number]] for place in places]
+        orders = {epoch: self.order(epoch) for epoch in {place // number for place in places}}
+        chosen = [self.prompts[orders[place // number][place % number]] for place in places]
+        return [prompt for prompt in chosen for _ in range(self.times)]
 
     def order(self, epoch: int) -> list[int]:
         """The order of the prompts when all are asked for the epoch-th time."""
@@ -228,13 +224,8 @@ class PPO:
 
     @torch.no_grad()
     def scores(self, rollout: Rollout) -> Tensor:
-        """The reward of each answer, (B,). Raises FloatingPointError, with the answer, for one that is no number."""
-        scores = self.reward(rollout.conversations, rollout.answers).float().to(self.place.device)
-        if scores.shape != (len(rollout.answers),):
-            raise ValueError(f"the reward of {len(rollout.answers)} answers has shape {tuple(scores.shape)}: one each")
-        for score, answer in zip(scores.tolist(), rollout.answers):
-            if not math.isfinite(score):
-                raise FloatingPointError(f"the reward of {answer[:60]!r} is {score}: a reward must be a number")
+        """The reward of each answer, (B,), less what is taken from one that does not end."""
+        scores = rewards_of(self.reward, rollout.conversations, rollout.answers).to(self.place.device)
         return scores - self.config.missing_end * (~rollout.ended).float()
 
     @torch.no_grad()
@@ -242,15 +233,11 @@ class PPO:
         """What policy, value and reference say of the answers before learning: each (B, T - 1)."""
         with self.place.autocast():
             logprobs, values, entropy = self.actor(rollout, self.config.temperature)
-            with self.as_reference() as reference:
+            with as_reference(self.policy, self.reference) as reference:
                 x, tokens = read(reference, rollout)
                 ref, _ = logprobs_and_entropy(reference.head(x) / self.config.temperature, tokens, rollout.mask)
         k1, k3 = kl_estimates(logprobs, ref)
         return {"logprobs": logprobs, "values": values, "entropy": entropy, "k1": k1, "k3": k3}
-
-    def as_reference(self):
-        """The reference, for the time of a block."""
-        return switched_off(self.policy) if self.reference is None else contextlib.nullcontext(self.reference)
 
     def advantages(self, rollout: Rollout, scores: Tensor, old: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """How much better each token was than expected, and what was still to come: both (B, T - 1)."""
@@ -277,6 +264,10 @@ class PPO:
         loss.backward()
         learning = [p for p in self.actor.parameters() if p.grad is not None]
         norm = nn.utils.clip_grad_norm_(learning, config.norm)
+        if not math.isfinite(norm):
+            raise FloatingPointError(
+                f"the gradient is {float(norm)} in round {self.history.step + 1}: lower the learning rate, or use fp32"
+            )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return {**seen, "policy_loss": policy_loss.detach(), "value_loss": value_loss.detach(), "grad_norm": norm}
@@ -296,7 +287,7 @@ class PPO:
             "beta": self.beta,
             "config": asdict(self.config),
         }
-        self.run_folder.save_training(tensors, json.loads(json.dumps(state)))
+        self.run_folder.save_training(tensors, state)
 
     def restore(self) -> None:
         """Go on from `save`, as if nothing had happened."""

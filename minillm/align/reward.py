@@ -7,35 +7,77 @@ and deviation 1 on answers of the model that is to be aligned (Ziegler et al. 20
 Shapes: B pairs.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from minillm.align.rollout import Conversation
+from minillm.align.rollout import Conversation, check_vocabulary
 from minillm.data import Padded
 from minillm.device import Place, choose
 from minillm.examples import chat_example
-from minillm.losses import preference_loss
+from minillm.losses import IGNORE_INDEX, preference_loss
 from minillm.objectives import LossFunction, inputs_of
 from minillm.tokenizer import Tokenizer
 from minillm.trainer import History, TrainConfig, fit
+
+Reward = Callable[[Sequence[Conversation], Sequence[str]], Tensor]
+
+
+@torch.no_grad()
+def rewards_of(reward: Reward, conversations: Sequence[Conversation], answers: Sequence[str]) -> Tensor:
+    """What a reward says of each answer, (B,) on the CPU. Raises ValueError when it is not one number for each, and
+    FloatingPointError, with the answer, for one that is not finite.
+    """
+    rewards = torch.as_tensor(reward(conversations, answers), dtype=torch.float32, device="cpu")
+    if rewards.shape != (len(answers),):
+        raise ValueError(f"the rewards of {len(answers)} answers have shape {tuple(rewards.shape)}: one for each")
+    for value, answer in zip(rewards.tolist(), answers):
+        if not math.isfinite(value):
+            raise FloatingPointError(f"the reward of {answer[:60]!r} is {value}: a reward must be a finite number")
+    return rewards
+
+
+def answer_example(conversation: Conversation, answer: str, tokenizer: Tokenizer, context: int) -> dict:
+    """A conversation with an answer, its labels on that answer alone. An answer that is too long is cut off at its end;
+    raises ValueError when nothing of it fits.
+    """
+    prompt = len(tokenizer.apply_chat(conversation, reply=True)[0])
+    if prompt >= context:
+        raise ValueError(
+            f"a prompt of {prompt} tokens leaves no room for an answer in a context of {context}: shorten it"
+        )
+    example = chat_example([*conversation, {"role": "assistant", "content": answer}], tokenizer, context)
+    example["labels"][:prompt] = [IGNORE_INDEX] * prompt  # what the assistant said before is the same for both
+    return example
 
 
 def pair_of_answers(
     conversation: Conversation, chosen: str, rejected: str, tokenizer: Tokenizer, context: int
 ) -> tuple[dict, dict]:
-    """Two examples for neighbouring rows: the conversation with the better answer, and with the worse."""
-    answers = ([*conversation, {"role": "assistant", "content": answer}] for answer in (chosen, rejected))
-    better, worse = (chat_example(messages, tokenizer, context) for messages in answers)
+    """Two examples for neighbouring rows: the conversation with the better answer, and with the worse.
+
+    Raises ValueError for a pair from which nothing can be learned: an empty answer, or two of which the model reads the
+    same; and when no answer fits into the context.
+    """
+    if not chosen.strip() or not rejected.strip():
+        which = "rejected" if chosen.strip() else "chosen"
+        raise ValueError(f"the {which} answer is empty, beside {(chosen + rejected)[:60]!r}: leave this pair out")
+    better, worse = (answer_example(conversation, answer, tokenizer, context) for answer in (chosen, rejected))
+    if better["input_ids"] == worse["input_ids"]:
+        where = f" within a context of {context} tokens" if chosen != rejected else ""
+        raise ValueError(f"the chosen and the rejected answer are the same{where}: {chosen[:60]!r}; leave it out")
     return better, worse
 
 
 def preference(centre: float = 0.0) -> LossFunction:
-    """An objective for `fit`: the chosen of each pair is to have the higher reward. model: a RewardModel."""
+    """An objective for `fit`: the chosen of each pair is to have the higher reward. model: a RewardModel, which learns
+    without dropout: what is drawn for one answer and not for the other is no difference between them.
+    """
 
     def loss(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
-        rewards = model(**inputs_of(batch))  # (2 B,)
+        rewards = model.eval()(**inputs_of(batch))  # (2 B,)
         pairs = len(rewards) // 2
         return preference_loss(rewards[0::2], rewards[1::2], centre=centre) * pairs, pairs
 
@@ -55,8 +97,10 @@ def train_reward(
 ) -> History:
     """Teach a RewardModel in place which answers are preferred. pairs: (conversation, chosen, rejected).
 
-    more: for `fit`. The loss begins at ln 2. Raises ValueError when there are no pairs.
+    more: for `fit`. The loss begins at ln 2. Raises ValueError when there are no pairs, as `pair_of_answers` does, and
+    for a tokenizer that is not the model's.
     """
+    check_vocabulary(model.trunk, tokenizer, "reward model")
     if not pairs:
         raise ValueError("there are no pairs of answers to learn from: bring at least one")
     context = model.trunk.config.context
@@ -72,6 +116,7 @@ class Rewards:
     """
 
     def __init__(self, model: nn.Module, tokenizer: Tokenizer, place: Place | None = None, batch_size: int = 32):
+        check_vocabulary(model.trunk, tokenizer, "reward model")
         self.model, self.tokenizer, self.batch_size = model.eval(), tokenizer, batch_size
         self.place = place or choose()
         self.model.to(self.place.device)
@@ -79,13 +124,12 @@ class Rewards:
 
     @torch.no_grad()
     def __call__(self, conversations: Sequence[Conversation], answers: Sequence[str]) -> Tensor:
-        """The rewards (B,) of answers to conversations, on the CPU."""
+        """The rewards (B,) of answers to conversations, on the CPU. Raises ValueError when no answer fits into the
+        model's context.
+        """
+        context = self.model.trunk.config.context
         examples = [
-            chat_example(
-                [*conversation, {"role": "assistant", "content": answer}],
-                self.tokenizer,
-                self.model.trunk.config.context,
-            )
+            answer_example(conversation, answer, self.tokenizer, context)
             for conversation, answer in zip(conversations, answers, strict=True)
         ]
         found = []

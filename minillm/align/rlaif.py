@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from minillm.align.dpo import answer_logprob
-from minillm.align.ppo import Reward
-from minillm.align.rollout import Conversation
+from minillm.align.reward import Reward, rewards_of
+from minillm.align.rollout import Conversation, check_vocabulary
 from minillm.data import Padded
 from minillm.device import Place, choose
 from minillm.examples import chat_example
@@ -43,12 +43,17 @@ class Constitution:
     ):
         if not questions:
             raise ValueError("the constitution has no question: write at least one")
+        check_vocabulary(model, tokenizer, "judge")
         self.model, self.tokenizer, self.questions, self.ask = model.eval(), tokenizer, list(questions), ask
         self.place, self.batch_size = place or choose(), batch_size
+        self.model.to(self.place.device)
 
     @torch.no_grad()
     def opinions(self, conversations: Sequence[Conversation], answers: Sequence[str]) -> Tensor:
-        """log p("yes") - log p("no") of every question about every answer, (B, Q), in nats."""
+        """log p("yes") - log p("no") of every question about every answer, (B, Q), in nats.
+
+        Raises ValueError for a question that does not fit into the judge's context.
+        """
         asked = [
             self.ask.format(prompt=conversation[-1]["content"], answer=answer, question=question)
             for conversation, answer in zip(conversations, answers, strict=True)
@@ -90,7 +95,7 @@ def label_with_ai(
     pairs: (conversation, one answer, another), in any order. What order they came in has no say.
     """
     conversations = [conversation for conversation, *_ in pairs for _ in range(2)]
-    scores = judge(conversations, [answer for _, *both in pairs for answer in both]).view(-1, 2)
+    scores = rewards_of(judge, conversations, [answer for _, *both in pairs for answer in both]).view(-1, 2)
     coins = torch.rand(len(scores), generator=generator)
     first = (scores[:, 0] > scores[:, 1]) | ((scores[:, 0] == scores[:, 1]) & (coins < 0.5))
     return [(c, a, b) if wins else (c, b, a) for (c, a, b), wins in zip(pairs, first.tolist())]

@@ -42,6 +42,32 @@ class Rollout(NamedTuple):
         return Rollout(*lists, *(tensor[index] for tensor in self[2:]))
 
 
+def check_vocabulary(model: nn.Module, tokenizer: Tokenizer, role: str) -> None:
+    """Raise ValueError when a model reads other tokens than a tokenizer writes."""
+    own = model.config.vocab_size
+    if own != tokenizer.vocab_size:
+        raise ValueError(
+            f"the {role} reads {own} different tokens and the tokenizer has {tokenizer.vocab_size}: "
+            "bring the tokenizer that it was trained with"
+        )
+
+
+def prompt_ids(tokenizer: Tokenizer, conversations: Sequence[Conversation], context: int) -> list[list[int]]:
+    """The conversations as ids, the assistant's turn opened. Raises ValueError when there are none, and for one that
+    leaves no room for an answer.
+    """
+    if not conversations:
+        raise ValueError("there are no prompts to answer: bring at least one")
+    rows = [tokenizer.apply_chat(messages, reply=True)[0] for messages in conversations]
+    longest = max(rows, key=len)
+    if len(longest) >= context:
+        raise ValueError(
+            f"a prompt of {len(longest)} tokens leaves no room for an answer in a context of {context}: shorten "
+            f"{tokenizer.decode(longest[:20])!r}..., or leave it out"
+        )
+    return rows
+
+
 @torch.no_grad()
 def sample(
     policy: nn.Module,
@@ -53,13 +79,13 @@ def sample(
 ) -> Rollout:
     """One answer of the policy to each conversation, drawn from all that it believes: nothing is cut off.
 
-    generator: on the policy's device. Raises ValueError when a prompt leaves no room for an answer.
+    The longest prompt says how much room there is, for all alike. generator: on the policy's device. Raises ValueError
+    as `prompt_ids` does, and for a tokenizer that is not the policy's.
     """
-    rows = [tokenizer.apply_chat(messages, reply=True)[0] for messages in conversations]
-    longest, context = max(map(len, rows), default=0), policy.config.context
-    if longest >= context:
-        raise ValueError(f"a prompt of {longest} tokens leaves no room for an answer in a context of {context}")
-    batch = tokenizer.pad(rows, side="left")
+    check_vocabulary(policy, tokenizer, "policy")
+    context = policy.config.context
+    batch = tokenizer.pad(prompt_ids(tokenizer, conversations, context), side="left")
+    longest = batch["input_ids"].size(1)
     device = next(policy.parameters()).device
     prompts, mask = batch["input_ids"].to(device), batch["attention_mask"].to(device)
     ids = generate(

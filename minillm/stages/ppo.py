@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from minillm.align.grpo import GRPO, GRPOConfig, reinforce
-from minillm.align.ppo import PPO, PPOConfig, train_ppo
+from minillm.align.ppo import PPO, PPOConfig
 from minillm.align.reward import Rewards
 from minillm.align.rollout import Conversation
 from minillm.checkpoint import RunFolder, base_of, describe, load_model
@@ -45,9 +45,7 @@ class PPOSettings(Method, Learning):
     reward: Path | None = flag(None, "the run of reward to please (default: the newest)")
     out: Path | None = flag(None, "folder of the run (default: runs/ppo, numbered when taken)")
     resume: bool = flag(False, "go on with a run that was stopped: the one in --out, or the newest")
-    algorithm: str = flag(
-        "ppo", "with a value of each token; by groups of answers; or the plainest", choices=ALGORITHMS
-    )
+    algorithm: str = flag("ppo", "a value for each token; groups of answers; or the plainest", choices=ALGORITHMS)
     rounds: int = flag(40, "times that answers are sampled and learned from")
     batch_size: int = flag(32, "answers in a round")
     minibatch_size: int = flag(16, "answers in an update")
@@ -111,7 +109,7 @@ def run_ppo(settings: PPOSettings, given: dict) -> int:
 
     kind = PPO if settings.algorithm == "ppo" else GRPO
     resume = resuming and run.last_file.exists()
-    history = train_ppo(policy, tokenizer, train, reward, config, evaluate, run=run, resume=resume, kind=kind)
+    history = kind(policy, tokenizer, train, reward, config, None, run).train(evaluate, resume)
     if history.stopped == "interrupted":
         print(f"stopped; go on with: python train.py ppo --resume --out {run.path}")
         return 130

@@ -1,0 +1,55 @@
+"""Who takes part in PPO: the policy with its value, which learn, and the reference, which does not.
+
+The reference is the policy as it was. With an adapter whose trunk is frozen, that is the same trunk with the adapter
+switched off, and no second model is held in memory.
+
+Shapes: B batch, T time.
+"""
+
+import contextlib
+import copy
+
+from torch import Tensor, nn
+
+from minillm.align.rollout import Rollout, logprobs_and_entropy, read, spread
+from minillm.peft.adapter import adapters
+from minillm.peft.verbs import remove, switched_off
+
+
+class Actor(nn.Module):
+    """A policy and its value, read off one trunk."""
+
+    def __init__(self, policy: nn.Module):
+        super().__init__()
+        self.policy = policy
+        self.value = nn.Linear(policy.config.width, 1)
+        nn.init.zeros_(self.value.weight)
+        nn.init.zeros_(self.value.bias)
+
+    def forward(self, rollout: Rollout, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+        """log p of each answer token, its value and the entropy where it was drawn: each (B, T - 1), 0 elsewhere."""
+        x, tokens = read(self.policy, rollout)
+        logprobs, entropy = logprobs_and_entropy(self.policy.head(x) / temperature, tokens, rollout.mask)
+        return logprobs, spread(self.value(x).squeeze(-1).float(), rollout.mask), entropy
+
+
+def reference_of(policy: nn.Module, given: nn.Module | None = None) -> nn.Module | None:
+    """The reference that was given, or a copy of what the policy was before its adapters, or of all of it where it has
+    none; None where switching them off is as good as a copy.
+
+    Raises ValueError for a reference that would learn with the policy.
+    """
+    learning = {id(p) for p in policy.parameters() if p.requires_grad}
+    if given is not None:
+        if any(id(p) in learning for p in given.parameters()):
+            raise ValueError("the reference is the policy itself, and would learn with it: give a copy, or none")
+        return given
+    if not adapters(policy):
+        return copy.deepcopy(policy)
+    own = {id(p) for _, adapter in adapters(policy) for p in adapter.own().values()}
+    return remove(copy.deepcopy(policy)) if learning - own else None
+
+
+def as_reference(policy: nn.Module, reference: nn.Module | None) -> contextlib.AbstractContextManager[nn.Module]:
+    """The reference, for the time of a block: one that is None is the policy without its adapters."""
+    return switched_off(policy) if reference is None else contextlib.nullcontext(reference)

@@ -1,0 +1,118 @@
+"""Rollouts: which tokens are the policy's, and that what it is held to is what it was drawn from."""
+
+import pytest
+import torch
+from toys import PROMPTS, TOKENIZER, ask, decoder
+
+import minillm.generate
+from minillm.align import rollout as module
+from minillm.align.actor import Actor
+from minillm.align.rollout import Rollout, answer_logprobs, prompt_ids, sample
+from minillm.losses import IGNORE_INDEX, sequence_logprobs
+
+A, B, C = TOKENIZER.encode("abc")
+EOS, PAD, BOS = TOKENIZER.eos_id, TOKENIZER.pad_id, TOKENIZER.bos_id
+USER, ASSISTANT = TOKENIZER.specials["<|user|>"], TOKENIZER.specials["<|assistant|>"]
+X = IGNORE_INDEX
+
+
+def drawn(policy, seed=0, temperature=1.0, length=8):
+    return sample(policy, TOKENIZER, PROMPTS, length, temperature, torch.Generator().manual_seed(seed))
+
+
+def test_labels_and_masks_of_ragged_prompts_equal_those_written_by_hand(monkeypatch):
+    new = torch.tensor([[B, EOS, PAD, PAD], [A, B, C, A], [EOS, PAD, PAD, PAD], [C, PAD, USER, EOS]])
+    monkeypatch.setattr(module, "generate", lambda policy, prompts, *_, **__: torch.cat((prompts, new), dim=1))
+    found = sample(decoder(), TOKENIZER, [ask("a"), ask("ab"), ask("ab"), ask("b")], 4)
+    assert found.input_ids.tolist() == [
+        [PAD, BOS, USER, A, ASSISTANT, B, EOS, PAD, PAD],
+        [BOS, USER, A, B, ASSISTANT, A, B, C, A],
+        [BOS, USER, A, B, ASSISTANT, EOS, PAD, PAD, PAD],
+        [PAD, BOS, USER, B, ASSISTANT, C, PAD, USER, EOS],
+    ]
+    assert found.attention_mask.tolist() == [
+        [0, 1, 1, 1, 1, 1, 1, 0, 0],
+        [1, 1, 1, 1, 1, 1, 1, 1, 1],
+        [1, 1, 1, 1, 1, 1, 0, 0, 0],
+        [0, 1, 1, 1, 1, 1, 1, 1, 1],  # padding that was drawn before the end is a token like any other
+    ]
+    assert found.labels.tolist() == [
+        [X, X, X, X, X, B, EOS, X, X],
+        [X, X, X, X, X, A, B, C, A],
+        [X, X, X, X, X, EOS, X, X, X],
+        [X, X, X, X, X, C, PAD, USER, EOS],
+    ]
+    assert found.ended.tolist() == [True, False, True, True] and found.answers == ["b", "abca", "", "c"]
+    assert found.mask.sum(1).tolist() == [2, 4, 1, 4] and found.mask.shape == (4, 8)
+    some = found.rows(torch.tensor([2, 0]))
+    assert some.answers == ["", "b"] and torch.equal(some.labels, found.labels[[2, 0]])
+    assert some.conversations == [ask("ab"), ask("a")] and some.ended.tolist() == [True, True]
+
+
+@pytest.mark.parametrize("recipe", ["minillm", "gpt2", "llama"])
+def test_log_probabilities_equal_those_of_each_text_alone_without_padding(recipe):
+    policy = decoder(recipe=recipe)
+    rollout = drawn(policy)
+    assert rollout.ended.any() and not rollout.ended.all()
+    found = answer_logprobs(policy, rollout)
+    assert not found[~rollout.mask].any()
+    for row, kept in enumerate(rollout.attention_mask.bool()):
+        ids, labels = rollout.input_ids[row, kept][None], rollout.labels[row, kept][None]
+        assert found[row].sum().item() == pytest.approx(sequence_logprobs(policy(ids), labels).item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_log_probabilities_are_those_under_which_the_tokens_were_drawn(monkeypatch, temperature):
+    policy, chosen = decoder(dropout=0.5).train(), []
+    choose_token = minillm.generate.choose_token
+
+    def recorded(logits, *settings):
+        token = choose_token(logits, *settings)
+        chosen.append((logits / temperature).log_softmax(-1).gather(1, token[:, None]))
+        return token
+
+    monkeypatch.setattr(minillm.generate, "choose_token", recorded)
+    rollout = drawn(policy, temperature=temperature)
+    assert policy.training
+    found, _, entropy = Actor(policy).eval()(rollout, temperature)
+    drawn_with = torch.cat(chosen, dim=1)
+    mask = rollout.mask[:, -drawn_with.size(1) :]
+    torch.testing.assert_close(found[rollout.mask], drawn_with[mask], atol=1e-5, rtol=0)
+    assert (entropy[rollout.mask] > 0).all() and not entropy[~rollout.mask].any()
+    if temperature == 1:
+        torch.testing.assert_close(answer_logprobs(policy, rollout), found, atol=1e-6, rtol=0)
+
+
+def test_padding_on_the_other_side_changes_no_log_probability():
+    policy = decoder()
+    rollout = drawn(policy)
+    right = []
+    for key, fill in (("input_ids", PAD), ("attention_mask", 0), ("labels", IGNORE_INDEX)):
+        rows = [row[kept] for row, kept in zip(getattr(rollout, key), rollout.attention_mask.bool())]
+        right.append(torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=fill))
+    other = Rollout(rollout.conversations, rollout.answers, *right, rollout.ended)
+    assert (other.attention_mask[:, 0] == 1).all() and not other.attention_mask[:, -1].all()
+    a, b = answer_logprobs(policy, rollout), answer_logprobs(policy, other)
+    torch.testing.assert_close(b[other.mask], a[rollout.mask], atol=1e-5, rtol=0)
+
+
+def test_the_likeliest_answer_is_the_same_alone_and_in_a_batch():
+    policy = decoder()
+    together = sample(policy, TOKENIZER, PROMPTS, 6, temperature=0)
+    alone = [sample(policy, TOKENIZER, [prompt], 6, temperature=0).answers[0] for prompt in PROMPTS]
+    assert together.answers == alone
+
+
+def test_an_answer_stops_where_the_context_ends():
+    rollout = drawn(decoder(context=12), length=80)
+    assert rollout.input_ids.size(1) <= 12 and rollout.mask.any(1).all()
+
+
+def test_prompts_that_cannot_be_answered_are_refused():
+    with pytest.raises(ValueError, match=r"a prompt of 11 tokens leaves no room .* a context of 8: shorten '<\|bos\|>"):
+        sample(decoder(context=8), TOKENIZER, [ask("a"), ask("abcdefgh")], 4)
+    with pytest.raises(ValueError, match="no prompts to answer: bring at least one"):
+        sample(decoder(), TOKENIZER, [], 4)
+    with pytest.raises(ValueError, match=r"the policy reads 18 different tokens and the tokenizer has 12"):
+        sample(decoder(), TOKENIZER.characters("abc"), [ask("a")], 4)
+    assert prompt_ids(TOKENIZER, [ask("abcd")], 8) == [TOKENIZER.apply_chat(ask("abcd"), reply=True)[0]]  # 7 of 8
