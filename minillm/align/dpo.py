@@ -81,6 +81,11 @@ def with_reference(
     return [tuple({**one, "reference": next(rows)} for one in pair) for pair in examples]
 
 
+def without_reference(examples: Sequence[tuple[dict, dict]]) -> list[tuple[dict, dict]]:
+    """The examples for a loss that asks no reference, such as SimPO's."""
+    return [tuple({**one, "reference": 0.0} for one in pair) for pair in examples]
+
+
 @torch.no_grad()
 def margins(model: nn.Module, batches: Padded, loss: Loss, place: Place, average: bool = False) -> dict[str, float]:
     """What to watch, on pairs that are not learned from: the loss, the share of pairs in the right order, the rewards
@@ -136,10 +141,7 @@ def train_dpo(
 
     def batches(some, seed: int | None) -> Padded:
         examples = [pair_of_answers(*pair, tokenizer, context) for pair in some]
-        if average:  # SimPO asks no reference
-            kept = [({**better, "reference": 0.0}, {**worse, "reference": 0.0}) for better, worse in examples]
-        else:
-            kept = with_reference(reference, examples, tokenizer, place)
+        kept = without_reference(examples) if average else with_reference(reference, examples, tokenizer, place)
         return Padded(kept, tokenizer.pad_id, batch_size, seed=seed, causal=True)
 
     watched = batches(valid, None) if valid else None

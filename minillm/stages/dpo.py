@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import nn
 
-from minillm.align.dpo import LOSSES, direct_preference, loss_named, margins, with_reference
+from minillm.align.dpo import LOSSES, direct_preference, loss_named, margins, with_reference, without_reference
 from minillm.cli import flag
 from minillm.data import Padded
 from minillm.device import Place
@@ -63,10 +63,12 @@ def report(outputs: list, scored: Scored) -> dict:
     return compared(conversations, after, before, distances)
 
 
-def reference_of(model: nn.Module, examples: list, tokenizer: Tokenizer, place: Place, average: bool) -> list:
+def reference_of(model: nn.Module, examples: list, tokenizer: Tokenizer, place: Place, asked: bool) -> list:
     """The examples with what the policy says of them before training, without its adapter."""
+    if not asked:
+        return without_reference(examples)
     with switched_off(model):
-        return with_reference(model, examples, tokenizer, place, average=average)
+        return with_reference(model, examples, tokenizer, place)
 
 
 def run_dpo(settings: DPO, given: dict) -> int:
@@ -95,8 +97,8 @@ def run_dpo(settings: DPO, given: dict) -> int:
         build=build,
         batches=batches,
         answer=answers,
-        enrich=partial(reference_of, average=average),
-        watch=partial(margins, loss=loss, average=average),
+        enrich=partial(reference_of, asked=not average),
+        watch=lambda model, valid, place: margins(model, valid, loss, place, average),
     )
     return run_finetune(task, settings, given)
 

@@ -144,11 +144,7 @@ def run_finetune(task: Task, settings: Tuning, given: dict) -> int:
         save_start(run, task, settings, prepared, tokenizer, names, data)
 
     def evaluate(model: nn.Module) -> dict:
-        return (
-            task.watch(model, valid, place)
-            if task.watch
-            else {"val_loss": mean_loss(model, task.objective, valid, place)}
-        )
+        return watched(task, model, valid, place)
 
     history = fit(
         model,
@@ -168,6 +164,13 @@ def run_finetune(task: Task, settings: Tuning, given: dict) -> int:
     scores = task.report(task.answer(model, scored, settings, place), scored)
     finish(task, run, model, history, place, scores, task.baselines(parts, names, settings))
     return 0
+
+
+def watched(task: Task, model: nn.Module, valid: Padded, place: Place) -> dict:
+    """The scores while learning."""
+    if task.watch:
+        return task.watch(model, valid, place)
+    return {"val_loss": mean_loss(model, task.objective, valid, place)}
 
 
 def save_start(

@@ -109,20 +109,11 @@ def run_ppo(settings: PPOSettings, given: dict) -> int:
 
     kind = PPO if settings.algorithm == "ppo" else GRPO
     resume = resuming and run.last_file.exists()
-    history = kind(policy, tokenizer, train, reward, config, None, run).train(evaluate, resume)
+    history = kind(policy, tokenizer, train, reward, config, None, run).train(evaluate, resume, progress=True)
     if history.stopped == "interrupted":
         print(f"stopped; go on with: python train.py ppo --resume --out {run.path}")
         return 130
-    after, distances = written(policy, tokenizer, test, place, settings.seed, settings.max_new_tokens, before)
-    write_answers(run, test, after, old)
-    scores = compared(test, after, old, distances) | {"reward": float(reward(test, after).mean())}
-    draw(history, run)
-    metrics = write_metrics(
-        run, "ppo", policy, history, place, val_loss=None, bigram_loss=None, floor=None, **scores
-    )  # fmt: skip
-    shown = {name: value for name, value in scores.items() if isinstance(value, float)}
-    print(", ".join(f"{name} {value:.3f}" for name, value in shown.items()) + f"; {metrics['seconds']:.0f} seconds")
-    print(f"{run.path}/samples.txt: answers before and after; {run.path}/ppo.png: how it went")
+    finish(settings, run, policy, before, reward, test, old, history, place)
     return 0
 
 
@@ -160,6 +151,21 @@ def ppo_config(settings: PPOSettings, rate: float) -> PPOConfig:
     own = {field.name for field in fields(kind)} & {field.name for field in fields(settings)}
     config = kind(**{name: getattr(settings, name) for name in own} | ({"learning_rate": rate} if rate else {}))
     return reinforce(config) if settings.algorithm == "reinforce" else config
+
+
+def finish(settings, run, policy, before, reward, test, old, history, place) -> None:
+    """Compare answers before and after, draw what happened, and say how it went."""
+    tokenizer = reward.tokenizer
+    after, distances = written(policy, tokenizer, test, place, settings.seed, settings.max_new_tokens, before)
+    write_answers(run, test, after, old)
+    scores = compared(test, after, old, distances) | {"reward": float(reward(test, after).mean())}
+    draw(history, run)
+    metrics = write_metrics(
+        run, "ppo", policy, history, place, val_loss=None, bigram_loss=None, floor=None, **scores
+    )  # fmt: skip
+    shown = {name: value for name, value in scores.items() if isinstance(value, float)}
+    print(", ".join(f"{name} {value:.3f}" for name, value in shown.items()) + f"; {metrics['seconds']:.0f} seconds")
+    print(f"{run.path}/samples.txt: answers before and after; {run.path}/ppo.png: how it went")
 
 
 def draw(history, run: RunFolder) -> None:

@@ -11,7 +11,6 @@ from minillm.checkpoint import RunFolder
 from minillm.cli import flag
 from minillm.examples import Frame
 from minillm.heads import RewardModel
-from minillm.losses import IGNORE_INDEX
 from minillm.metrics import bootstrap_interval, spearman
 from minillm.plots import picture, reliability
 from minillm.stages.common import latest_run, load_causal, load_tokenizer
@@ -45,14 +44,12 @@ def start(settings: Preferring) -> RunFolder:
     return RunFolder(settings.from_) if settings.from_ else latest_run("sft")
 
 
-def answers_of(
-    record: Preference, tokenizer: Tokenizer, frame: Frame, context: int, classes: dict
-) -> tuple[dict, dict]:
-    """The better and the worse answer, each behind the prompt. Raises ValueError where no answer fits."""
-    pair = pair_of_answers(*record.pair, tokenizer, context)
-    if any(all(label == IGNORE_INDEX for label in example["labels"]) for example in pair):
-        raise ValueError(f"{record.place}: the prompt leaves no room for an answer in a context of {context} tokens")
-    return pair
+def answers_of(record: Preference, tokenizer: Tokenizer, frame: Frame, context: int, classes: dict) -> tuple:
+    """The better and the worse answer, each behind the prompt. Raises ValueError with file:line where none fits."""
+    try:
+        return pair_of_answers(*record.pair, tokenizer, context)
+    except ValueError as error:
+        raise ValueError(f"{record.place}: {error}") from None
 
 
 def build(task: Task, settings: Reward, texts: list[str], classes: int) -> tuple[Tokenizer, nn.Module]:

@@ -19,7 +19,7 @@ from minillm.generate import TEMPERATURE, TOP_P, reply, write
 from minillm.stages.common import Computing, latest_run, load_causal, load_tokenizer
 from minillm.tokenizer import Tokenizer
 
-ANSWERING = ("sft",)  # stages whose models answer
+ANSWERING = ("sft", "ppo", "dpo")  # stages whose models answer
 SHORTEST_ANSWER = 32  # tokens of the context that are kept free for an answer
 
 
