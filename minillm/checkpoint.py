@@ -73,6 +73,12 @@ class RunFolder:
             raise ValueError(f"{self.path} holds no run: there is no config.json in it")
         return read_json(self.path / "config.json")
 
+    def metrics(self) -> dict:
+        """Read metrics.json. Raises ValueError for a run that has not ended."""
+        if not self.finished:
+            raise ValueError(f"{self.path}: this run has not ended; there is no metrics.json in it")
+        return read_json(self.path / "metrics.json")
+
     def save_model(self, model: nn.Module) -> None:
         """Write the weights (of the model itself, never of a compiled wrapper), or the adapter alone."""
         if self.adapter:

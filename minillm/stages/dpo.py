@@ -86,7 +86,7 @@ def run_dpo(settings: DPO, given: dict) -> int:
     average = settings.loss == "simpo"
     task = Task(
         stage="dpo",
-        files="preferences",
+        files=("preferences",),
         read=preferences,
         labels=None,
         example=answers_of,

@@ -80,7 +80,7 @@ class Task:
     """What makes a stage: everything that `run_finetune` does not know."""
 
     stage: str
-    files: str  # data/FILES_train.jsonl, _valid and _test are the tales' own
+    files: tuple[str, ...]  # data/NAME_train.jsonl, _valid and _test of each name are the tales' own
     read: Reader
     labels: Callable[[Record], Sequence[str]] | None  # of a record; None where there are no classes
     example: Callable[..., Any]  # (record, tokenizer, frame, context, classes) -> an example, or a tuple of them
@@ -194,8 +194,11 @@ def load(task: Task, settings: FineTune) -> Parts:
     if settings.data is None:
         if settings.valid or settings.test:
             raise ValueError("--valid and --test need --data: the tales have parts of their own")
-        own = [DATA / f"{task.files}_{part}.jsonl" for part in ("train", "valid", "test")]
-        parts = load_parts(task.read, *own, settings.valid_fraction, settings.seed)
+        parts = Parts([], [], [])
+        for name in task.files:
+            own = [DATA / f"{name}_{part}.jsonl" for part in ("train", "valid", "test")]
+            for part, more in vars(load_parts(task.read, *own, settings.valid_fraction, settings.seed)).items():
+                getattr(parts, part).extend(more)
     else:
         given = settings.data, settings.valid, settings.test
         parts = load_parts(task.read, *given, settings.valid_fraction, settings.seed)

@@ -80,7 +80,7 @@ def run_ppo(settings: PPOSettings, given: dict) -> int:
     tokenizer, before = load_tokenizer(source), load_causal(source, place.device)
     prepared = prepare(load_causal(source), settings, tokenizer, settings.seed)
     run.adapter, policy = prepared.adapter, prepared.model
-    train, test = load_prompts(settings)
+    train, test = load_prompts(settings.data, settings.test)
     reward = load_reward(settings, tokenizer, place)
     some = train[:STANDARD]
     reward.standardise(some, written(before, tokenizer, some, place, settings.seed, settings.max_new_tokens)[0])
@@ -117,18 +117,15 @@ def run_ppo(settings: PPOSettings, given: dict) -> int:
     return 0
 
 
-def load_prompts(settings: PPOSettings) -> tuple[list[Conversation], list[Conversation]]:
-    """Prompts to learn on, and others to compare answers on."""
-    if settings.data is None:
-        files = DATA / "prompts_train.jsonl", DATA / "prompts_test.jsonl"
-    else:
-        files = settings.data, settings.test
+def load_prompts(data: Path | None, test: Path | None = None) -> tuple[list[Conversation], list[Conversation]]:
+    """Prompts to learn on, and others to compare answers on; the tales' own without `data`."""
+    files = (DATA / "prompts_train.jsonl", DATA / "prompts_test.jsonl") if data is None else (data, test)
     train = [asked(record.texts[0]) for record in prompts(files[0])]
     if files[1] is not None:
         return train, [asked(record.texts[0]) for record in prompts(files[1])]
     kept = max(len(train) // 10, 1)
     if len(train) <= kept:
-        raise ValueError(f"{settings.data}: holds one prompt, and comparing needs a second; bring more, or --test")
+        raise ValueError(f"{data}: holds one prompt, and comparing needs a second; bring more, or --test")
     return train[:-kept], train[-kept:]
 
 

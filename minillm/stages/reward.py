@@ -109,7 +109,7 @@ def baselines(parts: Parts, names: list[str], settings: Preferring) -> dict:
 
 REWARD = Task(
     stage="reward",
-    files="preferences",
+    files=("preferences",),
     read=preferences,
     labels=None,
     example=answers_of,

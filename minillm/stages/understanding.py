@@ -187,7 +187,7 @@ def vector_baselines(parts: Parts, names: list[str], settings: FineTune) -> dict
 
 CLASSIFY = Task(
     stage="classify",
-    files="sentiment",
+    files=("sentiment",),
     read=labelled("text"),
     labels=lambda record: (record.label,),
     example=classify_example,
@@ -199,11 +199,11 @@ CLASSIFY = Task(
     batches=padded,
     answer=outputs_of,
 )
-PAIR = replace(CLASSIFY, stage="pair", files="", read=labelled("text_a", "text_b"), head=PairClassifier)
+PAIR = replace(CLASSIFY, stage="pair", files=(), read=labelled("text_a", "text_b"), head=PairClassifier)
 TAG = replace(
     CLASSIFY,
     stage="tag",
-    files="tags",
+    files=("tags",),
     read=tagged,
     labels=lambda record: record.label,
     example=tagged_example,
@@ -214,7 +214,7 @@ TAG = replace(
 ENCODE = replace(
     CLASSIFY,
     stage="encode",
-    files="paraphrases",
+    files=("paraphrases",),
     read=scored_pairs,
     labels=None,
     example=like_texts,
@@ -242,7 +242,7 @@ def run_pair(settings: Pair, given: dict) -> int:
     python train.py pair --from runs/mlm --task next_sentence        does one sentence follow the other?
     python train.py pair --data pairs.jsonl                          your pairs: text_a, text_b and label
     """
-    return run_finetune(replace(PAIR, files=settings.task), settings, given)
+    return run_finetune(replace(PAIR, files=(settings.task,)), settings, given)
 
 
 def run_tag(settings: Tag, given: dict) -> int:

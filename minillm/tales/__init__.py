@@ -20,6 +20,7 @@ from minillm.tales.documents import (
 )
 from minillm.tales.instructions import EXACT, KINDS, OPEN_KINDS, make_instructions, right_answer
 from minillm.tales.judging import Judgement, judge
+from minillm.tales.letter_scores import BEST as BEST_SCORE
 from minillm.tales.letter_scores import WEIGHTS, LetterScore, score_letter
 from minillm.tales.letters import Traits, make_letters, make_prompts, write_letter
 from minillm.tales.pairs import make_entailment, make_next_sentence, make_paraphrases
@@ -28,6 +29,7 @@ from minillm.tales.preferences import best_accuracy, make_preferences
 from minillm.tales.tasks import make_sentiment, make_tags
 
 __all__ = [
+    "BEST_SCORE",
     "EXACT",
     "KINDS",
     "OPEN_KINDS",
