@@ -240,7 +240,7 @@ class PPO:
             logprobs, values, entropy = self.actor(rollout, self.config.temperature)
             with as_reference(self.policy, self.reference) as reference:
                 x, tokens = read(reference, rollout)
-                ref, _ = logprobs_and_entropy(reference.head(x) / self.config.temperature, tokens, rollout.mask)
+                ref, _ = logprobs_and_entropy(reference.head(x).float() / self.config.temperature, tokens, rollout.mask)
         k1, k3 = kl_estimates(logprobs, ref)
         return {"logprobs": logprobs, "values": values, "entropy": entropy, "k1": k1, "k3": k3}
 

@@ -17,6 +17,7 @@ from minillm.align.reward import Rewards
 from minillm.align.rollout import sample
 from minillm.checkpoint import RunFolder, describe
 from minillm.device import Place
+from minillm.generate import filter_logits
 from minillm.heads import RewardModel
 from minillm.peft.adapter import adapters
 from minillm.peft.files import METHODS
@@ -72,14 +73,16 @@ def test_dropout_makes_no_difference_even_after_an_evaluation_that_left_it_on():
         assert a.records == b.records and same(weights(quiet), weights(noisy))
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-def test_answers_are_drawn_from_the_very_probabilities_they_are_held_to(monkeypatch, dtype):
-    run, drawn, held = loop(decoder(), dtype=dtype, reference=decoder(seed=1)), [], []
+def test_answers_are_drawn_from_the_very_probabilities_they_are_held_to(monkeypatch, dtype, temperature):
+    run = loop(decoder(), dtype=dtype, temperature=temperature, reference=decoder(seed=1))
+    drawn, held = [], []
     choose_token, before = minillm.generate.choose_token, run.before
 
     def recorded(logits, *settings):
         token = choose_token(logits, *settings)
-        drawn.append(logits.float().log_softmax(-1).gather(1, token[:, None]))
+        drawn.append(filter_logits(logits, *settings[:3]).log_softmax(-1).gather(1, token[:, None]))
         return token
 
     monkeypatch.setattr(minillm.generate, "choose_token", recorded)
