@@ -29,7 +29,7 @@ class Actor(nn.Module):
     def forward(self, rollout: Rollout, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
         """log p of each answer token, its value and the entropy where it was drawn: each (B, T - 1), 0 elsewhere."""
         x, tokens = read(self.policy, rollout)
-        logprobs, entropy = logprobs_and_entropy(self.policy.head(x) / temperature, tokens, rollout.mask)
+        logprobs, entropy = logprobs_and_entropy(self.policy.head(x).float() / temperature, tokens, rollout.mask)
         return logprobs, spread(self.value(x).squeeze(-1).float(), rollout.mask), entropy
 
 

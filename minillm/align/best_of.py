@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from minillm.align.reward import Reward, rewards_of
-from minillm.align.rollout import Conversation, sample
+from minillm.align.rollout import Conversation, prompt_ids, sample
 from minillm.tokenizer import Tokenizer
 
 
@@ -35,14 +35,19 @@ def best_of_n(
     n: int,
     max_new_tokens: int = 80,
     generator: torch.Generator | None = None,
+    batch_size: int = 128,
 ) -> tuple[list[str], Tensor]:
-    """The best of n sampled answers to each conversation, and all rewards (B, n).
+    """The best of n sampled answers to each conversation, and all rewards (B, n). batch_size: answers drawn at a time.
 
     Raises ValueError for n < 1, and as `rollout.sample` and `reward.rewards_of` do.
     """
     best_of_n_kl(n)
+    prompt_ids(tokenizer, conversations, policy.config.context)
     repeated = [conversation for conversation in conversations for _ in range(n)]
-    answers = sample(policy, tokenizer, repeated, max_new_tokens, generator=generator).answers
+    answers = []
+    for start in range(0, len(repeated), batch_size):
+        some = repeated[start : start + batch_size]
+        answers += sample(policy, tokenizer, some, max_new_tokens, generator=generator).answers
     rewards = rewards_of(reward, repeated, answers).view(-1, n)
     return [answers[row * n + place] for row, place in enumerate(rewards.argmax(1).tolist())], rewards
 

@@ -76,6 +76,10 @@ class PPOConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
         if self.temperature <= 0:
             raise ValueError(f"the temperature is {self.temperature}: a policy that learns must be drawn from")
+        if self.horizon < self.batch_size:
+            raise ValueError(
+                f"the horizon is {self.horizon}: beta cannot move in less than a round of {self.batch_size}"
+            )
 
 
 def train_ppo(
@@ -170,9 +174,10 @@ class PPO:
         config, history = self.config, self.history
         self.actor.eval()
         set_rates(self.optimizer, history.step, schedule(history.step, config.rounds, 1, "linear", 1.0))
-        rollout = sample(
-            self.policy, self.tokenizer, self.asked(), config.max_new_tokens, config.temperature, self.generator
-        )
+        with self.place.autocast():  # drawn from the very numbers that it is held to
+            rollout = sample(
+                self.policy, self.tokenizer, self.asked(), config.max_new_tokens, config.temperature, self.generator
+            )
         scores = self.scores(rollout)
         old = self.before(rollout)
         advantages, returns = self.advantages(rollout, scores, old)
@@ -235,7 +240,7 @@ class PPO:
             logprobs, values, entropy = self.actor(rollout, self.config.temperature)
             with as_reference(self.policy, self.reference) as reference:
                 x, tokens = read(reference, rollout)
-                ref, _ = logprobs_and_entropy(reference.head(x) / self.config.temperature, tokens, rollout.mask)
+                ref, _ = logprobs_and_entropy(reference.head(x).float() / self.config.temperature, tokens, rollout.mask)
         k1, k3 = kl_estimates(logprobs, ref)
         return {"logprobs": logprobs, "values": values, "entropy": entropy, "k1": k1, "k3": k3}
 

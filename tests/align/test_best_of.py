@@ -63,6 +63,10 @@ def test_each_answer_is_the_best_of_its_own_prompt_and_one_of_one_is_a_plain_sam
         mine = drawn[row * 5 : row * 5 + 5]
         values = various(None, mine)
         assert torch.equal(values, rewards[row]) and answer == mine[values.argmax()]
+    fewer, _ = best_of_n(policy, TOKENIZER, PROMPTS, various, 5, 6, seeded(), batch_size=40)
+    assert fewer == answers
+    one, values = best_of_n(policy, TOKENIZER, PROMPTS, various, 5, 6, seeded(), batch_size=7)
+    assert len(one) == 8 and torch.equal(various(None, one), values.amax(1))
     alone, _ = best_of_n(policy, TOKENIZER, PROMPTS, various, 1, 6, seeded(1))
     assert alone == sample(policy, TOKENIZER, PROMPTS, 6, generator=seeded(1)).answers
 

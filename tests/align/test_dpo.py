@@ -84,7 +84,7 @@ def test_the_objective_equals_a_loop_over_single_answers_however_they_are_put_to
         assert sum(count for _, count in parts) == 10
         assert sum(total.item() for total, _ in parts) / 10 == pytest.approx(expected.item(), abs=1e-5)
         masked = [objective(policy, batch) for batch in Padded(kept, TOKENIZER.pad_id, size)]  # with a mask
-        assert [t.item() for t, _ in masked] == pytest.approx([t.item() for t, _ in parts], rel=1e-5)
+        assert [t.item() for t, _ in masked] == pytest.approx([t.item() for t, _ in parts], rel=1e-4)
 
 
 def test_what_the_reference_said_once_is_what_it_would_say_again():

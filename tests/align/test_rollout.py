@@ -8,6 +8,7 @@ import minillm.generate
 from minillm.align import rollout as module
 from minillm.align.actor import Actor
 from minillm.align.rollout import Rollout, answer_logprobs, prompt_ids, sample
+from minillm.generate import filter_logits
 from minillm.losses import IGNORE_INDEX, sequence_logprobs
 
 A, B, C = TOKENIZER.encode("abc")
@@ -68,7 +69,7 @@ def test_log_probabilities_are_those_under_which_the_tokens_were_drawn(monkeypat
 
     def recorded(logits, *settings):
         token = choose_token(logits, *settings)
-        chosen.append((logits / temperature).log_softmax(-1).gather(1, token[:, None]))
+        chosen.append(filter_logits(logits, *settings[:3]).log_softmax(-1).gather(1, token[:, None]))
         return token
 
     monkeypatch.setattr(minillm.generate, "choose_token", recorded)
