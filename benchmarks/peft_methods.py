@@ -123,8 +123,8 @@ def measure(found: dict, flags: argparse.Namespace) -> None:
     found.setdefault("before", s.scores(s.before))
     work = [
         {"task": task, "method": method, "examples": examples, "seed": seed}
-        for seed in flags.seeds
         for examples in (0, FEW)
+        for seed in flags.seeds
         for task in flags.tasks
         for method in flags.only or COMPARED
     ]
