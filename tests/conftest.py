@@ -11,6 +11,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 torch.set_num_threads(1)
 
 
+def pytest_xdist_auto_num_workers(config):
+    """All tests are shared among the cores; a few are not worth it, and the lessons measure time and use every core."""
+    whole = config.args_source == config.ArgsSource.TESTPATHS
+    return None if whole and config.option.markexpr != "lessons" else 0
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch, request):
     """Refuse every connection but those of this machine to itself, which notebooks need."""

@@ -96,6 +96,17 @@ def test_an_assistant_may_be_an_adapter(bases, conversations, tmp_path, capsys, 
     assert main(["eval", "--from", str(run), "--data", str(tmp_path / "text.txt"), "--device", "cpu"]) == 0
 
 
+def test_what_learns_beside_an_adapter_is_kept_with_it(bases, conversations, tmp_path):
+    run = tmp_path / "run"
+    assert tune("sft", tmp_path / "pretrain", conversations, run, "--method", "lora", "--also", "embedding,head") == 0
+    saved = load_file(run / "adapter.safetensors")[0]
+    assert {"embedding.weight", "head.weight", "blocks.0.attention.query.A"} < saved.keys()
+    before, after = load_model(tmp_path / "pretrain"), load_model(run)
+    assert torch.equal(after.embedding.weight, saved["embedding.weight"])
+    assert not torch.equal(after.embedding.weight, before.embedding.weight)
+    assert torch.equal(remove(after).blocks[0].attention.query.weight, before.blocks[0].attention.query.weight)
+
+
 @pytest.mark.parametrize("method", ["lora", "adalora", "ptuning", "prefix"])
 def test_a_killed_run_goes_on_to_the_same_bits(bases, records, tmp_path, monkeypatch, method):
     more = ["--method", method, "--eval-every", "3", "--max-steps", "9"]
@@ -155,6 +166,8 @@ def test_a_base_that_is_gone_or_was_trained_anew_is_missed_in_words(bases, recor
         ),
         (["--rank", "4"], "--rank goes with --method lora or adalora or adapter, not with full"),
         (["--method", "head", "--adapter-learning-rate", "1"], "--method head has none"),
+        (["--also", "head"], "--also is for adapters, and --method full has none"),
+        (["--method", "lora", "--also", "table"], "no parameters under 'table'; it has trunk, head"),
         (["--method", "norm"], "have nothing to learn: choose another method"),
         (["--method", "lora", "--rank", "-1"], "the rank is -1"),
         (["--method", "prompt", "--prompt-length", "5000"], "leaves no room in a context of"),

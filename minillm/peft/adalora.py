@@ -75,7 +75,7 @@ class SVDLinear(Adapter):
 
     @property
     def rank(self) -> int:
-        """Ranks that are in use."""
+        """Ranks in use. Until the last choice a closed one may open again; `open` says what was chosen."""
         return int((self.E != 0).sum())
 
     def forward(self, x: Tensor) -> Tensor:

@@ -30,8 +30,9 @@ TENSORS, SETTINGS = "adapter.safetensors", "adapter.json"
 def save_adapter(model: nn.Module, folder: str | os.PathLike, name: str | None = None) -> int:
     """Write the adapter called `name` (of one, the only one) into a folder; returns the bytes of both files.
 
-    What learns beside it, such as a head, is written with it. Raises ValueError as `adapter_state` does, and for an
-    adapter whose parts have settings of their own, as one of Hugging Face's may.
+    What learns beside it, such as a head, is written with it; all of the model, if nobody has frozen it. Raises
+    ValueError as `adapter_state` does, and for an adapter whose parts have settings of their own, as one of Hugging
+    Face's may.
     """
     state = adapter_state(model, name)
     method, *others = dict.fromkeys(adapter.method for _, adapter in adapters(model, name))

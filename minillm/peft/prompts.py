@@ -12,7 +12,6 @@ Shapes: B batch, T time, P vectors of the prompt, C channels.
 
 import dataclasses
 import inspect
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -79,7 +78,7 @@ class PTuning(SoftPrompt):
     network: str = "mlp"  # or "lstm"
     inner: int = 0  # its width; 0: the model's
     key: ClassVar[str] = "ptuning"
-    learning_rate: ClassVar[float] = 0.01
+    learning_rate: ClassVar[float] = 5e-3
 
     def __post_init__(self):
         super().__post_init__()
@@ -138,7 +137,7 @@ class Prompted(Adapter):
         self.encoder = method.encoder(words.size(1))
         for parameter in self.encoder.parameters():
             if parameter.dim() > 1:
-                nn.init.kaiming_uniform_(parameter, a=math.sqrt(5), generator=generator)  # as nn.Linear begins
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu", generator=generator)  # keeps vectors apart
             else:
                 nn.init.zeros_(parameter)
 

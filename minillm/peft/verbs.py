@@ -60,7 +60,8 @@ def freeze(model: nn.Module, name: str | None = None, also: Iterable[str] = ()) 
     for part in also:
         found = [p for path, p in there.items() if f"{path}.".startswith(f"{part}.")]
         if not found:
-            raise ValueError(f"{type(bare(model)).__name__} has no parameters under {part!r}")
+            names_there = ", ".join(dict.fromkeys(path.split(".")[0] for path in there))
+            raise ValueError(f"{type(bare(model)).__name__} has no parameters under {part!r}; it has {names_there}")
         chosen += found
     model.requires_grad_(False)
     for parameter in chosen:

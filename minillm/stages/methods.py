@@ -43,6 +43,7 @@ class Method:
     layer_decay: float = flag(1.0, "a layer's rates over those of the layer above; 1: one rate in all layers")
     unfreeze: bool = flag(False, "let the layers begin to learn one after another, from the output down")
     adapter_learning_rate: float = flag(0.0, "peak rate of AdamW for what an adapter learns (0: the method's own)")
+    also: str = flag("", "parts of the model that learn beside an adapter, such as embedding,head")
     rank: int = flag(0, "of lora, adalora (at first), adapter: channels of the detour (0: its own)")
     target_rank: float = flag(0.0, "of adalora: ranks of a layer in the end, on average (0: half)")
     alpha: float = flag(0.0, "of lora, adalora: how much the change counts; it is divided by the rank (0: its own)")
@@ -101,8 +102,9 @@ def check(settings: Method) -> None:
     """Raises ValueError for a flag that goes with another method."""
     if settings.last and settings.method != "last":
         raise ValueError(f"--last {settings.last} goes with --method last, not with {settings.method}")
-    if settings.adapter_learning_rate and settings.method in SELECTIVE:
-        raise ValueError(f"--adapter-learning-rate is of adapters, and --method {settings.method} has none")
+    for name in ("adapter_learning_rate", "also"):
+        if getattr(settings, name) and settings.method in SELECTIVE:
+            raise ValueError(f"--{name.replace('_', '-')} is for adapters, and --method {settings.method} has none")
     for name, methods in FIELDS.items():
         if getattr(settings, name) and settings.method not in methods:
             given = f"--{name.replace('_', '-')}"
@@ -116,7 +118,7 @@ def method_of(settings: Method, tokenizer: Tokenizer | None) -> peft.Method:
         value = getattr(settings, name)
         if value:
             if name == "targets":
-                value = tuple(part.strip() for part in value.split(",") if part.strip())
+                value = parts_of(value)
             elif name == "prompt_text":
                 value = tuple(tokenizer.encode(value))
             fields[methods[settings.method]] = value
@@ -134,7 +136,7 @@ def with_adapter(model: nn.Module, settings: Method, tokenizer: Tokenizer | None
     while (name := f"{method.key}-{number}") in taken:
         number += 1
     model = peft.inject(model, method, name, torch.Generator().manual_seed(seed))
-    peft.freeze(model, name, also=("head",) if has_head(model) else ())
+    peft.freeze(model, name, also=parts_of(settings.also) + (("head",) if has_head(model) else ()))
     known = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
     shown = ", ".join(f"{key} {value}" for key, value in known.items() if value and key != "tokens")
     ada = isinstance(method, peft.AdaLoRA)
@@ -146,6 +148,11 @@ def with_adapter(model: nn.Module, settings: Method, tokenizer: Tokenizer | None
         partial(peft.orthogonality) if ada else None,
         ada,
     )
+
+
+def parts_of(names: str) -> tuple[str, ...]:
+    """Names with commas between them."""
+    return tuple(part.strip() for part in names.split(",") if part.strip())
 
 
 def has_head(model: nn.Module) -> bool:

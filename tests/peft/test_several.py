@@ -280,4 +280,4 @@ def test_orthogonality_is_a_pull_where_there_is_adalora():
         for _, adapter in adapters(model):
             adapter.P.copy_(torch.linalg.qr(adapter.P)[0])
             adapter.Q.copy_(torch.linalg.qr(adapter.Q.mT)[0].mT)
-    assert float(orthogonality(model)) < 1e-5
+    assert orthogonality(model).item() < 1e-5
