@@ -48,7 +48,7 @@ def written(
     return answers, distances
 
 
-def truth(conversations: Sequence[Conversation], answers: Sequence[str]) -> list[float] | None:
+def true_scores(conversations: Sequence[Conversation], answers: Sequence[str]) -> list[float] | None:
     """The true score of each answer; None where the prompts are no tales, and nobody knows it."""
     try:
         return [tales.score_letter(c[-1]["content"], answer).score for c, answer in zip(conversations, answers)]
@@ -65,7 +65,7 @@ def compared(
         "length": sum(len(answer.split()) for answer in after) / len(after),
         "length_before": sum(len(answer.split()) for answer in before) / len(before),
     }
-    scores, old = truth(conversations, after), truth(conversations, before)
+    scores, old = true_scores(conversations, after), true_scores(conversations, before)
     if scores is None or old is None:
         return found
     wins = [1.0 if a > b else 0.5 if a == b else 0.0 for a, b in zip(scores, old)]

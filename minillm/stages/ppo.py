@@ -25,7 +25,7 @@ from minillm.stages.common import (
     saved_settings,
     write_metrics,
 )
-from minillm.stages.judged import compared, truth, write_answers, written
+from minillm.stages.judged import compared, true_scores, write_answers, written
 from minillm.stages.methods import Method, prepare
 from minillm.stages.preferences import asked, prompts
 from minillm.tokenizer import Tokenizer
@@ -104,7 +104,9 @@ def run_ppo(settings: PPOSettings, given: dict) -> int:
 
     def evaluate(model: nn.Module) -> dict:
         """The true score of fresh answers, where it is known."""
-        scores = truth(test[:WATCHED], written(model, tokenizer, test[:WATCHED], place, 1, settings.max_new_tokens)[0])
+        scores = true_scores(
+            test[:WATCHED], written(model, tokenizer, test[:WATCHED], place, 1, settings.max_new_tokens)[0]
+        )
         return {"true_score": sum(scores) / len(scores)} if scores else {}
 
     kind = PPO if settings.algorithm == "ppo" else GRPO
@@ -156,7 +158,7 @@ def finish(settings, run, policy, before, reward, test, old, history, place) -> 
     after, distances = written(policy, tokenizer, test, place, settings.seed, settings.max_new_tokens, before)
     write_answers(run, test, after, old)
     scores = compared(test, after, old, distances) | {"reward": float(reward(test, after).mean())}
-    draw(history, run)
+    draw_rounds(history, run)
     metrics = write_metrics(
         run, "ppo", policy, history, place, val_loss=None, bigram_loss=None, floor=None, **scores
     )  # fmt: skip
@@ -165,7 +167,7 @@ def finish(settings, run, policy, before, reward, test, old, history, place) -> 
     print(f"{run.path}/samples.txt: answers before and after; {run.path}/ppo.png: how it went")
 
 
-def draw(history, run: RunFolder) -> None:
+def draw_rounds(history, run: RunFolder) -> None:
     """What happened, round by round: reward, true score and distance."""
     with picture(run.path / "ppo.png", figsize=(7, 3.6)) as ax:
         for key, colour, label in (

@@ -116,7 +116,7 @@ def baselines(parts: Parts, names: list[str], settings: SFT) -> dict:
 
 INSTRUCT = Task(
     stage="sft",
-    files=("instructions", "letters"),
+    files=("instructions",),
     read=conversations,
     labels=None,
     example=sft_example,
