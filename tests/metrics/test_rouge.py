@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 from awkward import pairs
 from hostile import HOSTILE
@@ -128,6 +129,7 @@ def test_the_mean_over_texts_has_rouge_scores_interval(theirs):
         scores.append(rouge_l(reference, candidate))
         aggregator.add_scores({"l": scoring.Score(*scores[-1])})
     mean = mean_scores(scores)
+    np.random.seed(0)  # noqa: NPY002 - it draws from the global generator
     expected = aggregator.aggregate()["l"]
     assert mean.f1.mean == pytest.approx(sum(score.f1 for score in scores) / 120)
     for k in range(3):
