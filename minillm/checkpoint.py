@@ -27,8 +27,9 @@ from minillm.bigram import BigramLM
 from minillm.files import read_json, write_atomic, write_json
 from minillm.heads import Head, PairClassifier, RewardModel, SequenceClassifier, TextEncoder, TokenClassifier
 from minillm.lstm import LSTMLM, LSTMConfig
-from minillm.peft.adapter import bare
-from minillm.peft.files import TENSORS, load_adapter, save_adapter
+from minillm.peft.adapter import adapters, bare
+from minillm.peft.files import TENSORS, load_adapter, load_method, save_adapter
+from minillm.peft.prompts import simplify
 from minillm.peft.verbs import load_adapter_state
 from minillm.safetensors import load_file, save_file
 from minillm.transformer import Decoder, Encoder, ModelConfig
@@ -89,6 +90,8 @@ class RunFolder:
     def load_best(self, model: nn.Module) -> None:
         """Give a model what `save_model` wrote of it."""
         if self.adapter:
+            if load_method(self.path) != adapters(model, self.adapter)[0][1].method:
+                simplify(model)  # so was what is in the file, by a run that was killed while it was being scored
             load_adapter_state(model, load_file(self.path / TENSORS)[0], self.adapter)
         else:
             model.load_state_dict(load_file(self.model_file)[0])

@@ -11,6 +11,7 @@ from minillm.checkpoint import RunFolder, load_model
 from minillm.cli import main
 from minillm.peft import METHODS, adapters, merge, names, remove
 from minillm.safetensors import load_file
+from minillm.stages import finetune
 
 SMALL = "--max-steps 4 --eval-every 2 --dtype fp32 --device cpu".split()
 MODEL = "--depth 2 --width 16 --heads 2 --vocab-size 280 --max-steps 4 --dtype fp32 --device cpu".split()
@@ -126,6 +127,21 @@ def test_a_killed_run_goes_on_to_the_same_bits(bases, records, tmp_path, monkeyp
     assert tune("classify", tmp_path / "mlm", records, tmp_path / "parts", *more) == 130
     monkeypatch.undo()
     assert main(["classify", "--resume", "--out", str(tmp_path / "parts")]) == 0
+    whole, parts = (load_file(tmp_path / run / "adapter.safetensors")[0] for run in ("whole", "parts"))
+    assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+@pytest.mark.parametrize("method", ["ptuning", "prefix"])
+def test_a_run_killed_while_it_is_scored_can_be_ended(bases, records, tmp_path, monkeypatch, method):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    more = ["--method", method, "--prompt-network", "8"]
+    monkeypatch.setattr(finetune, "finish", stop)  # the network is thrown away by now
+    assert tune("classify", tmp_path / "mlm", records, tmp_path / "parts", *more) == 130
+    monkeypatch.undo()
+    assert main(["classify", "--resume", "--out", str(tmp_path / "parts")]) == 0
+    assert tune("classify", tmp_path / "mlm", records, tmp_path / "whole", *more) == 0
     whole, parts = (load_file(tmp_path / run / "adapter.safetensors")[0] for run in ("whole", "parts"))
     assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
 

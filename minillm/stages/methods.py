@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import nn
@@ -145,7 +144,7 @@ def with_adapter(model: nn.Module, settings: Method, tokenizer: Tokenizer | None
         f"{method.key}{f' ({shown})' if shown else ''}: {count(model)}",
         name,
         settings.adapter_learning_rate or method.learning_rate,
-        partial(peft.orthogonality) if ada else None,
+        peft.orthogonality if ada else None,
         ada,
     )
 

@@ -98,7 +98,7 @@ def against_truth(records: list[Preference], rewards: Tensor) -> dict:
 
 
 def baselines(parts: Parts, names: list[str], settings: Preferring) -> dict:
-    """The longer answer, and, of the tales' own pairs, the best that any model can do with labels as noisy as these."""
+    """Who takes the longer answer, and, where true scores are known, who takes the better one."""
     longer = [len(chosen) > len(rejected) for _, chosen, rejected in (r.texts for r in parts.test)]
     found = {"the longer answer": {"accuracy": sum(longer) / len(longer)}}
     if all(record.truth for record in parts.test):
