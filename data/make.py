@@ -75,7 +75,7 @@ TASKS = {
     ),
     "letters": (
         tales.make_letters,
-        2_000,
+        1_000,
         {},
         "`messages`, `kinds`: a tale and a letter to its hero, good or bad; `tales.score_letter` says how good",
     ),

@@ -135,6 +135,56 @@ def reliability(chances: list[float], right: list[bool], bins: int = 5, ax=None)
     return ax
 
 
+ROUNDS = {  # what a round of PPO logs: how it is called in a picture
+    "reward": "reward (deviations)",
+    "true_score": "true score",
+    "kl": "distance from the reference (nats)",
+    "entropy": "entropy (nats a token)",
+    "clip_fraction": "share of tokens clipped",
+    "explained_variance": "explained variance of the value",
+    "length": "tokens an answer",
+    "ended": "share of answers that end",
+}
+
+
+def rounds(histories: dict, axes=None, quantities: dict[str, str] = ROUNDS):
+    """What happened in runs of PPO or its kin, round by round: a small picture for each quantity, a line for each run.
+
+    histories: {name: a `trainer.History`}. axes: as many as there are quantities; without them they are made, four in
+    a row. Returns the array of axes.
+    """
+    if axes is None:
+        import matplotlib.pyplot as plt
+
+        with matplotlib.rc_context(STYLE):
+            rows = -(-len(quantities) // 4)
+            axes = plt.subplots(rows, 4, figsize=(10, 2.1 * rows), layout="constrained", sharex=True)[1]
+    for ax, (key, label) in zip(axes.flat, quantities.items()):
+        for index, history in enumerate(histories.values()):
+            steps, values = history.series(key)
+            style = {"color": COLOURS[index % len(COLOURS)], "linestyle": LINE_STYLES[index % len(LINE_STYLES)]}
+            ax.plot(steps, values, linewidth=1.1, marker="o" if key == "true_score" else None, markersize=3, **style)
+        ax.set_title(label, fontsize=9)
+    if len(histories) > 1:
+        axes.flat[0].legend(histories, fontsize=8)
+    axes.flat[-1].set_xlabel("round")
+    return axes
+
+
+def log_probabilities(history, ax=None):
+    """How likely a policy of DPO finds the chosen and the rejected answers of held-out pairs, by step (nats an answer).
+
+    history: a `trainer.History` of `align.train_dpo` with `valid`. Both may fall; what is learned is that they part.
+    """
+    ax = axis(ax)
+    for index, side in enumerate(("chosen", "rejected")):
+        steps, values = history.series(f"{side}_logprob")
+        ax.plot(steps, values, color=COLOURS[index], linestyle=LINE_STYLES[index], marker="o", markersize=3, label=side)
+    ax.set(xlabel="step", ylabel="log-probability of an answer (nats)")
+    ax.legend()
+    return ax
+
+
 def smooth(values: list[float], share: float = 0.02) -> list[float]:
     """A moving average that forgets at the rate of `share` of the length, unbiased at the start."""
     keep = 1 - 1 / max(share * len(values), 1)
@@ -146,14 +196,17 @@ def smooth(values: list[float], share: float = 0.02) -> list[float]:
 
 
 @contextmanager
-def picture(path: str | os.PathLike, **figure):
-    """A figure that is written to `path` when the block ends: `with picture("loss.png") as ax: ...`"""
+def picture(path: str | os.PathLike, grid: tuple[int, int] = (1, 1), **figure):
+    """A figure that is written to `path` when the block ends: `with picture("loss.png") as ax: ...`
+
+    grid: rows and columns of axes; more than one come as an array.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE):
         canvas = FigureCanvasAgg(Figure(layout="constrained", **figure))
-        yield canvas.figure.subplots()
+        yield canvas.figure.subplots(*grid)
         temporary = f"{os.fspath(path)}.part"
         canvas.figure.savefig(temporary, dpi=110, format="png")
     os.replace(temporary, path)

@@ -12,6 +12,7 @@ from minillm.stages.predict import Predict, run_predict
 from minillm.stages.pretrain import Bigram, Pretrain, run_bigram, run_pretrain
 from minillm.stages.reward import Reward, run_reward
 from minillm.stages.sft import SFT, run_sft
+from minillm.stages.tour import Tour, run_tour
 from minillm.stages.understanding import (
     Classify,
     Encode,
@@ -49,5 +50,6 @@ STAGES = {
     "predict": Stage("ask a trained classifier, tagger or encoder about new texts", Predict, run_predict),
     "generate": Stage("write texts with a trained model", Generate, run_generate),
     "chat": Stage("write with a model, turn by turn, at the keyboard", Chat, run_chat),
+    "tour": Stage("the whole life of a model, stage by stage, and a page that tells it", Tour, run_tour),
     "eval": Stage("score a trained model on text, exactly", Evaluate, run_evaluate),
 }

@@ -10,6 +10,7 @@ from minillm.cli import flag
 from minillm.data import Padded
 from minillm.device import Place
 from minillm.peft import switched_off
+from minillm.plots import log_probabilities, picture
 from minillm.stages.common import load_causal, load_tokenizer
 from minillm.stages.finetune import Scored, Task, run_finetune
 from minillm.stages.judged import compared, write_answers, written
@@ -17,6 +18,7 @@ from minillm.stages.preferences import preferences
 from minillm.stages.records import Parts
 from minillm.stages.reward import Preferring, answers_of, start
 from minillm.tokenizer import Tokenizer
+from minillm.trainer import History
 
 JUDGED = 200  # prompts whose answers are compared
 LONGEST = 80  # tokens of an answer
@@ -56,7 +58,9 @@ def answers(model: nn.Module, scored: Scored, settings: DPO, place: Place) -> li
 
 
 def report(outputs: list, scored: Scored) -> dict:
-    """The answers compared with those before."""
+    """The answers compared with those before, and a picture of what was learned of pairs that were not learned from."""
+    with picture(scored.run.path / "answers.png") as ax:
+        log_probabilities(History(scored.run.records()), ax=ax)
     before, after, distances = outputs
     conversations = [record.pair[0] for record in scored.records][:JUDGED]
     write_answers(scored.run, conversations, after, before)

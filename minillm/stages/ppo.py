@@ -14,7 +14,7 @@ from minillm.checkpoint import RunFolder, base_of, describe, load_model
 from minillm.cli import flag
 from minillm.device import Place, choose, seed_everything
 from minillm.heads import RewardModel
-from minillm.plots import COLOURS, picture
+from minillm.plots import picture, rounds
 from minillm.stages.common import (
     DATA,
     Learning,
@@ -158,25 +158,11 @@ def finish(settings, run, policy, before, reward, test, old, history, place) -> 
     after, distances = written(policy, tokenizer, test, place, settings.seed, settings.max_new_tokens, before)
     write_answers(run, test, after, old)
     scores = compared(test, after, old, distances) | {"reward": float(reward(test, after).mean())}
-    draw_rounds(history, run)
+    with picture(run.path / "ppo.png", (2, 4), figsize=(10, 4.2)) as axes:
+        rounds({settings.algorithm: history}, axes)
     metrics = write_metrics(
         run, "ppo", policy, history, place, val_loss=None, bigram_loss=None, floor=None, **scores
     )  # fmt: skip
     shown = {name: value for name, value in scores.items() if isinstance(value, float)}
     print(", ".join(f"{name} {value:.3f}" for name, value in shown.items()) + f"; {metrics['seconds']:.0f} seconds")
     print(f"{run.path}/samples.txt: answers before and after; {run.path}/ppo.png: how it went")
-
-
-def draw_rounds(history, run: RunFolder) -> None:
-    """What happened, round by round: reward, true score and distance."""
-    with picture(run.path / "ppo.png", figsize=(7, 3.6)) as ax:
-        for key, colour, label in (
-            ("reward", COLOURS[0], "reward (deviations)"),
-            ("true_score", COLOURS[1], "true score"),
-            ("kl", COLOURS[2], "distance from the reference (nats)"),
-        ):
-            steps, values = history.series(key)
-            if values:
-                ax.plot(steps, values, color=colour, marker="o" if key == "true_score" else None, label=label)
-        ax.set(xlabel="round", ylabel="see legend")
-        ax.legend()

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from minillm import tales
 from minillm.align.reward import pair_of_answers, preference
 from minillm.checkpoint import RunFolder
 from minillm.cli import flag
@@ -98,12 +99,17 @@ def against_truth(records: list[Preference], rewards: Tensor) -> dict:
 
 
 def baselines(parts: Parts, names: list[str], settings: Preferring) -> dict:
-    """Who takes the longer answer, and, where true scores are known, who takes the better one."""
+    """Who takes the longer answer, and, where true scores are known, who takes the better one; of the tales' own pairs
+    also what is to be expected of the latter, who cannot foresee the noise: no model does better.
+    """
     longer = [len(chosen) > len(rejected) for _, chosen, rejected in (r.texts for r in parts.test)]
     found = {"the longer answer": {"accuracy": sum(longer) / len(longer)}}
     if all(record.truth for record in parts.test):
         true = [record.truth[0] > record.truth[1] for record in parts.test]
         found["the truth"] = {"accuracy": sum(true) / len(true)}
+        if settings.data is None:
+            chances = [tales.chance_of_choice(max(record.truth), min(record.truth)) for record in parts.test]
+            found["the best that the noise allows"] = {"accuracy": sum(chances) / len(chances)}
     return found
 
 

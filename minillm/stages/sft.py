@@ -32,7 +32,7 @@ class SFT(Tuning):
     """Settings of `sft`."""
 
     from_: Path | None = flag(None, "the run of pretrain to begin with (default: the newest)")
-    epochs: float = flag(4.0, "passes over the conversations")
+    epochs: float = flag(3.0, "passes over the conversations")
     batch_size: int = flag(4, "conversations in a step; with --pack, rows of them")
     learning_rate: float = flag(5e-3, "peak rate of AdamW: embeddings and the output layer")
     matrix_learning_rate: float = flag(0.01, "peak rate of Muon: the trunk's matrices")
@@ -116,7 +116,7 @@ def baselines(parts: Parts, names: list[str], settings: SFT) -> dict:
 
 INSTRUCT = Task(
     stage="sft",
-    files=("instructions",),
+    files=("instructions", "letters"),
     read=conversations,
     labels=None,
     example=sft_example,

@@ -25,7 +25,7 @@ from minillm.tales.letter_scores import WEIGHTS, LetterScore, score_letter
 from minillm.tales.letters import Traits, make_letters, make_prompts, write_letter
 from minillm.tales.pairs import make_entailment, make_next_sentence, make_paraphrases
 from minillm.tales.patterns import game_ceiling, make_pattern_questions
-from minillm.tales.preferences import best_accuracy, make_preferences
+from minillm.tales.preferences import best_accuracy, chance_of_choice, make_preferences
 from minillm.tales.tasks import make_sentiment, make_tags
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "Tale",
     "Traits",
     "best_accuracy",
+    "chance_of_choice",
     "game_ceiling",
     "judge",
     "log_share",

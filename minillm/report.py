@@ -1,0 +1,95 @@
+"""One page of HTML that needs no other file: headings, sentences, tables, pictures, texts side by side.
+
+Everything that comes from outside is escaped. The page follows the reader's choice of light or dark, and is one column
+on a phone. Left out: scripts; the page does nothing.
+"""
+
+import base64
+import os
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; margin: 1rem 0; }
+th, td { padding: .3rem .8rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; }
+blockquote { margin: 2rem 0 1rem; padding-left: 1rem; border-left: .25rem solid var(--line); white-space: pre-wrap; }
+figure { margin: 1rem 0; } figcaption { opacity: .75; font-size: .9rem; }
+img { max-width: 100%; height: auto; background: white; border-radius: .3rem; }
+.texts { display: grid; grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr)); gap: 1rem; }
+.texts > div { background: var(--soft); padding: .8rem 1rem; border-radius: .4rem; }
+.texts h3 { margin: 0 0 .3rem; font-size: .95rem; } .texts p { margin: 0; white-space: pre-wrap; }
+"""
+
+
+def page(title: str, parts: Sequence[str]) -> str:
+    """A whole page of parts that the functions below have made."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
+        + "\n".join(parts)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def heading(text: str) -> str:
+    """The heading of a section."""
+    return f"<h2>{escape(text)}</h2>"
+
+
+def paragraph(text: str) -> str:
+    """A paragraph."""
+    return f"<p>{escape(text)}</p>"
+
+
+def quotation(text: str) -> str:
+    """A text that somebody else wrote, with its line breaks."""
+    return f"<blockquote>{escape(text)}</blockquote>"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence]) -> str:
+    """A table; numbers stand on the right."""
+
+    def cell(value) -> str:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return f'<td class="number">{shown(value)}</td>' if number else f"<td>{escape(shown(value))}</td>"
+
+    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    body = "\n".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
+    return f'<div class="wide"><table>\n<tr>{head}</tr>\n{body}\n</table></div>'
+
+
+def shown(value) -> str:
+    """A value for people.
+
+    >>> shown(1234567), shown(0.12345), shown(None), shown("word")
+    ('1,234,567', '0.123', '', 'word')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def picture(path: str | os.PathLike, caption: str) -> str:
+    """A PNG file, put into the page. Raises ValueError when there is none."""
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"{path}: there is no such picture")
+    data = base64.b64encode(path.read_bytes()).decode()
+    said = escape(caption, quote=True)
+    image = f'<img src="data:image/png;base64,{data}" alt="{said}">'
+    return f"<figure>{image}<figcaption>{said}</figcaption></figure>"
+
+
+def texts(named: dict[str, str]) -> str:
+    """Texts side by side, each under its name; below one another where the page is narrow."""
+    boxes = "\n".join(f"<div><h3>{escape(name)}</h3><p>{escape(text)}</p></div>" for name, text in named.items())
+    return f'<div class="texts">\n{boxes}\n</div>'

@@ -1,0 +1,83 @@
+"""`train.py tour`, and the page that it ends with."""
+
+import html.parser
+import re
+
+import pytest
+
+from minillm import report
+from minillm.cli import main
+from minillm.stages import tour, tour_report
+
+FEW = ("--max-steps", "2", "--eval-every", "1", "--context", "256")
+SMALL = {
+    "bigram": ("--max-steps", "2", "--vocab-size", "300"),
+    "pretrain": ("--max-steps", "2", "--vocab-size", "1536", "--depth", "1", "--width", "16", "--heads", "1"),
+    "sft": (*FEW, "--examples", "8"),
+    "reward": (*FEW, "--examples", "8"),
+    "ppo": ("--rounds", "1", "--batch-size", "4", "--minibatch-size", "4", "--max-new-tokens", "4"),
+    "dpo": (*FEW, "--examples", "8"),
+}
+
+
+class Tags(html.parser.HTMLParser):
+    """Whether every tag that opens is closed, in order; and what an image or a link asks for."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.asked = [], []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+        self.asked += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def small(monkeypatch):
+    stops = [stop._replace(more=SMALL[stop.stage]) for stop in tour.STOPS]
+    monkeypatch.setattr(tour, "STOPS", stops)
+    for name, value in {"LETTERS": 4, "CONVERSATIONS": 2, "DOCUMENTS": 4, "LONGEST": 6, "COMPARED": 2}.items():
+        monkeypatch.setattr(tour_report, name, value)
+
+
+def test_a_tour_goes_through_every_stage_and_ends_with_a_page_that_needs_no_other_file(small, tmp_path, capsys):
+    out = tmp_path / "tour"
+    assert main(["tour", "--out", str(out)]) == 0
+    page = (out / "report.html").read_text(encoding="utf-8")
+    tags = Tags()
+    tags.feed(page)
+    assert not tags.open and len(tags.asked) == 9  # pictures, each inside the page
+    assert all(asked.startswith("data:image/png;base64,") for asked in tags.asked)
+    assert all(title in page for title in tour_report.TITLES.values())
+    assert len(re.findall("<blockquote>", page)) == 2
+    said = capsys.readouterr().out
+    assert "6 of 6 stages to go" in said and str(out / "report.html") in said
+    assert main(["tour", "--out", str(out)]) == 0  # nothing is left to do but the page
+    assert "0 of 6 stages to go" in capsys.readouterr().out
+
+
+def test_a_tour_that_fails_in_a_stage_says_how_to_go_on(small, monkeypatch, tmp_path, capsys):
+    broken = [tour.STOPS[0]._replace(more=("--max-steps", "2", "--vocab-size", "3"))]
+    monkeypatch.setattr(tour, "STOPS", broken)
+    assert main(["tour", "--out", str(tmp_path)]) == 2
+    assert f"go on with: python train.py tour --out {tmp_path}" in capsys.readouterr().out
+
+
+def test_a_page_escapes_what_comes_from_outside():
+    bad = "<script>alert('a & b')</script>"
+    made = report.page(bad, [report.table([bad], [[bad]]), report.quotation(bad), report.texts({bad: bad})])
+    assert "<script" not in made and made.count("&lt;script&gt;") == 7
+
+
+def test_a_table_puts_numbers_on_the_right_and_leaves_a_missing_value_empty():
+    row = report.table(["a", "b", "c"], [[1234, None, "x"]])
+    assert '<td class="number">1,234</td><td></td><td>x</td>' in row
+
+
+def test_a_picture_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="nothing.png: there is no such picture"):
+        report.picture("nothing.png", "caption")
