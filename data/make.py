@@ -75,9 +75,9 @@ TASKS = {
     ),
     "letters": (
         tales.make_letters,
-        1_000,
+        2_000,
         {},
-        "`messages`, `kinds`: a tale and a letter to its hero, good or bad; `tales.score_letter` says how good",
+        "`messages`, `kinds`: a tale and a letter to its hero, good or bad, then questions about the letter",
     ),
     "preferences": (
         tales.make_preferences,

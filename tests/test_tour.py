@@ -79,5 +79,5 @@ def test_a_table_puts_numbers_on_the_right_and_leaves_a_missing_value_empty():
 
 
 def test_a_picture_that_is_not_there_is_named():
-    with pytest.raises(ValueError, match="nothing.png: there is no such picture"):
+    with pytest.raises(ValueError, match=r"nothing\.png: there is no such picture"):
         report.picture("nothing.png", "caption")

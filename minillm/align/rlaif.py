@@ -1,9 +1,10 @@
 """Feedback from a model in the place of people's (Bai et al. 2022, "Constitutional AI"; Lee et al. 2023, "RLAIF").
 
-A constitution is a list of questions about an answer, such as "Is it kind?". A judge is asked each of them, and its
-log-odds of "yes" against "no", averaged, are its score of the answer: a reward like any other. Of two answers it
-prefers the one with the higher score, so its labels are preferences like any others. A judge need not be prompted: a
-reward model that was trained on few labels is one, and so is any function of prompts and answers.
+A constitution is a list of questions about an answer, such as "Is it kind?". A judge is asked each of them, as if it
+had given the answer itself, and its log-odds of "yes" against "no", averaged, are its score of the answer: a reward
+like any other. Of two answers it prefers the one with the higher score, so its labels are preferences like any others.
+A judge need not be prompted: a reward model that was trained on few labels is one, and so is any function of prompts
+and answers.
 
 Left out: critiques and revisions (the supervised half of Constitutional AI).
 
@@ -16,35 +17,30 @@ import torch
 from torch import Tensor, nn
 
 from minillm.align.dpo import answer_logprob
-from minillm.align.reward import Reward, rewards_of
+from minillm.align.reward import Reward, answer_example, rewards_of
 from minillm.align.rollout import Conversation, check_vocabulary
 from minillm.data import Padded
 from minillm.device import Place, choose
-from minillm.examples import chat_example
 from minillm.tokenizer import Tokenizer
 
 REPLIES = ("yes", "no")
 
 
 class Constitution:
-    """A judge: a model that answers questions about an answer. A reward, for whoever wants one.
-
-    ask: how a question is put, with {prompt}, {answer} and {question}.
-    """
+    """A judge: a model that answers questions about an answer. A reward, for whoever wants one."""
 
     def __init__(
         self,
         model: nn.Module,
         tokenizer: Tokenizer,
         questions: Sequence[str],
-        ask: str = "{prompt}\n\n{answer}\n\n{question}",
         place: Place | None = None,
         batch_size: int = 32,
     ):
         if not questions:
             raise ValueError("the constitution has no question: write at least one")
         check_vocabulary(model, tokenizer, "judge")
-        self.model, self.tokenizer, self.questions, self.ask = model.eval(), tokenizer, list(questions), ask
+        self.model, self.tokenizer, self.questions = model.eval(), tokenizer, list(questions)
         self.place, self.batch_size = place or choose(), batch_size
         self.model.to(self.place.device)
 
@@ -55,24 +51,18 @@ class Constitution:
         Raises ValueError for a question that does not fit into the judge's context.
         """
         asked = [
-            self.ask.format(prompt=conversation[-1]["content"], answer=answer, question=question)
+            [*conversation, {"role": "assistant", "content": answer}, {"role": "user", "content": question}]
             for conversation, answer in zip(conversations, answers, strict=True)
             for question in self.questions
         ]
-        examples = [
-            tuple(
-                chat_example(
-                    [{"role": "user", "content": text}, {"role": "assistant", "content": reply}],
-                    self.tokenizer,
-                    self.model.config.context,
-                )
-                for reply in REPLIES
-            )
-            for text in asked
-        ]
-        for text, pair in zip(asked, examples):
+        context = self.model.config.context
+        examples = [tuple(answer_example(one, reply, self.tokenizer, context) for reply in REPLIES) for one in asked]
+        for one, pair in zip(asked, examples):
             if any(example["cut"] for example in pair):
-                raise ValueError(f"the judge cannot read all of {text[:60]!r}...: it is longer than its context")
+                raise ValueError(
+                    f"the judge cannot read all of {one[-2]['content'][:60]!r}, with what it answers and the question: "
+                    f"it is longer than a context of {context}"
+                )
         found = []
         for batch in Padded(examples, self.tokenizer.pad_id, self.batch_size, causal=True):
             with self.place.autocast():

@@ -78,7 +78,7 @@ def reference_of(model: nn.Module, examples: list, tokenizer: Tokenizer, place: 
 def run_dpo(settings: DPO, given: dict) -> int:
     """Learn what people prefer, directly: the chosen answers become likelier than the rejected, near to what was.
 
-    python train.py dpo                                  letters about tales, on the newest run of sft
+    python train.py dpo                                  letters about tales, on the newest run of letters
     python train.py dpo --method lora                    the policy as an adapter; the reference costs nothing
     python train.py dpo --data pairs.jsonl --loss ipo    your pairs: {"prompt", "chosen", "rejected"}
 

@@ -41,7 +41,7 @@ class PPOSettings(Method, Learning):
 
     data: Path | None = flag(None, 'prompts to answer, {"prompt"}; without it, tales that ask for letters')
     test: Path | None = flag(None, "prompts to compare answers on at the end; without it, the last tenth of --data")
-    from_: Path | None = flag(None, "the run of sft to begin with (default: the newest)")
+    from_: Path | None = flag(None, "the run to begin with (default: the newest of letters, else of sft)")
     reward: Path | None = flag(None, "the run of reward to please (default: the newest)")
     out: Path | None = flag(None, "folder of the run (default: runs/ppo, numbered when taken)")
     resume: bool = flag(False, "go on with a run that was stopped: the one in --out, or the newest")
@@ -64,13 +64,13 @@ class PPOSettings(Method, Learning):
 def run_ppo(settings: PPOSettings, given: dict) -> int:
     """Let a model learn from a reward model: it answers, is rewarded, and moves a little, near to what it was.
 
-    python train.py ppo                                  the newest runs of sft and reward; letters about tales
+    python train.py ppo                                  the newest runs of letters and reward
     python train.py ppo --method lora                    one trunk is policy and reference
     python train.py ppo --algorithm grpo --target-kl 6
     python train.py ppo --data prompts.jsonl             your prompts: {"prompt"}
     """
     if not settings.resume:
-        begin = RunFolder(settings.from_) if settings.from_ else latest_run("sft")
+        begin = RunFolder(settings.from_) if settings.from_ else latest_run("letters", "sft")
         judge = RunFolder(settings.reward) if settings.reward else latest_run("reward")
         settings = replace(settings, from_=begin.path, reward=judge.path)
     run, settings, resuming = open_run(settings, given, "ppo")

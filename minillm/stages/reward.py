@@ -25,7 +25,7 @@ from minillm.tokenizer import Tokenizer
 class Preferring(Tuning):
     """Settings of every stage that learns from preferences."""
 
-    from_: Path | None = flag(None, "the run of sft to begin with (default: the newest)")
+    from_: Path | None = flag(None, "the run to begin with (default: the newest of letters, else of sft)")
     batch_size: int = flag(8, "pairs in a step")
 
 
@@ -42,7 +42,7 @@ class Reward(Preferring):
 
 def start(settings: Preferring) -> RunFolder:
     """The run to begin with."""
-    return RunFolder(settings.from_) if settings.from_ else latest_run("sft")
+    return RunFolder(settings.from_) if settings.from_ else latest_run("letters", "sft")
 
 
 def answers_of(record: Preference, tokenizer: Tokenizer, frame: Frame, context: int, classes: dict) -> tuple:
@@ -132,7 +132,7 @@ REWARD = Task(
 def run_reward(settings: Reward, given: dict) -> int:
     """Learn what people prefer: a model that gives an answer a number, higher for the better of two.
 
-    python train.py reward                               letters about tales, on the newest run of sft
+    python train.py reward                               letters about tales, on the newest run of letters
     python train.py reward --data pairs.jsonl            your pairs: {"prompt", "chosen", "rejected"}
     python train.py ppo                                  then let a model learn from it
     """

@@ -19,20 +19,26 @@ from minillm.objectives import causal_lm
 from minillm.stages.common import latest_run, load_causal, load_tokenizer
 from minillm.stages.conversations import Conversation, conversations
 from minillm.stages.finetune import Scored, Task, Tuning, run_finetune, write_predictions
+from minillm.stages.judged import true_scores
 from minillm.stages.records import Parts
+from minillm.stages.writing import answers as answers_questions
 from minillm.tokenizer import Tokenizer
 
 SHOWN = 12  # answers in samples.txt
 ASKED = 1000  # questions at most that a model is scored on
 LEARNED_FROM = ("answers", "everything")
+TASKS = ("instructions", "letters")
+REHEARSED = 0.25  # conversations for each letter: what was learned before is not to be lost
+LETTER_EPOCHS = 1.2
 
 
 @dataclass(frozen=True, kw_only=True)
 class SFT(Tuning):
     """Settings of `sft`."""
 
-    from_: Path | None = flag(None, "the run of pretrain to begin with (default: the newest)")
-    epochs: float = flag(3.0, "passes over the conversations")
+    from_: Path | None = flag(None, "the run to begin with (default: the newest of pretrain; for letters, of sft)")
+    task: str = flag("instructions", "what of the tales, without --data; letters: on a run of sft", choices=TASKS)
+    epochs: float = flag(0.0, f"passes over the conversations (0: 4; of letters {LETTER_EPOCHS})")
     batch_size: int = flag(4, "conversations in a step; with --pack, rows of them")
     learning_rate: float = flag(5e-3, "peak rate of AdamW: embeddings and the output layer")
     matrix_learning_rate: float = flag(0.01, "peak rate of Muon: the trunk's matrices")
@@ -61,7 +67,20 @@ def build(task: Task, settings: SFT, texts: list[str], classes: int) -> tuple[To
 
 def source(settings: SFT) -> RunFolder:
     """The run to begin with."""
-    return RunFolder(settings.from_) if settings.from_ else latest_run("pretrain")
+    return RunFolder(settings.from_) if settings.from_ else latest_run("sft" if with_letters(settings) else "pretrain")
+
+
+def with_letters(settings: SFT) -> bool:
+    """Whether letters are learned."""
+    return settings.task == "letters" and settings.data is None
+
+
+def letters(path: Path) -> list[Conversation]:
+    """The letters of a file, and some of the older questions to rehearse; the old test stays whole."""
+    found = conversations(path)
+    if path.name.startswith("instructions_train"):
+        return found[: round(REHEARSED * len(conversations(path.with_name("letters_train.jsonl"))))]
+    return found
 
 
 def batches(examples: list[dict], tokenizer: Tokenizer, settings: SFT, seed: int | None) -> Padded:
@@ -99,24 +118,29 @@ def report(outputs: list[str], scored: Scored) -> dict:
     shown = [f"{row['messages'][-1]['content']}\n-> {row['predicted']}\n   expected: {row['answer']}" for row in rows]
     write_text(scored.run.path / "samples.txt", "\n\n".join(shown[:SHOWN]) + "\n")
     scores = summary(questions, outputs)
+    written = [(q.messages, answer) for q, answer in zip(questions, outputs) if q.kind == "letter"]
+    if written:
+        true = true_scores(*zip(*written))
+        scores["true_score_of_letters"] = sum(true) / len(true)
     for kind, row in scores["kinds"].items():
         print(f"  {kind or 'all':10s} right {row['right']:.3f}, ROUGE-L {row['rouge_l']:.3f} of {row['n']}")
     return scores
 
 
 def baselines(parts: Parts, names: list[str], settings: SFT) -> dict:
-    """The model before tuning, with the earlier questions and answers of a conversation as its examples."""
+    """The model before tuning; one that knows no template gets the earlier answers of a conversation as examples."""
     run, place = source(settings), choose(settings.device, settings.dtype)
     questions = asked_of(parts.test)
-    print("asking the model before tuning, the earlier questions of a conversation as its examples")
+    print("asking the model before tuning")
+    asking, name = (ask, "before") if answers_questions(run) else (ask_base, "before, few-shot")
     with place.autocast():
-        before = ask_base(load_causal(run, place.device), load_tokenizer(run), questions, progress=True)
-    return {"before, few-shot": summary(questions, before)}
+        before = asking(load_causal(run, place.device), load_tokenizer(run), questions, progress=True)
+    return {name: summary(questions, before)}
 
 
 INSTRUCT = Task(
     stage="sft",
-    files=("instructions", "letters"),
+    files=("instructions",),
     read=conversations,
     labels=None,
     example=sft_example,
@@ -135,11 +159,16 @@ def run_sft(settings: SFT, given: dict) -> int:
 
     python train.py sft                                  questions about the tales, in the newest run of pretrain
     python train.py sft --from runs/pretrain --data my.json
+    python train.py sft --task letters --out runs/letters    then letters about tales, good and bad; a little rehearsal
     python train.py sft --show                           one conversation, token by token: what is learned of it
     python train.py chat --from runs/sft                 ask it
 
     A record of --data is {"instruction", "input", "output"}, {"prompt", "completion"} or {"messages": [...]}.
     """
     if not settings.resume:  # the run says where it began, so that it goes on from there when another is the newest
-        settings = replace(settings, from_=source(settings).path)
-    return run_finetune(replace(INSTRUCT, example=partial(sft_example, learn=settings.learn)), settings, given)
+        epochs = settings.epochs or (LETTER_EPOCHS if with_letters(settings) else 4.0)
+        settings = replace(settings, from_=source(settings).path, epochs=epochs)
+    task = replace(INSTRUCT, example=partial(sft_example, learn=settings.learn))
+    if with_letters(settings):
+        task = replace(task, files=("letters", "instructions"), read=letters)
+    return run_finetune(task, settings, given)

@@ -34,9 +34,10 @@ STOPS = (
     Stop("bigram", 20),
     Stop("pretrain", 105),
     Stop("sft", 190, (("--from", "pretrain"),)),
-    Stop("reward", 80, (("--from", "sft"),)),
-    Stop("ppo", 120, (("--from", "sft"), ("--reward", "reward"))),
-    Stop("dpo", 80, (("--from", "sft"),)),
+    Stop("letters", 60, (("--from", "sft"),), ("--task", "letters")),
+    Stop("reward", 80, (("--from", "letters"),)),
+    Stop("ppo", 120, (("--from", "letters"), ("--reward", "reward"))),
+    Stop("dpo", 80, (("--from", "letters"),)),
 )
 TELLING = 60  # seconds that the page takes: all models answer the same prompts
 

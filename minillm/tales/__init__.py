@@ -6,6 +6,7 @@ whether it is grammatical and consistent, `parse(text)` recovers from a text all
 `score_letter(tale, letter)` says exactly how good any answer is.
 """
 
+from minillm.tales.criticism import CONSTITUTION, make_letters, verdicts
 from minillm.tales.documents import (
     Entity,
     Tale,
@@ -22,7 +23,7 @@ from minillm.tales.instructions import EXACT, KINDS, OPEN_KINDS, make_instructio
 from minillm.tales.judging import Judgement, judge
 from minillm.tales.letter_scores import BEST as BEST_SCORE
 from minillm.tales.letter_scores import WEIGHTS, LetterScore, score_letter
-from minillm.tales.letters import Traits, make_letters, make_prompts, write_letter
+from minillm.tales.letters import Traits, make_prompts, write_letter
 from minillm.tales.pairs import make_entailment, make_next_sentence, make_paraphrases
 from minillm.tales.patterns import game_ceiling, make_pattern_questions
 from minillm.tales.preferences import best_accuracy, chance_of_choice, make_preferences
@@ -30,6 +31,7 @@ from minillm.tales.tasks import make_sentiment, make_tags
 
 __all__ = [
     "BEST_SCORE",
+    "CONSTITUTION",
     "EXACT",
     "KINDS",
     "OPEN_KINDS",
@@ -63,5 +65,6 @@ __all__ = [
     "reading",
     "right_answer",
     "score_letter",
+    "verdicts",
     "write_letter",
 ]

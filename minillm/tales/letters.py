@@ -8,9 +8,7 @@ Left out: whatever takes more than a sentence to say. What one sentence says nev
 
 import random
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 from minillm.tales import words
 from minillm.tales.documents import Tale, known, tell
@@ -213,21 +211,6 @@ def draw_letter(tale: Tale, rng: random.Random) -> str:
     while not (letter := write_letter(tale, draw_traits(rng), rng)):
         pass
     return letter
-
-
-def make_letters(n: int, seed: int) -> list[dict]:
-    """Letters of mixed quality, to learn from: {"messages": [{"role", "content"}, ...], "kinds": ["letter"]}.
-
-    The first message holds a tale and asks for a letter to its hero, the second is a letter by `draw_traits`.
-    """
-    return list(islice(_letters(random.Random(f"letters {seed}")), n))
-
-
-def _letters(rng: random.Random) -> Iterator[dict]:
-    while True:
-        tale, prompt = ask_for_letter(rng)
-        messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": draw_letter(tale, rng)}]
-        yield {"messages": messages, "kinds": ["letter"]}
 
 
 def make_prompts(n: int, seed: int) -> list[dict]:

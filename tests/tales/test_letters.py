@@ -111,18 +111,22 @@ def test_few_words_of_the_letters_are_new_to_who_has_read_the_tales(records):
     said = set()
     for record in records("letters_train"):
         said |= set(re.findall(r"[A-Za-z]+", " ".join(message["content"] for message in record["messages"])))
-    new = "Dear Do Hello My Sleep Today Yours am ask heard letter letters love me read wish".split()
+    new = "Dear Do Does Hello My Sleep Today Yours am ask heard letter letters love me read true whole wish".split()
     assert said - known == set(new)
 
 
 def test_a_conversation_asks_for_a_letter_to_the_hero_and_a_prompt_does_no_more():
     for record in tales.make_letters(20, seed=3):
-        asked, answered = record["messages"]
+        asked, answered = record["messages"][:2]
         text, request = asked["content"].split("\n\n")
         hero = tales.parse(text).roles["hero"]["name"]
         assert request in [form.format(name=hero) for form in REQUESTS]
-        assert (asked["role"], answered["role"], record["kinds"]) == ("user", "assistant", ["letter"])
+        assert (asked["role"], answered["role"], record["kinds"][0]) == ("user", "assistant", "letter")
         assert tales.score_letter(asked["content"], answered["content"]).length > 0
+        said = [message["content"] for message in record["messages"][2:]]
+        right = tales.verdicts(asked["content"], answered["content"])
+        assert len(set(record["kinds"][1:])) == 3
+        assert said == [text for part in record["kinds"][1:] for text in (tales.CONSTITUTION[part], right[part])]
     for record in tales.make_prompts(20, seed=3):
         text, request = record["prompt"].split("\n\n")
         assert request in [form.format(name=tales.parse(text).roles["hero"]["name"]) for form in REQUESTS]
@@ -133,3 +137,13 @@ def test_a_conversation_asks_for_a_letter_to_the_hero_and_a_prompt_does_no_more(
 def test_the_first_of_many_are_those_of_few_and_a_seed_makes_others(make):
     assert make(20, seed=5)[:7] == make(7, seed=5)
     assert json.dumps(make(3, seed=5)) != json.dumps(make(3, seed=6))
+
+
+def test_a_verdict_is_yes_where_a_part_of_the_score_is_at_its_best():
+    tale = tales.make_tales(1, seed=4)[0]
+    rng = random.Random(0)
+    best = tales.write_letter(tale, tales.Traits(), rng)
+    assert tales.verdicts(tale, best) == dict.fromkeys(tales.CONSTITUTION, "yes")
+    assert tales.verdicts(tale, "") == dict.fromkeys(tales.CONSTITUTION, "no")
+    unsigned = tales.write_letter(tale, tales.Traits(closing=False), rng)
+    assert [part for part, said in tales.verdicts(tale, unsigned).items() if said == "no"] == ["well_formed"]
