@@ -75,7 +75,7 @@ TASKS = {
     ),
     "letters": (
         tales.make_letters,
-        2_000,
+        3_000,
         {},
         "`messages`, `kinds`: a tale and a letter to its hero, good or bad, then questions about the letter",
     ),

@@ -28,8 +28,8 @@ SHOWN = 12  # answers in samples.txt
 ASKED = 1000  # questions at most that a model is scored on
 LEARNED_FROM = ("answers", "everything")
 TASKS = ("instructions", "letters")
-REHEARSED = 0.25  # conversations for each letter: what was learned before is not to be lost
-LETTER_EPOCHS = 1.2
+REHEARSED = 0.2  # conversations for each letter: what was learned before is not to be lost
+LETTER_EPOCHS = 1.6
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ CONSTITUTION = {  # part of the score: how it is asked for
     "to_the_point": "Is there nothing in it that nobody asked for?",
     "well_formed": "Is it a whole letter?",
 }
-ASKED = 3  # questions about a letter
+ASKED = 4  # questions about a letter
 
 
 def verdicts(tale: Tale | str, letter: str) -> dict[str, str]:
