@@ -16,7 +16,7 @@ from minillm.files import write_text
 from minillm.losses import IGNORE_INDEX
 from minillm.lstm import LSTMLM
 from minillm.objectives import causal_lm
-from minillm.stages.common import latest_run, load_causal, load_tokenizer
+from minillm.stages.common import latest_run, load_causal, load_tokenizer, settings_that_hold
 from minillm.stages.conversations import Conversation, conversations
 from minillm.stages.finetune import Scored, Task, Tuning, run_finetune, write_predictions
 from minillm.stages.records import Parts
@@ -140,6 +140,7 @@ def run_sft(settings: SFT, given: dict) -> int:
 
     A record of --data is {"instruction", "input", "output"}, {"prompt", "completion"} or {"messages": [...]}.
     """
+    settings = settings_that_hold(settings, given, "sft")
     if not settings.resume:  # the run says where it began, so that it goes on from there when another is the newest
         settings = replace(settings, from_=source(settings).path)
     return run_finetune(replace(INSTRUCT, example=partial(sft_example, learn=settings.learn)), settings, given)

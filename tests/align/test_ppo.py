@@ -12,7 +12,8 @@ from toys import FP32, PROMPTS, TOKENIZER, ask, decoder, same, share, various, w
 import minillm.generate
 from minillm import peft
 from minillm.align.actor import reference_of
-from minillm.align.ppo import PPO, PPOConfig, train_ppo
+from minillm.align.config import PPOConfig
+from minillm.align.ppo import PPO, train_ppo
 from minillm.align.reward import Rewards
 from minillm.align.rollout import sample
 from minillm.checkpoint import RunFolder, describe
@@ -214,13 +215,13 @@ def test_an_answer_without_an_end_costs_what_it_is_said_to():
 
 
 def test_every_prompt_is_asked_before_any_comes_again_and_every_answer_learned_from_once_a_pass():
-    run = loop(decoder(), batch_size=3)
+    run = loop(decoder(), batch_size=3, minibatch_size=2)
     asked = []
     for run.history.step in range(8):  # 24 prompts of 8
         asked += [PROMPTS.index(prompt) for prompt in run.asked()]
     assert all(sorted(asked[i : i + 8]) == list(range(8)) for i in (0, 8, 16)) and asked[:8] != asked[8:16]
     assert sorted(torch.cat(run.minibatches(11)).tolist()) == list(range(11))
-    assert [len(part) for part in run.minibatches(11)] == [4, 4, 3]
+    assert [len(part) for part in run.minibatches(11)] == [2, 2, 2, 2, 2, 1]
 
 
 @pytest.mark.parametrize("target, factor", [(1e-6, 1 + 0.2 * 8 / 100), (1e6, 1 - 0.2 * 8 / 100)])
