@@ -78,8 +78,8 @@ class PPO:
     times = 1  # that each prompt of a round is asked
 
     def __init__(self, policy, tokenizer, prompts, reward: Reward, config: PPOConfig, reference, run_folder):
-        prompt_ids(tokenizer, prompts, policy.config.context)
         check_vocabulary(policy, tokenizer, "policy")
+        prompt_ids(tokenizer, prompts, policy.config.context)
         check_vocabulary(policy if reference is None else reference, tokenizer, "reference")
         self.tokenizer, self.prompts, self.reward, self.config = tokenizer, list(prompts), reward, config
         self.place: Place = choose(config.device, config.dtype)
