@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -44,6 +45,12 @@ def trained(tmp_path_factory):
 def few(monkeypatch):
     """Rewards are put to mean 0 and deviation 1 by few answers."""
     monkeypatch.setattr("minillm.stages.ppo.STANDARD", 12)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pictures take most of the time of so short a run, and are looked at in other tests."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path, **_: Path(path).touch())
 
 
 @pytest.fixture
@@ -244,6 +251,7 @@ def test_prompts_to_compare_on_need_prompts_to_learn_from(trained, tmp_path, cap
         ("reward", ["--centre", "1"], "where --centre is 0.01, not 1.0"),
     ],
 )
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_is_resumed_with_its_own_settings(runs, tmp_path, capsys, stage, flags, sentence):
     run = runs / "reward" if stage == "reward" else tmp_path / "new"
     if stage != "reward":
@@ -268,6 +276,7 @@ def first_of(run):
 
 
 @pytest.mark.parametrize("more", [["--method", "lora"], ["--algorithm", "grpo", "--group-size", "2"]])
+@pytest.mark.usefixtures("undrawn")
 def test_a_killed_run_of_ppo_resumes_bit_for_bit(runs, monkeypatch, more):
     flags = [*flags_of(runs, "ppo"), *more, "--minibatch-size", "2", "--rounds", "3", "--target-kl", "1"]
     assert main([*flags, "--out", str(runs / "straight")]) == 0
@@ -299,6 +308,7 @@ def test_a_killed_run_of_ppo_resumes_bit_for_bit(runs, monkeypatch, more):
         ("reward", ["--centre", "3", "--method", "lora"]),
     ],
 )
+@pytest.mark.usefixtures("undrawn")
 def test_a_killed_run_resumes_bit_for_bit_with_the_objective_that_it_began_with(runs, monkeypatch, stage, more):
     flags = [*flags_of(runs, stage), *more]
     assert main([*flags, "--out", str(runs / "straight")]) == 0
@@ -320,6 +330,7 @@ def test_a_killed_run_resumes_bit_for_bit_with_the_objective_that_it_began_with(
 
 
 @pytest.mark.parametrize("method", ["lora", "ia3"])
+@pytest.mark.usefixtures("undrawn")
 def test_adapters_on_reward_and_policy_stand_on_one_run(runs, capsys, method):
     base = load_model(runs / "sft").state_dict()
     assert main([*flags_of(runs, "reward"), "--method", method, "--out", str(runs / "judge")]) == 0
@@ -359,6 +370,7 @@ def tuned(runs):
 
 @pytest.mark.parametrize("method", ["full", "lora"])
 @pytest.mark.parametrize("stage", ["ppo", "dpo", "reward"])
+@pytest.mark.usefixtures("undrawn")
 def test_a_policy_that_began_with_an_adapter_has_it_in_its_reference_too(tuned, stage, method):
     flags = [*flags_of(tuned, stage), "--from", str(tuned / "tuned"), "--method", method, "--out", str(tuned / "new")]
     assert main([*flags, *(["--minibatch-size", "2"] * (stage == "ppo"))]) == 0
@@ -370,6 +382,7 @@ def test_a_policy_that_began_with_an_adapter_has_it_in_its_reference_too(tuned, 
     assert load_model(tuned / "new") is not None  # which a whole model with the adapter's names in it would not be
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_prompt_cannot_be_folded_into_what_learns_as_a_whole(runs, capsys):
     method = ["--method", "prompt", "--prompt-length", "2"]
     assert main([*flags_of(runs, "dpo"), *method, "--out", str(runs / "prompted")]) == 0
@@ -383,6 +396,7 @@ def test_a_prompt_cannot_be_folded_into_what_learns_as_a_whole(runs, capsys):
 # Your own files
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_where_nobody_knows_the_truth_nothing_is_said_of_it(runs):
     for stage in ("reward", "dpo", "ppo"):
         extra = ["--minibatch-size", "2"] if stage == "ppo" else []
@@ -393,6 +407,7 @@ def test_where_nobody_knows_the_truth_nothing_is_said_of_it(runs):
 
 
 @pytest.mark.parametrize("scores", [(1, 1), (float("nan"), 0), (True, False), ("2", "1")])
+@pytest.mark.usefixtures("undrawn")
 def test_true_scores_that_tell_nothing_apart_are_left_out(runs, scores):
     pairs = [json.loads(line) for line in (runs / "pairs.jsonl").read_text().splitlines()]
     scored = [{**pair, "chosen_score": scores[0], "rejected_score": scores[1]} for pair in pairs]
@@ -402,6 +417,7 @@ def test_true_scores_that_tell_nothing_apart_are_left_out(runs, scores):
     assert "agrees_with_truth" not in metrics(runs / "new")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_two_prompts_and_a_table_of_pairs_are_enough(runs):
     (runs / "two.csv").write_text("prompt\nsay 1\nsay 2\n")
     flags = [*flags_of(runs, "ppo"), "--minibatch-size", "4", "--data", str(runs / "two.csv")]
