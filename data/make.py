@@ -31,7 +31,7 @@ SPLITS = ("test", "valid", "train")
 HELD_OUT = {"test": 500, "valid": 200}  # examples of each task, but for
 FEWER = {  # conversations of five answers each, and what is long
     "instructions": {"test": 200, "valid": 100},
-    "letters": {"test": 200, "valid": 100},
+    "letters": {"test": 100, "valid": 60},
     "preferences": {"test": 400, "valid": 200},
     "prompts": {"test": 200, "valid": 100},
 }

@@ -127,7 +127,7 @@ def preference_loss(chosen_rewards: Tensor, rejected_rewards: Tensor, margin: fl
 def _implicit_rewards(policy_chosen, policy_rejected, ref_chosen, ref_rejected, beta: float) -> tuple[Tensor, Tensor]:
     """The rewards for which a policy is optimal, but for a constant that cancels (Rafailov et al. 2023, equation 5)."""
     _same_shape(chosen=policy_chosen, rejected=policy_rejected, ref_chosen=ref_chosen, ref_rejected=ref_rejected)
-    if beta <= 0:
+    if not 0 < beta < float("inf"):
         raise ValueError(f"beta (tau in IPO) is {beta}: it must be positive, or nothing is learnt")
     return beta * (policy_chosen - ref_chosen), beta * (policy_rejected - ref_rejected)
 
@@ -151,8 +151,8 @@ def dpo_loss(
     >>> dpo_loss(same, same, same, same, beta=0.1)
     (tensor(0.6931), tensor([0.]), tensor([0.]))
     """
-    if not 0 <= label_smoothing <= 0.5:
-        raise ValueError(f"label_smoothing is {label_smoothing}: it must be from 0 to 0.5")
+    if not 0 <= label_smoothing < 0.5:
+        raise ValueError(f"label_smoothing is {label_smoothing}: it must be at least 0 and below 0.5, which is a coin")
     chosen, rejected = _implicit_rewards(policy_chosen, policy_rejected, ref_chosen, ref_rejected, beta)
     loss, swapped = preference_loss(chosen, rejected), preference_loss(rejected, chosen)  # equation 7
     loss = (1 - label_smoothing) * loss + label_smoothing * swapped  # Mitchell's equation 3

@@ -1,15 +1,26 @@
 """The stages reward, dpo and ppo: what they write, that they go on, and what they refuse."""
 
 import json
+import os
 import shutil
+import signal
+from pathlib import Path
 
 import pytest
+import torch
 
+from minillm.checkpoint import RunFolder, base_of, describe, load_model
 from minillm.cli import main
+from minillm.heads import RewardModel, SequenceClassifier
+from minillm.lstm import LSTMLM, LSTMConfig
+from minillm.peft import LoRA, adapters, freeze, inject, remove
+from minillm.stages.common import load_tokenizer
+from minillm.transformer import Encoder, ModelConfig
 
 MODEL = "--depth 2 --width 16 --heads 2 --vocab-size 280 --max-steps 4 --dtype fp32 --device cpu".split()
 SMALL = "--max-steps 4 --eval-every 2 --dtype fp32 --device cpu".split()
-ROUNDS = "--rounds 2 --batch-size 4 --minibatch-size 2 --max-new-tokens 6 --dtype fp32 --device cpu".split()
+ROUND = "--rounds 2 --batch-size 4 --max-new-tokens 6 --dtype fp32 --device cpu".split()
+ROUNDS = [*ROUND, "--minibatch-size", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +39,18 @@ def trained(tmp_path_factory):
     flags = ["--data", str(folder / "pairs.jsonl"), "--from", str(folder / "sft"), *SMALL]
     assert main(["reward", *flags, "--out", str(folder / "reward")]) == 0
     return folder
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    """Rewards are put to mean 0 and deviation 1 by few answers."""
+    monkeypatch.setattr("minillm.stages.ppo.STANDARD", 12)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pictures take most of the time of so short a run, and are looked at in other tests."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path, **_: Path(path).touch())
 
 
 @pytest.fixture
@@ -74,7 +97,8 @@ def test_dpo_writes_answers_before_and_after(runs, more):
 )
 def test_ppo_learns_from_a_reward_model(runs, more):
     flags = ["--data", str(runs / "prompts.jsonl"), "--from", str(runs / "sft"), "--reward", str(runs / "reward")]
-    assert main(["ppo", *flags, *ROUNDS, "--out", str(runs / "ppo"), *more]) == 0
+    rounds = ROUND if "reinforce" in more else ROUNDS
+    assert main(["ppo", *flags, *rounds, "--out", str(runs / "ppo"), *more]) == 0
     found = metrics(runs / "ppo")
     assert {"kl", "length", "reward"} < found.keys() and found["steps"] == 2
     first = json.loads((runs / "ppo" / "log.jsonl").read_text().splitlines()[0])
@@ -113,3 +137,291 @@ def test_ppo_refuses_what_is_no_reward_model_of_this_vocabulary(runs, capsys):
     assert main([*flags, "--reward", str(runs / "theirs")]) == 2
     assert "reads with another tokenizer" in capsys.readouterr().err
     assert not (runs / "new").exists()
+
+
+# What is refused
+
+
+def put(run, model, tokenizer, base=None):
+    """A run folder as a stage would leave it; of an adapter on `base`, with what is on it."""
+    folder = RunFolder(run)
+    folder.adapter = "lora-1" if base else ""
+    stands_on = base_of(RunFolder(base), folder, folder.adapter) if base else None
+    folder.save_config(stage="sft", model=describe(model), tokenizer=tokenizer.fingerprint, base=stands_on)
+    tokenizer.save(run / "tokenizer.json")
+    folder.save_model(model)
+
+
+@pytest.fixture(scope="module")
+def zoo(trained):
+    """Beside the runs: models that cannot be aligned, rewards that say nothing, files that hold nothing to learn."""
+    tokenizer, vocabulary = load_tokenizer(RunFolder(trained / "sft")), load_model(trained / "sft").config.vocab_size
+    put(trained / "lstm", LSTMLM(LSTMConfig(vocabulary, 1, 16)), tokenizer)
+    encoder = Encoder(ModelConfig(vocabulary, 32, layers=1, width=16, heads=2))
+    put(trained / "encoder", encoder, tokenizer)
+    put(trained / "classifier", SequenceClassifier(encoder, 2), tokenizer)
+    broken = load_model(trained / "reward")
+    torch.nn.init.constant_(broken.head.weight, float("nan"))
+    put(trained / "broken", broken, tokenizer)
+    put(trained / "silent", RewardModel(broken.trunk), tokenizer)
+    lines = {
+        "empty": [],
+        "one": ["a"],
+        "long": ["a", "hello " * 300, "c"],
+        "blank": ["a", " ", "c"],
+    }
+    for name, prompts in lines.items():
+        (trained / f"{name}.jsonl").write_text("".join(json.dumps({"prompt": p}) + "\n" for p in prompts))
+    return trained
+
+
+REFUSED = [
+    ("ppo", "--rounds 0", "rounds is 0: it must be at least 1"),
+    ("ppo", "--minibatch-size 8", "minibatch_size 8 is more than the batch_size 4"),
+    ("ppo", "--temperature 0", "the temperature is 0.0: a policy that learns must be drawn from"),
+    ("ppo", "--temperature nan", "the temperature is nan"),
+    ("ppo", "--kl-weight -1", "kl_weight is -1.0: it must be 0 or more"),
+    ("ppo", "--kl-weight 0 --target-kl 3", "target_kl 3.0 moves kl_weight, which is 0 and would stay there"),
+    ("ppo", "--clip 0", "clip is 0.0: it must be positive"),
+    ("ppo", "--learning-rate -1", "learning_rate is -1.0: it must be positive"),
+    ("ppo", "--algorithm grpo --group-size 3", "batch_size 4 must be a multiple of group_size 3"),
+    ("ppo", "--group-size 2", "--group-size has no use here: ppo has no groups"),
+    ("ppo", "--algorithm reinforce --group-size 2 --epochs 3", "--epochs has no use here: reinforce takes one step"),
+    ("ppo", "--unfreeze", "--unfreeze has no use here: in ppo all layers learn from the beginning"),
+    ("ppo", "--layer-decay 0.5", "--layer-decay has no use here"),
+    ("ppo", "--method lora --learning-rate 1e-4", "what --method lora learns has --adapter-learning-rate"),
+    ("ppo", "--method adalora", "--method adalora shares out its ranks over the steps of a loss"),
+    ("ppo", "--from {}/lstm", "is of kind LSTMLM: what is aligned is a decoder"),
+    ("ppo", "--from {}/encoder", "holds a Encoder, which does not read from left to right"),
+    ("ppo", "--from {}/reward", "holds a RewardModel, which"),
+    ("ppo", "--reward {}/classifier", "holds a SequenceClassifier, and ppo needs a reward model"),
+    ("ppo", "--reward {}/broken", "is nan: a reward must be a finite number"),
+    ("ppo", "--reward {}/silent", "finds all answers alike: it has learned nothing to go by"),
+    ("ppo", "--reward {}/nowhere", "nowhere holds no run"),
+    ("ppo", "--data {}/empty.jsonl", "empty.jsonl: the file is empty (0 bytes)"),
+    ("ppo", "--data {}/one.jsonl", "one.jsonl: holds one prompt, and comparing needs a second"),
+    ("ppo", "--data {}/long.jsonl", "long.jsonl:2: a prompt of 1803 tokens leaves no room for an answer"),
+    ("ppo", "--test {}/long.jsonl", "long.jsonl:2: a prompt of 1803 tokens leaves no room for an answer"),
+    ("ppo", "--data {}/blank.jsonl", 'blank.jsonl:2: "prompt" is empty'),
+    ("dpo", "--beta 0", "is 0.0: it must be positive"),
+    ("dpo", "--loss ipo --beta -1", "is -1.0: it must be positive"),
+    ("dpo", "--loss simpo --beta nan", "is nan: it must be positive"),
+    ("dpo", "--label-smoothing 0.5", "label_smoothing is 0.5: it must be at least 0 and below 0.5"),
+    ("dpo", "--gamma 0.5", "gamma is a setting of simpo, and dpo has none: leave it out"),
+    ("dpo", "--loss ipo --label-smoothing 0", "label_smoothing is a setting of dpo, and ipo has none"),
+    ("dpo", "--loss simpo --label-smoothing 0.1", "label_smoothing is a setting of dpo, and simpo has none"),
+    ("dpo", "--from {}/lstm", "is of kind LSTMLM: what is aligned is a decoder"),
+    ("dpo", "--from {}/classifier", "holds a SequenceClassifier, which does not read from left to right"),
+    ("dpo", "--data {}/empty.jsonl", "empty.jsonl: the file is empty (0 bytes)"),
+    ("reward", "--from {}/lstm", "is of kind LSTMLM: what is aligned is a decoder"),
+    ("reward", "--from {}/encoder", "holds a Encoder, which does not read from left to right"),
+    ("reward", "--data {}/prompts.jsonl", 'prompts.jsonl:1: expected a field "chosen"'),
+]
+
+
+def flags_of(folder, stage):
+    source = ["--from", str(folder / "sft")]
+    if stage == "ppo":
+        return [stage, "--data", str(folder / "prompts.jsonl"), "--reward", str(folder / "reward"), *source, *ROUND]
+    return [stage, "--data", str(folder / "pairs.jsonl"), *source, *SMALL]
+
+
+@pytest.mark.parametrize(("stage", "flags", "sentence"), REFUSED)
+def test_what_cannot_be_meant_is_one_sentence_and_leaves_nothing_behind(zoo, tmp_path, capfd, stage, flags, sentence):
+    own = [] if "minibatch" in flags or "reinforce" in flags or stage != "ppo" else ["--minibatch-size", "2"]
+    arguments = [*flags_of(zoo, stage), *own, *flags.format(zoo).split(), "--out", str(tmp_path / "new")]
+    assert main(arguments) == 2
+    told = capfd.readouterr().err
+    assert told.startswith("train.py: ") and told.count("\n") == 1 and sentence in told
+    assert not (tmp_path / "new").exists()
+
+
+def test_prompts_to_compare_on_need_prompts_to_learn_from(trained, tmp_path, capsys):
+    prompts, sft, reward = (str(trained / name) for name in ("prompts.jsonl", "sft", "reward"))
+    assert main(["ppo", "--test", prompts, "--from", sft, "--reward", reward, "--out", str(tmp_path / "new")]) == 2
+    assert "--test needs --data" in capsys.readouterr().err and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("stage", "flags", "sentence"),
+    [
+        ("ppo", ["--rounds", "5"], "where --rounds is 2, not 5"),
+        ("ppo", ["--algorithm", "grpo"], "where --algorithm is ppo, not grpo"),
+        ("dpo", ["--loss", "ipo"], "where --loss is dpo, not ipo"),
+        ("reward", ["--centre", "1"], "where --centre is 0.01, not 1.0"),
+    ],
+)
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_is_resumed_with_its_own_settings(runs, tmp_path, capsys, stage, flags, sentence):
+    run = runs / "reward" if stage == "reward" else tmp_path / "new"
+    if stage != "reward":
+        assert main([*flags_of(runs, stage), *(["--minibatch-size", "2"] * (stage == "ppo")), "--out", str(run)]) == 0
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert main([stage, "--resume", "--out", str(run), *flags]) == 2
+    assert sentence in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+# What goes on
+
+
+def record(run):
+    """All that a run says, but for how long it took."""
+    files = [run / "log.jsonl", run / "predictions.jsonl", RunFolder(run).best_file()]
+    return [path.read_bytes() for path in files]
+
+
+def first_of(run):
+    return json.loads((run / "log.jsonl").read_text().splitlines()[0])
+
+
+@pytest.mark.parametrize("more", [["--method", "lora"], ["--algorithm", "grpo", "--group-size", "2"]])
+@pytest.mark.usefixtures("undrawn")
+def test_a_killed_run_of_ppo_resumes_bit_for_bit(runs, monkeypatch, more):
+    flags = [*flags_of(runs, "ppo"), *more, "--minibatch-size", "2", "--rounds", "3", "--target-kl", "1"]
+    assert main([*flags, "--out", str(runs / "straight")]) == 0
+    log = RunFolder.log
+
+    def interrupted(self, line):
+        log(self, line)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def killed(self, line):
+        log(self, line)
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(RunFolder, "log", interrupted)
+    assert main([*flags, "--out", str(runs / "stopped")]) == 130
+    monkeypatch.setattr(RunFolder, "log", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        main(["ppo", "--resume", "--out", str(runs / "stopped")])
+    monkeypatch.setattr(RunFolder, "log", log)
+    assert main(["ppo", "--resume", "--out", str(runs / "stopped")]) == 0
+    assert record(runs / "stopped") == record(runs / "straight")
+
+
+@pytest.mark.parametrize(
+    "stage, more",
+    [
+        ("dpo", ["--loss", "ipo", "--beta", "0.3"]),
+        ("dpo", ["--loss", "simpo", "--gamma", "1", "--method", "ia3"]),
+        ("reward", ["--centre", "3", "--method", "lora"]),
+    ],
+)
+@pytest.mark.usefixtures("undrawn")
+def test_a_killed_run_resumes_bit_for_bit_with_the_objective_that_it_began_with(runs, monkeypatch, stage, more):
+    flags = [*flags_of(runs, stage), *more]
+    assert main([*flags, "--out", str(runs / "straight")]) == 0
+    save = RunFolder.save_training
+
+    def killed(self, *state):
+        save(self, *state)
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(RunFolder, "save_training", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        main([*flags, "--out", str(runs / "stopped")])
+    monkeypatch.setattr(RunFolder, "save_training", save)
+    assert main([stage, "--resume", "--out", str(runs / "stopped")]) == 0
+    assert record(runs / "stopped") == record(runs / "straight")
+
+
+# Adapters
+
+
+@pytest.mark.parametrize("method", ["lora", "ia3"])
+@pytest.mark.usefixtures("undrawn")
+def test_adapters_on_reward_and_policy_stand_on_one_run(runs, capsys, method):
+    base = load_model(runs / "sft").state_dict()
+    assert main([*flags_of(runs, "reward"), "--method", method, "--out", str(runs / "judge")]) == 0
+    judge = load_model(runs / "judge")
+    assert judge.head.weight.abs().sum() > 0  # it learned, beside the adapter, and was kept
+    assert not (runs / "judge" / "model.safetensors").exists()
+    kept = remove(judge).trunk.state_dict()
+    assert all(torch.equal(kept[name], base[name]) for name in base)
+    flags = [*flags_of(runs, "ppo"), "--reward", str(runs / "judge"), "--method", method]
+    capsys.readouterr()
+    assert main([*flags, "--minibatch-size", "2", "--out", str(runs / "new")]) == 0
+    told = capsys.readouterr().out
+    for line in (
+        f"policy: {method} ",
+        "value: 17 parameters on the policy's trunk",
+        f"reference: the policy's own trunk, {method}-1 switched off",
+        f"reward: {runs / 'judge'}",
+    ):
+        assert f"\n{line}" in told
+    assert first_of(runs / "new")["kl"] == 0
+    assert not (runs / "new" / "model.safetensors").exists()
+    kept = remove(load_model(runs / "new")).state_dict()
+    assert all(torch.equal(kept[name], base[name]) for name in base)
+
+
+@pytest.fixture
+def tuned(runs):
+    """A run of sft that trained an adapter, which makes a difference."""
+    model = inject(load_model(runs / "sft"), LoRA(rank=2), "lora-1")
+    for _, adapter in adapters(model):
+        for parameter in adapter.own().values():
+            torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(0))
+    freeze(model)
+    put(runs / "tuned", model, load_tokenizer(RunFolder(runs / "sft")), runs / "sft")
+    return runs
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("stage", ["ppo", "dpo", "reward"])
+@pytest.mark.usefixtures("undrawn")
+def test_a_policy_that_began_with_an_adapter_has_it_in_its_reference_too(tuned, stage, method):
+    flags = [*flags_of(tuned, stage), "--from", str(tuned / "tuned"), "--method", method, "--out", str(tuned / "new")]
+    assert main([*flags, *(["--minibatch-size", "2"] * (stage == "ppo"))]) == 0
+    first = first_of(tuned / "new")
+    if stage == "ppo":
+        assert first["kl"] == pytest.approx(0, abs=1e-5)
+    else:
+        assert first["loss"] == pytest.approx(0.693147, abs=1e-5)
+    assert load_model(tuned / "new") is not None  # which a whole model with the adapter's names in it would not be
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_prompt_cannot_be_folded_into_what_learns_as_a_whole(runs, capsys):
+    method = ["--method", "prompt", "--prompt-length", "2"]
+    assert main([*flags_of(runs, "dpo"), *method, "--out", str(runs / "prompted")]) == 0
+    assert first_of(runs / "prompted")["loss"] > 0
+    flags = [*flags_of(runs, "dpo"), "--from", str(runs / "prompted"), "--out", str(runs / "new")]
+    assert main(flags) == 2
+    assert "cannot be merged; what such a run can begin with is another adapter" in capsys.readouterr().err
+    assert not (runs / "new").exists()
+
+
+# Your own files
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_where_nobody_knows_the_truth_nothing_is_said_of_it(runs):
+    for stage in ("reward", "dpo", "ppo"):
+        extra = ["--minibatch-size", "2"] if stage == "ppo" else []
+        assert main([*flags_of(runs, stage), *extra, "--out", str(runs / f"my-{stage}")]) == 0
+        for name in ("metrics.json", "log.jsonl"):
+            text = (runs / f"my-{stage}" / name).read_text()
+            assert "tru" not in text.replace("true", "", text.count(": true")) and "NaN" not in text
+
+
+@pytest.mark.parametrize("scores", [(1, 1), (float("nan"), 0), (True, False), ("2", "1")])
+@pytest.mark.usefixtures("undrawn")
+def test_true_scores_that_tell_nothing_apart_are_left_out(runs, scores):
+    pairs = [json.loads(line) for line in (runs / "pairs.jsonl").read_text().splitlines()]
+    scored = [{**pair, "chosen_score": scores[0], "rejected_score": scores[1]} for pair in pairs]
+    (runs / "scored.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in scored))
+    flags = [*flags_of(runs, "reward"), "--data", str(runs / "scored.jsonl"), "--max-steps", "1"]
+    assert main([*flags, "--out", str(runs / "new")]) == 0
+    assert "agrees_with_truth" not in metrics(runs / "new")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_two_prompts_and_a_table_of_pairs_are_enough(runs):
+    (runs / "two.csv").write_text("prompt\nsay 1\nsay 2\n")
+    flags = [*flags_of(runs, "ppo"), "--minibatch-size", "4", "--data", str(runs / "two.csv")]
+    assert main([*flags, "--out", str(runs / "new")]) == 0
+    assert main([*flags, "--show", "--out", str(runs / "shown")]) == 0 and not (runs / "shown").exists()
+    (runs / "pairs.tsv").write_text("prompt\tchosen\trejected\nsay 1\tgood\tbad\nsay 2\tkind\tno\n")
+    assert main([*flags_of(runs, "dpo"), "--data", str(runs / "pairs.tsv"), "--out", str(runs / "table")]) == 0

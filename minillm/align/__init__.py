@@ -3,6 +3,7 @@
 rollout     what a policy answers, and what anybody makes of each token of it
 actor       who takes part in PPO: a policy with its value, and a reference
 reward      a number for an answer, learned from preferences
+config      the settings of PPO and its kin
 ppo         the only training loop besides `fit`: answers, rewards, and a policy that moves a little
 grpo        the same without a value; REINFORCE
 dpo         preferences learned directly
@@ -11,9 +12,10 @@ rlaif       a model's preferences in the place of people's
 """
 
 from minillm.align.best_of import best_of_n, best_of_n_kl, rejection_sampled
+from minillm.align.config import PPOConfig
 from minillm.align.dpo import train_dpo
 from minillm.align.grpo import GRPO, GRPOConfig, reinforce, train_grpo
-from minillm.align.ppo import PPO, PPOConfig, train_ppo
+from minillm.align.ppo import PPO, train_ppo
 from minillm.align.reward import Rewards, train_reward
 from minillm.align.rlaif import Constitution, agreement, label_with_ai
 from minillm.align.rollout import Rollout, sample

@@ -12,7 +12,7 @@ import copy
 from torch import Tensor, nn
 
 from minillm.align.rollout import Rollout, logprobs_and_entropy, read, spread
-from minillm.peft.adapter import adapters
+from minillm.peft.adapter import Adapter, adapters
 from minillm.peft.verbs import remove, switched_off
 
 
@@ -33,9 +33,14 @@ class Actor(nn.Module):
         return logprobs, spread(self.value(x).squeeze(-1).float(), rollout.mask), entropy
 
 
+def learning_adapters(policy: nn.Module) -> list[Adapter]:
+    """The wrappers that learn. Others, of a run that the policy began with, are a part of what it was."""
+    return [one for _, one in adapters(policy) if any(p.requires_grad for p in one.own().values())]
+
+
 def reference_of(policy: nn.Module, given: nn.Module | None = None) -> nn.Module | None:
-    """The reference that was given, or a copy of what the policy was before its adapters, or of all of it where it has
-    none; None where switching them off is as good as a copy.
+    """The reference that was given, or a copy of what the policy was before the adapters that learn, or of all of it
+    where none does; None where switching them off is as good as a copy.
 
     Raises ValueError for a reference that would learn with the policy.
     """
@@ -44,12 +49,17 @@ def reference_of(policy: nn.Module, given: nn.Module | None = None) -> nn.Module
         if any(id(p) in learning for p in given.parameters()):
             raise ValueError("the reference is the policy itself, and would learn with it: give a copy, or none")
         return given
-    if not adapters(policy):
-        return copy.deepcopy(policy)
-    own = {id(p) for _, adapter in adapters(policy) for p in adapter.own().values()}
-    return remove(copy.deepcopy(policy)) if learning - own else None
+    new = learning_adapters(policy)
+    if new and not learning - {id(p) for adapter in new for p in adapter.own().values()}:
+        return None
+    reference = copy.deepcopy(policy)
+    for name in {adapter.name for adapter in new}:
+        reference = remove(reference, name)
+    return reference
 
 
 def as_reference(policy: nn.Module, reference: nn.Module | None) -> contextlib.AbstractContextManager[nn.Module]:
-    """The reference, for the time of a block: one that is None is the policy without its adapters."""
-    return switched_off(policy) if reference is None else contextlib.nullcontext(reference)
+    """The reference, for the time of a block: one that is None is the policy without the adapters that learn."""
+    if reference is not None:
+        return contextlib.nullcontext(reference)
+    return switched_off(policy, *{adapter.name for adapter in learning_adapters(policy)})

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from minillm.align.reward import Reward, rewards_of
-from minillm.align.rollout import Conversation, prompt_ids, sample
+from minillm.align.rollout import Conversation, check_vocabulary, prompt_ids, sample
 from minillm.tokenizer import Tokenizer
 
 
@@ -42,6 +42,7 @@ def best_of_n(
     Raises ValueError for n < 1, and as `rollout.sample` and `reward.rewards_of` do.
     """
     best_of_n_kl(n)
+    check_vocabulary(policy, tokenizer, "policy")
     prompt_ids(tokenizer, conversations, policy.config.context)
     repeated = [conversation for conversation in conversations for _ in range(n)]
     answers = []

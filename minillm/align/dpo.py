@@ -35,15 +35,22 @@ def answer_logprob(model: nn.Module, batch: dict[str, Tensor], average: bool = F
     return total / counted.sum(1).clamp(min=1) if average else total
 
 
-def loss_named(name: str, beta: float, gamma: float = 0.5, label_smoothing: float = 0.0) -> Loss:
-    """One of LOSSES as a function of policy and reference log-probabilities."""
-    if name == "dpo":
-        return partial(dpo_loss, beta=beta, label_smoothing=label_smoothing)
-    if name == "ipo":
-        return partial(ipo_loss, tau=beta)
-    if name == "simpo":
-        return lambda chosen, rejected, ref_chosen, ref_rejected: simpo_loss(chosen, rejected, beta, gamma)
-    raise ValueError(f"unknown loss {name!r}: choose one of {', '.join(LOSSES)}")
+def loss_named(name: str, beta: float, gamma: float | None = None, label_smoothing: float | None = None) -> Loss:
+    """One of LOSSES as a function of policy and reference log-probabilities. Raises ValueError for settings that it
+    cannot have: gamma (0.5) is SimPO's, label_smoothing (0) is DPO's.
+    """
+    if name not in LOSSES:
+        raise ValueError(f"unknown loss {name!r}: choose one of {', '.join(LOSSES)}")
+    for setting, value, owner in (("gamma", gamma, "simpo"), ("label_smoothing", label_smoothing, "dpo")):
+        if value is not None and name != owner:
+            raise ValueError(f"{setting} is a setting of {owner}, and {name} has none: leave it out")
+    loss: Loss = {
+        "dpo": partial(dpo_loss, beta=beta, label_smoothing=label_smoothing or 0.0),
+        "ipo": partial(ipo_loss, tau=beta),
+        "simpo": lambda chosen, rejected, *_: simpo_loss(chosen, rejected, beta, 0.5 if gamma is None else gamma),
+    }[name]
+    loss(*torch.zeros(4, 0))  # complains of a beta that is none before anything has begun
+    return loss
 
 
 def direct_preference(loss: Loss, average: bool = False) -> Callable:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from minillm.align.ppo import PPO, PPOConfig
+from minillm.align.config import PPOConfig
+from minillm.align.ppo import PPO
 from minillm.align.reward import Reward
 from minillm.align.rollout import Conversation, Rollout
 from minillm.checkpoint import RunFolder

@@ -16,14 +16,16 @@ Shapes: B answers of a round, T time, N answer tokens.
 """
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from minillm.align.actor import Actor, as_reference, reference_of
+from minillm.align.config import PPOConfig
 from minillm.align.reward import Reward, rewards_of
 from minillm.align.rollout import (
     Conversation,
@@ -42,44 +44,7 @@ from minillm.progress import Interrupt, patient_interrupt
 from minillm.tokenizer import Tokenizer
 from minillm.trainer import History
 
-
-@dataclass(frozen=True)
-class PPOConfig:
-    """How to learn from rewards."""
-
-    rounds: int = 40
-    batch_size: int = 32  # answers in a round
-    minibatch_size: int = 16  # of them in an update
-    epochs: int = 2  # passes over a round
-    max_new_tokens: int = 80
-    temperature: float = 1.0  # of sampling
-    learning_rate: float = 1e-3  # of AdamW; falls to 0 over the rounds
-    clip: float = 0.2  # how far a token's probability may move in a round, as a share
-    value_clip: float = 0.2
-    value_weight: float = 0.1
-    entropy_weight: float = 0.0
-    gamma: float = 1.0
-    lam: float = 0.95
-    kl_weight: float = 0.05  # beta, at first: reward per nat of distance from the reference
-    target_kl: float = 0.0  # nats an answer towards which beta moves; 0: it stays
-    horizon: int = 2000  # answers in which beta takes to move
-    missing_end: float = 0.0  # what is taken from the reward of an answer that does not end
-    norm: float = 1.0  # largest norm of a gradient
-    evaluate_every: int = 10  # rounds
-    device: str = "auto"
-    dtype: str = "auto"
-    seed: int = 0
-
-    def __post_init__(self):
-        for name in ("rounds", "batch_size", "minibatch_size", "epochs", "max_new_tokens", "evaluate_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        if self.temperature <= 0:
-            raise ValueError(f"the temperature is {self.temperature}: a policy that learns must be drawn from")
-        if self.horizon < self.batch_size:
-            raise ValueError(
-                f"the horizon is {self.horizon}: beta cannot move in less than a round of {self.batch_size}"
-            )
+NEGATIVE_KL, PERSISTENT = -0.1, 3  # nats, and rounds in a row, from which a negative distance is no noise
 
 
 def train_ppo(
@@ -113,8 +78,8 @@ class PPO:
     times = 1  # that each prompt of a round is asked
 
     def __init__(self, policy, tokenizer, prompts, reward: Reward, config: PPOConfig, reference, run_folder):
-        prompt_ids(tokenizer, prompts, policy.config.context)
         check_vocabulary(policy, tokenizer, "policy")
+        prompt_ids(tokenizer, prompts, policy.config.context)
         check_vocabulary(policy if reference is None else reference, tokenizer, "reference")
         self.tokenizer, self.prompts, self.reward, self.config = tokenizer, list(prompts), reward, config
         self.place: Place = choose(config.device, config.dtype)
@@ -125,6 +90,7 @@ class PPO:
         if self.reference is not None:
             self.reference.to(self.place.device).eval()
         self.run_folder, self.history, self.beta = run_folder, History(), config.kl_weight
+        self.warned = False
         self.generator = torch.Generator(self.place.device).manual_seed(config.seed)
         self.optimizer = build_optimizer(self.actor, "adamw", config.learning_rate)
 
@@ -153,6 +119,7 @@ class PPO:
                 with torch.no_grad(), self.place.autocast():
                     record |= evaluate(self.policy)
             history.records.append(record)
+            self.warn()
             history.seconds = self.place.synchronise() - started
             if self.run_folder is not None:
                 self.run_folder.log(record)
@@ -166,6 +133,19 @@ class PPO:
         if self.run_folder is not None and not history.stopped:
             self.run_folder.save_model(self.policy)
         return history
+
+    def warn(self) -> None:
+        """Say, once, when the distance stays below 0, which none can be: the answers are then not drawn from what the
+        policy is held to (but with other settings of sampling, say), and what is learned from them is wrong.
+        """
+        last = [record["kl"] for record in self.history.records[-PERSISTENT:]]
+        if not self.warned and len(last) == PERSISTENT and max(last) < NEGATIVE_KL:
+            self.warned = True
+            warnings.warn(
+                f"the measured distance from the reference was negative in {PERSISTENT} rounds, {last[-1]:.2f} nats in "
+                f"round {self.history.step}: the answers are not drawn from the policy that learns from them",
+                stacklevel=2,
+            )
 
     # One round
 

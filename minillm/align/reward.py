@@ -122,14 +122,18 @@ class Rewards:
         self.model.to(self.place.device)
         self.mean, self.deviation = 0.0, 1.0
 
+    @property
+    def context(self) -> int:
+        """How many tokens it reads."""
+        return self.model.trunk.config.context
+
     @torch.no_grad()
     def __call__(self, conversations: Sequence[Conversation], answers: Sequence[str]) -> Tensor:
         """The rewards (B,) of answers to conversations, on the CPU. Raises ValueError when no answer fits into the
         model's context.
         """
-        context = self.model.trunk.config.context
         examples = [
-            answer_example(conversation, answer, self.tokenizer, context)
+            answer_example(conversation, answer, self.tokenizer, self.context)
             for conversation, answer in zip(conversations, answers, strict=True)
         ]
         found = []
@@ -139,9 +143,11 @@ class Rewards:
         return (torch.cat([*found, torch.zeros(0)]) - self.mean) / self.deviation
 
     def standardise(self, conversations: Sequence[Conversation], answers: Sequence[str]) -> None:
-        """Let these answers have rewards of mean 0 and deviation 1. Raises ValueError when all have the same."""
+        """Let these answers have rewards of mean 0 and deviation 1. Raises ValueError when all have the
+        same, and FloatingPointError as `rewards_of` does.
+        """
         self.mean, self.deviation = 0.0, 1.0
-        rewards = self(conversations, answers)
+        rewards = rewards_of(self, conversations, answers)
         if len(rewards) < 2 or not float(rewards.std()) > 0:
             raise ValueError("the reward model finds all answers alike: it has learned nothing to go by")
         self.mean, self.deviation = float(rewards.mean()), float(rewards.std())

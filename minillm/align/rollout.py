@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from minillm.generate import generate
 from minillm.losses import IGNORE_INDEX, token_entropy
+from minillm.peft.adapter import bare
 from minillm.tokenizer import Tokenizer
 
 Conversation = Sequence[dict[str, str]]
@@ -43,7 +44,9 @@ class Rollout(NamedTuple):
 
 
 def check_vocabulary(model: nn.Module, tokenizer: Tokenizer, role: str) -> None:
-    """Raise ValueError when a model reads other tokens than a tokenizer writes."""
+    """Raise ValueError when a model reads other tokens than a tokenizer writes, or is no decoder."""
+    if not hasattr(getattr(model, "config", None), "context"):
+        raise ValueError(f"the {role} is of kind {type(bare(model)).__name__}: what is aligned is a decoder")
     own = model.config.vocab_size
     if own != tokenizer.vocab_size:
         raise ValueError(

@@ -157,9 +157,11 @@ def use(model: nn.Module, **strengths: float) -> None:
 
 
 @contextlib.contextmanager
-def switched_off(model: nn.Module) -> Iterator[nn.Module]:
-    """The model without its adapters, for the time of the block: what it was before is its own reference."""
-    before = [(adapter, adapter.strength) for _, adapter in adapters(model)]
+def switched_off(model: nn.Module, *called: str) -> Iterator[nn.Module]:
+    """The model without its adapters, or without those called so, for the time of the block: what it was before is its
+    own reference.
+    """
+    before = [(adapter, adapter.strength) for _, adapter in adapters(model) if not called or adapter.name in called]
     if any(adapter.kept for adapter, _ in before):
         raise ValueError("the adapters are merged: unmerge the model first")
     try:

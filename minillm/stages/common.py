@@ -1,7 +1,7 @@
 """What the stages share: settings that all of them have, where runs live, text to tokens, the report at the end."""
 
 import hashlib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +207,14 @@ def open_run(settings: Any, given: dict, stage: str) -> tuple[RunFolder, Any, bo
     run = RunFolder(settings.out) if settings.out else latest_run(stage)
     saved = same_settings(run.config()["settings"], given, run)
     return run, restore_settings(type(settings), {**saved, "resume": True}), True
+
+
+def settings_that_hold(settings: Any, given: dict, stage: str) -> Any:
+    """The settings, of a run that goes on its own: for what a stage makes of them before its run is opened."""
+    if not settings.resume:
+        return settings
+    run, settings, _ = open_run(settings, given, stage)
+    return replace(settings, out=run.path)
 
 
 def saved_settings(settings: Any) -> dict:

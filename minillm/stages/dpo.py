@@ -5,18 +5,18 @@ from functools import partial
 
 from torch import nn
 
+from minillm.align.actor import as_reference
 from minillm.align.dpo import LOSSES, direct_preference, loss_named, margins, with_reference, without_reference
 from minillm.cli import flag
 from minillm.data import Padded
 from minillm.device import Place
-from minillm.peft import switched_off
 from minillm.plots import log_probabilities, picture
-from minillm.stages.common import load_causal, load_tokenizer
+from minillm.stages.common import load_causal, settings_that_hold
 from minillm.stages.finetune import Scored, Task, run_finetune
 from minillm.stages.judged import compared, write_answers, written
 from minillm.stages.preferences import preferences
 from minillm.stages.records import Parts
-from minillm.stages.reward import Preferring, answers_of, start
+from minillm.stages.reward import Preferring, answers_of, load_answering, start
 from minillm.tokenizer import Tokenizer
 from minillm.trainer import History
 
@@ -33,14 +33,15 @@ class DPO(Preferring):
     matrix_learning_rate: float = flag(2e-3, "peak rate of Muon: the trunk's matrices")
     loss: str = flag("dpo", "what is learned of a pair", choices=LOSSES)
     beta: float = flag(0.1, "how dear the distance from the reference is (of ipo: tau; of simpo: the reward's size)")
-    gamma: float = flag(0.5, "of simpo: by how much the rewards of a pair are to differ")
-    label_smoothing: float = flag(0.0, "of dpo: share of the pairs that may be the wrong way round")
+    gamma: float | None = flag(None, "of simpo: by how much the rewards of a pair are to differ (default: 0.5)")
+    label_smoothing: float | None = flag(
+        None, "of dpo: share of the pairs that may be the wrong way round (default: 0)"
+    )
 
 
 def build(task: Task, settings: DPO, texts: list[str], classes: int) -> tuple[Tokenizer, nn.Module]:
     """The policy."""
-    run = start(settings)
-    return load_tokenizer(run), load_causal(run)
+    return load_answering(start(settings))
 
 
 def batches(examples: list, tokenizer: Tokenizer, settings: DPO, seed: int | None) -> Padded:
@@ -71,8 +72,8 @@ def reference_of(model: nn.Module, examples: list, tokenizer: Tokenizer, place: 
     """The examples with what the policy says of them before training, without its adapter."""
     if not asked:
         return without_reference(examples)
-    with switched_off(model):
-        return with_reference(model, examples, tokenizer, place)
+    with as_reference(model, None) as reference:
+        return with_reference(reference, examples, tokenizer, place)
 
 
 def run_dpo(settings: DPO, given: dict) -> int:
@@ -84,6 +85,7 @@ def run_dpo(settings: DPO, given: dict) -> int:
 
     The loss begins at ln 2. Both log-probabilities may fall while the margin grows; that is how it works.
     """
+    settings = settings_that_hold(settings, given, "dpo")
     if not settings.resume:
         settings = replace(settings, from_=start(settings).path)
     loss = loss_named(settings.loss, settings.beta, settings.gamma, settings.label_smoothing)

@@ -5,11 +5,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from minillm.checkpoint import RunFolder, describe, load_model, rebuild
+from minillm.checkpoint import RunFolder, describe, load_model
 from minillm.cli import flag
 from minillm.files import write_json
-from minillm.peft import merge, remove
 from minillm.stages.common import load_tokenizer, new_run
+from minillm.stages.methods import whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +36,7 @@ def run_merge(settings: Merge, given: dict) -> int:
     if not config.get("base"):
         raise ValueError(f"{source.path} holds no adapter: its weights are whole already")
     tokenizer = load_tokenizer(source)
-    model = remove(merge(load_model(source.path)))
-    strange = model.state_dict().keys() - rebuild(describe(model)).state_dict().keys()
-    if strange:
-        raise ValueError(
-            f"a {type(model).__name__} of this kind has no place for {sorted(strange)[0]}: keep the adapter"
-        )
+    model = whole(load_model(source.path))
     run = new_run(settings.out, "merge")
     run.save_config(**{**config, "model": describe(model), "base": None})
     tokenizer.save(run.path / "tokenizer.json")

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from minillm import peft
+from minillm.checkpoint import describe, rebuild
 from minillm.cli import flag
 from minillm.objectives import LossFunction, penalised
 from minillm.peft import train_all, train_head, train_last, train_norms
@@ -83,6 +84,10 @@ def prepare(model: nn.Module, settings: Method, tokenizer: Tokenizer | None = No
     check(settings)
     if settings.method in peft.METHODS:
         return with_adapter(model, settings, tokenizer, seed)
+    try:
+        model = whole(model)
+    except ValueError as error:
+        raise ValueError(f"{error}; what such a run can begin with is another adapter: --method lora") from None
     if settings.method == "head":
         train_head(model)
     elif settings.method == "last":
@@ -95,6 +100,21 @@ def prepare(model: nn.Module, settings: Method, tokenizer: Tokenizer | None = No
         train_all(model)
     spare(model)
     return Prepared(model, count(model))
+
+
+def whole(model: nn.Module) -> nn.Module:
+    """The model with the adapters of the run that it came from folded into its weights. Raises ValueError for those
+    that cannot be.
+    """
+    if not peft.names(model):
+        return model
+    model = peft.remove(peft.merge(model))
+    strange = model.state_dict().keys() - rebuild(describe(model)).state_dict().keys()
+    if strange:
+        raise ValueError(
+            f"a {type(model).__name__} of this kind has no place for {sorted(strange)[0]}: keep the adapter"
+        )
+    return model
 
 
 def check(settings: Method) -> None:

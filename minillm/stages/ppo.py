@@ -1,19 +1,23 @@
 """`train.py ppo`: a policy that learns from a reward model, or from any of its kin (GRPO, REINFORCE)."""
 
 import hashlib
+import itertools
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from torch import nn
 
+from minillm.align.config import PPOConfig
 from minillm.align.grpo import GRPO, GRPOConfig, reinforce
-from minillm.align.ppo import PPO, PPOConfig
+from minillm.align.ppo import PPO
 from minillm.align.reward import Rewards
-from minillm.align.rollout import Conversation
+from minillm.align.rollout import Conversation, prompt_ids
 from minillm.checkpoint import RunFolder, base_of, describe, load_model
-from minillm.cli import flag
+from minillm.cli import flag, flag_name
+from minillm.data import show_example
 from minillm.device import Place, choose, seed_everything
 from minillm.heads import RewardModel
+from minillm.peft.adapter import bare
 from minillm.plots import picture, rounds
 from minillm.stages.common import (
     DATA,
@@ -26,8 +30,9 @@ from minillm.stages.common import (
     write_metrics,
 )
 from minillm.stages.judged import compared, true_scores, write_answers, written
-from minillm.stages.methods import Method, prepare
+from minillm.stages.methods import SELECTIVE, Method, Prepared, prepare
 from minillm.stages.preferences import asked, prompts
+from minillm.stages.reward import load_answering, start
 from minillm.tokenizer import Tokenizer
 
 ALGORITHMS = ("ppo", "grpo", "reinforce")
@@ -70,36 +75,26 @@ def run_ppo(settings: PPOSettings, given: dict) -> int:
     python train.py ppo --data prompts.jsonl             your prompts: {"prompt"}
     """
     if not settings.resume:
-        begin = RunFolder(settings.from_) if settings.from_ else latest_run("letters", "sft")
         judge = RunFolder(settings.reward) if settings.reward else latest_run("reward")
-        settings = replace(settings, from_=begin.path, reward=judge.path)
+        settings = replace(settings, from_=start(settings).path, reward=judge.path)
+        check_flags(settings, given)
     run, settings, resuming = open_run(settings, given, "ppo")
     place = choose(settings.device, settings.dtype)
     seed_everything(settings.seed)
     source = RunFolder(settings.from_)
-    tokenizer, before = load_tokenizer(source), load_causal(source, place.device)
+    tokenizer, before = load_answering(source, place.device)
     prepared = prepare(load_causal(source), settings, tokenizer, settings.seed)
-    run.adapter, policy = prepared.adapter, prepared.model
-    train, test = load_prompts(settings.data, settings.test)
+    run.adapter, policy, config = prepared.adapter, prepared.model, ppo_config(settings, prepared.rate)
     reward = load_reward(settings, tokenizer, place)
-    some = train[:STANDARD]
+    train, test = load_prompts(settings, tokenizer, min(policy.config.context, reward.context))
+    if settings.show:
+        show_example(tokenizer, tokenizer.pad(prompt_ids(tokenizer, train[:1], policy.config.context), side="left"))
+        return 0
+    some = list(itertools.islice(itertools.cycle(train), STANDARD))
     reward.standardise(some, written(before, tokenizer, some, place, settings.seed, settings.max_new_tokens)[0])
-    config = ppo_config(settings, prepared.rate)
-    data = hashlib.sha256(repr(train).encode()).hexdigest()
-    print(f"ppo: {len(train):,} prompts, {config.rounds} rounds of {config.batch_size} answers, into {run.path}")
-    print(f"policy: {prepared.learns}; reward: {settings.reward}")
-    if resuming and run.config().get("data") != data:
-        raise ValueError(f"{run.path}: the prompts are not those that this run began with; bring them back to resume")
-    if not resuming:
-        tokenizer.save(run.path / "tokenizer.json")
-        run.save_config(
-            stage="ppo",
-            model=describe(policy),
-            tokenizer=tokenizer.fingerprint,
-            data=data,
-            settings=saved_settings(settings),
-            base=base_of(source, run, prepared.adapter) if prepared.adapter else None,
-        )
+    loop = (PPO if settings.algorithm == "ppo" else GRPO)(policy, tokenizer, train, reward, config, None, run)
+    announce(settings, prepared, loop, len(train), run)
+    begin(settings, prepared, tokenizer, train, run, resuming)
     old = written(before, tokenizer, test, place, settings.seed, settings.max_new_tokens)[0]
 
     def evaluate(model: nn.Module) -> dict:
@@ -109,9 +104,7 @@ def run_ppo(settings: PPOSettings, given: dict) -> int:
         )
         return {"true_score": sum(scores) / len(scores)} if scores else {}
 
-    kind = PPO if settings.algorithm == "ppo" else GRPO
-    resume = resuming and run.last_file.exists()
-    history = kind(policy, tokenizer, train, reward, config, None, run).train(evaluate, resume, progress=True)
+    history = loop.train(evaluate, resuming and run.last_file.exists(), progress=True)
     if history.stopped == "interrupted":
         print(f"stopped; go on with: python train.py ppo --resume --out {run.path}")
         return 130
@@ -119,15 +112,86 @@ def run_ppo(settings: PPOSettings, given: dict) -> int:
     return 0
 
 
-def load_prompts(data: Path | None, test: Path | None = None) -> tuple[list[Conversation], list[Conversation]]:
-    """Prompts to learn on, and others to compare answers on; the tales' own without `data`."""
-    files = (DATA / "prompts_train.jsonl", DATA / "prompts_test.jsonl") if data is None else (data, test)
-    train = [asked(record.texts[0]) for record in prompts(files[0])]
-    if files[1] is not None:
-        return train, [asked(record.texts[0]) for record in prompts(files[1])]
-    kept = max(len(train) // 10, 1)
+def check_flags(settings: PPOSettings, given: dict) -> None:
+    """Raises ValueError for a flag that would change nothing."""
+    useless = {
+        "layer_decay": "ppo has one rate in all layers",
+        "unfreeze": "in ppo all layers learn from the beginning",
+    }
+    if settings.algorithm == "ppo":
+        useless["group_size"] = "ppo has no groups: it goes with --algorithm grpo or reinforce"
+    if settings.algorithm == "reinforce":
+        useless |= dict.fromkeys(
+            ("epochs", "minibatch_size", "clip"), "reinforce takes one step a round, of all answers"
+        )
+    if settings.method not in SELECTIVE:
+        useless["learning_rate"] = f"what --method {settings.method} learns has --adapter-learning-rate"
+    for name, reason in useless.items():
+        if name in given:
+            raise ValueError(f"{flag_name(name)} has no use here: {reason}; leave it out")
+    if settings.method == "adalora":
+        raise ValueError("--method adalora shares out its ranks over the steps of a loss, and ppo has none: take lora")
+
+
+def announce(settings: PPOSettings, prepared: Prepared, loop: PPO, prompts: int, run: RunFolder) -> None:
+    """Say what is going to happen, and who takes part."""
+    config, reference = loop.config, "a frozen copy of the policy"
+    if loop.reference is None:
+        reference = f"the policy's own trunk, {prepared.adapter} switched off"
+    print(f"{settings.algorithm}: {prompts:,} prompts, {config.rounds} rounds of {config.batch_size} answers")
+    print(f"policy: {prepared.learns}, into {run.path}")
+    if settings.algorithm == "ppo":
+        print(f"value: {sum(p.numel() for p in loop.actor.value.parameters()):,} parameters on the policy's trunk")
+    print(f"reference: {reference}\nreward: {settings.reward}")
+
+
+def begin(
+    settings: PPOSettings, prepared: Prepared, tokenizer: Tokenizer, train: list, run: RunFolder, resuming
+) -> None:
+    """Write what a run folder says from the beginning; of a run that goes on, see that its prompts are the same."""
+    data = hashlib.sha256(repr(train).encode()).hexdigest()
+    if resuming:
+        if run.config().get("data") != data:
+            raise ValueError(
+                f"{run.path}: the prompts are not those that this run began with; bring them back to resume"
+            )
+        return
+    tokenizer.save(run.path / "tokenizer.json")
+    run.save_config(
+        stage="ppo",
+        model=describe(prepared.model),
+        tokenizer=tokenizer.fingerprint,
+        data=data,
+        settings=saved_settings(settings),
+        base=base_of(RunFolder(settings.from_), run, prepared.adapter) if prepared.adapter else None,
+    )
+
+
+def load_prompts(
+    settings: PPOSettings, tokenizer: Tokenizer, context: int
+) -> tuple[list[Conversation], list[Conversation]]:
+    """Prompts to learn on, and others to compare answers on; the tales' own without --data. Raises ValueError, with
+    file:line, for one that leaves no room for an answer.
+    """
+    files = (settings.data, settings.test)
+    if settings.data is None:
+        if settings.test:
+            raise ValueError("--test needs --data: the tales have prompts of their own to compare answers on")
+        files = (DATA / "prompts_train.jsonl", DATA / "prompts_test.jsonl")
+    parts = []
+    for file in filter(None, files):
+        parts.append([])
+        for record in prompts(file):
+            parts[-1].append(asked(record.texts[0]))
+            try:
+                prompt_ids(tokenizer, parts[-1][-1:], context)
+            except ValueError as error:
+                raise ValueError(f"{record.place}: {error}") from None
+    if len(parts) == 2:
+        return parts[0], parts[1]
+    train, kept = parts[0], max(len(parts[0]) // 10, 1)
     if len(train) <= kept:
-        raise ValueError(f"{data}: holds one prompt, and comparing needs a second; bring more, or --test")
+        raise ValueError(f"{settings.data}: holds one prompt, and comparing needs a second; bring more, or --test")
     return train[:-kept], train[-kept:]
 
 
@@ -135,8 +199,10 @@ def load_reward(settings: PPOSettings, tokenizer: Tokenizer, place: Place) -> Re
     """The reward model. Raises ValueError for a run of another kind, and for one of another vocabulary."""
     run = RunFolder(settings.reward)
     model = load_model(run.path)
-    if not isinstance(model, RewardModel):
-        raise ValueError(f"{run.path} holds a {type(model).__name__}, and ppo needs a reward model: a run of reward")
+    if not isinstance(bare(model), RewardModel):
+        raise ValueError(
+            f"{run.path} holds a {type(bare(model)).__name__}, and ppo needs a reward model: a run of reward"
+        )
     if load_tokenizer(run).fingerprint != tokenizer.fingerprint:
         raise ValueError(
             f"{run.path} reads with another tokenizer than {settings.from_}: train the reward model on that run"
@@ -148,7 +214,10 @@ def ppo_config(settings: PPOSettings, rate: float) -> PPOConfig:
     """The settings of the loop. rate: of an adapter, 0 where there is none."""
     kind = PPOConfig if settings.algorithm == "ppo" else GRPOConfig
     own = {field.name for field in fields(kind)} & {field.name for field in fields(settings)}
-    config = kind(**{name: getattr(settings, name) for name in own} | ({"learning_rate": rate} if rate else {}))
+    given = {name: getattr(settings, name) for name in own} | ({"learning_rate": rate} if rate else {})
+    if settings.algorithm == "reinforce":
+        given["minibatch_size"] = settings.batch_size
+    config = kind(**given)
     return reinforce(config) if settings.algorithm == "reinforce" else config
 
 

@@ -1,5 +1,6 @@
 """The preferences and the prompts that users bring, read and checked; the tales' own come with what is true of them."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def preferences(path: Path) -> list[Preference]:
         if texts[1].strip() == texts[2].strip():
             raise ValueError(f'{path}:{line}: "chosen" and "rejected" are the same: there is nothing to learn from it')
         scores = tuple(record.get(f"{side}_score") for side in FIELDS[1:])
-        known = all(isinstance(score, int | float) and not isinstance(score, bool) for score in scores)
+        known = all(isinstance(s, int | float) and not isinstance(s, bool) and math.isfinite(s) for s in scores)
         found.append(Preference(texts, None, path, line, scores if known else None))
     return found
 

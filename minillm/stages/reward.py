@@ -8,13 +8,14 @@ from torch import Tensor, nn
 
 from minillm import tales
 from minillm.align.reward import pair_of_answers, preference
+from minillm.align.rollout import check_vocabulary
 from minillm.checkpoint import RunFolder
 from minillm.cli import flag
 from minillm.examples import Frame
 from minillm.heads import RewardModel
 from minillm.metrics import bootstrap_interval, spearman
 from minillm.plots import picture, reliability
-from minillm.stages.common import latest_run, load_causal, load_tokenizer
+from minillm.stages.common import latest_run, load_causal, load_tokenizer, settings_that_hold
 from minillm.stages.finetune import Scored, Task, Tuning, outputs_of, padded, run_finetune, write_predictions
 from minillm.stages.preferences import Preference, preferences
 from minillm.stages.records import Parts
@@ -40,9 +41,16 @@ class Reward(Preferring):
     centre: float = flag(0.01, "how strongly the rewards of a pair are drawn to a sum of 0")
 
 
-def start(settings: Preferring) -> RunFolder:
+def start(settings) -> RunFolder:
     """The run to begin with."""
     return RunFolder(settings.from_) if settings.from_ else latest_run("letters", "sft")
+
+
+def load_answering(run: RunFolder, device: str | torch.device = "cpu") -> tuple[Tokenizer, nn.Module]:
+    """The tokenizer and the model of a run that can answer. Raises ValueError for one that cannot be aligned."""
+    tokenizer, model = load_tokenizer(run), load_causal(run, device)
+    check_vocabulary(model, tokenizer, f"model in {run.path}")
+    return tokenizer, model
 
 
 def answers_of(record: Preference, tokenizer: Tokenizer, frame: Frame, context: int, classes: dict) -> tuple:
@@ -55,8 +63,8 @@ def answers_of(record: Preference, tokenizer: Tokenizer, frame: Frame, context: 
 
 def build(task: Task, settings: Reward, texts: list[str], classes: int) -> tuple[Tokenizer, nn.Module]:
     """A scalar head on the model that answers."""
-    run = start(settings)
-    return load_tokenizer(run), RewardModel(load_causal(run), dropout=settings.dropout)
+    tokenizer, trunk = load_answering(start(settings))
+    return tokenizer, RewardModel(trunk, dropout=settings.dropout)
 
 
 def report(outputs: list[Tensor], scored: Scored) -> dict:
@@ -86,11 +94,13 @@ def report(outputs: list[Tensor], scored: Scored) -> dict:
 
 
 def against_truth(records: list[Preference], rewards: Tensor) -> dict:
-    """How rewards (N, 2) agree with the true scores; nothing where these are not known."""
+    """How rewards (N, 2) agree with the true scores; nothing where these are not known, or the same in every pair."""
     if not all(record.truth for record in records):
         return {}
     truth = torch.tensor([record.truth for record in records])
     differ = truth[:, 0] != truth[:, 1]
+    if not differ.any():
+        return {}
     agree = ((rewards[:, 0] > rewards[:, 1]) == (truth[:, 0] > truth[:, 1]))[differ]
     return {
         "agrees_with_truth": float(agree.float().mean()),
@@ -136,6 +146,7 @@ def run_reward(settings: Reward, given: dict) -> int:
     python train.py reward --data pairs.jsonl            your pairs: {"prompt", "chosen", "rejected"}
     python train.py ppo                                  then let a model learn from it
     """
+    settings = settings_that_hold(settings, given, "reward")
     if not settings.resume:
         settings = replace(settings, from_=start(settings).path)
     return run_finetune(replace(REWARD, objective=preference(settings.centre)), settings, given)

@@ -16,7 +16,7 @@ from minillm.files import write_text
 from minillm.losses import IGNORE_INDEX
 from minillm.lstm import LSTMLM
 from minillm.objectives import causal_lm
-from minillm.stages.common import latest_run, load_causal, load_tokenizer
+from minillm.stages.common import latest_run, load_causal, load_tokenizer, settings_that_hold
 from minillm.stages.conversations import Conversation, conversations
 from minillm.stages.finetune import Scored, Task, Tuning, run_finetune, write_predictions
 from minillm.stages.judged import true_scores
@@ -165,6 +165,7 @@ def run_sft(settings: SFT, given: dict) -> int:
 
     A record of --data is {"instruction", "input", "output"}, {"prompt", "completion"} or {"messages": [...]}.
     """
+    settings = settings_that_hold(settings, given, "sft")
     if not settings.resume:  # the run says where it began, so that it goes on from there when another is the newest
         epochs = settings.epochs or (LETTER_EPOCHS if with_letters(settings) else 4.0)
         settings = replace(settings, from_=source(settings).path, epochs=epochs)

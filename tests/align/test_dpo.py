@@ -76,7 +76,8 @@ def test_the_objective_equals_a_loop_over_single_answers_however_they_are_put_to
         "ipo": lambda: ipo_loss(*mine, *theirs, tau=0.3),
         "simpo": lambda: simpo_loss(*mine, beta=0.3, gamma=0.7),
     }[name]()[0]
-    objective = direct_preference(loss_named(name, 0.3, gamma=0.7, label_smoothing=0.1), average)
+    own = {"dpo": {"label_smoothing": 0.1}, "ipo": {}, "simpo": {"gamma": 0.7}}[name]
+    objective = direct_preference(loss_named(name, 0.3, **own), average)
     for size, pairs in ((1, PAIRS), (3, PAIRS), (10, PAIRS[::-1])):
         examples = [pair_of_answers(*pair, TOKENIZER, 32) for pair in pairs]
         kept = with_reference(reference, examples, TOKENIZER, PLACE, batch_size=size)
@@ -163,8 +164,19 @@ def test_pairs_and_models_from_which_nothing_can_be_learned_are_refused():
             train(policy, pairs)
     with pytest.raises(ValueError, match="unknown loss 'kto': choose one of dpo, ipo, simpo"):
         train(policy, loss="kto")
-    with pytest.raises(ValueError, match=r"beta .* is 0: it must be positive"):
-        train(policy, beta=0)
+    for beta in (0, -0.1, math.nan):
+        with pytest.raises(ValueError, match=rf"beta .* is {beta}: it must be positive"):
+            train(policy, beta=beta)
+    for loss, setting, value, owner in (
+        ("dpo", "gamma", 0.5, "simpo"),
+        ("ipo", "gamma", 0.5, "simpo"),
+        ("ipo", "label_smoothing", 0.0, "dpo"),
+        ("simpo", "label_smoothing", 0.1, "dpo"),
+    ):
+        with pytest.raises(ValueError, match=f"{setting} is a setting of {owner}, and {loss} has none: leave it out"):
+            train(policy, loss=loss, **{setting: value})
+    with pytest.raises(ValueError, match=r"label_smoothing is 0\.5: .* below 0\.5, which is a coin"):
+        train(policy, label_smoothing=0.5)
     other = decoder(tokenizer=TOKENIZER.characters("abc"))
     with pytest.raises(ValueError, match="the reference reads 12 different tokens and the tokenizer has 18"):
         train(policy, reference=other)

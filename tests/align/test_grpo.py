@@ -93,9 +93,10 @@ def test_every_prompt_is_asked_by_groups_before_any_comes_again():
     assert sorted(asked[:8]) == sorted(asked[8:]) == list(range(8))
 
 
-def test_a_rewarded_letter_is_written_nearly_always():
-    settings = config(rounds=20, batch_size=32, minibatch_size=16, group_size=8, learning_rate=1e-2, kl_weight=0.0)
-    _, rewards = train(decoder(width=32), share("a"), settings).series("reward")
+@pytest.mark.parametrize("kind, rounds", [(lambda settings: settings, 20), (reinforce, 50)])
+def test_a_rewarded_letter_is_written_nearly_always(kind, rounds):
+    settings = config(rounds=rounds, batch_size=32, minibatch_size=16, group_size=8, learning_rate=1e-2, kl_weight=0.0)
+    _, rewards = train(decoder(width=32), share("a"), kind(settings)).series("reward")
     assert rewards[0] < 0.3 and sum(rewards[-5:]) / 5 >= 0.95
 
 

@@ -3,7 +3,9 @@
 import copy
 import itertools
 import os
+import re
 import signal
+import warnings
 
 import pytest
 import torch
@@ -11,14 +13,18 @@ from toys import FP32, PROMPTS, TOKENIZER, ask, decoder, same, share, various, w
 
 import minillm.generate
 from minillm import peft
-from minillm.align.actor import reference_of
-from minillm.align.ppo import PPO, PPOConfig, train_ppo
+from minillm.align import ppo as module
+from minillm.align.actor import as_reference, reference_of
+from minillm.align.config import PPOConfig
+from minillm.align.ppo import PPO, train_ppo
 from minillm.align.reward import Rewards
-from minillm.align.rollout import sample
+from minillm.align.rollout import Rollout, sample
 from minillm.checkpoint import RunFolder, describe
 from minillm.device import Place
 from minillm.generate import filter_logits
 from minillm.heads import RewardModel
+from minillm.losses import IGNORE_INDEX
+from minillm.lstm import LSTMLM, LSTMConfig
 from minillm.peft.adapter import adapters
 from minillm.peft.files import METHODS
 
@@ -214,13 +220,13 @@ def test_an_answer_without_an_end_costs_what_it_is_said_to():
 
 
 def test_every_prompt_is_asked_before_any_comes_again_and_every_answer_learned_from_once_a_pass():
-    run = loop(decoder(), batch_size=3)
+    run = loop(decoder(), batch_size=3, minibatch_size=2)
     asked = []
     for run.history.step in range(8):  # 24 prompts of 8
         asked += [PROMPTS.index(prompt) for prompt in run.asked()]
     assert all(sorted(asked[i : i + 8]) == list(range(8)) for i in (0, 8, 16)) and asked[:8] != asked[8:16]
     assert sorted(torch.cat(run.minibatches(11)).tolist()) == list(range(11))
-    assert [len(part) for part in run.minibatches(11)] == [4, 4, 3]
+    assert [len(part) for part in run.minibatches(11)] == [2, 2, 2, 2, 2, 1]
 
 
 @pytest.mark.parametrize("target, factor", [(1e-6, 1 + 0.2 * 8 / 100), (1e6, 1 - 0.2 * 8 / 100)])
@@ -392,3 +398,112 @@ def test_a_reward_model_is_a_reward_and_reads_empty_answers_too():
     before = weights(model)
     history = train(decoder(), rewards, batch_size=16)
     assert history.step == 3 and same(before, weights(model))
+
+
+def test_a_distance_that_stays_negative_is_told_once(monkeypatch):
+    """As when answers are drawn from another model than the one that is held to them: here, from the reference."""
+    other, draw = decoder(seed=1), module.sample
+    monkeypatch.setattr(module, "sample", lambda policy, *more: draw(other, *more))
+    sentence = r"negative in 3 rounds, -\d\.\d\d nats in round 3: the answers are not drawn from the policy"
+    with pytest.warns(UserWarning, match=sentence) as told:
+        history = train(decoder(), reference=other, rounds=6, learning_rate=1e-5, batch_size=16)
+    assert len(told) == 1 and all(record["kl"] < -0.1 for record in history.records)
+
+
+def test_a_small_or_a_passing_negative_distance_is_noise():
+    run = loop(decoder())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for kl in (-0.5, -0.5, 0.1, -0.05, -0.09, -0.5, -0.5):
+            run.history.records.append({"kl": kl})
+            run.warn()
+
+
+def test_the_reference_of_an_adapter_on_an_adapter_has_the_first():
+    def stacked():
+        policy = peft.inject(decoder(), peft.LoRA(rank=2), "first", torch.Generator().manual_seed(1))
+        for _, adapter in adapters(policy):
+            torch.nn.init.normal_(adapter.B, std=0.3, generator=torch.Generator().manual_seed(2))
+        return policy
+
+    ids, expected = torch.tensor([[1, 2, 3, 4]]), stacked()(torch.tensor([[1, 2, 3, 4]]))
+    policy = peft.inject(stacked(), peft.LoRA(rank=2), "second", torch.Generator().manual_seed(3))
+    peft.freeze(policy, "second")
+    assert reference_of(policy) is None
+    records = train(policy).records
+    assert records[0]["kl"] == 0 and records[-1]["kl"] != 0
+    with as_reference(policy, None) as reference:
+        assert torch.equal(reference(ids), expected)
+    assert not torch.equal(policy(ids), expected)
+    peft.freeze(policy, "second", also=["head"])
+    assert peft.names(reference_of(policy)) == ["first"]
+
+
+@pytest.mark.parametrize("make", [decoder, with_lora])
+def test_the_reference_costs_no_second_model_and_stays_what_the_base_is(make):
+    run = loop(make())
+    run.round(), run.round()
+    ids = torch.tensor([[1, 2, 3, 4, 5]])
+    with torch.no_grad(), as_reference(run.policy, run.reference) as reference:
+        assert torch.equal(reference(ids).log_softmax(-1), decoder()(ids).log_softmax(-1))
+    assert (run.reference is None) == (make is with_lora)
+    assert not torch.equal(run.policy(ids), decoder()(ids))
+
+
+@pytest.mark.parametrize("left, right", [(5, 0), (0, 7), (3, 4)])
+def test_what_is_said_before_learning_does_not_depend_on_how_much_padding_there_is(left, right):
+    run = loop(decoder(), reference=decoder(seed=1))
+    rollout = sample_of(run)
+
+    def wide(x, fill):
+        return torch.nn.functional.pad(x, (left, right), value=fill)
+
+    ids, mask, labels = wide(rollout.input_ids, TOKENIZER.eos_id), wide(rollout.attention_mask, 0), rollout.labels
+    more = Rollout(rollout.conversations, rollout.answers, ids, mask, wide(labels, IGNORE_INDEX), rollout.ended)
+    narrow = slice(left, left + rollout.mask.size(1))
+    a, b = run.before(rollout), run.before(more)
+    for key in a:
+        torch.testing.assert_close(b[key][:, narrow], a[key], atol=1e-5, rtol=0)
+        assert b[key].count_nonzero() == a[key].count_nonzero()
+    scores = torch.linspace(-1, 1, len(rollout.answers))
+    for x, y in zip(run.advantages(rollout, scores, a), run.advantages(more, scores, b)):
+        torch.testing.assert_close(y[:, narrow], x, atol=1e-4, rtol=0)
+
+
+def test_a_round_gives_the_same_gradient_in_any_order():
+    """The update of all answers, in whatever order they stand: no row knows its place."""
+    found = []
+    for order in (range(8), reversed(range(8))):
+        run = loop(decoder(), reference=decoder(seed=1), minibatch_size=8)
+        rollout = sample_of(run)
+        scores, old = torch.linspace(-1, 1, 8), run.before(rollout)
+        index = torch.tensor(list(order))
+        rollout, scores, old = rollout.rows(index), scores[index], {key: t[index] for key, t in old.items()}
+        run.optimizer.step = lambda run=run: found.append([p.grad.clone() for p in run.actor.parameters()])
+        run.update(rollout, old, *run.advantages(rollout, scores, old))
+    for x, y in zip(*found):
+        torch.testing.assert_close(x, y, atol=1e-6, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"minibatch_size": 9}, "minibatch_size 9 is more than the batch_size 8"),
+        ({"kl_weight": -0.1}, "kl_weight is -0.1: it must be 0 or more"),
+        ({"entropy_weight": float("nan")}, "entropy_weight is nan"),
+        ({"clip": 0.0}, "clip is 0.0: it must be positive"),
+        ({"learning_rate": -1e-3}, "learning_rate is -0.001: it must be positive"),
+        ({"target_kl": 1.0, "kl_weight": 0.0}, "target_kl 1.0 moves kl_weight, which is 0 and would stay there"),
+        ({"temperature": float("nan")}, "the temperature is nan"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(changes, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        config(**changes)
+
+
+def test_what_is_no_decoder_is_refused():
+    lstm = LSTMLM(LSTMConfig(TOKENIZER.vocab_size, 1, 16))
+    for policy, reference, role in ((lstm, None, "policy"), (decoder(), lstm, "reference")):
+        with pytest.raises(ValueError, match=f"the {role} is of kind LSTMLM: what is aligned is a decoder"):
+            train(policy, reference=reference)

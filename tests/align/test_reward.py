@@ -45,8 +45,9 @@ def test_the_last_real_token_is_read_whatever_stands_beside_it():
     for side in ("left", "right"):
         batch = TOKENIZER.pad(texts, side=side)
         torch.testing.assert_close(model(**batch), alone, atol=1e-6, rtol=0)
-        batch["input_ids"][batch["attention_mask"] == 0] = 3
-        torch.testing.assert_close(model(**batch), alone, atol=1e-6, rtol=0)
+        for filler in (3, TOKENIZER.eos_id):  # padding that looks like an end is no end
+            batch["input_ids"][batch["attention_mask"] == 0] = filler
+            torch.testing.assert_close(model(**batch), alone, atol=1e-6, rtol=0)
 
 
 def test_the_reward_of_an_answer_is_that_of_the_whole_conversation_with_its_end_at_any_batch_size():
@@ -60,6 +61,23 @@ def test_the_reward_of_an_answer_is_that_of_the_whole_conversation_with_its_end_
         found = Rewards(model, TOKENIZER, PLACE, batch_size=size)(PROMPTS, ANSWERS)
         assert found.tolist() == pytest.approx(expected, abs=1e-5) and not found.requires_grad
     assert Rewards(model, TOKENIZER, PLACE)([], []).shape == (0,)
+
+
+def test_an_end_within_the_prompt_is_not_where_the_reward_is_read():
+    model = reward_model()
+    talk = [*ask("a"), {"role": "assistant", "content": "b"}, *ask("c")]
+    ids = answer_example(talk, "de", TOKENIZER, 32)["input_ids"]
+    assert ids.count(TOKENIZER.eos_id) == 2
+    expected = model.head(model.trunk.hidden(torch.tensor([ids]))[0, -1]).item()
+    rewards = Rewards(model, TOKENIZER, PLACE)
+    assert rewards([ask("gh"), talk], ["abc", "de"])[1].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_reward_that_is_no_number_is_not_called_indifferent():
+    model = reward_model()
+    torch.nn.init.constant_(model.head.weight, math.nan)
+    with pytest.raises(FloatingPointError, match="the reward of 'a' is nan: a reward must be a finite number"):
+        Rewards(model, TOKENIZER, PLACE).standardise(PROMPTS, ANSWERS)
 
 
 def test_standardised_rewards_have_mean_0_and_deviation_1_and_keep_their_order():

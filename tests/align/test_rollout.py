@@ -97,6 +97,17 @@ def test_padding_on_the_other_side_changes_no_log_probability():
     torch.testing.assert_close(b[other.mask], a[rollout.mask], atol=1e-5, rtol=0)
 
 
+def test_an_end_within_the_prompt_ends_no_answer():
+    talk = [*ask("a"), {"role": "assistant", "content": "b"}, *ask("c")]
+    rollout = sample(decoder(), TOKENIZER, [talk, ask("def"), talk], 8, generator=torch.Generator().manual_seed(0))
+    prompt = TOKENIZER.apply_chat(talk, reply=True)[0]
+    for row in (0, 2):
+        ids = rollout.input_ids[row][rollout.attention_mask[row] == 1].tolist()
+        answer = rollout.labels[row][rollout.labels[row] != X].tolist()
+        assert ids == prompt + answer and EOS in prompt and len(answer) >= 1
+        assert rollout.ended[row] == (answer[-1] == EOS) and EOS not in answer[:-1]
+
+
 def test_the_likeliest_answer_is_the_same_alone_and_in_a_batch():
     policy = decoder()
     together = sample(policy, TOKENIZER, PROMPTS, 6, temperature=0)

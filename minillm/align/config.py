@@ -1,0 +1,53 @@
+"""The settings of learning from rewards, and what they cannot be. What GRPO has besides stands with it."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """How to learn from rewards."""
+
+    rounds: int = 40
+    batch_size: int = 32  # answers in a round
+    minibatch_size: int = 16  # of them in an update
+    epochs: int = 2  # passes over a round
+    max_new_tokens: int = 80
+    temperature: float = 1.0  # of sampling
+    learning_rate: float = 1e-3  # of AdamW; falls to 0 over the rounds
+    clip: float = 0.2  # how far a token's probability may move in a round, as a share
+    value_clip: float = 0.2
+    value_weight: float = 0.1
+    entropy_weight: float = 0.0
+    gamma: float = 1.0
+    lam: float = 0.95
+    kl_weight: float = 0.05  # beta, at first: reward per nat of distance from the reference
+    target_kl: float = 0.0  # nats an answer towards which beta moves; 0: it stays
+    horizon: int = 2000  # answers in which beta takes to move
+    missing_end: float = 0.0  # what is taken from the reward of an answer that does not end
+    norm: float = 1.0  # largest norm of a gradient
+    evaluate_every: int = 10  # rounds
+    device: str = "auto"
+    dtype: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("rounds", "batch_size", "minibatch_size", "epochs", "max_new_tokens", "evaluate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        for name in ("learning_rate", "clip", "value_clip", "norm"):
+            if not getattr(self, name) > 0:  # nan is not
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be positive")
+        for name in ("kl_weight", "target_kl", "missing_end", "value_weight", "entropy_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be 0 or more")
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"the temperature is {self.temperature}: a policy that learns must be drawn from")
+        if self.minibatch_size > self.batch_size:
+            raise ValueError(f"minibatch_size {self.minibatch_size} is more than the batch_size {self.batch_size}")
+        if self.target_kl and not self.kl_weight:
+            raise ValueError(f"target_kl {self.target_kl} moves kl_weight, which is 0 and would stay there")
+        if self.horizon < self.batch_size:
+            raise ValueError(
+                f"the horizon is {self.horizon}: beta cannot move in less than a round of {self.batch_size}"
+            )
