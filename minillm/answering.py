@@ -47,9 +47,10 @@ def ask(
     longest: int = LONGEST,
     progress: bool = False,
 ) -> list[str]:
-    """What an assistant answers to each question, at temperature 0."""
+    """What an assistant answers to each question, at temperature 0; nothing to one that it cannot read to the end."""
     chats = [question.messages for question in questions]
-    return _answers(chats, lambda some: reply(model, tokenizer, some, longest, temperature=0), progress)
+    lengths = [len(tokenizer.apply_chat(messages, reply=True)[0]) for messages in chats]
+    return _answers(model, chats, lengths, lambda some: reply(model, tokenizer, some, longest, temperature=0), progress)
 
 
 def ask_base(
@@ -59,15 +60,22 @@ def ask_base(
     longest: int = LONGEST,
     progress: bool = False,
 ) -> list[str]:
-    """What a base model writes behind each question, up to the end of the line, at temperature 0."""
+    """What a base model writes behind each question, up to the end of the line, at temperature 0; as `ask` otherwise."""
     texts = [plain(question.messages) for question in questions]
-    return _answers(texts, lambda some: write(model, tokenizer, some, longest, 0, stop=["\n"]), progress)
+    lengths = [len(tokenizer.encode(text)) + 1 for text in texts]
+    return _answers(model, texts, lengths, lambda some: write(model, tokenizer, some, longest, 0, stop=["\n"]), progress)
 
 
-def _answers(prompts: list, answer: Callable[[list], list[str]], progress: bool) -> list[str]:
-    """Prompts answered in batches of about one length, so that little is padded; the answers in their order."""
-    order = sorted(range(len(prompts)), key=lambda i: len(str(prompts[i])))
-    found = {}
+def _answers(model: nn.Module, prompts: list, lengths: list[int], answer: Callable, progress: bool) -> list[str]:
+    """Prompts answered in batches of about one length, so that little is padded; the answers in their order.
+
+    lengths: in tokens; what leaves no room in the model's context is answered by nothing.
+    """
+    context = getattr(model.config, "context", max(lengths, default=0) + 1)
+    order = sorted((i for i in range(len(prompts)) if lengths[i] < context), key=lengths.__getitem__)
+    if len(order) < len(prompts):
+        print(f"{len(prompts) - len(order)} questions leave no room for an answer in a context of {context}")
+    found = dict.fromkeys(range(len(prompts)), "")
     for start in tqdm(range(0, len(order), BATCH), unit="batch", disable=not progress):
         some = order[start : start + BATCH]
         found |= zip(some, answer([prompts[i] for i in some]))
