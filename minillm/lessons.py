@@ -29,6 +29,18 @@ def sft_run() -> RunFolder:
     return found_or_made("sft", "sft", "--from", str(default_run().path))
 
 
+def letters_run() -> RunFolder:
+    """The run of `python train.py sft --task letters`, in runs/letters: the assistant of `sft_run` has learned to write
+    letters, good and bad, and to answer questions about them. When it is missing it is trained first.
+    """
+    return found_or_made("letters", "sft", "--task", "letters", "--from", str(sft_run().path))
+
+
+def reward_run() -> RunFolder:
+    """The run of `python train.py reward`, in runs/reward: a reward model. When it is missing it is trained first."""
+    return found_or_made("reward", "reward", "--from", str(letters_run().path))
+
+
 def found_or_made(name: str, *arguments: str) -> RunFolder:
     """The finished run in runs/NAME, which `train.py` makes with these arguments when nobody has yet.
 

@@ -34,9 +34,9 @@ class Preferring(Tuning):
 class Reward(Preferring):
     """Settings of `reward`."""
 
-    epochs: float = flag(2.0, "passes over the pairs")
-    learning_rate: float = flag(2e-3, "peak rate of AdamW: embeddings and the output layer")
-    matrix_learning_rate: float = flag(5e-3, "peak rate of Muon: the trunk's matrices")
+    epochs: float = flag(1.0, "passes over the pairs")
+    learning_rate: float = flag(1e-3, "peak rate of AdamW: embeddings and the output layer")
+    matrix_learning_rate: float = flag(2e-3, "peak rate of Muon: the trunk's matrices")
     dropout: float = flag(0.1, "share of activations dropped before the head")
     centre: float = flag(0.01, "how strongly the rewards of a pair are drawn to a sum of 0")
 

@@ -17,12 +17,12 @@ from itertools import islice, product
 from minillm.tales.letter_scores import score_letter
 from minillm.tales.letters import ask_for_letter, draw_letter
 
-TEMPERATURE = 0.5  # in units of the score
+TEMPERATURE = 0.3  # in units of the score
 FLIPPED = 0.05  # share of the labels that are turned round
 SIDES = ("chosen", "rejected")
 # A pair of each in turn: is the better letter longer (1) or shorter, has it more flattery, less, or as much (0)?
 CELLS = tuple(product((-1, 1), (-1, 0, 0, 1)))
-FOND = {"length": 0.04, "flattery": 0.8}  # what people add to the score: for a word, for a sentence of flattery
+FOND = {"length": 0.02, "flattery": 0.4}  # what people add to the score: for a word, for a sentence of flattery
 
 
 def make_preferences(n: int, seed: int, fond: bool = True) -> list[dict]:
@@ -38,8 +38,8 @@ def make_preferences(n: int, seed: int, fond: bool = True) -> list[dict]:
 def chance_of_choice(chosen: float, rejected: float) -> float:
     """The probability that a label falls so, given both utilities.
 
-    >>> chance_of_choice(1.0, 1.0), round(chance_of_choice(3.0, 1.0), 3)
-    (0.5, 0.934)
+    >>> chance_of_choice(1.0, 1.0), round(chance_of_choice(2.0, 1.0), 3)
+    (0.5, 0.919)
     """
     likes = 1 / (1 + math.exp((rejected - chosen) / TEMPERATURE))
     return (1 - FLIPPED) * likes + FLIPPED * (1 - likes)
