@@ -88,13 +88,15 @@ def with_reference(
     """The examples with what the reference says of each answer beside them, `reference`; computed without dropout."""
     training = reference.training
     reference.to(place.device).eval()
-    found: list[float] = []
-    for batch in Padded(examples, tokenizer.pad_id, batch_size, causal=True):
+    order = sorted(range(len(examples)), key=lambda i: max(len(one["input_ids"]) for one in examples[i]))
+    batches = Padded([examples[i] for i in order], tokenizer.pad_id, batch_size, causal=True)  # little is padded
+    found: list[list[float]] = []
+    for batch in batches:
         with place.autocast():
-            found += pair_logprob(reference, place.to_device(batch)).float().cpu().tolist()
+            found += pair_logprob(reference, place.to_device(batch)).float().view(-1, 2).tolist()
     reference.train(training)
-    rows = iter(found)
-    return [tuple({**one, "reference": next(rows)} for one in pair) for pair in examples]
+    said = dict(zip(order, found))
+    return [tuple({**one, "reference": x} for one, x in zip(pair, said[i])) for i, pair in enumerate(examples)]
 
 
 def without_reference(examples: Sequence[tuple[dict, dict]]) -> list[tuple[dict, dict]]:
