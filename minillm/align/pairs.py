@@ -60,7 +60,7 @@ def vectors_of_pairs(model: Decoder, input_ids: Tensor, keep: Tensor) -> Tensor:
     P, each = int(common.max()), common.repeat_interleave(2)
     ends = (keep * torch.arange(1, keep.size(1) + 1, device=keep.device)).amax(1)  # behind the last that is kept
     T = int((ends - each).max())
-    if P == 0 or T <= 0:
+    if P == 0 or T <= 0 or P + T > model.config.context:  # the longest of both kinds, though of two pairs
         return model.hidden(input_ids)[keep]
     prompts, before = _part(common - P, P, 0, common, input_ids[0::2])
     answers, behind, kept = _part(each, T, 0, ends, input_ids, keep)

@@ -123,8 +123,9 @@ def test_texts_padded_on_the_left_or_several_in_a_row_are_read_row_by_row():
     torch.testing.assert_close(rewards_of_pairs(model, ids), rewards_of_pairs(model, batch), atol=1e-5, rtol=0)
 
 
-def test_pairs_with_nothing_in_common_and_with_nothing_asked_are_read_as_well():
-    model, generator = decoder(), torch.Generator().manual_seed(0)
+@pytest.mark.parametrize("context", [16, 8])
+def test_pairs_with_nothing_in_common_and_with_nothing_asked_are_read_as_well(context):
+    model, generator = decoder(context=context), torch.Generator().manual_seed(0)
     for alike in ([0, 0, 0], [0, 3, 8], [8, 8, 8]):
         ids = torch.randint(TOKENIZER.vocab_size, (3, 2, 8), generator=generator)
         for row, n in zip(ids, alike):
@@ -134,6 +135,16 @@ def test_pairs_with_nothing_in_common_and_with_nothing_asked_are_read_as_well():
             torch.testing.assert_close(
                 vectors_of_pairs(model, ids, keep), model.hidden(ids)[keep], atol=1e-5, rtol=1e-5
             )
+
+
+@pytest.mark.parametrize("recipe", ["minillm", "gpt2"])
+def test_a_long_prompt_beside_a_long_answer_of_another_is_within_the_context(recipe):
+    pairs = [(ask("c" * 20), "ab", "a"), (ask("c"), "abcdefgh" * 3, "a")]
+    batch, model = (
+        batch_of([pair_of_answers(*pair, TOKENIZER, 32) for pair in pairs], causal=True),
+        decoder(recipe=recipe),
+    )
+    agree(model, batch)
 
 
 def test_the_beginning_is_read_once(monkeypatch):
