@@ -60,10 +60,14 @@ def ask_base(
     longest: int = LONGEST,
     progress: bool = False,
 ) -> list[str]:
-    """What a base model writes behind each question, up to the end of the line, at temperature 0; as `ask` otherwise."""
+    """What a base model writes behind each question, up to the end of the line, at temperature 0; else as `ask`."""
     texts = [plain(question.messages) for question in questions]
     lengths = [len(tokenizer.encode(text)) + 1 for text in texts]
-    return _answers(model, texts, lengths, lambda some: write(model, tokenizer, some, longest, 0, stop=["\n"]), progress)
+
+    def answer(some: list[str]) -> list[str]:
+        return write(model, tokenizer, some, longest, 0, stop=["\n"])
+
+    return _answers(model, texts, lengths, answer, progress)
 
 
 def _answers(model: nn.Module, prompts: list, lengths: list[int], answer: Callable, progress: bool) -> list[str]:

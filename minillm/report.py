@@ -17,6 +17,7 @@ h1 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(-
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: 1rem 0; }
 th, td { padding: .3rem .8rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
+td:last-child:not(.number) { min-width: 14rem; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
 blockquote { margin: 2rem 0 1rem; padding-left: 1rem; border-left: .25rem solid var(--line); white-space: pre-wrap; }
 figure { margin: 1rem 0; } figcaption { opacity: .75; font-size: .9rem; }

@@ -54,6 +54,9 @@ class TrainConfig:
         for name in ("steps", "accumulate", "eval_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        for name in ("learning_rate", "matrix_learning_rate", "head_learning_rate", "weight_decay", "clip", "warmup"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be a number from 0 up")
         if self.layer_decay <= 0:
             raise ValueError(f"layer_decay is {self.layer_decay}: it must be positive")
 

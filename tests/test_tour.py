@@ -39,7 +39,7 @@ class Tags(html.parser.HTMLParser):
 
 @pytest.fixture
 def small(monkeypatch):
-    stops = [stop._replace(more=SMALL[stop.stage]) for stop in tour.STOPS]
+    stops = [stop._replace(more=SMALL[stop.name]) for stop in tour.STOPS]
     monkeypatch.setattr(tour, "STOPS", stops)
     for name, value in {"LETTERS": 4, "CONVERSATIONS": 2, "DOCUMENTS": 4, "LONGEST": 6, "COMPARED": 2}.items():
         monkeypatch.setattr(tour_report, name, value)
@@ -51,14 +51,14 @@ def test_a_tour_goes_through_every_stage_and_ends_with_a_page_that_needs_no_othe
     page = (out / "report.html").read_text(encoding="utf-8")
     tags = Tags()
     tags.feed(page)
-    assert not tags.open and len(tags.asked) == 9  # pictures, each inside the page
+    assert not tags.open and len(tags.asked) == 10  # pictures, each inside the page
     assert all(asked.startswith("data:image/png;base64,") for asked in tags.asked)
     assert all(title in page for title in tour_report.TITLES.values())
     assert len(re.findall("<blockquote>", page)) == 2
     said = capsys.readouterr().out
-    assert "6 of 6 stages to go" in said and str(out / "report.html") in said
+    assert "7 of 7 stages to go" in said and str(out / "report.html") in said
     assert main(["tour", "--out", str(out)]) == 0  # nothing is left to do but the page
-    assert "0 of 6 stages to go" in capsys.readouterr().out
+    assert "0 of 7 stages to go" in capsys.readouterr().out
 
 
 def test_a_tour_that_fails_in_a_stage_says_how_to_go_on(small, monkeypatch, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 rollout     what a policy answers, and what anybody makes of each token of it
 actor       who takes part in PPO: a policy with its value, and a reference
+pairs       both answers of a pair behind one reading of their prompt
 reward      a number for an answer, learned from preferences
 config      the settings of PPO and its kin
 ppo         the only training loop besides `fit`: answers, rewards, and a policy that moves a little

@@ -9,8 +9,8 @@ class PPOConfig:
     """How to learn from rewards."""
 
     rounds: int = 40
-    batch_size: int = 32  # answers in a round
-    minibatch_size: int = 16  # of them in an update
+    batch_size: int = 64  # answers in a round
+    minibatch_size: int = 32  # of them in an update
     epochs: int = 2  # passes over a round
     max_new_tokens: int = 80
     temperature: float = 1.0  # of sampling

@@ -13,6 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from minillm.align.pairs import next_tokens_of_pairs
 from minillm.align.reward import pair_of_answers
 from minillm.align.rollout import Conversation, check_vocabulary
 from minillm.data import Padded
@@ -26,13 +27,21 @@ Loss = Callable[..., tuple[Tensor, Tensor, Tensor]]  # of four (B,): policy and 
 LOSSES = ("dpo", "ipo", "simpo")
 
 
-def answer_logprob(model: nn.Module, batch: dict[str, Tensor], average: bool = False) -> Tensor:
-    """log p of each answer of a batch in nats, (2 B,): the sum over its tokens, or their mean."""
-    logits, tokens = next_tokens(model, batch)  # of labelled places alone
+def answer_logprob(model: nn.Module, batch: dict[str, Tensor], average: bool = False, read=next_tokens) -> Tensor:
+    """log p of each answer of a batch in nats, (2 B,): the sum over its tokens, or their mean.
+
+    read: how the model reads a batch: row by row, or `next_tokens_of_pairs`, with the same result.
+    """
+    logits, tokens = read(model, batch)  # of labelled places alone
     logprobs = -nn.functional.cross_entropy(logits.float(), tokens, reduction="none")
     counted = batch["labels"][:, 1:] != IGNORE_INDEX
     total = torch.zeros(counted.shape, device=logprobs.device).masked_scatter(counted, logprobs).sum(1)
     return total / counted.sum(1).clamp(min=1) if average else total
+
+
+def pair_logprob(model: nn.Module, batch: dict[str, Tensor], average: bool = False) -> Tensor:
+    """`answer_logprob` of pairs in neighbouring rows: what both begin with is read once."""
+    return answer_logprob(model, batch, average, next_tokens_of_pairs)
 
 
 def loss_named(name: str, beta: float, gamma: float | None = None, label_smoothing: float | None = None) -> Loss:
@@ -60,7 +69,7 @@ def direct_preference(loss: Loss, average: bool = False) -> Callable:
     """
 
     def objective(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
-        policy, reference = answer_logprob(model.eval(), batch, average), batch["reference"]
+        policy, reference = pair_logprob(model.eval(), batch, average), batch["reference"]
         value, _, _ = loss(policy[0::2], policy[1::2], reference[0::2], reference[1::2])
         pairs = len(policy) // 2
         return value * pairs, pairs
@@ -79,13 +88,15 @@ def with_reference(
     """The examples with what the reference says of each answer beside them, `reference`; computed without dropout."""
     training = reference.training
     reference.to(place.device).eval()
-    found: list[float] = []
-    for batch in Padded(examples, tokenizer.pad_id, batch_size, causal=True):
+    order = sorted(range(len(examples)), key=lambda i: max(len(one["input_ids"]) for one in examples[i]))
+    batches = Padded([examples[i] for i in order], tokenizer.pad_id, batch_size, causal=True)  # little is padded
+    found: list[list[float]] = []
+    for batch in batches:
         with place.autocast():
-            found += answer_logprob(reference, place.to_device(batch)).float().cpu().tolist()
+            found += pair_logprob(reference, place.to_device(batch)).float().view(-1, 2).tolist()
     reference.train(training)
-    rows = iter(found)
-    return [tuple({**one, "reference": next(rows)} for one in pair) for pair in examples]
+    said = dict(zip(order, found))
+    return [tuple({**one, "reference": x} for one, x in zip(pair, said[i])) for i, pair in enumerate(examples)]
 
 
 def without_reference(examples: Sequence[tuple[dict, dict]]) -> list[tuple[dict, dict]]:
@@ -101,7 +112,7 @@ def margins(model: nn.Module, batches: Padded, loss: Loss, place: Place, average
     policies, references = [], []
     for batch in batches:
         with place.autocast():
-            policies.append(answer_logprob(model, place.to_device(batch), average).float().cpu())
+            policies.append(pair_logprob(model, place.to_device(batch), average).float().cpu())
         references.append(batch["reference"].float())
     policy, reference = torch.cat(policies), torch.cat(references)
     value, chosen, rejected = loss(policy[0::2], policy[1::2], reference[0::2], reference[1::2])

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from minillm.align.pairs import rewards_of_pairs
 from minillm.align.rollout import Conversation, check_vocabulary
 from minillm.data import Padded
 from minillm.device import Place, choose
@@ -77,7 +78,7 @@ def preference(centre: float = 0.0) -> LossFunction:
     """
 
     def loss(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
-        rewards = model.eval()(**inputs_of(batch))  # (2 B,)
+        rewards = rewards_of_pairs(model.eval(), batch)  # (2 B,)
         pairs = len(rewards) // 2
         return preference_loss(rewards[0::2], rewards[1::2], centre=centre) * pairs, pairs
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from minillm.align.dpo import answer_logprob
+from minillm.align.dpo import pair_logprob
 from minillm.align.reward import Reward, answer_example, rewards_of
 from minillm.align.rollout import Conversation, check_vocabulary
 from minillm.data import Padded
@@ -66,7 +66,7 @@ class Constitution:
         found = []
         for batch in Padded(examples, self.tokenizer.pad_id, self.batch_size, causal=True):
             with self.place.autocast():
-                logprobs = answer_logprob(self.model, self.place.to_device(batch)).float().cpu()
+                logprobs = pair_logprob(self.model, self.place.to_device(batch)).float().cpu()
             found.append(logprobs[0::2] - logprobs[1::2])
         return torch.cat([*found, torch.zeros(0)]).view(-1, len(self.questions))
 

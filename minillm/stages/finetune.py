@@ -7,6 +7,7 @@ it is scored. Everything else stands here once.
 import copy
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -225,6 +226,8 @@ def train_config(settings: Tuning, rows: int, prepared: Prepared | None = None) 
 
     An adapter learns by AdamW at its own rate, and a new head beside it at the stage's.
     """
+    if not 0 <= settings.epochs < math.inf or settings.examples < 0:
+        raise ValueError(f"--epochs {settings.epochs:g} and --examples {settings.examples}: neither may be negative")
     epochs = settings.epochs or (7 if settings.from_ else 12)
     steps = settings.max_steps or max(round(epochs * rows / settings.batch_size), SHORTEST)
     shared = TrainConfig.__dataclass_fields__.keys() & settings.__dataclass_fields__.keys()

@@ -22,22 +22,23 @@ class Tour(Computing):
 
 
 class Stop(NamedTuple):
-    """A stage of the tour: its flags that name earlier stops, and about how long it takes on two cores."""
+    """A stop of the tour: its folder, its command, the flags that name earlier stops, and about how long it takes."""
 
-    stage: str
+    name: str
+    command: tuple[str, ...]
     seconds: int
     after: tuple[tuple[str, str], ...] = ()
     more: tuple[str, ...] = ()
 
 
 STOPS = (
-    Stop("bigram", 20),
-    Stop("pretrain", 105),
-    Stop("sft", 190, (("--from", "pretrain"),)),
-    Stop("letters", 60, (("--from", "sft"),), ("--task", "letters")),
-    Stop("reward", 80, (("--from", "letters"),)),
-    Stop("ppo", 120, (("--from", "letters"), ("--reward", "reward"))),
-    Stop("dpo", 80, (("--from", "letters"),)),
+    Stop("bigram", ("bigram",), 20),
+    Stop("pretrain", ("pretrain",), 105),
+    Stop("sft", ("sft",), 170, (("--from", "pretrain"),)),
+    Stop("letters", ("sft", "--task", "letters"), 100, (("--from", "sft"),)),
+    Stop("reward", ("reward",), 60, (("--from", "letters"),)),
+    Stop("ppo", ("ppo",), 120, (("--from", "letters"), ("--reward", "reward"))),
+    Stop("dpo", ("dpo",), 60, (("--from", "letters"),)),
 )
 TELLING = 60  # seconds that the page takes: all models answer the same prompts
 
@@ -51,19 +52,19 @@ def run_tour(settings: Tour, given: dict) -> int:
 
     What is finished in --out is not done again, so a tour that was stopped goes on with the same command.
     """
-    left = [stop for stop in STOPS if not RunFolder(settings.out / stop.stage).finished]
+    left = [stop for stop in STOPS if not RunFolder(settings.out / stop.name).finished]
     total = duration(sum(stop.seconds for stop in left) + TELLING)
     print(f"tour: {len(left)} of {len(STOPS)} stages to go, about {total} on two processor cores, into {settings.out}")
     for number, stop in enumerate(STOPS, 1):
         if stop in left:
-            print(f"\n[{number} of {len(STOPS)}] {stop.stage}, about {duration(stop.seconds)}", flush=True)
+            print(f"\n[{number} of {len(STOPS)}] {stop.name}, about {duration(stop.seconds)}", flush=True)
             status = travel(settings, stop)
             if status:
-                print(f"the tour stopped at {stop.stage}; go on with: python train.py tour --out {settings.out}")
+                print(f"the tour stopped at {stop.name}; go on with: python train.py tour --out {settings.out}")
                 return status
     print("\nall models answer the same prompts", flush=True)
     page = settings.out / PAGE
-    write_text(page, tell({stop.stage: RunFolder(settings.out / stop.stage) for stop in STOPS}, settings))
+    write_text(page, tell({stop.name: RunFolder(settings.out / stop.name) for stop in STOPS}, settings))
     print(f"{page} tells it all; open it in a browser")
     return 0
 
@@ -72,11 +73,11 @@ def travel(settings: Tour, stop: Stop) -> int:
     """Run a stage by its own command, or go on with it; returns its exit status."""
     from minillm.cli import main  # which knows all stages, this one too
 
-    run = RunFolder(settings.out / stop.stage)
+    run = RunFolder(settings.out / stop.name)
     if run.started:
         flags = ["--resume"]
     else:
         earlier = [part for name, stage in stop.after for part in (name, str(settings.out / stage))]
         flags = [*earlier, "--seed", str(settings.seed), "--device", settings.device, "--dtype", settings.dtype]
         flags += stop.more
-    return main([stop.stage, *flags, "--out", str(run.path)])
+    return main([*stop.command[: 1 if run.started else None], *flags, "--out", str(run.path)])

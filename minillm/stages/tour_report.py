@@ -20,7 +20,8 @@ from minillm.progress import duration
 from minillm.stages.common import DATA, Computing, load_causal, load_tokenizer, tale_documents
 from minillm.stages.conversations import conversations
 from minillm.stages.judged import true_scores, written
-from minillm.stages.ppo import load_prompts
+from minillm.stages.preferences import asked
+from minillm.stages.preferences import prompts as read_prompts
 from minillm.tokenizer import Tokenizer
 from minillm.trainer import mean_loss
 
@@ -29,11 +30,12 @@ LETTERS = 100  # whose true scores are compared
 CONVERSATIONS = 60  # whose questions are asked
 DOCUMENTS = 200  # of validation text
 LONGEST = 80  # tokens of a letter
-CHAT = ("sft", "ppo", "dpo")  # the stages whose models read the chat template
+CHAT = ("sft", "letters", "ppo", "dpo")  # the stages whose models read the chat template
 TITLES = {
     "bigram": "A table of pairs",
     "pretrain": "A transformer learns to tell tales",
     "sft": "It learns to answer",
+    "letters": "It learns to write letters",
     "reward": "A model of what people prefer",
     "ppo": "A policy that pleases the reward model",
     "dpo": "The same without a reward model",
@@ -41,7 +43,9 @@ TITLES = {
 ABOUT = {
     "bigram": "The baseline: how often each token follows each other one. It knows words and no sentence.",
     "pretrain": "The same text, read with attention: what comes late in a tale depends on what came early.",
-    "sft": "Conversations about tales, of which only the answers are learned; and letters, good and bad ones.",
+    "sft": "Conversations about tales, of which only the answers are learned.",
+    "letters": "Letters to the hero of a tale, as people write them: good ones and bad ones. Questions about each "
+    "letter come after it, so that the model can also judge; and some older questions, lest they be forgotten.",
     "reward": "From pairs of letters, of which people chose one, a scalar head learns how good a letter is. People "
     "err, so no model can be right about all of them; and they like flattery, which the true score does not count.",
     "ppo": "Letters are sampled, rewarded, and made likelier or less likely, near to what the model wrote before.",
@@ -52,6 +56,7 @@ PICTURES = {
     "bigram": [("loss.png", "Loss by step; no model can go below the floor, the exact entropy of the text.")],
     "pretrain": [("loss.png", "Loss by step, with the bigram's and the floor.")],
     "sft": [("loss.png", "Loss on the answers by step.")],
+    "letters": [("loss.png", "Loss on letters and answers by step.")],
     "reward": [("reliability.png", "How often it is right, by how sure it is. The numbers count pairs.")],
     "ppo": [("ppo.png", "Round by round. The reward is what it learns from; the true score it never sees.")],
     "dpo": [("loss.png", "Loss on pairs by step; it begins at ln 2 = 0.693."), ("answers.png", "Held-out pairs.")],
@@ -74,7 +79,7 @@ def tell(runs: dict[str, RunFolder], settings: Computing) -> str:
     place = choose(settings.device, settings.dtype)
     metrics = {stage: run.metrics() for stage, run in runs.items()}
     folder = runs["pretrain"].path.parent
-    prompts = load_prompts(None)[1][:LETTERS]
+    prompts = [asked(record.texts[0]) for record in read_prompts(DATA / "prompts_test.jsonl")[:LETTERS]]
     found = {
         stage: measure(stage, run, prompts, place, settings.seed) for stage, run in runs.items() if has_words(stage)
     }
@@ -173,6 +178,8 @@ def reached(stage: str, row: dict) -> str:
     """What a stage reached, in a sentence."""
     if stage in ("bigram", "pretrain"):
         return f"loss {row['val_loss']:.3f}; the floor is {report.shown(row['floor'])}"
+    if stage == "letters":
+        return f"letters with a true score of {row['true_score_of_letters']:.2f} at temperature 0"
     if stage == "sft":
         before = row["baselines"]["before, few-shot"]["exact_match"]
         return f"{row['exact_match']:.0%} of the questions right, {before:.0%} before"
