@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 
-from minillm.exercises import Wrong, expect, exercise, likely_slip
+from minillm.exercises import Wrong, exercise, expect, likely_slip
 
 DOCUMENT = ["A cat sat.", "It slept.", "A dog came.", "It woke."]
 
@@ -95,9 +95,9 @@ def grade_leaked_share(answer: Callable) -> None:
         (0.75, "Count runs of n neighbouring words, in their order: not single words, and not shorter runs."),
         (1.0, "One text, of four: a share, not a number of texts."),
         (1 / 10, "The share of the texts, not of their runs: a text leaks if one of its runs does."),
-        (0.0, "\"the cat sat\" stands in both. Runs overlap: one begins at every word."),
+        (0.0, '"the cat sat" stands in both. Runs overlap: one begins at every word.'),
     ]
-    expect(came, 0.25, likely_slip(came, slips, "Only the first text shares three words in a row, \"the cat sat\"."))
+    expect(came, 0.25, likely_slip(came, slips, 'Only the first text shares three words in a row, "the cat sat".'))
     came = _number(answer(["The Cat sat"], ["the cat SAT here"], 3))
     expect(came, 1.0, "Large and small letters count as the same.")
     came = _number(answer(["one two", "three four"], ["two three four five"], 3))
