@@ -24,7 +24,8 @@ from minillm.tokenizer import Tokenizer
 from minillm.trainer import History, TrainConfig, fit
 
 Loss = Callable[..., tuple[Tensor, Tensor, Tensor]]  # of four (B,): policy and reference, chosen and rejected
-LOSSES = ("dpo", "ipo", "simpo")
+BETAS = {"dpo": 0.1, "ipo": 0.1, "simpo": 2.0}  # of SimPO the paper's, whose rewards are of a token and so are small
+LOSSES = tuple(BETAS)
 
 
 def answer_logprob(model: nn.Module, batch: dict[str, Tensor], average: bool = False, read=next_tokens) -> Tensor:
@@ -44,12 +45,15 @@ def pair_logprob(model: nn.Module, batch: dict[str, Tensor], average: bool = Fal
     return answer_logprob(model, batch, average, next_tokens_of_pairs)
 
 
-def loss_named(name: str, beta: float, gamma: float | None = None, label_smoothing: float | None = None) -> Loss:
-    """One of LOSSES as a function of policy and reference log-probabilities. Raises ValueError for settings that it
-    cannot have: gamma (0.5) is SimPO's, label_smoothing (0) is DPO's.
+def loss_named(
+    name: str, beta: float | None = None, gamma: float | None = None, label_smoothing: float | None = None
+) -> Loss:
+    """One of LOSSES as a function of policy and reference log-probabilities. beta: without one, that of BETAS. Raises
+    ValueError for settings that it cannot have: gamma (0.5) is SimPO's, label_smoothing (0) is DPO's.
     """
     if name not in LOSSES:
         raise ValueError(f"unknown loss {name!r}: choose one of {', '.join(LOSSES)}")
+    beta = BETAS[name] if beta is None else beta
     for setting, value, owner in (("gamma", gamma, "simpo"), ("label_smoothing", label_smoothing, "dpo")):
         if value is not None and name != owner:
             raise ValueError(f"{setting} is a setting of {owner}, and {name} has none: leave it out")
@@ -133,7 +137,7 @@ def train_dpo(
     pairs: Sequence[tuple[Conversation, str, str]],
     config: TrainConfig,
     *,
-    beta: float = 0.1,
+    beta: float | None = None,
     loss: str = "dpo",
     reference: nn.Module | None = None,
     valid: Sequence[tuple[Conversation, str, str]] = (),

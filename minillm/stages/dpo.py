@@ -32,7 +32,9 @@ class DPO(Preferring):
     learning_rate: float = flag(1e-3, "peak rate of AdamW: embeddings and the output layer")
     matrix_learning_rate: float = flag(2e-3, "peak rate of Muon: the trunk's matrices")
     loss: str = flag("dpo", "what is learned of a pair", choices=LOSSES)
-    beta: float = flag(0.1, "how dear the distance from the reference is (of ipo: tau; of simpo: the reward's size)")
+    beta: float | None = flag(
+        None, "how dear the distance from the reference is (dpo, 0.1; ipo, tau 0.1); of simpo the reward's size (2)"
+    )
     gamma: float | None = flag(None, "of simpo: by how much the rewards of a pair are to differ (default: 0.5)")
     label_smoothing: float | None = flag(
         None, "of dpo: share of the pairs that may be the wrong way round (default: 0)"
