@@ -111,7 +111,7 @@ class World:
     def constitution(self) -> Judge:
         """The model before, asked about each letter."""
         model = load_causal(RunFolder(self.flags.from_), self.place.device)
-        return whole_to(Constitution(model, self.tokenizer, tuple(tales.CONSTITUTION.values()), self.place))
+        return Constitution(model, self.tokenizer, tuple(tales.CONSTITUTION.values()), self.place)
 
     def judge(self, name: str) -> Judge:
         """Who gives the rewards."""
@@ -149,19 +149,6 @@ class World:
 def truth(conversations: Sequence, answers: Sequence[str]) -> Tensor:
     """The true scores, as a reward."""
     return torch.tensor(true_scores(conversations, answers))
-
-
-def whole_to(judge: Constitution) -> Judge:
-    """A constitution that reads of too long a letter what leaves room for its questions, as if no more were there."""
-    longest = max(judge.questions, key=lambda question: len(judge.tokenizer.encode(question)))
-
-    def short(conversation: Sequence, letter: str) -> str:
-        turns = [("assistant", letter), ("user", longest), ("assistant", "yes")]
-        asked = [*conversation, *({"role": role, "content": text} for role, text in turns)]
-        over = len(judge.tokenizer.apply_chat(asked)[0]) - judge.model.config.context
-        return letter if over <= 0 else judge.tokenizer.decode(judge.tokenizer.encode(letter)[:-over])
-
-    return lambda conversations, answers: judge(conversations, list(map(short, conversations, answers)))
 
 
 def standardised(judge: Judge, conversations: Sequence, answers: Sequence[str]) -> Judge:

@@ -73,10 +73,13 @@ def ask_base(
 def _answers(model: nn.Module, prompts: list, lengths: list[int], answer: Callable, progress: bool) -> list[str]:
     """Prompts answered in batches of about one length, so that little is padded; the answers in their order.
 
-    lengths: in tokens; what leaves no room in the model's context is answered by nothing.
+    lengths: in tokens; what leaves no room in the model's context is answered by nothing. Raises ValueError when
+    that is so of all.
     """
     context = getattr(model.config, "context", max(lengths, default=0) + 1)
     order = sorted((i for i in range(len(prompts)) if lengths[i] < context), key=lengths.__getitem__)
+    if prompts and not order:
+        raise ValueError(f"none of {len(prompts)} questions leaves room for an answer in a context of {context} tokens")
     if len(order) < len(prompts):
         print(f"{len(prompts) - len(order)} questions leave no room for an answer in a context of {context}")
     found = dict.fromkeys(range(len(prompts)), "")

@@ -48,27 +48,40 @@ class Constitution:
     def opinions(self, conversations: Sequence[Conversation], answers: Sequence[str]) -> Tensor:
         """log p("yes") - log p("no") of every question about every answer, (B, Q), in nats.
 
-        Raises ValueError for a question that does not fit into the judge's context.
+        Of an answer that is too long for the judge's context, the end is left out. Raises ValueError when nothing of it
+        would be left beside its prompt and the question.
         """
-        asked = [
-            [*conversation, {"role": "assistant", "content": answer}, {"role": "user", "content": question}]
+        context = self.model.config.context
+        examples = [
+            tuple(answer_example(asked, reply, self.tokenizer, context) for reply in REPLIES)
             for conversation, answer in zip(conversations, answers, strict=True)
             for question in self.questions
+            for asked in [self.asked(conversation, answer, question)]
         ]
-        context = self.model.config.context
-        examples = [tuple(answer_example(one, reply, self.tokenizer, context) for reply in REPLIES) for one in asked]
-        for one, pair in zip(asked, examples):
-            if any(example["cut"] for example in pair):
-                raise ValueError(
-                    f"the judge cannot read all of {one[-2]['content'][:60]!r}, with what it answers and the question: "
-                    f"it is longer than a context of {context}"
-                )
         found = []
         for batch in Padded(examples, self.tokenizer.pad_id, self.batch_size, causal=True):
             with self.place.autocast():
                 logprobs = pair_logprob(self.model, self.place.to_device(batch)).float().cpu()
             found.append(logprobs[0::2] - logprobs[1::2])
         return torch.cat([*found, torch.zeros(0)]).view(-1, len(self.questions))
+
+    def asked(self, conversation: Conversation, answer: str, question: str) -> Conversation:
+        """A conversation that ends with a question about an answer, of which as much stands there as fits."""
+
+        def whole(text: str) -> Conversation:
+            return [*conversation, {"role": "assistant", "content": text}, {"role": "user", "content": question}]
+
+        ids = self.tokenizer.encode(answer)
+        replies = max(len(self.tokenizer.encode(reply)) for reply in REPLIES) + 1  # and an end
+        over = len(self.tokenizer.apply_chat(whole(answer), reply=True)[0]) + replies - self.model.config.context
+        if over <= 0:
+            return whole(answer)
+        if over >= len(ids):
+            raise ValueError(
+                f"the judge cannot read {answer[:60]!r}: its prompt and the question fill a context of "
+                f"{self.model.config.context} tokens"
+            )
+        return whole(self.tokenizer.decode(ids[:-over]))
 
     def __call__(self, conversations: Sequence[Conversation], answers: Sequence[str]) -> Tensor:
         """The mean opinion of each answer, (B,)."""

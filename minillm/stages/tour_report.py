@@ -81,7 +81,7 @@ def tell(runs: dict[str, RunFolder], settings: Computing) -> str:
     folder = runs["pretrain"].path.parent
     prompts = [asked(record.texts[0]) for record in read_prompts(DATA / "prompts_test.jsonl")[:LETTERS]]
     found = {
-        stage: measure(stage, run, prompts, place, settings.seed) for stage, run in runs.items() if has_words(stage)
+        stage: measured(stage, run, prompts, place, settings.seed) for stage, run in runs.items() if has_words(stage)
     }
     total = sum(row["seconds"] for row in metrics.values())
     parts = [
@@ -105,7 +105,7 @@ def has_words(stage: str) -> bool:
     return stage != "reward"
 
 
-def measure(stage: str, run: RunFolder, prompts: list, place: Place, seed: int) -> Found:
+def measured(stage: str, run: RunFolder, prompts: list, place: Place, seed: int) -> Found:
     """Ask a model everything that all of them are asked."""
     tokenizer, model = load_tokenizer(run), load_causal(run, place.device)
     windows = Windows(tokenize(tale_documents("tales_valid.txt")[:DOCUMENTS], tokenizer), 256, 16)
