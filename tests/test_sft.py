@@ -179,6 +179,16 @@ def test_every_answer_is_a_question_with_the_true_conversation_before_it():
         questions_of([{"messages": CHAT, "kinds": ["a"]}])
 
 
+def test_a_question_that_leaves_no_room_is_answered_by_nothing_and_said(capsys):
+    questions = questions_of([{"messages": chat(text, "on")} for text in ("go on " * 20, "go")])
+    for asking in (ask, ask_base):
+        found = asking(model_of(), TOKENIZER, questions, 4)
+        assert found[0] == "" and found[1:] == asking(model_of(), TOKENIZER, questions[1:], 4) != [""]
+        assert "1 questions leave no room for an answer in a context of 48" in capsys.readouterr().out
+        with pytest.raises(ValueError, match="none of 1 questions leaves room for an answer in a context of 48"):
+            asking(model_of(), TOKENIZER, questions[:1], 4)
+
+
 # From the command line
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from torch import nn
 
 from minillm.align.actor import as_reference
+from minillm.align.config import PPOConfig
 from minillm.align.dpo import LOSSES, direct_preference, loss_named, margins, with_reference, without_reference
 from minillm.cli import flag
 from minillm.data import Padded
@@ -21,7 +22,7 @@ from minillm.tokenizer import Tokenizer
 from minillm.trainer import History
 
 JUDGED = 200  # prompts whose answers are compared
-LONGEST = 80  # tokens of an answer
+LONGEST = PPOConfig.max_new_tokens  # tokens of an answer
 
 
 @dataclass(frozen=True, kw_only=True)

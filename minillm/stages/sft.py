@@ -28,7 +28,7 @@ SHOWN = 12  # answers in samples.txt
 ASKED = 1000  # questions at most that a model is scored on
 LEARNED_FROM = ("answers", "everything")
 TASKS = ("instructions", "letters")
-REHEARSED = 0.2  # conversations for each letter: what was learned before is not to be lost
+REHEARSED = 600  # older conversations beside the letters: what was learned before is not to be lost
 LETTER_EPOCHS = 1.6
 
 
@@ -78,9 +78,7 @@ def with_letters(settings: SFT) -> bool:
 def letters(path: Path) -> list[Conversation]:
     """The letters of a file, and some of the older questions to rehearse; the old test stays whole."""
     found = conversations(path)
-    if path.name.startswith("instructions_train"):
-        return found[: round(REHEARSED * len(conversations(path.with_name("letters_train.jsonl"))))]
-    return found
+    return found[:REHEARSED] if path.name == "instructions_train.jsonl" else found
 
 
 def batches(examples: list[dict], tokenizer: Tokenizer, settings: SFT, seed: int | None) -> Padded:

@@ -47,7 +47,7 @@ def run_tour(settings: Tour, given: dict) -> int:
     """The whole life in order: text to tokens, bigram, pre-training, instruction tuning, reward model, PPO, DPO, and
     an evaluation of all of them; then one page, report.html, that tells it with pictures and samples.
 
-    python train.py tour                     about ten minutes on two processor cores
+    python train.py tour                     about twelve minutes on two processor cores
     python train.py tour --out runs/mine     again, elsewhere
 
     What is finished in --out is not done again, so a tour that was stopped goes on with the same command.

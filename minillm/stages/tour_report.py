@@ -19,6 +19,7 @@ from minillm.plots import COLOURS, coloured_text, picture
 from minillm.progress import duration
 from minillm.stages.common import DATA, Computing, load_causal, load_tokenizer, tale_documents
 from minillm.stages.conversations import conversations
+from minillm.stages.dpo import LONGEST
 from minillm.stages.judged import true_scores, written
 from minillm.stages.preferences import asked
 from minillm.stages.preferences import prompts as read_prompts
@@ -29,7 +30,6 @@ COMPARED = 3  # prompts whose answers stand side by side
 LETTERS = 100  # whose true scores are compared
 CONVERSATIONS = 60  # whose questions are asked
 DOCUMENTS = 200  # of validation text
-LONGEST = 80  # tokens of a letter
 CHAT = ("sft", "letters", "ppo", "dpo")  # the stages whose models read the chat template
 TITLES = {
     "bigram": "A table of pairs",

@@ -184,3 +184,9 @@ def test_pairs_and_models_from_which_nothing_can_be_learned_are_refused():
     with pytest.raises(ValueError, match="the policy reads 12 different tokens"):
         train(other)
     assert same(before, weights(policy))
+
+
+def test_without_a_beta_each_loss_has_its_own():
+    four = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    for name, beta in {"dpo": 0.1, "ipo": 0.1, "simpo": 2.0}.items():
+        assert torch.equal(loss_named(name)(*four)[0], loss_named(name, beta)(*four)[0])
