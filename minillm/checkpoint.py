@@ -71,7 +71,8 @@ class RunFolder:
     def config(self) -> dict:
         """Read config.json. Raises ValueError when this is no run folder."""
         if not self.started:
-            raise ValueError(f"{self.path} holds no run: there is no config.json in it")
+            why = "there is no config.json in it" if self.path.is_dir() else "there is no such folder"
+            raise ValueError(f"{self.path} holds no run: {why}")
         return read_json(self.path / "config.json")
 
     def metrics(self) -> dict:

@@ -11,8 +11,13 @@ from pathlib import Path
 
 
 def write_atomic(path: str | os.PathLike, pieces: Iterable[bytes]) -> None:
-    """Write the bytes of `pieces` to `path`: all of them, or, on a full disk or a kill, nothing."""
+    """Write the bytes of `pieces` to `path`: all of them, or, on a full disk or a kill, nothing.
+
+    Raises ValueError for a folder.
+    """
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name a file in it")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

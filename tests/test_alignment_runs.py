@@ -190,6 +190,8 @@ REFUSED = [
     ("ppo", "--unfreeze", "--unfreeze has no use here: in ppo all layers learn from the beginning"),
     ("ppo", "--layer-decay 0.5", "--layer-decay has no use here"),
     ("ppo", "--method lora --learning-rate 1e-4", "what --method lora learns has --adapter-learning-rate"),
+    ("dpo", "--method lora --learning-rate 1e-4", "what --method lora learns has --adapter-learning-rate"),
+    ("reward", "--method lora --matrix-learning-rate 1e-4", "what --method lora learns has --adapter-learning-rate"),
     ("ppo", "--method adalora", "--method adalora shares out its ranks over the steps of a loss"),
     ("ppo", "--from {}/lstm", "is of kind LSTMLM: what is aligned is a decoder"),
     ("ppo", "--from {}/encoder", "holds a Encoder, which does not read from left to right"),

@@ -210,7 +210,12 @@ def test_resuming_with_other_settings_another_text_or_no_run_is_refused(run, tex
     assert "--batch-size is 4, not 5" in sentence(["pretrain", "--resume", "--out", run, "--batch-size", "5"], capsys)
     text.write_text("\n\n".join(f"Quite another text, number {i}, stands here." for i in range(60)))
     assert "not the one that this run began with" in sentence(["pretrain", "--resume", "--out", run], capsys)
+    assert "holds no run: there is no such folder" in sentence(["generate", "--from", tmp_path / "nothing"], capsys)
     assert "holds no run" in sentence(["pretrain", "--resume", "--out", tmp_path / "nothing"], capsys)
+
+
+def test_texts_are_not_written_into_a_folder(run, tmp_path, capsys):
+    assert "is a folder: name a file in it" in sentence(["generate", "--from", run, "--out", tmp_path], capsys)
 
 
 def test_another_tokenizer_is_noticed(run, capsys):

@@ -108,8 +108,8 @@ def make_tokenizer(settings: TextData, corpus: Corpus) -> Tokenizer:
 
 def load_tokenizer(run: RunFolder) -> Tokenizer:
     """The tokenizer of a run. Raises ValueError when it is not the one that the model was trained with."""
-    tokenizer = Tokenizer.load(run.path / "tokenizer.json")
     expected = run.config().get("tokenizer")
+    tokenizer = Tokenizer.load(run.path / "tokenizer.json")
     if tokenizer.fingerprint != expected:
         raise ValueError(
             f"{run.path / 'tokenizer.json'} is not the tokenizer that this model was trained with "

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from minillm.checkpoint import RunFolder, base_of, describe
-from minillm.cli import flag
+from minillm.cli import flag, flag_name
 from minillm.data import Padded, show_example
 from minillm.device import Place, choose, seed_everything
 from minillm.files import write_text
@@ -117,6 +117,7 @@ def run_finetune(task: Task, settings: Tuning, given: dict) -> int:
     prepared = prepare(model, settings, tokenizer, settings.seed)
     if prepared.adapter and settings.from_ is None:
         raise ValueError(f"--method {settings.method} adapts a trained model: name its run by --from")
+    check_rates(prepared, settings, given)
     run.adapter = prepared.adapter
     model, trunk = prepared.model, getattr(prepared.model, "trunk", prepared.model)
     check_context(settings.context, trunk, run if settings.from_ is None else RunFolder(settings.from_))
@@ -237,6 +238,17 @@ def train_config(settings: Tuning, rows: int, prepared: Prepared | None = None) 
     if prepared is not None and prepared.adapter:
         own |= {"optimizer": "adamw", "learning_rate": prepared.rate, "head_learning_rate": settings.learning_rate}
     return TrainConfig(steps=steps, warmup=max(steps // 10, 1), decay_share=0.9, **own)
+
+
+def check_rates(prepared: Prepared, settings: Tuning, given: dict) -> None:
+    """Raises ValueError for a rate that would change nothing: what an adapter learns has its own rate."""
+    beside = hasattr(bare(prepared.model), "trunk") or settings.also  # a head, which has the stage's rate
+    for name in ("matrix_learning_rate",) if beside else ("learning_rate", "matrix_learning_rate"):
+        if prepared.adapter and name in given:
+            raise ValueError(
+                f"{flag_name(name)} has no use here: what --method {settings.method} learns has "
+                "--adapter-learning-rate; leave it out"
+            )
 
 
 def say_what_is_cut(records: list[Record], examples: list, context: int) -> None:

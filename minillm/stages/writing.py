@@ -59,6 +59,8 @@ def run_generate(settings: Generate, given: dict) -> int:
     """
     if settings.n < 1:
         raise ValueError(f"--n {settings.n}: ask for at least one text")
+    if settings.out is not None and settings.out.is_dir():
+        raise ValueError(f"--out {settings.out} is a folder: name a file in it")
     place, run, tokenizer, model = open_model(settings)
     prompt = settings.prompt or start_of(run)
     if settings.prompt and answers(run):
