@@ -96,7 +96,8 @@ def remedies(s: Setting) -> dict[str, Callable[[int], nn.Module]]:
         model = copy.deepcopy(s.before)
         if prepare is not None:
             prepare(model)
-        fit(model, loss, batches or s.batches(s.new, seed), config, progress=False)
+        if fit(model, loss, batches or s.batches(s.new, seed), config, progress=False).stopped:
+            raise SystemExit("stopped: nothing is kept")
         return model
 
     def mixed(seed: int, share: float) -> nn.Module:

@@ -58,7 +58,8 @@ def run_ours(args, train: Tokens, vocab: int):
     context = CONTEXT[args.work]
     model = Decoder(ModelConfig(vocab, context, layers, width, heads))
     config = TrainConfig(steps=steps, eval_every=steps, decay_share=0.8, **RATES)
-    fit(model, causal_lm, Windows(train, context, batch, seed), config, progress=False)
+    if fit(model, causal_lm, Windows(train, context, batch, seed), config, progress=False).stopped:
+        raise SystemExit("stopped")
     return model, causal_lm
 
 

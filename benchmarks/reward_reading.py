@@ -1,0 +1,108 @@
+"""What a reward model can learn to read of a tale: pairs of letters that differ in one thing, and no noise.
+
+    python train.py && python train.py sft && python train.py sft --task letters --out runs/letters
+    python benchmarks/reward_reading.py --json FILE
+
+Both letters of a pair have the same traits, drawn as those of the preferences, but for one thing, which is right in
+the better and wrong in the worse; their wording is drawn anew. Who does not look into the tale is right half of the
+time. Trained with the default settings of `reward`, once per thing and seed, and scored on 300 other pairs.
+"""
+
+import argparse
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from minillm.align.reward import Rewards, rewards_of, train_reward
+from minillm.checkpoint import RunFolder
+from minillm.device import choose, seed_everything
+from minillm.files import read_json, write_json
+from minillm.heads import RewardModel
+from minillm.metrics import bootstrap_interval
+from minillm.stages.common import load_causal, load_tokenizer
+from minillm.stages.finetune import train_config
+from minillm.stages.methods import prepare
+from minillm.stages.reward import Reward
+from minillm.tales import Tale
+from minillm.tales.letter_scores import understand
+from minillm.tales.letters import Traits, ask_for_letter, draw_traits, write_letter
+
+ROOT = Path(__file__).resolve().parents[1]
+THINGS = {  # what differs: the trait, right and wrong, and the act of the sentence that tells it
+    "the hero's name": ({"greeting": "right"}, {"greeting": "wrong"}, "greeting"),
+    "how the tale ends": ({"feeling": "suits"}, {"feeling": "jars"}, ""),
+    "how the friend felt": ({"news": ("true",)}, {"news": ("false",)}, "mood"),
+    "what happened": ({"news": ("true",)}, {"news": ("false",)}, "event"),
+}
+SCORED = 300  # pairs of the test
+
+
+def letter(tale: Tale, traits: Traits, act: str, rng: random.Random) -> str:
+    """A letter with some traits that has a sentence of an act, whatever it tells if that is empty."""
+    while True:
+        text = write_letter(tale, traits, rng)
+        if not act or any(sentence.act == act for sentence in understand(text)):
+            return text
+
+
+def pairs(thing: str, seed: str) -> Iterator[tuple]:
+    """(conversation, better letter, worse letter), without end."""
+    right, wrong, act = THINGS[thing]
+    rng = random.Random(f"{thing} {seed}")
+    while True:
+        tale, prompt = ask_for_letter(rng)
+        traits = replace(draw_traits(rng), cut=False, stutter="", repeats=0)
+        better, worse = (letter(tale, replace(traits, **one), act, rng) for one in (right, wrong))
+        yield [{"role": "user", "content": prompt}], better, worse
+
+
+def accuracy(thing: str, seed: int, flags: argparse.Namespace) -> dict:
+    """How often a reward model that has learned from clean pairs is right about others."""
+    run = RunFolder(flags.from_)
+    tokenizer, settings = load_tokenizer(run), Reward(from_=flags.from_, seed=seed)
+    seed_everything(seed)
+    prepared = prepare(RewardModel(load_causal(run), dropout=settings.dropout), settings, tokenizer, seed)
+    learned = list(islice(pairs(thing, f"train {seed}"), flags.pairs))
+    config = train_config(settings, len(learned), prepared)
+    history = train_reward(
+        prepared.model, tokenizer, learned, config, batch_size=settings.batch_size, centre=settings.centre, seed=seed
+    )
+    if history.stopped:
+        raise SystemExit("stopped: what has ended is kept")
+    rewards = Rewards(prepared.model, tokenizer, choose("cpu", "fp32"))
+    right = []
+    for prompt, better, worse in islice(pairs(thing, "test"), SCORED):
+        high, low = rewards_of(rewards, [prompt] * 2, [better, worse]).tolist()
+        right.append(high > low)
+    interval = bootstrap_interval(right)
+    return {"accuracy": interval.mean, "low": interval.low, "high": interval.high, "seconds": history.seconds}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--from", dest="from_", type=Path, default=ROOT / "runs/letters", help="the model to begin with"
+    )
+    parser.add_argument("--pairs", type=int, default=2000, help="to learn from")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--only", nargs="+", choices=THINGS, default=list(THINGS))
+    parser.add_argument("--json", type=Path, help="where to keep what is found, and to go on from")
+    flags = parser.parse_args()
+    rows = read_json(flags.json) if flags.json and flags.json.exists() else []
+    work = [{"thing": thing, "pairs": flags.pairs, "seed": seed} for seed in flags.seeds for thing in flags.only]
+    left = [one for one in work if not any(one.items() <= row.items() for row in rows)]
+    print(f"{len(left)} reward models, about {len(left) * flags.pairs / 1600:.0f} minutes on one core", flush=True)
+    for one in left:
+        rows.append(one | accuracy(one["thing"], one["seed"], flags))
+        if flags.json:
+            write_json(flags.json, rows)
+    print("| what differs | pairs | seed | right of other pairs |\n|---|---|---|---|")
+    for row in rows:
+        found = f"{row['accuracy']:.3f} ({row['low']:.2f} to {row['high']:.2f})"
+        print(f"| {row['thing']} | {row['pairs']:,} | {row['seed']} | {found} |")
+
+
+if __name__ == "__main__":
+    main()
