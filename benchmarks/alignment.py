@@ -53,7 +53,7 @@ from minillm.tales.letters import FORMS
 
 REWARDED = {  # method: what differs from the defaults of `ppo`, and who gives the rewards
     "ppo": ({}, "reward model"),
-    "ppo without KL": ({"kl_weight": 0.0}, "reward model"),
+    "ppo without KL": ({"kl_coef": 0.0}, "reward model"),
     "ppo with LoRA": ({"method": "lora"}, "reward model"),
     "grpo": ({"algorithm": "grpo"}, "reward model"),
     "reinforce": ({"algorithm": "reinforce"}, "reward model"),
@@ -307,7 +307,7 @@ def reward_model(world: World, pairs: int, noise: str, seed: int) -> dict:
     order = torch.randperm(len(records), generator=torch.Generator().manual_seed(seed))[:pairs]
     learned, valid = ordered([records[i] for i in order.tolist()]), ordered(read("valid"))
     seed_everything(seed)
-    model = RewardModel(load_causal(RunFolder(settings.from_)), dropout=settings.dropout)
+    model = RewardModel(load_causal(RunFolder(settings.from_)))
     prepared = prepare(model, settings, world.tokenizer, seed)
     rewards = Rewards(prepared.model, world.tokenizer, world.place)
 

@@ -4,24 +4,29 @@
     python benchmarks/reward_reading.py --json FILE
 
 Both letters of a pair have the same traits, drawn as those of the preferences, but for one thing, which is right in
-the better and wrong in the worse; their wording is drawn anew. Who does not look into the tale is right half of the
-time. Trained with the default settings of `reward`, once per thing and seed, and scored on 300 other pairs.
+the better and wrong in the worse. All else is worded anew, or the two are the same but for one sentence. Who does not
+look into the tale is right half of the time. Trained with the default settings of `reward`, once per thing, wording and
+seed, and scored on 300 other pairs.
 """
 
 import argparse
+import json
 import random
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from tqdm import tqdm
+
+from minillm import tales
 from minillm.align.reward import Rewards, rewards_of, train_reward
 from minillm.checkpoint import RunFolder
 from minillm.device import choose, seed_everything
 from minillm.files import read_json, write_json
 from minillm.heads import RewardModel
 from minillm.metrics import bootstrap_interval
-from minillm.stages.common import load_causal, load_tokenizer
+from minillm.stages.common import DATA, load_causal, load_tokenizer
 from minillm.stages.finetune import train_config
 from minillm.stages.methods import prepare
 from minillm.stages.reward import Reward
@@ -30,50 +35,60 @@ from minillm.tales.letter_scores import understand
 from minillm.tales.letters import Traits, ask_for_letter, draw_traits, write_letter
 
 ROOT = Path(__file__).resolve().parents[1]
-THINGS = {  # what differs: the trait, right and wrong, and the act of the sentence that tells it
-    "the hero's name": ({"greeting": "right"}, {"greeting": "wrong"}, "greeting"),
-    "how the tale ends": ({"feeling": "suits"}, {"feeling": "jars"}, ""),
-    "how the friend felt": ({"news": ("true",)}, {"news": ("false",)}, "mood"),
-    "what happened": ({"news": ("true",)}, {"news": ("false",)}, "event"),
+THINGS = {  # what differs: the trait, right and wrong, and the acts of the sentence that tells it
+    "the hero's name": ({"greeting": "right"}, {"greeting": "wrong"}, ("greeting",)),
+    "how the tale ends": ({"feeling": "suits"}, {"feeling": "jars"}, ("glad", "sad")),
+    "how the friend felt": ({"news": ("true",)}, {"news": ("false",)}, ("mood",)),
+    "what happened": ({"news": ("true",)}, {"news": ("false",)}, ("event",)),
 }
+WORDINGS = ("same", "anew")
 SCORED = 300  # pairs of the test
 
 
-def letter(tale: Tale, traits: Traits, act: str, rng: random.Random) -> str:
-    """A letter with some traits that has a sentence of an act, whatever it tells if that is empty."""
+def letter(tale: Tale, traits: Traits, acts: tuple[str, ...], rng: random.Random) -> str:
+    """A letter with some traits that has a sentence of one of the acts."""
     while True:
         text = write_letter(tale, traits, rng)
-        if not act or any(sentence.act == act for sentence in understand(text)):
+        if any(sentence.act in acts for sentence in understand(text)):
             return text
 
 
-def pairs(thing: str, seed: str) -> Iterator[tuple]:
+def with_sentence(letter: str, other: str, acts: tuple[str, ...]) -> str:
+    """The letter with the other's sentence of one of the acts in the place of its own."""
+    new = next(sentence for sentence in understand(other) if sentence.act in acts)
+    return " ".join((new if sentence.act in acts else sentence).text for sentence in understand(letter))
+
+
+def pairs(thing: str, wording: str, seed: str) -> Iterator[tuple]:
     """(conversation, better letter, worse letter), without end."""
-    right, wrong, act = THINGS[thing]
+    *traits_of, acts = THINGS[thing]
     rng = random.Random(f"{thing} {seed}")
     while True:
         tale, prompt = ask_for_letter(rng)
         traits = replace(draw_traits(rng), cut=False, stutter="", repeats=0)
-        better, worse = (letter(tale, replace(traits, **one), act, rng) for one in (right, wrong))
+        better, worse = (letter(tale, replace(traits, **some), acts, rng) for some in traits_of)
+        if wording == "same":
+            worse = with_sentence(better, worse, acts)
         yield [{"role": "user", "content": prompt}], better, worse
 
 
-def accuracy(thing: str, seed: int, flags: argparse.Namespace) -> dict:
+def accuracy(thing: str, wording: str, seed: int, flags: argparse.Namespace) -> dict:
     """How often a reward model that has learned from clean pairs is right about others."""
     run = RunFolder(flags.from_)
     tokenizer, settings = load_tokenizer(run), Reward(from_=flags.from_, seed=seed)
     seed_everything(seed)
-    prepared = prepare(RewardModel(load_causal(run), dropout=settings.dropout), settings, tokenizer, seed)
-    learned = list(islice(pairs(thing, f"train {seed}"), flags.pairs))
+    prepared = prepare(RewardModel(load_causal(run)), settings, tokenizer, seed)
+    learned = list(islice(pairs(thing, wording, f"train {seed}"), flags.pairs))
     config = train_config(settings, len(learned), prepared)
     history = train_reward(
-        prepared.model, tokenizer, learned, config, batch_size=settings.batch_size, centre=settings.centre, seed=seed
-    )
+        prepared.model, tokenizer, learned, config, batch_size=settings.batch_size, centre=settings.centre, seed=seed,
+        progress=False,
+    )  # fmt: skip
     if history.stopped:
         raise SystemExit("stopped: what has ended is kept")
     rewards = Rewards(prepared.model, tokenizer, choose("cpu", "fp32"))
     right = []
-    for prompt, better, worse in islice(pairs(thing, "test"), SCORED):
+    for prompt, better, worse in islice(pairs(thing, wording, "test"), SCORED):
         high, low = rewards_of(rewards, [prompt] * 2, [better, worse]).tolist()
         right.append(high > low)
     interval = bootstrap_interval(right)
@@ -91,17 +106,25 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to keep what is found, and to go on from")
     flags = parser.parse_args()
     rows = read_json(flags.json) if flags.json and flags.json.exists() else []
-    work = [{"thing": thing, "pairs": flags.pairs, "seed": seed} for seed in flags.seeds for thing in flags.only]
+    work = [
+        {"thing": thing, "wording": wording, "pairs": flags.pairs, "seed": seed}
+        for seed in flags.seeds
+        for thing in flags.only
+        for wording in WORDINGS
+    ]
     left = [one for one in work if not any(one.items() <= row.items() for row in rows)]
     print(f"{len(left)} reward models, about {len(left) * flags.pairs / 1600:.0f} minutes on one core", flush=True)
-    for one in left:
-        rows.append(one | accuracy(one["thing"], one["seed"], flags))
+    for one in tqdm(left, unit="model"):
+        rows.append(one | accuracy(one["thing"], one["wording"], one["seed"], flags))
         if flags.json:
             write_json(flags.json, rows)
-    print("| what differs | pairs | seed | right of other pairs |\n|---|---|---|---|")
+    test = [json.loads(line) for line in open(DATA / "preferences_test.jsonl", encoding="utf-8")]
+    possible, fond = tales.best_accuracy(test), tales.best_accuracy(test, taken_for_fond=True)
+    print(f"of the people's pairs in the test {possible:.3f} are possible, and {fond:.3f} by all that the people teach")
+    print("| what differs | other words | pairs | seed | right of other pairs |\n|---|---|---|---|---|")
     for row in rows:
         found = f"{row['accuracy']:.3f} ({row['low']:.2f} to {row['high']:.2f})"
-        print(f"| {row['thing']} | {row['pairs']:,} | {row['seed']} | {found} |")
+        print(f"| {row['thing']} | {row['wording']} | {row['pairs']:,} | {row['seed']} | {found} |")
 
 
 if __name__ == "__main__":

@@ -59,6 +59,14 @@ def pooling_of(trunk: nn.Module) -> str:
     return "last" if getattr(trunk, "causal", True) else "mean"
 
 
+def in_fp32(layer: nn.Module, x: Tensor) -> Tensor:
+    """layer(x) in the precision of the layer's weights, whatever autocast says: bf16 keeps 8 bits of a number, too few
+    to tell one reward from the next.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        return layer(x.to(next(layer.parameters()).dtype))
+
+
 class Head(nn.Module):
     """A trunk and one linear layer on its vectors. `outputs` is the width of the answer."""
 
@@ -103,6 +111,14 @@ class RewardModel(SequenceClassifier):
 
     def __init__(self, trunk: nn.Module, outputs: int = 1, pooling: str = "last", dropout: float = 0.0):
         super().__init__(trunk, outputs, pooling, dropout)
+
+    def classify(self, x: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Rewards (B, 1) from the trunk's vectors x (B, T, C)."""
+        return self.score(POOLINGS[self.pooling](x, attention_mask))[:, None]
+
+    def score(self, x: Tensor) -> Tensor:
+        """Rewards (N,) from the vectors x (N, C) of the tokens at which texts are read."""
+        return in_fp32(self.head, self.dropout(x)).squeeze(-1)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs) -> Tensor:
         return super().forward(input_ids, attention_mask, **inputs).squeeze(-1)

@@ -2,12 +2,17 @@
 
 import html.parser
 import re
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from minillm import report
 from minillm.cli import main
+from minillm.device import Place
 from minillm.stages import tour, tour_report
+from minillm.tokenizer import Tokenizer
+from minillm.transformer import Decoder, ModelConfig
 
 FEW = ("--max-steps", "2", "--eval-every", "1", "--context", "256")
 SMALL = {
@@ -66,6 +71,21 @@ def test_a_tour_that_fails_in_a_stage_says_how_to_go_on(small, monkeypatch, tmp_
     monkeypatch.setattr(tour, "STOPS", broken)
     assert main(["tour", "--out", str(tmp_path)]) == 2
     assert f"go on with: python train.py tour --out {tmp_path}" in capsys.readouterr().out
+
+
+def test_what_is_drawn_for_the_page_is_drawn_on_the_models_device(monkeypatch):
+    devices = []
+
+    def generator(device="unnamed"):
+        devices.append(str(device))
+        return torch.Generator(device)
+
+    tokenizer = Tokenizer.characters("abc \n")
+    model = Decoder(ModelConfig(tokenizer.vocab_size, 32, layers=1, width=16, heads=2)).eval()
+    place = Place(torch.device("cpu"), torch.float32)
+    monkeypatch.setattr(tour_report, "torch", SimpleNamespace(Generator=generator))
+    found = tour_report.continued(model, tokenizer, [[{"role": "user", "content": "ab"}]], place, 0)
+    assert len(found) == 1 and devices == ["cpu"]
 
 
 def test_a_page_escapes_what_comes_from_outside():

@@ -1,7 +1,8 @@
 """Who takes part in PPO: the policy with its value, which learn, and the reference, which does not.
 
-The reference is the policy as it was. With an adapter whose trunk is frozen, that is the same trunk with the adapter
-switched off, and no second model is held in memory.
+The reference is the policy as it was. An adapter that learns is taken for a new one: with a frozen trunk the reference
+is that trunk with the adapter switched off, and no second model is held in memory. Of an adapter that has learned
+before, and goes on, give a copy as the reference, or merge it first.
 
 Shapes: B batch, T time.
 """
@@ -12,6 +13,7 @@ import copy
 from torch import Tensor, nn
 
 from minillm.align.rollout import Rollout, logprobs_and_entropy, read, spread
+from minillm.heads import in_fp32
 from minillm.peft.adapter import Adapter, adapters
 from minillm.peft.verbs import remove, switched_off
 
@@ -30,7 +32,7 @@ class Actor(nn.Module):
         """log p of each answer token, its value and the entropy where it was drawn: each (B, T - 1), 0 elsewhere."""
         x, tokens = read(self.policy, rollout)
         logprobs, entropy = logprobs_and_entropy(self.policy.head(x).float() / temperature, tokens, rollout.mask)
-        return logprobs, spread(self.value(x).squeeze(-1).float(), rollout.mask), entropy
+        return logprobs, spread(in_fp32(self.value, x).squeeze(-1), rollout.mask), entropy
 
 
 def learning_adapters(policy: nn.Module) -> list[Adapter]:
@@ -60,6 +62,7 @@ def reference_of(policy: nn.Module, given: nn.Module | None = None) -> nn.Module
 
 def as_reference(policy: nn.Module, reference: nn.Module | None) -> contextlib.AbstractContextManager[nn.Module]:
     """The reference, for the time of a block: one that is None is the policy without the adapters that learn."""
-    if reference is not None:
-        return contextlib.nullcontext(reference)
-    return switched_off(policy, *{adapter.name for adapter in learning_adapters(policy)})
+    learning = {adapter.name for adapter in learning_adapters(policy)}
+    if reference is not None or not learning:
+        return contextlib.nullcontext(policy if reference is None else reference)
+    return switched_off(policy, *learning)

@@ -38,6 +38,7 @@ def best_of_n(
     batch_size: int = 128,
 ) -> tuple[list[str], Tensor]:
     """The best of n sampled answers to each conversation, and all rewards (B, n). batch_size: answers drawn at a time.
+    generator: on the policy's device.
 
     Raises ValueError for n < 1, and as `rollout.sample` and `reward.rewards_of` do.
     """

@@ -15,17 +15,17 @@ class PPOConfig:
     max_new_tokens: int = 80
     temperature: float = 1.0  # of sampling
     learning_rate: float = 1e-3  # of AdamW; falls to 0 over the rounds
-    clip: float = 0.2  # how far a token's probability may move in a round, as a share
-    value_clip: float = 0.2
-    value_weight: float = 0.1
-    entropy_weight: float = 0.0
+    clip_range: float = 0.2  # how far a token's probability may move in a round, as a share
+    value_clip_range: float = 0.2
+    value_coef: float = 0.1
+    entropy_coef: float = 0.0
     gamma: float = 1.0
     lam: float = 0.95
-    kl_weight: float = 0.05  # beta, at first: reward per nat of distance from the reference
+    kl_coef: float = 0.05  # beta, at first: reward per nat of distance from the reference
     target_kl: float = 0.0  # nats an answer towards which beta moves; 0: it stays
     horizon: int = 2000  # answers in which beta takes to move
-    missing_end: float = 0.0  # what is taken from the reward of an answer that does not end
-    norm: float = 1.0  # largest norm of a gradient
+    missing_eos_penalty: float = 0.0  # what is taken from the reward of an answer that does not end
+    max_grad_norm: float = 1.0  # largest norm of a gradient
     evaluate_every: int = 10  # rounds
     device: str = "auto"
     dtype: str = "auto"
@@ -35,19 +35,22 @@ class PPOConfig:
         for name in ("rounds", "batch_size", "minibatch_size", "epochs", "max_new_tokens", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        for name in ("learning_rate", "clip", "value_clip", "norm"):
+        for name in ("learning_rate", "clip_range", "value_clip_range", "max_grad_norm"):
             if not getattr(self, name) > 0:  # nan is not
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be positive")
-        for name in ("kl_weight", "target_kl", "missing_end", "value_weight", "entropy_weight"):
+        for name in ("kl_coef", "target_kl", "missing_eos_penalty", "value_coef", "entropy_coef"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be 0 or more")
+        for name in ("gamma", "lam"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must lie between 0 and 1")
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"the temperature is {self.temperature}: a policy that learns must be drawn from")
         if self.minibatch_size > self.batch_size:
             raise ValueError(f"minibatch_size {self.minibatch_size} is more than the batch_size {self.batch_size}")
-        if self.target_kl and not self.kl_weight:
-            raise ValueError(f"target_kl {self.target_kl} moves kl_weight, which is 0 and would stay there")
-        if self.horizon < self.batch_size:
+        if self.target_kl and not self.kl_coef:
+            raise ValueError(f"target_kl {self.target_kl} moves kl_coef, which is 0 and would stay there")
+        if self.target_kl and self.horizon < self.batch_size:
             raise ValueError(
                 f"the horizon is {self.horizon}: beta cannot move in less than a round of {self.batch_size}"
             )

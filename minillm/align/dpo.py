@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from minillm.align.pairs import next_tokens_of_pairs
 from minillm.align.reward import pair_of_answers
-from minillm.align.rollout import Conversation, check_vocabulary
+from minillm.align.rollout import Conversation, check_vocabulary, spread
 from minillm.data import Padded
 from minillm.device import Place, choose
 from minillm.losses import IGNORE_INDEX, dpo_loss, ipo_loss, simpo_loss
@@ -28,7 +28,7 @@ BETAS = {"dpo": 0.1, "ipo": 0.1, "simpo": 2.0}  # of SimPO the paper's, whose re
 LOSSES = tuple(BETAS)
 
 
-def answer_logprob(model: nn.Module, batch: dict[str, Tensor], average: bool = False, read=next_tokens) -> Tensor:
+def logprobs_of_batch(model: nn.Module, batch: dict[str, Tensor], average: bool = False, read=next_tokens) -> Tensor:
     """log p of each answer of a batch in nats, (2 B,): the sum over its tokens, or their mean.
 
     read: how the model reads a batch: row by row, or `next_tokens_of_pairs`, with the same result.
@@ -36,20 +36,21 @@ def answer_logprob(model: nn.Module, batch: dict[str, Tensor], average: bool = F
     logits, tokens = read(model, batch)  # of labelled places alone
     logprobs = -nn.functional.cross_entropy(logits.float(), tokens, reduction="none")
     counted = batch["labels"][:, 1:] != IGNORE_INDEX
-    total = torch.zeros(counted.shape, device=logprobs.device).masked_scatter(counted, logprobs).sum(1)
+    total = spread(logprobs, counted).sum(1)
     return total / counted.sum(1).clamp(min=1) if average else total
 
 
 def pair_logprob(model: nn.Module, batch: dict[str, Tensor], average: bool = False) -> Tensor:
-    """`answer_logprob` of pairs in neighbouring rows: what both begin with is read once."""
-    return answer_logprob(model, batch, average, next_tokens_of_pairs)
+    """`logprobs_of_batch` of pairs in neighbouring rows: what both begin with is read once."""
+    return logprobs_of_batch(model, batch, average, next_tokens_of_pairs)
 
 
 def loss_named(
     name: str, beta: float | None = None, gamma: float | None = None, label_smoothing: float | None = None
 ) -> Loss:
     """One of LOSSES as a function of policy and reference log-probabilities. beta: without one, that of BETAS. Raises
-    ValueError for settings that it cannot have: gamma (0.5) is SimPO's, label_smoothing (0) is DPO's.
+    ValueError for settings that it cannot have: gamma (0.5, a quarter of beta, as in the authors' code) is SimPO's,
+    label_smoothing (0) is DPO's.
     """
     if name not in LOSSES:
         raise ValueError(f"unknown loss {name!r}: choose one of {', '.join(LOSSES)}")
@@ -147,10 +148,10 @@ def train_dpo(
 ) -> History:
     """Teach `policy` in place to make the preferred answers likelier. pairs: (conversation, chosen, rejected).
 
-    reference: the policy as it is now, unless another is given; so a run is resumed with the policy that it began with.
-    valid: pairs to watch. more: `gamma` and `label_smoothing` of the loss, and what `fit` takes. The loss of DPO begins
-    at ln 2. Raises ValueError when there are no pairs, as `reward.pair_of_answers` does, and for a policy or a
-    reference that reads other tokens.
+    reference: the policy as it is now, adapters and all, unless another is given; so a run is resumed with the policy
+    that it began with. valid: pairs to watch. more: `gamma` and `label_smoothing` of the loss, and what `fit` takes.
+    The loss of DPO begins at ln 2. Raises ValueError when there are no pairs, as `reward.pair_of_answers` does, and for
+    a policy or a reference that reads other tokens.
     """
     if not pairs:
         raise ValueError("there are no pairs of answers to learn from: bring at least one")
@@ -166,10 +167,13 @@ def train_dpo(
         kept = without_reference(examples) if average else with_reference(reference, examples, tokenizer, place)
         return Padded(kept, tokenizer.pad_id, batch_size, seed=seed, causal=True)
 
-    watched = batches(valid, None) if valid else None
+    home = next(reference.parameters()).device
+    learned, watched = batches(pairs, seed), batches(valid, None) if valid else None
+    if reference is not policy:
+        reference.to(home)  # it has said all that it will be asked
 
     def evaluate(model: nn.Module) -> dict:
         return margins(model, watched, function, place, average)
 
     objective = direct_preference(function, average)
-    return fit(policy, objective, batches(pairs, seed), config, evaluate if watched else None, **more)
+    return fit(policy, objective, learned, config, evaluate if watched else None, **more)

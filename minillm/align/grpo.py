@@ -30,7 +30,7 @@ class GRPOConfig(PPOConfig):
 
     group_size: int = 8  # answers to each prompt
     scale: bool = True  # divide by the deviation of the group
-    value_weight: float = 0.0
+    value_coef: float = 0.0
 
     def __post_init__(self):
         super().__post_init__()

@@ -95,4 +95,4 @@ def rewards_of_pairs(model: RewardModel, batch: dict[str, Tensor]) -> Tensor:
         return model(**inputs_of(batch))
     lengths = torch.full_like(ids[:, 0], ids.size(1)) if mask is None else mask.sum(1)
     keep = torch.arange(ids.size(1), device=ids.device) == lengths[:, None] - 1
-    return model.head(model.dropout(vectors_of_pairs(model.trunk, ids, keep))).squeeze(-1)
+    return model.score(vectors_of_pairs(model.trunk, ids, keep))

@@ -47,6 +47,12 @@ from minillm.trainer import History
 NEGATIVE_KL, PERSISTENT = -0.1, 3  # nats, and rounds in a row, from which a negative distance is no noise
 
 
+def place_of(config) -> Place:
+    """Where a run with these settings is at home: in fp32 instead of fp16, whose gradients would have to be scaled."""
+    place = choose(config.device, config.dtype)
+    return Place(place.device, torch.float32) if place.dtype == torch.float16 else place
+
+
 def train_ppo(
     policy: nn.Module,
     tokenizer: Tokenizer,
@@ -64,32 +70,42 @@ def train_ppo(
     are kept.
 
     prompts: conversations that end with a user's message. reward(conversations, answers) -> (B,). reference: without
-    one, the policy without its adapters, or a copy of it as it is. evaluate: called every `config.evaluate_every`
-    rounds; what it returns is logged. run, resume: as for `fit`; a resumed run goes on to the same bits, given the
-    policy that it began with. Raises ValueError for no prompts, prompts that fill the context, a model that reads other
-    tokens and a reference that is the policy itself, and FloatingPointError for a reward or a loss that is no number.
+    one, the policy without the adapters that learn, or a copy of it as it is where none does. evaluate: called every
+    `config.evaluate_every` rounds; what it returns is logged. run, resume: as for `fit`; given the policy that it began
+    with, a resumed run goes on to the same bits on a CPU (a GPU may add numbers up in another order). Raises ValueError
+    for no prompts, prompts that fill the context, a model that reads other tokens and a reference that is the policy
+    itself, and FloatingPointError for a reward or a loss that is no number.
     """
     return PPO(policy, tokenizer, prompts, reward, config, reference, run).train(evaluate, resume, progress)
 
 
 class PPO:
-    """The state of a run; everything that a checkpoint must hold is an attribute."""
+    """The state of a run; everything that a checkpoint must hold is an attribute. What it is given, and what it raises,
+    is as for `train_ppo`. For a look into a single round: `round()`.
+    """
 
     times = 1  # that each prompt of a round is asked
 
-    def __init__(self, policy, tokenizer, prompts, reward: Reward, config: PPOConfig, reference, run_folder):
+    def __init__(
+        self,
+        policy: nn.Module,
+        tokenizer: Tokenizer,
+        prompts: Sequence[Conversation],
+        reward: Reward,
+        config: PPOConfig,
+        reference: nn.Module | None = None,
+        run_folder: RunFolder | None = None,
+    ):
         check_vocabulary(policy, tokenizer, "policy")
         prompt_ids(tokenizer, prompts, policy.config.context)
         check_vocabulary(policy if reference is None else reference, tokenizer, "reference")
         self.tokenizer, self.prompts, self.reward, self.config = tokenizer, list(prompts), reward, config
-        self.place: Place = choose(config.device, config.dtype)
-        if self.place.dtype == torch.float16:  # whose gradients would have to be scaled
-            self.place = Place(self.place.device, torch.float32)
+        self.place = place_of(config)
         self.reference = reference_of(policy, reference)
         self.actor = Actor(policy).to(self.place.device)
         if self.reference is not None:
             self.reference.to(self.place.device).eval()
-        self.run_folder, self.history, self.beta = run_folder, History(), config.kl_weight
+        self.run_folder, self.history, self.beta = run_folder, History(), config.kl_coef
         self.warned = False
         self.generator = torch.Generator(self.place.device).manual_seed(config.seed)
         self.optimizer = build_optimizer(self.actor, "adamw", config.learning_rate)
@@ -99,7 +115,7 @@ class PPO:
         """What learns to answer."""
         return self.actor.policy
 
-    def train(self, evaluate, resume: bool, progress: bool) -> History:
+    def train(self, evaluate: Callable | None = None, resume: bool = False, progress: bool = True) -> History:
         """All rounds, or those that are left."""
         if resume:
             self.restore()
@@ -211,7 +227,7 @@ class PPO:
     def scores(self, rollout: Rollout) -> Tensor:
         """The reward of each answer, (B,), less what is taken from one that does not end."""
         scores = rewards_of(self.reward, rollout.conversations, rollout.answers).to(self.place.device)
-        return scores - self.config.missing_end * (~rollout.ended).float()
+        return scores - self.config.missing_eos_penalty * (~rollout.ended).float()
 
     @torch.no_grad()
     def before(self, rollout: Rollout) -> dict[str, Tensor]:
@@ -243,12 +259,12 @@ class PPO:
         config, mask = self.config, rollout.mask.float()
         with self.place.autocast():
             logprobs, values, entropy = self.actor(rollout, config.temperature)
-        policy_loss, seen = ppo_policy_loss(logprobs, old["logprobs"], advantages, mask, config.clip)
-        value_loss, _ = ppo_value_loss(values, old["values"], returns, mask, config.value_clip)
-        loss = policy_loss + config.value_weight * value_loss - config.entropy_weight * masked_mean(entropy, mask)
+        policy_loss, seen = ppo_policy_loss(logprobs, old["logprobs"], advantages, mask, config.clip_range)
+        value_loss, _ = ppo_value_loss(values, old["values"], returns, mask, config.value_clip_range)
+        loss = policy_loss + config.value_coef * value_loss - config.entropy_coef * masked_mean(entropy, mask)
         loss.backward()
         learning = [p for p in self.actor.parameters() if p.grad is not None]
-        norm = nn.utils.clip_grad_norm_(learning, config.norm)
+        norm = nn.utils.clip_grad_norm_(learning, config.max_grad_norm)
         if not math.isfinite(norm):
             raise FloatingPointError(
                 f"the gradient is {float(norm)} in round {self.history.step + 1}: lower the learning rate, or use fp32"
@@ -271,14 +287,20 @@ class PPO:
             "history": {key: value for key, value in vars(self.history).items() if key != "records"},
             "beta": self.beta,
             "config": asdict(self.config),
+            "device": self.place.device.type,
         }
         self.run_folder.save_training(tensors, state)
 
     def restore(self) -> None:
         """Go on from `save`, as if nothing had happened."""
         tensors, state = self.run_folder.load_training()
-        if state["config"] != asdict(self.config):
+        if {**state["config"], "device": ""} != {**asdict(self.config), "device": ""}:
             raise ValueError(f"{self.run_folder.path}: this run began with other settings; resume with the same")
+        if state["device"] != self.place.device.type:  # what is drawn at random is not the same there
+            raise ValueError(
+                f"{self.run_folder.path}: this run began on {state['device']}, and cannot go on on "
+                f"{self.place.device.type}: resume with --device {state['device']}"
+            )
         own = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
         load_weights(self.actor, own, self.run_folder.last_file)
         self.optimizer.load_state_dict(unflatten("optimizer", state["optimizer"], tensors))

@@ -113,7 +113,8 @@ def train_reward(
 class Rewards:
     """A reward model as a function of prompts and answers, for PPO, best-of-n and whoever asks.
 
-    mean and deviation: of its rewards, as `standardise` measures them; 0 and 1: as they come.
+    place: where it is asked (default: the fastest at hand). batch_size: texts at a time. mean and deviation: of its
+    rewards, as `standardise` measures them; 0 and 1: as they come. Raises ValueError for another model's tokenizer.
     """
 
     def __init__(self, model: nn.Module, tokenizer: Tokenizer, place: Place | None = None, batch_size: int = 32):

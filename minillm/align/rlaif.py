@@ -73,15 +73,16 @@ class Constitution:
 
         ids = self.tokenizer.encode(answer)
         replies = max(len(self.tokenizer.encode(reply)) for reply in REPLIES) + 1  # and an end
-        over = len(self.tokenizer.apply_chat(whole(answer), reply=True)[0]) + replies - self.model.config.context
-        if over <= 0:
-            return whole(answer)
-        if over >= len(ids):
-            raise ValueError(
-                f"the judge cannot read {answer[:60]!r}: its prompt and the question fill a context of "
-                f"{self.model.config.context} tokens"
-            )
-        return whole(self.tokenizer.decode(ids[:-over]))
+        room, text = self.model.config.context - replies, answer
+        while (over := len(self.tokenizer.apply_chat(whole(text), reply=True)[0]) - room) > 0:
+            if over >= len(ids):
+                raise ValueError(
+                    f"the judge cannot read {answer[:60]!r}: its prompt and the question fill a context of "
+                    f"{self.model.config.context} tokens"
+                )
+            ids = ids[:-over]
+            text = self.tokenizer.decode(ids).rstrip("\ufffd")  # of a character that was cut in two
+        return whole(text)
 
     def __call__(self, conversations: Sequence[Conversation], answers: Sequence[str]) -> Tensor:
         """The mean opinion of each answer, (B,)."""
@@ -95,7 +96,8 @@ def label_with_ai(
 ) -> list[tuple[Conversation, str, str]]:
     """The pairs as a judge orders them, the better answer first; where it finds both alike, by a coin.
 
-    pairs: (conversation, one answer, another), in any order. What order they came in has no say.
+    pairs: (conversation, one answer, another), in any order. What order they came in has no say. generator: of the
+    coin, on the CPU.
     """
     conversations = [conversation for conversation, *_ in pairs for _ in range(2)]
     scores = rewards_of(judge, conversations, [answer for _, *both in pairs for answer in both]).view(-1, 2)

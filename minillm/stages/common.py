@@ -229,7 +229,9 @@ def restore_settings(kind: type, saved: dict) -> Any:
 
 
 def same_settings(saved: dict, given: dict, run: RunFolder) -> dict:
-    """The settings to resume with: those of the run. Raises ValueError for a flag that says something else."""
+    """The settings to resume with: those of the run, the device aside. Raises ValueError for a flag that says something
+    else.
+    """
     for name, value in given.items():
         value = str(value) if isinstance(value, Path) else value
         if name not in ("resume", "out", "device") and value != saved.get(name):
@@ -237,7 +239,7 @@ def same_settings(saved: dict, given: dict, run: RunFolder) -> dict:
                 f"--resume goes on with the settings of {run.path}, where {flag_name(name)} is {saved.get(name)}, "
                 f"not {value}: leave the flag out"
             )
-    return saved
+    return saved | {name: given[name] for name in ("device",) if name in given}
 
 
 def write_metrics(run: RunFolder, stage: str, model: nn.Module, history: History, place: Place, **scores) -> dict:

@@ -17,7 +17,7 @@ from minillm.stages.finetune import Scored, Task, run_finetune
 from minillm.stages.judged import compared, write_answers, written
 from minillm.stages.preferences import preferences
 from minillm.stages.records import Parts
-from minillm.stages.reward import Preferring, answers_of, load_answering, start
+from minillm.stages.reward import Preferring, answers_of, load_answering, refuse_dropout, start
 from minillm.tokenizer import Tokenizer
 from minillm.trainer import History
 
@@ -71,7 +71,7 @@ def report(outputs: list, scored: Scored) -> dict:
     return compared(conversations, after, before, distances)
 
 
-def reference_of(model: nn.Module, examples: list, tokenizer: Tokenizer, place: Place, asked: bool) -> list:
+def beside_reference(model: nn.Module, examples: list, tokenizer: Tokenizer, place: Place, asked: bool) -> list:
     """The examples with what the policy says of them before training, without its adapter."""
     if not asked:
         return without_reference(examples)
@@ -88,6 +88,7 @@ def run_dpo(settings: DPO, given: dict) -> int:
 
     The loss begins at ln 2. Both log-probabilities may fall while the margin grows; that is how it works.
     """
+    refuse_dropout(given)
     settings = settings_that_hold(settings, given, "dpo")
     if not settings.resume:
         settings = replace(settings, from_=start(settings).path)
@@ -106,7 +107,7 @@ def run_dpo(settings: DPO, given: dict) -> int:
         build=build,
         batches=batches,
         answer=answers,
-        enrich=partial(reference_of, asked=not average),
+        enrich=partial(beside_reference, asked=not average),
         watch=lambda model, valid, place: margins(model, valid, loss, place, average),
     )
     return run_finetune(task, settings, given)

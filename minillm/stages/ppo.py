@@ -9,7 +9,7 @@ from torch import nn
 
 from minillm.align.config import PPOConfig
 from minillm.align.grpo import GRPO, GRPOConfig, reinforce
-from minillm.align.ppo import PPO
+from minillm.align.ppo import PPO, place_of
 from minillm.align.reward import Rewards
 from minillm.align.rollout import Conversation, prompt_ids
 from minillm.checkpoint import RunFolder, base_of, describe, load_model
@@ -37,6 +37,7 @@ from minillm.tokenizer import Tokenizer
 
 ALGORITHMS = ("ppo", "grpo", "reinforce")
 STANDARD = 200  # answers by which rewards are put to mean 0 and deviation 1
+SCALE = ("reward_mean", "reward_deviation")  # of the raw rewards, in config.json: what makes them 0 and 1
 WATCHED = 60  # prompts that are answered at each evaluation
 
 
@@ -58,11 +59,12 @@ class PPOSettings(Method, Learning):
     max_new_tokens: int = flag(PPOConfig.max_new_tokens, "tokens of an answer at most")
     temperature: float = flag(PPOConfig.temperature, "of sampling")
     learning_rate: float = flag(PPOConfig.learning_rate, "peak rate of AdamW; falls to 0")
-    clip: float = flag(PPOConfig.clip, "how far a token's probability may move in a round, as a share")
-    kl_weight: float = flag(PPOConfig.kl_weight, "reward that a nat of distance from the reference costs, at first")
+    clip_range: float = flag(PPOConfig.clip_range, "how far a token's probability may move in a round, as a share")
+    kl_coef: float = flag(PPOConfig.kl_coef, "reward that a nat of distance from the reference costs, at first")
     target_kl: float = flag(PPOConfig.target_kl, "nats an answer towards which that price moves (0: it stays)")
-    entropy_weight: float = flag(PPOConfig.entropy_weight, "reward for being undecided")
-    missing_end: float = flag(1.0, "deviations of reward that an answer without an end costs")
+    horizon: int = flag(PPOConfig.horizon, "answers in which it moves there")
+    entropy_coef: float = flag(PPOConfig.entropy_coef, "reward for being undecided")
+    missing_eos_penalty: float = flag(1.0, "deviations of reward that an answer without an end costs")
     group_size: int = flag(GRPOConfig.group_size, "of grpo and reinforce: answers to each prompt")
 
 
@@ -79,7 +81,7 @@ def run_ppo(settings: PPOSettings, given: dict) -> int:
         settings = replace(settings, from_=start(settings).path, reward=judge.path)
         check_flags(settings, given)
     run, settings, resuming = open_run(settings, given, "ppo")
-    place = choose(settings.device, settings.dtype)
+    place = place_of(settings)
     seed_everything(settings.seed)
     source = RunFolder(settings.from_)
     tokenizer, before = load_answering(source, place.device)
@@ -90,11 +92,14 @@ def run_ppo(settings: PPOSettings, given: dict) -> int:
     if settings.show:
         show_example(tokenizer, tokenizer.pad(prompt_ids(tokenizer, train[:1], policy.config.context), side="left"))
         return 0
-    some = list(itertools.islice(itertools.cycle(train), STANDARD))
-    reward.standardise(some, written(before, tokenizer, some, place, settings.seed, settings.max_new_tokens)[0])
+    if resuming:
+        reward.mean, reward.deviation = (run.config()[name] for name in SCALE)
+    else:
+        some = list(itertools.islice(itertools.cycle(train), STANDARD))
+        reward.standardise(some, written(before, tokenizer, some, place, settings.seed, settings.max_new_tokens)[0])
     loop = (PPO if settings.algorithm == "ppo" else GRPO)(policy, tokenizer, train, reward, config, None, run)
     announce(settings, prepared, loop, len(train), run)
-    begin(settings, prepared, tokenizer, train, run, resuming)
+    begin(settings, prepared, tokenizer, train, reward, run, resuming)
     old = written(before, tokenizer, test, place, settings.seed, settings.max_new_tokens)[0]
 
     def evaluate(model: nn.Module) -> dict:
@@ -115,6 +120,7 @@ def run_ppo(settings: PPOSettings, given: dict) -> int:
 def check_flags(settings: PPOSettings, given: dict) -> None:
     """Raises ValueError for a flag that would change nothing."""
     useless = {
+        "adapter_dropout": "in ppo dropout is off, so that a token's ratio begins at 1",
         "layer_decay": "ppo has one rate in all layers",
         "unfreeze": "in ppo all layers learn from the beginning",
     }
@@ -122,7 +128,7 @@ def check_flags(settings: PPOSettings, given: dict) -> None:
         useless["group_size"] = "ppo has no groups: it goes with --algorithm grpo or reinforce"
     if settings.algorithm == "reinforce":
         useless |= dict.fromkeys(
-            ("epochs", "minibatch_size", "clip"), "reinforce takes one step a round, of all answers"
+            ("epochs", "minibatch_size", "clip_range"), "reinforce takes one step a round, of all answers"
         )
     if settings.method not in SELECTIVE:
         useless["learning_rate"] = f"what --method {settings.method} learns has --adapter-learning-rate"
@@ -140,13 +146,21 @@ def announce(settings: PPOSettings, prepared: Prepared, loop: PPO, prompts: int,
         reference = f"the policy's own trunk, {prepared.adapter} switched off"
     print(f"{settings.algorithm}: {prompts:,} prompts, {config.rounds} rounds of {config.batch_size} answers")
     print(f"policy: {prepared.learns}, into {run.path}")
+    if choose(settings.device, settings.dtype).dtype != loop.place.dtype:
+        print("in fp32: ppo does not learn in fp16")
     if settings.algorithm == "ppo":
         print(f"value: {sum(p.numel() for p in loop.actor.value.parameters()):,} parameters on the policy's trunk")
     print(f"reference: {reference}\nreward: {settings.reward}")
 
 
 def begin(
-    settings: PPOSettings, prepared: Prepared, tokenizer: Tokenizer, train: list, run: RunFolder, resuming
+    settings: PPOSettings,
+    prepared: Prepared,
+    tokenizer: Tokenizer,
+    train: list,
+    reward: Rewards,
+    run: RunFolder,
+    resuming: bool,
 ) -> None:
     """Write what a run folder says from the beginning; of a run that goes on, see that its prompts are the same."""
     data = hashlib.sha256(repr(train).encode()).hexdigest()
@@ -164,6 +178,7 @@ def begin(
         data=data,
         settings=saved_settings(settings),
         base=base_of(RunFolder(settings.from_), run, prepared.adapter) if prepared.adapter else None,
+        **dict(zip(SCALE, (reward.mean, reward.deviation))),
     )
 
 

@@ -37,13 +37,18 @@ class Reward(Preferring):
     epochs: float = flag(1.0, "passes over the pairs")
     learning_rate: float = flag(1e-3, "peak rate of AdamW: embeddings and the output layer")
     matrix_learning_rate: float = flag(2e-3, "peak rate of Muon: the trunk's matrices")
-    dropout: float = flag(0.1, "share of activations dropped before the head")
     centre: float = flag(0.01, "how strongly the rewards of a pair are drawn to a sum of 0")
 
 
 def start(settings) -> RunFolder:
     """The run to begin with."""
     return RunFolder(settings.from_) if settings.from_ else latest_run("letters", "sft")
+
+
+def refuse_dropout(given: dict) -> None:
+    """Raises ValueError for a flag that would change nothing: two answers are compared, and none may lose by a draw."""
+    if "adapter_dropout" in given:
+        raise ValueError("--adapter-dropout has no use here: preferences are learned without dropout; leave it out")
 
 
 def load_answering(run: RunFolder, device: str | torch.device = "cpu") -> tuple[Tokenizer, nn.Module]:
@@ -64,7 +69,7 @@ def answers_of(record: Preference, tokenizer: Tokenizer, frame: Frame, context: 
 def build(task: Task, settings: Reward, texts: list[str], classes: int) -> tuple[Tokenizer, nn.Module]:
     """A scalar head on the model that answers."""
     tokenizer, trunk = load_answering(start(settings))
-    return tokenizer, RewardModel(trunk, dropout=settings.dropout)
+    return tokenizer, RewardModel(trunk)
 
 
 def report(outputs: list[Tensor], scored: Scored) -> dict:
@@ -146,6 +151,7 @@ def run_reward(settings: Reward, given: dict) -> int:
     python train.py reward --data pairs.jsonl            your pairs: {"prompt", "chosen", "rejected"}
     python train.py ppo                                  then let a model learn from it
     """
+    refuse_dropout(given)
     settings = settings_that_hold(settings, given, "reward")
     if not settings.resume:
         settings = replace(settings, from_=start(settings).path)

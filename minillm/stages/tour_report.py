@@ -116,7 +116,7 @@ def measured(stage: str, run: RunFolder, prompts: list, place: Place, seed: int)
     own = (
         written(model, tokenizer, prompts, place, seed, LONGEST)[0]
         if stage in CHAT
-        else continued(model, tokenizer, prompts, seed)
+        else continued(model, tokenizer, prompts, place, seed)
     )
     scores = true_scores(prompts, own)
     words = sum(len(letter.split()) for letter in own) / len(own)
@@ -131,11 +131,12 @@ def test_questions() -> list[Question]:
     return [question for question in asked if question.kind not in tales.OPEN_KINDS]
 
 
-def continued(model: nn.Module, tokenizer: Tokenizer, prompts: Sequence, seed: int) -> list[str]:
+def continued(model: nn.Module, tokenizer: Tokenizer, prompts: Sequence, place: Place, seed: int) -> list[str]:
     """What a model that knows no template writes behind each prompt, up to the end of the line."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(place.device).manual_seed(seed)
     texts = [plain(prompt) for prompt in prompts]
-    return write(model, tokenizer, texts, LONGEST, 1.0, top_p=1.0, stop=["\n"], generator=generator)
+    with place.autocast():
+        return write(model, tokenizer, texts, LONGEST, 1.0, top_p=1.0, stop=["\n"], generator=generator)
 
 
 def gains(found: dict[str, Found], folder: Path) -> list[str]:

@@ -45,13 +45,19 @@ def chance_of_choice(chosen: float, rejected: float) -> float:
     return (1 - FLIPPED) * likes + FLIPPED * (1 - likes)
 
 
-def best_accuracy(pairs: Sequence[dict], fond: bool = False) -> float:
+def best_accuracy(pairs: Sequence[dict], fond: bool = False, taken_for_fond: bool | None = None) -> float:
     """The expected share of labels that a judge guesses who knows the utilities, exactly; no model does better.
 
-    fond: whether those who chose are. The pairs are records of `make_preferences`.
+    fond: whether those who chose are. taken_for_fond: whether the judge believes so (default: he knows); one who has
+    learned all that there is to learn from fond people does. The pairs are records of `make_preferences`.
     """
-    chances = [chance_of_choice(*(_utility(pair, which, fond) for which in SIDES)) for pair in pairs]
-    return sum(max(chance, 1 - chance) for chance in chances) / len(pairs)
+    taken = fond if taken_for_fond is None else taken_for_fond
+    shares = []
+    for pair in pairs:
+        chosen, rejected = (_utility(pair, which, fond) for which in SIDES)
+        likes, other = (_utility(pair, which, taken) for which in SIDES)
+        shares.append(chance_of_choice(chosen, rejected) if likes >= other else chance_of_choice(rejected, chosen))
+    return sum(shares) / len(shares)
 
 
 def _utility(pair: dict, which: str, fond: bool) -> float:

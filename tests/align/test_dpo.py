@@ -7,7 +7,7 @@ import torch
 from toys import FP32, TOKENIZER, ask, decoder, preferences, same, weights
 
 from minillm import peft
-from minillm.align.dpo import answer_logprob, direct_preference, loss_named, margins, train_dpo, with_reference
+from minillm.align.dpo import direct_preference, logprobs_of_batch, loss_named, margins, train_dpo, with_reference
 from minillm.align.reward import pair_of_answers
 from minillm.data import Padded
 from minillm.device import Place
@@ -148,8 +148,8 @@ def test_what_the_assistant_said_before_is_no_part_of_an_answer():
     policy, ids = decoder(), torch.tensor([TOKENIZER.apply_chat([*talk, {"role": "assistant", "content": "de"}])[0]])
     logprobs = policy(ids)[0].log_softmax(-1)
     expected = sum(logprobs[place - 1, ids[0, place]].item() for place in range(ids.size(1) - 3, ids.size(1)))
-    assert answer_logprob(policy, batch)[0].item() == pytest.approx(expected, abs=1e-5)
-    assert answer_logprob(policy, batch, average=True)[0].item() == pytest.approx(expected / 3, abs=1e-5)
+    assert logprobs_of_batch(policy, batch)[0].item() == pytest.approx(expected, abs=1e-5)
+    assert logprobs_of_batch(policy, batch, average=True)[0].item() == pytest.approx(expected / 3, abs=1e-5)
 
 
 def test_pairs_and_models_from_which_nothing_can_be_learned_are_refused():

@@ -46,7 +46,7 @@ def test_a_prompt_that_is_easier_than_another_teaches_nothing_either():
 
 
 def test_advantages_equal_a_loop_over_groups_and_are_the_same_at_every_token():
-    run = loop(decoder(), config(kl_weight=0.3), reference=decoder(seed=1))
+    run = loop(decoder(), config(kl_coef=0.3), reference=decoder(seed=1))
     rollout = drawn(run)
     scores, old = run.scores(rollout), run.before(rollout)
     found, _ = run.advantages(rollout, scores, old)
@@ -95,7 +95,7 @@ def test_every_prompt_is_asked_by_groups_before_any_comes_again():
 
 @pytest.mark.parametrize("kind, rounds", [(lambda settings: settings, 20), (reinforce, 50)])
 def test_a_rewarded_letter_is_written_nearly_always(kind, rounds):
-    settings = config(rounds=rounds, batch_size=32, minibatch_size=16, group_size=8, learning_rate=1e-2, kl_weight=0.0)
+    settings = config(rounds=rounds, batch_size=32, minibatch_size=16, group_size=8, learning_rate=1e-2, kl_coef=0.0)
     _, rewards = train(decoder(width=32), share("a"), kind(settings)).series("reward")
     assert rewards[0] < 0.3 and sum(rewards[-5:]) / 5 >= 0.95
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from toys import FP32, TOKENIZER, decoder, preferences
 
-from minillm.align.dpo import answer_logprob, direct_preference, loss_named, margins, with_reference
+from minillm.align.dpo import direct_preference, logprobs_of_batch, loss_named, margins, with_reference
 from minillm.align.reward import pair_of_answers
 from minillm.data import Padded
 from minillm.device import choose
@@ -79,14 +79,16 @@ def test_losses_rewards_and_gradients_are_those_of_trl(tmp_path):
 
     # trl's IPO takes the mean over an answer's tokens where the paper's equation 17, and ours, takes the sum.
     with torch.no_grad():
-        p, r = answer_logprob(policy, batch, average=True), answer_logprob(reference, batch, average=True)
+        p, r = logprobs_of_batch(policy, batch, average=True), logprobs_of_batch(reference, batch, average=True)
         ipo = ipo_loss(p[0::2], p[1::2], r[0::2], r[1::2], BETA)[0].item()
-        ours = ipo_loss(*(answer_logprob(m, batch)[i::2] for m in (policy, reference) for i in (0, 1)), BETA)[0].item()
+        ours = ipo_loss(*(logprobs_of_batch(m, batch)[i::2] for m in (policy, reference) for i in (0, 1)), BETA)[
+            0
+        ].item()
         assert ipo == pytest.approx(theirs_of(trainer, examples, "ipo")[0].item(), rel=1e-5) and ipo != ours
 
     # Its "sigmoid" knows no label smoothing, and its "robust" subtracts and rescales; "aot", which sorts the ratios of
     # a batch, is Mitchell's equation 3 for a batch of one.
-    p, r = answer_logprob(policy, batch).detach(), answer_logprob(reference, batch).detach()
+    p, r = logprobs_of_batch(policy, batch).detach(), logprobs_of_batch(reference, batch).detach()
     smooth = [
         dpo_loss(p[i : i + 1], p[i + 1 : i + 2], r[i : i + 1], r[i + 1 : i + 2], BETA, 0.1) for i in range(0, 20, 2)
     ]

@@ -121,7 +121,7 @@ def test_a_rewarded_letter_is_written_nearly_always_after_seconds():
         batch_size=32,
         minibatch_size=16,
         learning_rate=1e-2,
-        kl_weight=0.0,
+        kl_coef=0.0,
     )
     _, rewards = history.series("reward")
     assert rewards[0] < 0.3 and sum(rewards[-5:]) / 5 >= 0.95
@@ -133,7 +133,7 @@ def test_the_further_the_reference_counts_the_nearer_the_policy_stays():
     ends = []
     for beta in (0.0, 1.0):
         history = train(
-            decoder(), share("a"), rounds=8, batch_size=16, minibatch_size=8, learning_rate=1e-2, kl_weight=beta
+            decoder(), share("a"), rounds=8, batch_size=16, minibatch_size=8, learning_rate=1e-2, kl_coef=beta
         )
         ends.append(sum(history.series("kl_k3")[1][-3:]))
     assert ends[1] < ends[0] / 4
@@ -143,8 +143,8 @@ def test_with_an_adapter_the_trunk_is_the_reference_and_stays_as_it_was():
     policy, twin = with_lora(), with_lora()
     bare = weights(decoder())
     assert reference_of(policy) is None
-    a = train(policy, kl_weight=0.2)
-    b = train(twin, kl_weight=0.2, reference=decoder())
+    a = train(policy, kl_coef=0.2)
+    b = train(twin, kl_coef=0.2, reference=decoder())
     for one, other in zip(a.records, b.records):
         assert one.pop("sample") == other.pop("sample")
         assert one == pytest.approx(other, abs=1e-6)
@@ -170,14 +170,14 @@ def test_what_learns_beside_an_adapter_is_not_part_of_the_reference():
 def test_a_reference_that_is_given_is_left_alone():
     reference = decoder(seed=1)
     before = weights(reference)
-    history = train(decoder(), reference=reference, kl_weight=0.2)
+    history = train(decoder(), reference=reference, kl_coef=0.2)
     assert same(before, weights(reference)) and all(p.grad is None for p in reference.parameters())
     assert history.records[0]["kl"] > 0
 
 
 def test_advantages_equal_a_loop_over_each_answer_alone():
     """The reward stands at the last token, less beta times the log-ratio at each; GAE; then one scale for all."""
-    run = loop(decoder(), reference=decoder(seed=1), kl_weight=0.3, gamma=0.9, lam=0.8)
+    run = loop(decoder(), reference=decoder(seed=1), kl_coef=0.3, gamma=0.9, lam=0.8)
     torch.nn.init.normal_(run.actor.value.weight)
     torch.manual_seed(0)
     rollout = sample_of(run)
@@ -213,7 +213,7 @@ def test_what_is_said_before_learning_does_not_depend_on_who_stands_beside():
 
 
 def test_an_answer_without_an_end_costs_what_it_is_said_to():
-    run = loop(decoder(), reward=lambda c, a: torch.zeros(len(a)), missing_end=0.7)
+    run = loop(decoder(), reward=lambda c, a: torch.zeros(len(a)), missing_eos_penalty=0.7)
     rollout = sample_of(run)
     assert 0 < rollout.ended.sum() < len(rollout.ended)
     assert run.scores(rollout).tolist() == pytest.approx([0.0 if ended else -0.7 for ended in rollout.ended])
@@ -231,13 +231,13 @@ def test_every_prompt_is_asked_before_any_comes_again_and_every_answer_learned_f
 
 @pytest.mark.parametrize("target, factor", [(1e-6, 1 + 0.2 * 8 / 100), (1e6, 1 - 0.2 * 8 / 100)])
 def test_beta_moves_towards_the_target_as_in_ziegler_and_no_faster(target, factor):
-    records = train(decoder(), target_kl=target, horizon=100, kl_weight=0.1).records
+    records = train(decoder(), target_kl=target, horizon=100, kl_coef=0.1).records
     grew = [b["beta"] / a["beta"] for a, b in itertools.pairwise(records)]
     assert grew == pytest.approx([factor] * 2)
     assert records[0]["beta"] == pytest.approx(0.1 * (1 - 0.2 * 8 / 100))  # the first distance is 0
-    near = loop(decoder(), reference=decoder(seed=1), target_kl=1.0, kl_weight=0.1, horizon=100)
+    near = loop(decoder(), reference=decoder(seed=1), target_kl=1.0, kl_coef=0.1, horizon=100)
     kl = near.round()["kl"]
-    again = loop(decoder(), reference=decoder(seed=1), target_kl=kl / 1.1, kl_weight=0.1, horizon=100)
+    again = loop(decoder(), reference=decoder(seed=1), target_kl=kl / 1.1, kl_coef=0.1, horizon=100)
     assert again.round()["beta"] == pytest.approx(0.1 * (1 + 0.1 * 8 / 100))
     assert [record["beta"] for record in train(decoder()).records] == [0.05] * 3
 
@@ -388,7 +388,7 @@ def test_settings_that_mean_nothing_are_refused(name):
     with pytest.raises(ValueError, match="the temperature is 0: a policy that learns must be drawn from"):
         config(temperature=0)
     with pytest.raises(ValueError, match="the horizon is 7: beta cannot move in less than a round of 8"):
-        config(horizon=7)
+        config(horizon=7, target_kl=1.0)
 
 
 def test_a_reward_model_is_a_reward_and_reads_empty_answers_too():
@@ -437,6 +437,28 @@ def test_the_reference_of_an_adapter_on_an_adapter_has_the_first():
     assert not torch.equal(policy(ids), expected)
     peft.freeze(policy, "second", also=["head"])
     assert peft.names(reference_of(policy)) == ["first"]
+    still = stacked().requires_grad_(False)
+    with as_reference(still, None) as reference:  # an adapter that does not learn is a part of what the policy is
+        assert torch.equal(reference(ids), expected)
+
+
+def test_the_value_comes_to_know_what_to_expect():
+    def by_prompt(conversations, answers):
+        return torch.tensor([float(messages[0]["content"] in "abc") for messages in conversations])
+
+    sizes = {"rounds": 20, "batch_size": 32, "minibatch_size": 16}
+    records = train(decoder(), by_prompt, **sizes, learning_rate=1e-2, kl_coef=0.0, value_coef=1.0).records
+    assert max(r["explained_variance"] for r in records[-3:]) > 0.5 > records[0]["explained_variance"]
+
+
+def test_a_run_goes_on_on_the_kind_of_device_that_it_began_on(tmp_path):
+    policy = decoder()
+    train(policy, run=RunFolder(tmp_path), rounds=1)
+    tensors, state = RunFolder(tmp_path).load_training()
+    assert state["device"] == "cpu"
+    RunFolder(tmp_path).save_training(tensors, state | {"device": "cuda"})
+    with pytest.raises(ValueError, match="this run began on cuda, and cannot go on on cpu: resume with --device cuda"):
+        train(policy, run=RunFolder(tmp_path), rounds=1, resume=True)
 
 
 @pytest.mark.parametrize("make", [decoder, with_lora])
@@ -489,17 +511,24 @@ def test_a_round_gives_the_same_gradient_in_any_order():
     "changes, sentence",
     [
         ({"minibatch_size": 9}, "minibatch_size 9 is more than the batch_size 8"),
-        ({"kl_weight": -0.1}, "kl_weight is -0.1: it must be 0 or more"),
-        ({"entropy_weight": float("nan")}, "entropy_weight is nan"),
-        ({"clip": 0.0}, "clip is 0.0: it must be positive"),
+        ({"kl_coef": -0.1}, "kl_coef is -0.1: it must be 0 or more"),
+        ({"entropy_coef": float("nan")}, "entropy_coef is nan"),
+        ({"clip_range": 0.0}, "clip_range is 0.0: it must be positive"),
+        ({"gamma": 1.5}, "gamma is 1.5: it must lie between 0 and 1"),
+        ({"lam": float("nan")}, "lam is nan: it must lie between 0 and 1"),
+        ({"batch_size": 4000, "target_kl": 1.0}, "the horizon is 2000: beta cannot move in less than a round of 4000"),
         ({"learning_rate": -1e-3}, "learning_rate is -0.001: it must be positive"),
-        ({"target_kl": 1.0, "kl_weight": 0.0}, "target_kl 1.0 moves kl_weight, which is 0 and would stay there"),
+        ({"target_kl": 1.0, "kl_coef": 0.0}, "target_kl 1.0 moves kl_coef, which is 0 and would stay there"),
         ({"temperature": float("nan")}, "the temperature is nan"),
     ],
 )
 def test_numbers_that_mean_nothing_are_refused(changes, sentence):
     with pytest.raises(ValueError, match=re.escape(sentence)):
         config(**changes)
+
+
+def test_a_horizon_that_nobody_asks_for_limits_nothing():
+    assert config(batch_size=4000).batch_size == 4000
 
 
 def test_what_is_no_decoder_is_refused():

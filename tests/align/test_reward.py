@@ -6,6 +6,7 @@ import pytest
 import torch
 from toys import FP32, PROMPTS, TOKENIZER, ask, decoder, preferences
 
+from minillm.align.pairs import rewards_of_pairs
 from minillm.align.reward import Rewards, answer_example, pair_of_answers, preference, rewards_of, train_reward
 from minillm.data import Padded
 from minillm.device import Place
@@ -61,6 +62,18 @@ def test_the_reward_of_an_answer_is_that_of_the_whole_conversation_with_its_end_
         found = Rewards(model, TOKENIZER, PLACE, batch_size=size)(PROMPTS, ANSWERS)
         assert found.tolist() == pytest.approx(expected, abs=1e-5) and not found.requires_grad
     assert Rewards(model, TOKENIZER, PLACE)([], []).shape == (0,)
+
+
+def test_a_reward_keeps_its_digits_under_autocast():
+    model = RewardModel(decoder())
+    torch.nn.init.normal_(model.head.weight)
+    examples = [answer_example(PROMPTS[0], text, TOKENIZER, 32) for text in ("ab", "ba", "abc", "cab")]
+    batch = next(iter(Padded(examples, TOKENIZER.pad_id, 4)))
+    with torch.autocast("cpu", torch.bfloat16):
+        rewards = model(batch["input_ids"], batch["attention_mask"])
+        paired = rewards_of_pairs(model, batch)
+    assert rewards.dtype == paired.dtype == torch.float32
+    assert not torch.equal(rewards, rewards.bfloat16().float())
 
 
 def test_an_end_within_the_prompt_is_not_where_the_reward_is_read():

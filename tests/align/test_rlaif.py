@@ -1,6 +1,7 @@
 """A judge in the place of people: what it thinks, what it prefers, and that no order has a say."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -59,6 +60,19 @@ def test_of_an_answer_that_is_too_long_for_the_question_the_end_is_left_out():
     small = judge(["no need?"], context=context + len("yes") + 1)
     torch.testing.assert_close(small([ask("a")] * 2, ["abcdefgh", "abcde"]), small([ask("a")] * 2, ["abc", "abc"]))
     assert not torch.equal(small([ask("a")], ["abc"]), small([ask("a")], ["ab"]))
+
+
+def test_an_answer_is_not_cut_within_a_character():
+    tokenizer = Tokenizer.train(["hello there"] * 20, 270)
+    judge = decoder(tokenizer=tokenizer, context=200)
+    for room in range(40, 60):
+        judge.config = replace(judge.config, context=room)
+        constitution = Constitution(judge, tokenizer, ["Is it kind?"], Place(torch.device("cpu"), torch.float32))
+        asked = constitution.asked(ask("hi"), "\N{GRINNING FACE}" * 20, "Is it kind?")
+        assert set(asked[1]["content"]) <= {"\N{GRINNING FACE}"}
+        length = len(tokenizer.apply_chat(asked, reply=True)[0])
+        assert length + max(len(tokenizer.encode(word)) for word in ("yes", "no")) + 1 <= room
+        assert constitution([ask("hi")], ["\N{GRINNING FACE}" * 20]).isfinite().all()
 
 
 def test_a_constitution_that_cannot_be_asked_is_refused():

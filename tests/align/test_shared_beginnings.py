@@ -5,7 +5,7 @@ import torch
 from toys import TOKENIZER, ask, decoder, preferences
 
 from minillm import peft
-from minillm.align.dpo import answer_logprob, pair_logprob
+from minillm.align.dpo import logprobs_of_batch, pair_logprob
 from minillm.align.pairs import Beginnings, rewards_of_pairs, shares_beginnings, vectors_of_pairs
 from minillm.align.reward import pair_of_answers
 from minillm.data import Padded
@@ -56,7 +56,7 @@ def row_by_row(model, batch):
     return model(**inputs_of(batch))
 
 
-def agree(model, batch, plain=answer_logprob, shared=pair_logprob):
+def agree(model, batch, plain=logprobs_of_batch, shared=pair_logprob):
     (a, one), (b, other) = (with_gradients(model, read(model, batch)) for read in (plain, shared))
     torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
     assert one.keys() == other.keys() and any(g.abs().max() > 1e-3 for g in one.values())
@@ -71,7 +71,7 @@ def test_every_recipe_says_and_learns_what_it_does_row_by_row(recipe, causal, mo
     for changes in ({}, {"kv_heads": 1}, {"dropout": 0.5}):
         model, batch = decoder(recipe=recipe, layers=2, **changes), batch_of(causal=causal)
         agree(model, batch)
-        means = answer_logprob(model, batch, average=True)
+        means = logprobs_of_batch(model, batch, average=True)
         torch.testing.assert_close(pair_logprob(model, batch, average=True), means, atol=1e-5, rtol=0)
     assert len(made) == 6
 

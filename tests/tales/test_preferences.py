@@ -115,6 +115,9 @@ def test_the_best_accuracy_is_that_of_whoever_knows_the_utilities():
     longer = pair(1.0, 1.0, longer=20)
     assert tales.best_accuracy([longer]) == 0.5
     assert tales.best_accuracy([longer], fond=True) == pytest.approx(chance_of_choice(0.4, 0.0))
+    worse = pair(1.0, 1.2, longer=20)
+    assert tales.best_accuracy([worse]) == pytest.approx(chance_of_choice(1.2, 1.0))
+    assert tales.best_accuracy([worse], taken_for_fond=True) == pytest.approx(chance_of_choice(1.0, 1.2))
 
 
 def test_the_first_pairs_of_many_are_those_of_few():
