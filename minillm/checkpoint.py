@@ -97,6 +97,11 @@ class RunFolder:
         else:
             model.load_state_dict(load_file(self.model_file)[0])
 
+    @property
+    def holds_model(self) -> bool:
+        """Whether there are weights, or an adapter, already."""
+        return self.model_file.exists() or (self.path / TENSORS).exists()
+
     def best_file(self) -> Path:
         """Where the best weights are, or the best adapter. Raises ValueError when there are none yet."""
         file = self.path / TENSORS if (self.path / TENSORS).exists() else self.model_file

@@ -15,6 +15,8 @@ from minillm.heads import RewardModel, SequenceClassifier
 from minillm.lstm import LSTMLM, LSTMConfig
 from minillm.peft import LoRA, adapters, freeze, inject, remove
 from minillm.stages.common import load_tokenizer
+from minillm.stages.preferences import preferences
+from minillm.stages.records import load_parts
 from minillm.transformer import Encoder, ModelConfig
 
 MODEL = "--depth 2 --width 16 --heads 2 --vocab-size 280 --max-steps 4 --dtype fp32 --device cpu".split()
@@ -167,6 +169,7 @@ def zoo(trained):
     lines = {
         "empty": [],
         "one": ["a"],
+        "often": ["a"] * 12,
         "long": ["a", "hello " * 300, "c"],
         "blank": ["a", " ", "c"],
     }
@@ -213,6 +216,7 @@ REFUSED = [
     ("dpo", "--examples -2", "--examples -2: neither may be negative"),
     ("ppo", "--data {}/empty.jsonl", "empty.jsonl: the file is empty (0 bytes)"),
     ("ppo", "--data {}/one.jsonl", "one.jsonl: holds one prompt, and comparing needs a second"),
+    ("ppo", "--data {}/often.jsonl", "often.jsonl: holds one prompt, and comparing needs a second"),
     ("ppo", "--data {}/long.jsonl", "long.jsonl:2: a prompt of 1803 tokens leaves no room for an answer"),
     ("ppo", "--test {}/long.jsonl", "long.jsonl:2: a prompt of 1803 tokens leaves no room for an answer"),
     ("ppo", "--data {}/blank.jsonl", 'blank.jsonl:2: "prompt" is empty'),
@@ -419,7 +423,46 @@ def test_where_nobody_knows_the_truth_nothing_is_said_of_it(runs):
             assert "tru" not in text.replace("true", "", text.count(": true")) and "NaN" not in text
 
 
-@pytest.mark.parametrize("scores", [(1, 1), (float("nan"), 0), (True, False), ("2", "1")])
+@pytest.mark.parametrize("score", [float("nan"), True, "good", [1]])
+def test_a_true_score_that_is_no_number_is_refused_with_its_line(tmp_path, score):
+    rows = [{"prompt": "a", "chosen": f"b{i}", "rejected": "c", "chosen_score": 1, "rejected_score": 0} for i in "12"]
+    rows[1]["rejected_score"] = score
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ValueError, match=r'pairs.jsonl:2: expected "rejected_score" to be a number'):
+        preferences(tmp_path / "pairs.jsonl")
+
+
+def test_true_scores_of_a_table_are_numbers_and_a_missing_one_is_unknown(tmp_path):
+    lines = ["prompt,chosen,rejected,chosen_score,rejected_score", "a,b,c,2.5,-1", "a,d,e,1,"]
+    (tmp_path / "pairs.csv").write_text("\n".join(lines))
+    assert [pair.truth for pair in preferences(tmp_path / "pairs.csv")] == [(2.5, -1.0), None]
+
+
+def test_no_prompt_is_learned_from_and_watched_too_and_a_turned_pair_is_the_same_pair(tmp_path):
+    pairs = [{"prompt": f"p{i % 6}", "chosen": f"good {i}", "rejected": "bad"} for i in range(36)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    parts = load_parts(preferences, tmp_path / "pairs.jsonl", None, None, 0.2, 0)
+    learned, watched = ({record.texts[0] for record in part} for part in (parts.train, parts.valid))
+    assert learned and watched and not learned & watched
+    turned = {"prompt": "p1", "chosen": "bad", "rejected": "good 1"}
+    (tmp_path / "valid.jsonl").write_text(json.dumps(turned) + "\n")
+    assert len(load_parts(preferences, tmp_path / "pairs.jsonl", tmp_path / "valid.jsonl", None, 0.2, 0).train) == 35
+    (tmp_path / "one.jsonl").write_text((json.dumps(turned) + "\n") * 3)
+    with pytest.raises(ValueError, match=r"one\.jsonl: holds one example, and measuring needs a second"):
+        load_parts(preferences, tmp_path / "one.jsonl", None, None, 0.2, 0)
+
+
+@pytest.mark.parametrize("stage, other", [("dpo", "reward"), ("reward", "sft"), ("ppo", "reward"), ("bigram", "sft")])
+def test_a_run_of_another_stage_is_not_resumed(runs, capsys, stage, other):
+    before = {path: path.read_bytes() for path in (runs / other).rglob("*") if path.is_file()}
+    assert main([stage, "--resume", "--out", str(runs / other)]) == 2
+    own = RunFolder(runs / other).config()["stage"]
+    sentence = f"{runs / other} is a run of {own}, not of {stage}: resume it by `python train.py {own}`"
+    assert sentence in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in (runs / other).rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("scores", [(1, 1), (2, None)])
 @pytest.mark.usefixtures("undrawn")
 def test_true_scores_that_tell_nothing_apart_are_left_out(runs, scores):
     pairs = [json.loads(line) for line in (runs / "pairs.jsonl").read_text().splitlines()]

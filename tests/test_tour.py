@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from minillm import report
+from minillm.checkpoint import RunFolder
 from minillm.cli import main
 from minillm.device import Place
 from minillm.stages import tour, tour_report
@@ -71,6 +72,15 @@ def test_a_tour_that_fails_in_a_stage_says_how_to_go_on(small, monkeypatch, tmp_
     monkeypatch.setattr(tour, "STOPS", broken)
     assert main(["tour", "--out", str(tmp_path)]) == 2
     assert f"go on with: python train.py tour --out {tmp_path}" in capsys.readouterr().out
+
+
+def test_a_tour_in_a_file_or_with_another_seed_is_refused(tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    assert main(["tour", "--out", str(tmp_path / "file" / "in")]) == 2
+    assert f"{tmp_path / 'file'} is a file; name a folder" in capsys.readouterr().err
+    RunFolder(tmp_path / "begun" / "bigram").save_config(stage="bigram", settings={"seed": 0})
+    assert main(["tour", "--out", str(tmp_path / "begun"), "--seed", "1"]) == 2
+    assert "bigram was made with --seed 0, not 1: take that, or another folder by --out" in capsys.readouterr().err
 
 
 def test_what_is_drawn_for_the_page_is_drawn_on_the_models_device(monkeypatch):

@@ -158,16 +158,23 @@ def text_fingerprint(documents: list[str]) -> str:
     return hashlib.sha256("\0".join(documents).encode()).hexdigest()
 
 
+def check_folder(out: Path) -> None:
+    """Raises ValueError for a path that is a file, or within one: it cannot become a folder."""
+    for path in (out, *out.parents):
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"--out {out}: {'this' if path == out else path} is a file; name a folder")
+
+
 def new_run(out: Path | None, stage: str) -> RunFolder:
     """An empty run folder: the one given, or the first of runs/STAGE, runs/STAGE-2, ... that is free."""
     if out is None:
         names = (RUNS / (stage if n == 1 else f"{stage}-{n}") for n in range(1, 10_000))
         return RunFolder(next(path for path in names if not path.exists()))
-    if out.is_file():
-        raise ValueError(f"--out {out}: this is a file; name a folder")
+    check_folder(out)
+    if RunFolder(out).started:
+        raise ValueError(f"--out {out} already holds a run; continue it with --resume, or choose another folder")
     if out.exists() and any(out.iterdir()):
-        what = "already holds a run; continue it with --resume" if RunFolder(out).started else "is not empty"
-        raise ValueError(f"--out {out} {what}, or choose another folder")
+        raise ValueError(f"--out {out} is not empty: choose another folder")
     return RunFolder(out)
 
 
@@ -189,14 +196,18 @@ def check_context(context: int, model: nn.Module, run: RunFolder) -> None:
         raise ValueError(f"--context {context} is longer than the {longest} of the model in {run.path}")
 
 
-def latest_run(*stages: str) -> RunFolder:
-    """The newest run in runs/ of the first of these stages that has one. Raises ValueError when none has."""
+def latest_run(*stages: str, whole: bool = True) -> RunFolder:
+    """The newest run in runs/ of the first of these stages that has one, by the names of their folders. whole: one that
+    holds a model already. Raises ValueError when none has.
+    """
     for stage in stages:
         runs = [RunFolder(path.parent) for path in RUNS.glob(f"{stage}*/config.json")]
+        runs = [run for run in runs if run.holds_model or not whole]
         if runs:
             return max(runs, key=lambda run: (run.path / "config.json").stat().st_mtime)
+    how = "sft --task letters" if stages[0] == "letters" else stages[0]
     raise ValueError(
-        f"there is no run of {' or '.join(stages)} in {RUNS}/: make one with `python train.py {stages[0]}`, or name one"
+        f"there is no run of {' or '.join(stages)} in {RUNS}/: make one with `python train.py {how}`, or name one"
     )
 
 
@@ -204,7 +215,10 @@ def open_run(settings: Any, given: dict, stage: str) -> tuple[RunFolder, Any, bo
     """The run folder, the settings that hold in it, and whether it is an old one that goes on."""
     if not settings.resume:
         return new_run(settings.out, stage), settings, False
-    run = RunFolder(settings.out) if settings.out else latest_run(stage)
+    run = RunFolder(settings.out) if settings.out else latest_run(stage, whole=False)
+    own = run.config().get("stage")
+    if own != stage:
+        raise ValueError(f"{run.path} is a run of {own}, not of {stage}: resume it by `python train.py {own}`")
     saved = same_settings(run.config()["settings"], given, run)
     return run, restore_settings(type(settings), {**saved, "resume": True}), True
 

@@ -23,8 +23,8 @@ class Merge:
 def run_merge(settings: Merge, given: dict) -> int:
     """Fold an adapter into the weights of its base: a run like any other, that stands alone and is as fast as the base.
 
-    python train.py sft --from runs/pretrain --method lora --out runs/letters
-    python train.py merge --from runs/letters --out runs/letters-whole
+    python train.py sft --from runs/pretrain --method lora --out runs/stories
+    python train.py merge --from runs/stories --out runs/stories-whole
 
     Changes of weights can be merged: lora, adalora, ia3, and bitfit where there are biases. Prompts, prefixes and
     detours cannot.

@@ -145,7 +145,7 @@ def announce(settings: PPOSettings, prepared: Prepared, loop: PPO, prompts: int,
     if loop.reference is None:
         reference = f"the policy's own trunk, {prepared.adapter} switched off"
     print(f"{settings.algorithm}: {prompts:,} prompts, {config.rounds} rounds of {config.batch_size} answers")
-    print(f"policy: {prepared.learns}, into {run.path}")
+    print(f"policy: {prepared.learns}, from {settings.from_}, into {run.path}")
     if choose(settings.device, settings.dtype).dtype != loop.place.dtype:
         print("in fp32: ppo does not learn in fp16")
     if settings.algorithm == "ppo":
@@ -204,7 +204,8 @@ def load_prompts(
                 raise ValueError(f"{record.place}: {error}") from None
     if len(parts) == 2:
         return parts[0], parts[1]
-    train, kept = parts[0], max(len(parts[0]) // 10, 1)
+    train = [prompt for place, prompt in enumerate(parts[0]) if prompt not in parts[0][:place]]
+    kept = max(len(train) // 10, 1)
     if len(train) <= kept:
         raise ValueError(f"{settings.data}: holds one prompt, and comparing needs a second; bring more, or --test")
     return train[:-kept], train[-kept:]

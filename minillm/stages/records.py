@@ -29,6 +29,16 @@ class Record:
         return f"{self.path}:{self.line}"
 
     @property
+    def group(self) -> Hashable:
+        """What must not stand on both sides of a split."""
+        return self.texts
+
+    @property
+    def same(self) -> Hashable:
+        """What two records share that say the same."""
+        return self.texts
+
+    @property
     def prose(self) -> tuple[str, ...]:
         """The texts as one would write them: tagged words are one text, with spaces."""
         return (" ".join(self.texts),) if isinstance(self.label, tuple) else self.texts
@@ -143,20 +153,24 @@ def load_parts(read: Reader, data: Path, valid: Path | None, test: Path | None, 
     """
     train = read(data)
     if valid is None:
-        groups: list[Hashable] = [record.texts for record in train]
+        if len({record.same for record in train}) < 2:
+            raise ValueError(f"{data}: holds one example, and measuring needs a second; bring more, or --valid")
+        groups = [record.group for record in train]
+        if len(set(groups)) < 2:
+            groups = [record.same for record in train]
         train, held_out = split(train, fraction, seed, groups)
     else:
         held_out = read(valid)
     parts = Parts(train, held_out, read(test) if test else held_out)
-    elsewhere = {record.texts: record for record in [*parts.valid, *parts.test]}
-    twice = [record for record in train if record.texts in elsewhere]
+    elsewhere = {record.same: record for record in [*parts.valid, *parts.test]}
+    twice = [record for record in train if record.same in elsewhere]
     if twice:
-        other = elsewhere[twice[0].texts]
+        other = elsewhere[twice[0].same]
         print(
             f"{len(twice)} of {len(train)} training examples also stand in validation or test, and are not learned: "
             f"{twice[0].place} is {other.place}"
         )
-        parts.train = [record for record in train if record.texts not in elsewhere]
+        parts.train = [record for record in train if record.same not in elsewhere]
     if not parts.train:
         raise ValueError(f"{data}: nothing is left to learn from; bring examples that are not in validation")
     return parts

@@ -16,7 +16,7 @@ from minillm.files import write_text
 from minillm.losses import IGNORE_INDEX
 from minillm.lstm import LSTMLM
 from minillm.objectives import causal_lm
-from minillm.stages.common import latest_run, load_causal, load_tokenizer, settings_that_hold
+from minillm.stages.common import latest_run, load_causal, load_tokenizer, new_run, settings_that_hold
 from minillm.stages.conversations import Conversation, conversations
 from minillm.stages.finetune import Scored, Task, Tuning, run_finetune, write_predictions
 from minillm.stages.judged import true_scores
@@ -157,7 +157,7 @@ def run_sft(settings: SFT, given: dict) -> int:
 
     python train.py sft                                  questions about the tales, in the newest run of pretrain
     python train.py sft --from runs/pretrain --data my.json
-    python train.py sft --task letters --out runs/letters    then letters about tales, good and bad; a little rehearsal
+    python train.py sft --task letters                   then letters about tales, good and bad, into runs/letters
     python train.py sft --show                           one conversation, token by token: what is learned of it
     python train.py chat --from runs/sft                 ask it
 
@@ -166,7 +166,8 @@ def run_sft(settings: SFT, given: dict) -> int:
     settings = settings_that_hold(settings, given, "sft")
     if not settings.resume:  # the run says where it began, so that it goes on from there when another is the newest
         epochs = settings.epochs or (LETTER_EPOCHS if with_letters(settings) else 4.0)
-        settings = replace(settings, from_=source(settings).path, epochs=epochs)
+        out = settings.out or (new_run(None, "letters").path if with_letters(settings) else None)
+        settings = replace(settings, from_=source(settings).path, epochs=epochs, out=out)
     task = replace(INSTRUCT, example=partial(sft_example, learn=settings.learn))
     if with_letters(settings):
         task = replace(task, files=("letters", "instructions"), read=letters)

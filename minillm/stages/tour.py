@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minillm.checkpoint import RunFolder
-from minillm.cli import flag
+from minillm.cli import flag, flag_name
 from minillm.files import write_text
 from minillm.progress import duration
-from minillm.stages.common import Computing
+from minillm.stages.common import Computing, check_folder
 from minillm.stages.tour_report import tell
 
 PAGE = "report.html"
@@ -52,6 +52,8 @@ def run_tour(settings: Tour, given: dict) -> int:
 
     What is finished in --out is not done again, so a tour that was stopped goes on with the same command.
     """
+    check_folder(settings.out)
+    check_seeds(settings)
     left = [stop for stop in STOPS if not RunFolder(settings.out / stop.name).finished]
     total = duration(sum(stop.seconds for stop in left) + TELLING)
     print(f"tour: {len(left)} of {len(STOPS)} stages to go, about {total} on two processor cores, into {settings.out}")
@@ -60,13 +62,24 @@ def run_tour(settings: Tour, given: dict) -> int:
             print(f"\n[{number} of {len(STOPS)}] {stop.name}, about {duration(stop.seconds)}", flush=True)
             status = travel(settings, stop)
             if status:
-                print(f"the tour stopped at {stop.name}; go on with: python train.py tour --out {settings.out}")
+                flags = " ".join(f"{flag_name(name)} {value}" for name, value in given.items() if name != "out")
+                print(f"the tour stopped at {stop.name}; go on with: python train.py tour --out {settings.out} {flags}")
                 return status
     print("\nall models answer the same prompts", flush=True)
     page = settings.out / PAGE
     write_text(page, tell({stop.name: RunFolder(settings.out / stop.name) for stop in STOPS}, settings))
     print(f"{page} tells it all; open it in a browser")
     return 0
+
+
+def check_seeds(settings: Tour) -> None:
+    """Raises ValueError where runs of another seed stand already: one page would tell of both."""
+    for stop in STOPS:
+        run = RunFolder(settings.out / stop.name)
+        if run.started and (seed := run.config()["settings"]["seed"]) != settings.seed:
+            raise ValueError(
+                f"{run.path} was made with --seed {seed}, not {settings.seed}: take that, or another folder by --out"
+            )
 
 
 def travel(settings: Tour, stop: Stop) -> int:
