@@ -91,6 +91,8 @@ def text_scores(settings: Evaluate, run: RunFolder, model, tokenizer: Tokenizer,
         raise ValueError(f"--context {settings.context} is longer than the {longest} of the model in {run.path}")
     whole = settings.documents == "file"
     tokens = tokenize(documents, tokenizer, whole)
+    if len(tokens) < 2:
+        raise ValueError(f"{settings.data}: a text of {len(tokens)} token has nothing to predict; bring more")
     windows = Windows(tokens, min(settings.context or longest, len(tokens) - 1), settings.batch_size)
     loss = mean_loss(model, causal_lm, windows, place)
     characters, size = sum(map(len, documents)), sum(len(document.encode()) for document in documents)
