@@ -19,21 +19,34 @@ from minillm.tokenizer import Tokenizer
 Stop = Iterable[int | Sequence[int]]
 
 TEMPERATURE, TOP_P = 0.8, 0.9  # for texts that people read; at 1 and 1 a model shows all that it believes, slips too
+COLDEST = 1e-6  # below it the likeliest token is as good as certain, and logits over the temperature may overflow
+
+
+def check_sampling(max_new_tokens: int, temperature: float, top_k: int, top_p: float) -> None:
+    """Raise ValueError for a setting that cannot be, and name that one."""
+    if max_new_tokens < 0:
+        raise ValueError(f"max_new_tokens is {max_new_tokens}: it must be at least 0")
+    if not 0 <= temperature < math.inf:  # nan is not
+        raise ValueError(f"temperature is {temperature}: it must be a number from 0, which takes the likeliest token")
+    if top_k < 0:
+        raise ValueError(f"top_k is {top_k}: it must be at least 0, which keeps all tokens")
+    if not 0 < top_p <= 1:
+        raise ValueError(f"top_p is {top_p}: it must be above 0, and at most 1, which keeps all tokens")
 
 
 def filter_logits(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
     """Logits (B, V) of the distribution to draw from: sharpened by `temperature`, -inf for what is cut off.
 
     top_k keeps the k likeliest tokens (0: all). top_p keeps the smallest set of the likeliest tokens whose probability
-    is at least p (1: all). The likeliest token always stays.
+    is at least p (1: all). The likeliest token always stays. Raises ValueError as `check_sampling` does, and for a
+    temperature below COLDEST, at which nothing is left to draw.
 
     >>> filter_logits(torch.tensor([[0.0, 1.0, 2.0, 3.0]]), temperature=0.5, top_k=2)
     tensor([[-inf, -inf, 4., 6.]])
     """
-    if temperature <= 0 or not 0 < top_p <= 1 or top_k < 0:
-        raise ValueError(
-            f"temperature {temperature} must be positive, top_p {top_p} in (0, 1], top_k {top_k} at least 0"
-        )
+    check_sampling(0, temperature, top_k, top_p)
+    if temperature < COLDEST:
+        raise ValueError(f"temperature is {temperature}: to draw from logits it must be at least {COLDEST}")
     logits = logits.float() / temperature
     if 0 < top_k < logits.size(-1):
         smallest = logits.topk(top_k).values[..., -1:]
@@ -46,8 +59,11 @@ def filter_logits(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_
 
 
 def choose_token(logits: Tensor, temperature: float, top_k: int, top_p: float, generator) -> Tensor:
-    """One token id for each row of logits (B, V); the likeliest one when the temperature is 0."""
-    if temperature == 0:
+    """One token id for each row of logits (B, V); the likeliest one when the temperature is 0, or nearly.
+
+    Raises ValueError as `check_sampling` does.
+    """
+    if 0 <= temperature < COLDEST:
         return logits.argmax(-1)
     probabilities = filter_logits(logits, temperature, top_k, top_p).softmax(-1)
     return torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
@@ -100,16 +116,17 @@ def generate(
 
     temperature 0 is greedy. attention_mask (B, T) marks padding, which must be on the left. stop: token ids, or
     sequences of them, after which a text ends (they are kept). finished: asked with the new tokens of a text whether
-    it ends. Behind the end of a text stands pad_id. Raises ValueError for an empty prompt, padding on the right, or a
-    prompt that does not fit into the model's context.
+    it ends. Behind the end of a text stands pad_id. Raises ValueError for an empty prompt, padding on the right, a
+    prompt that does not fit into the model's context, a stop that is a text or empty, and as `check_sampling` does.
     """
+    check_sampling(max_new_tokens, temperature, top_k, top_p)
     B, T = input_ids.shape
     reader = _Reader(model, use_cache)
     mask = attention_mask
     _check_prompt(input_ids, torch.ones_like(input_ids) if mask is None else mask, reader.context)
     if mask is not None:
         mask = None if bool(mask.all()) else F.pad(mask, (0, max_new_tokens), value=1)
-    stops = [[s] if isinstance(s, int) else list(s) for s in stop]
+    stops = _sequences(stop)
     was_training = model.training
     model.eval()
     ids = F.pad(input_ids, (0, max_new_tokens), value=pad_id)
@@ -127,6 +144,17 @@ def generate(
                 break
     model.train(was_training)
     return ids[:, :length]
+
+
+def _sequences(stop: Stop) -> list[list[int]]:
+    """Each stop as a list of token ids."""
+    stops = [[s] if isinstance(s, int | str) else list(s) for s in stop]
+    for sequence in stops:
+        if any(isinstance(s, str) for s in sequence):
+            raise ValueError(f"stop has the text {sequence[0]!r}: give tokenizer.encode of it, or `write` the text")
+        if not sequence:
+            raise ValueError("a stop is empty, and every text would end at once: leave it out")
+    return stops
 
 
 def _ended(new: Tensor, going: Tensor, stops: list[list[int]], finished) -> Tensor:
@@ -163,17 +191,20 @@ def beam_search(
 ) -> tuple[Tensor, float]:
     """The likeliest continuation that `beams` parallel candidates find, of one prompt input_ids (1, T).
 
-    Returns its ids (prompt included) and its score: log-probability / (new tokens ** length_penalty). A candidate ends
-    at a stop token id; the search ends when no open candidate can still win, or at max_new_tokens. Without stops and
-    with as many beams as there are texts, this finds the likeliest text of all. Raises ValueError as `generate`.
+    Returns its ids (prompt included), (1, T + new), and its score: log-probability / (new tokens ** length_penalty). A
+    candidate ends at a stop, a token id or a sequence of them; the search ends when no open candidate can still win, or
+    at max_new_tokens. Without stops and with as many beams as there are texts, this finds the likeliest text of all.
+    Raises ValueError as `generate`, for max_new_tokens below 1, for several prompts, and for a text past the context.
     """
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens is {max_new_tokens}: beam search takes at least 1")
     reader = _Reader(model, use_cache=True)
     _check_prompt(input_ids, torch.ones_like(input_ids), reader.context)
     if len(input_ids) != 1 or beams < 1:
         raise ValueError(f"beam search takes one prompt and at least one beam, not {len(input_ids)} and {beams}")
     if input_ids.size(1) + max_new_tokens > reader.context:
         raise ValueError(f"prompt and {max_new_tokens} new tokens exceed the model's context of {reader.context}")
-    stops = torch.tensor([s if isinstance(s, int) else s[0] for s in stop], dtype=torch.long)
+    stops = _sequences(stop)
     was_training = model.training
     model.eval()
     T, ids, scores = input_ids.size(1), input_ids, torch.zeros(1)
@@ -184,7 +215,7 @@ def beam_search(
         scores, index = total.topk(min(2 * beams, len(total)))  # enough, were half of them to end here
         row, token = index // logprobs.size(1), index % logprobs.size(1)
         candidates = torch.cat([ids[row.to(ids.device)], token[:, None].to(ids.device)], dim=1)
-        ends = torch.isin(token, stops)
+        ends = _ended(candidates[:, T:], torch.ones_like(candidates[:, 0], dtype=torch.bool), stops, None).cpu()
         for candidate, score in zip(candidates[ends], scores[ends].tolist()):
             best = max(best, (score / new**length_penalty, candidate), key=lambda pair: pair[0])
         keep = (~ends).nonzero().flatten()[:beams]
@@ -215,8 +246,14 @@ def write(
 ) -> list[str]:
     """Continue texts: the new part of each, ended by <|eos|> or by one of the strings in `stop` (which is cut off).
 
-    An empty prompt lets the model begin a document of its own.
+    An empty prompt lets the model begin a document of its own. Raises ValueError for a text where a list of texts is
+    meant, for an empty stop, and as `generate` does.
     """
+    for name, texts in (("prompts", prompts), ("stop", stop)):
+        if isinstance(texts, str):
+            raise ValueError(f"{name} is the text {texts[:60]!r}: give a list of texts, of one if need be")
+    if "" in stop:
+        raise ValueError("stop has an empty text, at which every text would end at once: leave it out")
     rows = [[tokenizer.bos_id, *tokenizer.encode(prompt)] for prompt in prompts]
     return _complete(model, tokenizer, rows, max_new_tokens, (temperature, top_k, top_p), stop, generator, batch_size)
 
@@ -232,13 +269,18 @@ def reply(
     generator: torch.Generator | None = None,
     batch_size: int = 64,
 ) -> list[str]:
-    """What an assistant says next in each conversation, a list of {"role", "content"} (`Tokenizer.apply_chat`)."""
+    """What an assistant says next in each conversation, a list of {"role", "content"} (`Tokenizer.apply_chat`).
+
+    Raises ValueError as `Tokenizer.apply_chat` and `generate` do.
+    """
     rows = [tokenizer.apply_chat(messages, reply=True)[0] for messages in conversations]
     return _complete(model, tokenizer, rows, max_new_tokens, (temperature, top_k, top_p), (), generator, batch_size)
 
 
 def _complete(model, tokenizer, rows: list[list[int]], length: int, sampling, stop, generator, batch_size) -> list[str]:
     """The text that follows each list of ids."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}: it must be at least 1")
     device = next(model.parameters(), torch.empty(0)).device
 
     def finished(new: list[int]) -> bool:

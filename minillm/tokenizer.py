@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from operator import index
@@ -209,7 +209,13 @@ class Tokenizer:
 
         <|bos|> <|system|> ... <|user|> ... <|assistant|> ... <|eos|> <|user|> ...; `reply` opens the assistant's turn.
         Each text is encoded by itself, so a prompt has the same ids in training, with its answer, and in generation.
+        Raises ValueError for what is no list of messages, and for a message without a role or a text.
         """
+        if isinstance(messages, str | Mapping) or not all(isinstance(message, Mapping) for message in messages):
+            raise ValueError(
+                'A conversation is a list of messages such as [{"role": "user", "content": "Is it far?"}], '
+                f"but this one is {_shown(messages)}."
+            )
         ids, learned = [self.bos_id], [False]
         for place, message in enumerate(messages):
             role = f"<|{message.get('role')}|>"
@@ -276,6 +282,12 @@ def _with_specials(size: int, own: dict[str, int] | None = None) -> dict[str, in
             specials[name] = size
             size += 1
     return specials
+
+
+def _shown(value, most: int = 60) -> str:
+    """How a value is written, its beginning where that is long."""
+    text = repr(value)
+    return text if len(text) <= most else text[:most] + "..."
 
 
 def _fingerprint(record: dict) -> str:

@@ -283,3 +283,16 @@ def test_chat_continues_what_is_typed(run, capsys, monkeypatch):
     monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
     assert main(["chat", "--from", str(run), "--max-new-tokens", "5"]) == 0
     assert len(capsys.readouterr().out.strip().splitlines()) >= 3
+
+
+def test_settings_that_nothing_can_be_drawn_with_are_refused_before_a_line_is_typed(run, capsys, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda prompt: pytest.fail("a line was asked for"))
+    for flags, words in {
+        "--max-new-tokens -3": "max_new_tokens is -3: it must be at least 0",
+        "--temperature nan": "temperature is nan: it must be a number from 0",
+        "--temperature inf": "temperature is inf: it must be a number from 0",
+        "--top-p 0": "top_p is 0.0: it must be above 0",
+        "--top-k -1": "top_k is -1: it must be at least 0",
+    }.items():
+        for stage in ("generate", "chat"):
+            assert words in sentence([stage, "--from", run, *flags.split()], capsys)

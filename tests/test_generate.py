@@ -78,9 +78,57 @@ def test_filters_on_worked_examples():
     kept = lambda p: (filter_logits(logits, top_p=p) > -math.inf).sum().item()  # noqa: E731
     assert [kept(p) for p in (0.01, 0.5, 0.51, 0.8, 0.81, 0.95, 0.96, 1.0)] == [1, 1, 2, 2, 3, 3, 4, 4]
     assert torch.equal(filter_logits(logits, top_k=99), logits)
-    for bad in [{"temperature": -1}, {"top_p": 0.0}, {"top_p": 1.1}, {"top_k": -1}]:
-        with pytest.raises(ValueError, match="temperature"):
-            filter_logits(logits, **bad)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [("temperature", v) for v in (-1, math.nan, math.inf)]
+    + [("top_p", v) for v in (0.0, 1.1, math.nan)]
+    + [("top_k", -1)],
+)
+def test_a_setting_that_cannot_be_is_refused_by_its_own_name_alone(name, value):
+    others = {"temperature", "top_p", "top_k"} - {name}
+    for use in (
+        lambda **bad: filter_logits(torch.zeros(1, 4), **bad),
+        lambda **bad: generate(model(), prompt(), 3, **bad),
+    ):
+        with pytest.raises(ValueError, match=f"^{name} is {value}: ") as error:
+            use(**{name: value})
+        assert not any(other in str(error.value) for other in others)
+
+
+@pytest.mark.parametrize("temperature", [1e-7, 1e-40, 5e-324])
+def test_a_temperature_of_nearly_0_takes_the_likeliest_token(temperature):
+    decoder, ids = model(), prompt(2)
+    assert torch.equal(generate(decoder, ids, 8, temperature), generate(decoder, ids, 8, temperature=0))
+    with pytest.raises(
+        ValueError, match=f"temperature is {temperature}: to draw from logits it must be at least 1e-06"
+    ):
+        filter_logits(torch.zeros(1, 4), temperature)
+
+
+def test_a_text_grows_by_no_tokens_or_more_and_never_shrinks():
+    decoder, ids = model(), prompt(1, 4)
+    assert torch.equal(generate(decoder, ids, 0), ids)
+    with pytest.raises(ValueError, match="max_new_tokens is -2: it must be at least 0"):
+        generate(decoder, ids, -2)
+    with pytest.raises(ValueError, match="max_new_tokens is -2: it must be at least 0"):
+        write(decoder, TOKENIZER, ["abc"], -2)
+    for length in (0, -2):
+        with pytest.raises(ValueError, match=f"max_new_tokens is {length}: beam search takes at least 1"):
+            beam_search(decoder, ids, length)
+
+
+def test_stops_are_token_ids_and_none_is_empty():
+    decoder, ids = model(), prompt()
+    for use in (generate, beam_search):
+        for text in (["."], [3, "ab"], "."):
+            with pytest.raises(
+                ValueError, match=r"stop has the text '(\.|ab)': give tokenizer.encode of it, or `write`"
+            ):
+                use(decoder, ids, 3, stop=text)
+        with pytest.raises(ValueError, match="a stop is empty, and every text would end at once"):
+            use(decoder, ids, 3, stop=[[]])
 
 
 def test_a_text_ends_at_a_stop_token_or_sequence_and_is_padded_behind_it():
@@ -136,10 +184,38 @@ def test_a_beam_may_end_early():
     assert score == pytest.approx(logprobs, abs=1e-4)
 
 
+def test_a_beam_ends_at_a_whole_stop_sequence_and_not_at_its_beginning():
+    decoder, ids = model(vocab_size=5), torch.tensor([[1, 2]])
+    free, score = beam_search(decoder, ids, 6, beams=4, length_penalty=0.0)
+    for place in range(2, 7):
+        first = free[0, place].item()
+        other, value = beam_search(decoder, ids, 6, beams=4, stop=[[first, 9999]], length_penalty=0.0)
+        assert other.tolist() == free.tolist() and value == score
+    pair = generate(decoder, ids, 6, temperature=0)[0, 4:6].tolist()
+    found, _ = beam_search(decoder, ids, 6, beams=1, stop=[pair], length_penalty=0.0)
+    assert found.tolist() == generate(decoder, ids, 6, temperature=0, stop=[pair]).tolist()
+    assert found[0, -2:].tolist() == pair
+
+
+def test_one_text_in_the_place_of_a_list_is_not_read_letter_by_letter():
+    decoder = model()
+    with pytest.raises(ValueError, match="prompts is the text 'abc': give a list of texts"):
+        write(decoder, TOKENIZER, "abc")
+    with pytest.raises(ValueError, match="stop is the text 'ab': give a list of texts"):
+        write(decoder, TOKENIZER, ["abc"], stop="ab")
+    with pytest.raises(ValueError, match="stop has an empty text"):
+        write(decoder, TOKENIZER, ["abc"], stop=["a", ""])
+    for size in (0, -1):
+        with pytest.raises(ValueError, match=f"batch_size is {size}: it must be at least 1"):
+            write(decoder, TOKENIZER, ["abc"], batch_size=size)
+
+
 def test_write_begins_documents_and_cuts_at_stop_strings():
     decoder = model()
     texts = write(decoder, TOKENIZER, ["", "abc", "a b c d e"], 10, temperature=0)
     alone = [write(decoder, TOKENIZER, [p], 10, temperature=0)[0] for p in ("", "abc", "a b c d e")]
     assert texts == alone
-    stop = alone[1][2:4]
-    assert write(decoder, TOKENIZER, ["abc"], 10, temperature=0, stop=[stop])[0] == alone[1][: alone[1].index(stop)]
+    whole = write(decoder, TOKENIZER, ["a"], 10, temperature=0)[0]
+    stop = whole[15:18]
+    assert 0 < whole.index(stop) < len(whole) - 3
+    assert write(decoder, TOKENIZER, ["a"], 10, temperature=0, stop=[stop])[0] == whole[: whole.index(stop)]

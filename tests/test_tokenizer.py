@@ -146,6 +146,15 @@ def test_a_message_without_role_or_content_is_refused_by_number(message):
         BYTE_PAIRS.apply_chat([{"role": "user", "content": "x"}, message])
 
 
+@pytest.mark.parametrize("words", ["Is it far?", {"role": "user", "content": "x"}, ["Is it far?"], [["x"]]])
+def test_what_is_no_list_of_messages_is_refused_and_shown_what_one_looks_like(words):
+    with pytest.raises(
+        ValueError, match=r'list of messages such as \[{"role": "user", "content": .* this one is'
+    ) as error:
+        BYTE_PAIRS.apply_chat(words)
+    assert repr(words) in str(error.value) and "get" not in str(error.value)
+
+
 # Padding
 
 

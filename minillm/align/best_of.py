@@ -40,9 +40,11 @@ def best_of_n(
     """The best of n sampled answers to each conversation, and all rewards (B, n). batch_size: answers drawn at a time.
     generator: on the policy's device.
 
-    Raises ValueError for n < 1, and as `rollout.sample` and `reward.rewards_of` do.
+    Raises ValueError for n < 1 or batch_size < 1, and as `rollout.sample` and `reward.rewards_of` do.
     """
     best_of_n_kl(n)
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}: draw at least 1 answer at a time")
     check_vocabulary(policy, tokenizer, "policy")
     prompt_ids(tokenizer, conversations, policy.config.context)
     repeated = [conversation for conversation in conversations for _ in range(n)]

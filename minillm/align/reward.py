@@ -20,10 +20,17 @@ from minillm.device import Place, choose
 from minillm.examples import chat_example
 from minillm.losses import IGNORE_INDEX, preference_loss
 from minillm.objectives import LossFunction, inputs_of
+from minillm.peft.adapter import bare
 from minillm.tokenizer import Tokenizer
 from minillm.trainer import History, TrainConfig, fit
 
 Reward = Callable[[Sequence[Conversation], Sequence[str]], Tensor]
+
+
+def _check_reward_model(model: nn.Module, tokenizer: Tokenizer) -> None:
+    if not hasattr(model, "trunk"):
+        raise ValueError(f"a {type(bare(model)).__name__} gives no rewards: wrap it in RewardModel(...)")
+    check_vocabulary(model.trunk, tokenizer, "reward model")
 
 
 @torch.no_grad()
@@ -98,10 +105,10 @@ def train_reward(
 ) -> History:
     """Teach a RewardModel in place which answers are preferred. pairs: (conversation, chosen, rejected).
 
-    more: for `fit`. The loss begins at ln 2. Raises ValueError when there are no pairs, as `pair_of_answers` does, and
-    for a tokenizer that is not the model's.
+    more: for `fit`. The loss begins at ln 2. Raises ValueError when there are no pairs, as `pair_of_answers` does, for
+    a tokenizer that is not the model's, and for a model that gives no rewards.
     """
-    check_vocabulary(model.trunk, tokenizer, "reward model")
+    _check_reward_model(model, tokenizer)
     if not pairs:
         raise ValueError("there are no pairs of answers to learn from: bring at least one")
     context = model.trunk.config.context
@@ -114,11 +121,12 @@ class Rewards:
     """A reward model as a function of prompts and answers, for PPO, best-of-n and whoever asks.
 
     place: where it is asked (default: the fastest at hand). batch_size: texts at a time. mean and deviation: of its
-    rewards, as `standardise` measures them; 0 and 1: as they come. Raises ValueError for another model's tokenizer.
+    rewards, as `standardise` measures them; 0 and 1: as they come. Raises ValueError for another model's tokenizer,
+    and for a model that gives no rewards.
     """
 
     def __init__(self, model: nn.Module, tokenizer: Tokenizer, place: Place | None = None, batch_size: int = 32):
-        check_vocabulary(model.trunk, tokenizer, "reward model")
+        _check_reward_model(model, tokenizer)
         self.model, self.tokenizer, self.batch_size = model.eval(), tokenizer, batch_size
         self.place = place or choose()
         self.model.to(self.place.device)

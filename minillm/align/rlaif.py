@@ -27,7 +27,10 @@ REPLIES = ("yes", "no")
 
 
 class Constitution:
-    """A judge: a model that answers questions about an answer. A reward, for whoever wants one."""
+    """A judge: a model that answers questions about an answer. A reward, for whoever wants one.
+
+    Raises ValueError for no question, one text in the place of a list of them, and another model's tokenizer.
+    """
 
     def __init__(
         self,
@@ -37,6 +40,8 @@ class Constitution:
         place: Place | None = None,
         batch_size: int = 32,
     ):
+        if isinstance(questions, str):
+            raise ValueError(f"the questions are the text {questions[:60]!r}: give a list of questions")
         if not questions:
             raise ValueError("the constitution has no question: write at least one")
         check_vocabulary(model, tokenizer, "judge")

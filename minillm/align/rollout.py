@@ -1,7 +1,9 @@
 """What a policy answers, as tensors: sampled with the cache, then read again, token by token, by whoever is to judge.
 
-Prompts are padded on the left, so that all answers begin at one place; behind the end of an answer stands padding. The
-labels are the tokens of the answers, its end included: what PPO and its kin learn from, and nothing else.
+Prompts are padded on the left, so that answers begin at one place; behind the end of an answer stands padding. A prompt
+that leaves less room than was asked for is answered beside those of its own length, so that it cuts no answer short but
+its own; such answers begin further right, and no row is wider than the context. The labels are the tokens of the
+answers, their ends included: what PPO and its kin learn from, and nothing else.
 
 Shapes: B batch, T time, V vocabulary, N answer tokens of the batch.
 """
@@ -82,34 +84,54 @@ def sample(
 ) -> Rollout:
     """One answer of the policy to each conversation, drawn from all that it believes: nothing is cut off.
 
-    The longest prompt says how much room there is, for all alike. generator: on the policy's device. Raises ValueError
-    as `prompt_ids` does, and for a tokenizer that is not the policy's.
+    An answer has max_new_tokens, or as many as its own prompt leaves of the context. generator: on the policy's device.
+    Raises ValueError as `prompt_ids` does, for a tokenizer that is not the policy's, and for max_new_tokens below 1.
     """
     check_vocabulary(policy, tokenizer, "policy")
-    context = policy.config.context
-    batch = tokenizer.pad(prompt_ids(tokenizer, conversations, context), side="left")
-    longest = batch["input_ids"].size(1)
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens is {max_new_tokens}: an answer takes at least 1")
+    rows = prompt_ids(tokenizer, conversations, policy.config.context)
+    room = [min(max_new_tokens, policy.config.context - len(row)) for row in rows]
+    order, parts = [], []
+    for length in sorted(set(room), reverse=True):
+        places = [place for place, own in enumerate(room) if own == length]
+        parts.append(_drawn(policy, tokenizer, [rows[place] for place in places], length, temperature, generator))
+        order += places
+    back = torch.tensor(order).argsort()
+    ids, mask, labels = (
+        _stacked(some, fill)[back] for some, fill in zip(zip(*parts), (tokenizer.pad_id, 0, IGNORE_INDEX))
+    )
+    answers = [row[row != IGNORE_INDEX].tolist() for row in labels]
+    texts = [tokenizer.decode([i for i in answer if i != tokenizer.eos_id], skip_special=True) for answer in answers]
+    return Rollout(list(conversations), texts, ids, mask, labels, (labels == tokenizer.eos_id).any(1))
+
+
+def _drawn(policy, tokenizer, rows: list[list[int]], length: int, temperature, generator) -> tuple[Tensor, ...]:
+    """Answers of at most `length` tokens to prompts, as ids, attention mask and labels of a Rollout."""
     device = next(policy.parameters()).device
+    batch = tokenizer.pad(rows, side="left")
     prompts, mask = batch["input_ids"].to(device), batch["attention_mask"].to(device)
     ids = generate(
         policy,
         prompts,
-        min(max_new_tokens, context - longest),
+        length,
         temperature,
         stop=[tokenizer.eos_id],
         generator=generator,
         attention_mask=mask,
         pad_id=tokenizer.pad_id,
     )
-    new = ids[:, longest:]
+    new = ids[:, prompts.size(1) :]
     ends = new == tokenizer.eos_id
     real = ends.cumsum(1) - ends.int() == 0  # up to and with the first end
     labels = torch.cat((torch.full_like(prompts, IGNORE_INDEX), new.masked_fill(~real, IGNORE_INDEX)), dim=1)
-    texts = [
-        tokenizer.decode([i for i in row[keep].tolist() if i != tokenizer.eos_id], skip_special=True)
-        for row, keep in zip(new, real)
-    ]
-    return Rollout(list(conversations), texts, ids, torch.cat((mask, real.long()), dim=1), labels, ends.any(1))
+    return ids, torch.cat((mask, real.long()), dim=1), labels
+
+
+def _stacked(parts: Sequence[Tensor], fill: int) -> Tensor:
+    """Rows of several widths under each other, filled up on the right."""
+    width = max(part.size(1) for part in parts)
+    return torch.cat([F.pad(part, (0, width - part.size(1)), value=fill) for part in parts])
 
 
 def read(policy: nn.Module, rollout: Rollout) -> tuple[Tensor, Tensor]:

@@ -14,11 +14,13 @@ from minillm.metrics.scores import Score
 def distinct_n(texts: Sequence[str], n: int) -> Score:
     """The share of different n-grams of words among all n-grams of the texts (Li et al. 2016); 0 when there are none.
 
-    It falls as texts get longer, so compare only samples of one size.
+    It falls as texts get longer, so compare only samples of one size. Raises ValueError for one text in the place of a
+    list, which would be read letter by letter.
 
     >>> distinct_n(["a b a b"], 2)    # ab, ba, ab
     0.6666666666666666
     """
+    _list_of_texts(texts, "distinct_n")
     grams = [gram for text in texts for gram in ngrams(text.split(), n)]
     value = len(set(grams)) / len(grams) if grams else 0.0
     return Score(value, f"distinct-{n}|tokens:white space|case:mixed|texts:{len(texts)}")
@@ -41,11 +43,12 @@ def self_bleu(texts: Sequence[str], order: int = 4) -> Score:
     """Mean over the texts of `sentence_bleu` with all other texts as references, 0 to 100 (Zhu et al. 2018).
 
     High where samples are alike. It grows with the number of texts, so compare only samples of one size. Raises
-    ValueError for fewer than two texts.
+    ValueError for fewer than two texts, and for one text in the place of a list.
 
     >>> self_bleu(["a b c d", "a b c d", "x y"])   # 100, 100 and 0
     66.6666666666667
     """
+    _list_of_texts(texts, "self_bleu")
     if len(texts) < 2:
         raise ValueError(f"self-BLEU compares texts with each other: it takes at least two, not {len(texts)}")
     tokens = [tokenize_13a(text) for text in texts]
@@ -60,6 +63,11 @@ def self_bleu(texts: Sequence[str], order: int = 4) -> Score:
         totals = [max(length - n + 1, 0) for n in range(1, order + 1)]
         scores.append(bleu_of_totals([len(texts) - 1, length, closest, *matched, *totals], effective=True))
     return Score(sum(one.score for one in scores) / len(texts), f"self-{scores[0].signature}")
+
+
+def _list_of_texts(texts: Sequence[str], name: str) -> None:
+    if isinstance(texts, str):
+        raise ValueError(f"{name} scores a list of texts, and {texts[:60]!r} is one: put it in a list")
 
 
 def _matches_with_others(counts: list[dict]) -> list[int]:

@@ -15,7 +15,7 @@ from minillm.cli import flag
 from minillm.corpus import read_text
 from minillm.device import Place, choose
 from minillm.files import write_text
-from minillm.generate import TEMPERATURE, TOP_P, reply, write
+from minillm.generate import TEMPERATURE, TOP_P, check_sampling, reply, write
 from minillm.stages.common import Computing, latest_run, load_causal, load_tokenizer
 from minillm.tokenizer import Tokenizer
 
@@ -176,7 +176,10 @@ def fits(messages: list[dict[str, str]], tokenizer: Tokenizer, model: nn.Module)
 
 
 def open_model(settings: Sampling) -> tuple[Place, RunFolder, Tokenizer, nn.Module]:
-    """Everything that writing needs."""
+    """Everything that writing needs. Raises ValueError for settings that nothing can be drawn with, before any line is
+    typed.
+    """
+    check_sampling(settings.max_new_tokens, settings.temperature, settings.top_k, settings.top_p)
     place = choose(settings.device, settings.dtype)
     run = RunFolder(settings.from_) if settings.from_ else latest_run("pretrain")
     return place, run, load_tokenizer(run), load_causal(run, place.device)

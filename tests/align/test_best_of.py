@@ -94,6 +94,8 @@ def test_what_cannot_be_chosen_from_is_refused():
             best_of_n_kl(n)
         with pytest.raises(ValueError, match=f"n is {n}"):
             best_of_n(decoder(), TOKENIZER, PROMPTS, various, n)
+        with pytest.raises(ValueError, match=f"batch_size is {n}: draw at least 1 answer at a time"):
+            best_of_n(decoder(), TOKENIZER, PROMPTS, various, 2, 4, batch_size=n)
     with pytest.raises(FloatingPointError, match="is nan: a reward must be a finite number"):
         best_of_n(decoder(), TOKENIZER, PROMPTS, lambda c, a: [math.nan] * len(a), 2, 4)
     with pytest.raises(ValueError, match="the rewards of 16 answers have shape"):

@@ -4,12 +4,16 @@ import math
 
 import pytest
 import torch
-from toys import FP32, PROMPTS, TOKENIZER, ask, decoder, preferences
+from toys import FP32, PROMPTS, TOKENIZER, ask, decoder, preferences, various
 
+from minillm.align.best_of import best_of_n
+from minillm.align.config import PPOConfig
 from minillm.align.pairs import rewards_of_pairs
+from minillm.align.ppo import train_ppo
 from minillm.align.reward import Rewards, answer_example, pair_of_answers, preference, rewards_of, train_reward
 from minillm.data import Padded
 from minillm.device import Place
+from minillm.generate import reply
 from minillm.heads import RewardModel
 from minillm.losses import preference_loss
 from minillm.trainer import TrainConfig
@@ -163,6 +167,26 @@ def test_a_reward_model_of_another_vocabulary_is_refused():
         train_reward(reward_model(), other, preferences(2), config())
     with pytest.raises(ValueError, match="leaves no room for an answer in a context of 6"):
         Rewards(reward_model(context=6), TOKENIZER, PLACE)([ask("abcdef")], ["a"])
+
+
+def test_a_decoder_that_was_not_made_a_reward_model_is_refused():
+    sentence = r"a Decoder gives no rewards: wrap it in RewardModel\(\.\.\.\)"
+    with pytest.raises(ValueError, match=sentence):
+        train_reward(decoder(), TOKENIZER, preferences(2), config())
+    with pytest.raises(ValueError, match=sentence):
+        Rewards(decoder(), TOKENIZER)
+
+
+def test_a_text_in_the_place_of_a_conversation_is_refused_wherever_it_is_given():
+    policy, sentence = decoder(), "A conversation is a list of messages such as .* this one is 'abc'"
+    for use in (
+        lambda: train_reward(reward_model(), TOKENIZER, [("abc", "a", "b")], config()),
+        lambda: best_of_n(policy, TOKENIZER, ["abc"], various, 2, 4),
+        lambda: train_ppo(policy, TOKENIZER, ["abc"], various, PPOConfig(**FP32)),
+        lambda: reply(policy, TOKENIZER, ["abc"], 4),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            use()
 
 
 def test_what_a_reward_says_is_checked_and_may_be_a_list():

@@ -78,6 +78,8 @@ def test_an_answer_is_not_cut_within_a_character():
 def test_a_constitution_that_cannot_be_asked_is_refused():
     with pytest.raises(ValueError, match="the constitution has no question: write at least one"):
         judge([])
+    with pytest.raises(ValueError, match=r"the questions are the text 'Is it kind\?': give a list of questions"):
+        judge("Is it kind?")
     with pytest.raises(ValueError, match="the judge cannot read 'b': its prompt and the question fill a context of 16"):
         judge(context=16)([ask("a" * 10)], ["b"])
     with pytest.raises(ValueError, match="the judge reads 18 different tokens"):

@@ -120,6 +120,29 @@ def test_an_answer_stops_where_the_context_ends():
     assert rollout.input_ids.size(1) <= 12 and rollout.mask.any(1).all()
 
 
+def test_a_long_prompt_cuts_no_answer_short_but_its_own():
+    long, longer, prompts = ask("gh ab" * 4 + "cde"), ask("gh ab" * 5), [ask("a"), ask("bc"), ask("def")]
+    policy, generator = decoder(), torch.Generator()
+    alone = sample(policy, TOKENIZER, prompts, 12, generator=generator.manual_seed(0))
+    mixed = [prompts[0], longer, prompts[1], long, prompts[2], longer]
+    beside = sample(policy, TOKENIZER, mixed, 12, generator=generator.manual_seed(0))
+    assert beside.conversations == mixed and beside.input_ids.size(1) <= policy.config.context
+    assert [beside.answers[i] for i in (0, 2, 4)] == alone.answers
+    assert torch.equal(beside.ended[[0, 2, 4]], alone.ended) and max(map(len, alone.answers)) > 5
+    lengths = beside.mask.sum(1).tolist()
+    assert [lengths[i] for i in (0, 2, 4)] == alone.mask.sum(1).tolist()
+    for row, prompt in enumerate(mixed):
+        start = TOKENIZER.apply_chat(prompt, reply=True)[0]
+        ids = beside.input_ids[row][beside.attention_mask[row] == 1].tolist()
+        answer = beside.labels[row][beside.labels[row] != X].tolist()
+        assert ids == start + answer and len(ids) <= policy.config.context
+        assert answer[-1] == EOS or len(answer) == min(12, policy.config.context - len(start))
+    found = answer_logprobs(policy, beside)
+    for row, kept in enumerate(beside.attention_mask.bool()):  # the policy reads each as it would alone
+        ids, labels = beside.input_ids[row, kept][None], beside.labels[row, kept][None]
+        assert found[row].sum().item() == pytest.approx(sequence_logprobs(policy(ids), labels).item(), abs=1e-5)
+
+
 def test_prompts_that_cannot_be_answered_are_refused():
     with pytest.raises(ValueError, match=r"a prompt of 11 tokens leaves no room .* a context of 8: shorten '<\|bos\|>"):
         sample(decoder(context=8), TOKENIZER, [ask("a"), ask("abcdefgh")], 4)
@@ -127,4 +150,7 @@ def test_prompts_that_cannot_be_answered_are_refused():
         sample(decoder(), TOKENIZER, [], 4)
     with pytest.raises(ValueError, match=r"the policy reads 18 different tokens and the tokenizer has 12"):
         sample(decoder(), TOKENIZER.characters("abc"), [ask("a")], 4)
+    for length in (0, -3):
+        with pytest.raises(ValueError, match=f"max_new_tokens is {length}: an answer takes at least 1"):
+            sample(decoder(), TOKENIZER, [ask("a")], length)
     assert prompt_ids(TOKENIZER, [ask("abcd")], 8) == [TOKENIZER.apply_chat(ask("abcd"), reply=True)[0]]  # 7 of 8

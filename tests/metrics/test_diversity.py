@@ -15,6 +15,13 @@ def test_distinct_n_by_hand_and_on_empty_texts():
     assert distinct_n(["a b", "c"], 2).signature == "distinct-2|tokens:white space|case:mixed|texts:2"
 
 
+def test_one_text_in_the_place_of_a_list_is_not_read_letter_by_letter():
+    for score in (lambda text: distinct_n(text, 1), self_bleu):
+        with pytest.raises(ValueError, match="scores a list of texts, and 'abc def' is one: put it in a list"):
+            score("abc def")
+    assert distinct_n(["abc def"], 1) == 1
+
+
 def test_repetition_counts_what_occurred_before():
     assert repetition("a b c d e f", 4) == 0 and repetition("a a a a a a", 4) == pytest.approx(2 / 3)
     assert repetition("a b a b", 1) == 0.5 and repetition("", 1) == repetition("a b c") == 0
