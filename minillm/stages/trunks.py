@@ -39,7 +39,7 @@ def load_causal(run: RunFolder, device: str | torch.device = "cpu") -> nn.Module
     if hasattr(model, "trunk") or not getattr(model, "causal", True):
         raise ValueError(
             f"{run.path} holds {kind_of(model)}, which {PURPOSES[type(bare(model)).__name__]} and writes none: "
-            "this needs a run of pretrain, or of a stage that begins with one, such as sft"
+            "this needs a run of pretrain or sft"
         )
     return model
 
