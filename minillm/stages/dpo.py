@@ -30,7 +30,7 @@ LONGEST = PPOConfig.max_new_tokens  # tokens of an answer
 class DPO(Preferring):
     """Settings of `dpo`."""
 
-    epochs: float = flag(1.0, f"passes over the pairs, of {SHORTEST} steps at least (0: 7 passes)")
+    epochs: float = flag(1.0, f"passes over the pairs; {SHORTEST} steps at least (0: 7 passes)")
     learning_rate: float = flag(1e-3, "peak rate of AdamW: embeddings and the output layer")
     matrix_learning_rate: float = flag(2e-3, "peak rate of Muon: the trunk's matrices")
     loss: str = flag("dpo", "what is learned of a pair", choices=LOSSES)

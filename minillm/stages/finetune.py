@@ -49,7 +49,7 @@ class Tuning(Method, Learning):
     out: Path | None = flag(None, "folder of the run (default: runs/STAGE, numbered when taken)")
     resume: bool = flag(False, "go on with a run that was stopped: the one in --out, or the newest")
     context: int = flag(0, "tokens that the model reads; longer texts are cut (0: what the trunk reads, or 256)")
-    epochs: float = flag(0.0, f"passes, of {SHORTEST} steps at least (0: 7 from a pre-trained run, 12 from scratch)")
+    epochs: float = flag(0.0, f"passes over the examples; {SHORTEST} steps at least (0: 7 from a run, 12 from scratch)")
     batch_size: int = flag(32, "examples in a step")
     max_steps: int = flag(0, "steps of training, whatever the epochs (0: from --epochs)")
     learning_rate: float = flag(2e-3, "peak rate of AdamW: embeddings and the output layer")

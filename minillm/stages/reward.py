@@ -35,7 +35,7 @@ class Preferring(Tuning):
 class Reward(Preferring):
     """Settings of `reward`."""
 
-    epochs: float = flag(1.0, f"passes over the pairs, of {SHORTEST} steps at least (0: 7 passes)")
+    epochs: float = flag(1.0, f"passes over the pairs; {SHORTEST} steps at least (0: 7 passes)")
     learning_rate: float = flag(1e-3, "peak rate of AdamW: embeddings and the output layer")
     matrix_learning_rate: float = flag(2e-3, "peak rate of Muon: the trunk's matrices")
     centre: float = flag(0.01, "how strongly the rewards of a pair are drawn to a sum of 0")
