@@ -39,7 +39,7 @@ class SFT(Tuning):
 
     from_: Path | None = flag(None, "the run to begin with (default: the newest of pretrain; for letters, of sft)")
     task: str = flag("instructions", "what of the tales, without --data; letters: on a run of sft", choices=TASKS)
-    epochs: float = flag(0.0, f"passes over the conversations; {SHORTEST} steps at least (0: 4; of letters {LETTER_EPOCHS})")
+    epochs: float = flag(0.0, f"passes over the data; {SHORTEST} steps at least (0: 4; of letters {LETTER_EPOCHS})")
     batch_size: int = flag(4, "conversations in a step; with --pack, rows of them")
     learning_rate: float = flag(5e-3, "peak rate of AdamW: embeddings and the output layer")
     matrix_learning_rate: float = flag(0.01, "peak rate of Muon: the trunk's matrices")
