@@ -40,7 +40,7 @@ from minillm.lessons import ROOT
 from minillm.losses import preference_loss
 from minillm.metrics import bootstrap_interval
 from minillm.plots import COLOURS, picture
-from minillm.stages.common import DATA, load_causal
+from minillm.stages.common import DATA
 from minillm.stages.dpo import DPO, LONGEST
 from minillm.stages.finetune import train_config
 from minillm.stages.judged import compared, true_scores, written
@@ -48,6 +48,7 @@ from minillm.stages.methods import prepare
 from minillm.stages.ppo import STANDARD, WATCHED, PPOSettings, load_prompts, load_reward, ppo_config
 from minillm.stages.preferences import Preference, preferences
 from minillm.stages.reward import Reward, against_truth, load_answering
+from minillm.stages.trunks import load_causal
 from minillm.tales.letter_scores import understand
 from minillm.tales.letters import FORMS
 

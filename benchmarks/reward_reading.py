@@ -26,10 +26,11 @@ from minillm.device import choose, seed_everything
 from minillm.files import read_json, write_json
 from minillm.heads import RewardModel
 from minillm.metrics import bootstrap_interval
-from minillm.stages.common import DATA, load_causal, load_tokenizer
+from minillm.stages.common import DATA, load_tokenizer
 from minillm.stages.finetune import train_config
 from minillm.stages.methods import prepare
 from minillm.stages.reward import Reward
+from minillm.stages.trunks import load_causal
 from minillm.tales import Tale
 from minillm.tales.letter_scores import understand
 from minillm.tales.letters import Traits, ask_for_letter, draw_traits, write_letter

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import torch
 
+from minillm.device import check_seed
+
 
 def flag(default, help: str, *, choices: tuple | None = None):
     """A setting of a stage: its default, the sentence that --help shows, and the values it may take."""
@@ -76,6 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = vars(build_parser().parse_args(arguments))
     stage = STAGES[given.pop("stage")]
     try:
+        check_seed(given.get("seed", 0))
         return stage.function(stage.settings(**given), given) or 0
     except KeyboardInterrupt:
         return complain("interrupted", 130)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from minillm.device import check_seed
 from minillm.examples import show_example
 from minillm.losses import IGNORE_INDEX
 from minillm.tokenizer import Tokenizer
@@ -124,6 +125,7 @@ class Batches:
     def __init__(self, examples: int, batch_size: int, seed: int | None):
         if batch_size < 1:
             raise ValueError(f"batch size {batch_size} must be at least 1")
+        check_seed(seed or 0)
         self.examples, self.batch_size, self.seed = examples, batch_size, seed
         self.epoch, self.position = 0, 0
         self._shuffled = (-1, None)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+LARGEST_SEED = 2**32 - 1
 
 
 class Place(NamedTuple):
@@ -101,11 +102,29 @@ def _cpu_dtype() -> str:
     return "bf16" if cpu_has_fast_bf16() else "fp32"
 
 
+def check_seed(seed: int) -> None:
+    """Raises ValueError for a seed that is too large: numpy tells no more apart, and torch must take a million times
+    as many, a number for each epoch.
+    """
+    if abs(seed) > LARGEST_SEED:
+        raise ValueError(f"the seed is {seed}: it must lie between -{LARGEST_SEED} and {LARGEST_SEED}")
+
+
 def seed_everything(seed: int) -> None:
-    """Seed Python's, numpy's and torch's random numbers, on every device."""
+    """Seed Python's, numpy's and torch's random numbers, on every device. Raises ValueError as `check_seed` does."""
+    check_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - a user's loss_fn may draw from it
     torch.manual_seed(seed)
+
+
+def compiled(model: torch.nn.Module) -> torch.nn.Module:
+    """torch.compile where it works; a notice and the plain model where it does not."""
+    try:
+        return torch.compile(model)
+    except RuntimeError as error:
+        print(f"--compile does not work here ({error}); going on without it")
+        return model
 
 
 def random_state() -> dict:

@@ -10,14 +10,23 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def write_atomic(path: str | os.PathLike, pieces: Iterable[bytes]) -> None:
-    """Write the bytes of `pieces` to `path`: all of them, or, on a full disk or a kill, nothing.
-
-    Raises ValueError for a folder.
-    """
+def check_file(path: str | os.PathLike) -> None:
+    """Raises ValueError where no file can be written: for a folder, and below something that is no folder."""
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name a file in it")
+    above = next((folder for folder in path.parents if os.path.lexists(folder)), None)
+    if above is not None and not above.is_dir():
+        raise ValueError(f"{path}: {above} is a file, and nothing can be written into it; name a folder")
+
+
+def write_atomic(path: str | os.PathLike, pieces: Iterable[bytes]) -> None:
+    """Write the bytes of `pieces` to `path`: all of them, or, on a full disk or a kill, nothing.
+
+    Raises ValueError as `check_file` does.
+    """
+    path = Path(path)
+    check_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

@@ -78,6 +78,8 @@ class Head(nn.Module):
         if outputs < 1:
             raise ValueError(f"a head has at least 1 output, not {outputs}")
         self.trunk, self.outputs, self.pooling = trunk, outputs, pooling
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout is {dropout}: it must lie in [0, 1)")
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(trunk.config.width, outputs)
         nn.init.zeros_(self.head.weight)  # every class equally likely: the loss starts at ln K

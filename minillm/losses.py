@@ -119,6 +119,8 @@ def preference_loss(chosen_rewards: Tensor, rejected_rewards: Tensor, margin: fl
     tensor(0.3133)
     """
     _same_shape(chosen_rewards=chosen_rewards, rejected_rewards=rejected_rewards)
+    if not 0 <= centre < float("inf"):
+        raise ValueError(f"centre is {centre}: it must be a number from 0 up")
     chosen, rejected = chosen_rewards.float(), rejected_rewards.float()
     losses = -F.logsigmoid(chosen - rejected - margin) + centre * (chosen + rejected) ** 2  # equation 1, and 2
     return losses.sum() / max(len(losses), 1)
@@ -181,6 +183,8 @@ def simpo_loss(
     >>> simpo_loss(torch.tensor([-1.0]), torch.tensor([-2.0]), beta=2.0, gamma=1.0)     # ln(1 + 1/e)
     (tensor(0.3133), tensor([-2.]), tensor([-4.]))
     """
+    if not 0 <= gamma < float("inf"):
+        raise ValueError(f"gamma is {gamma}: it must be a number from 0 up")
     none = torch.zeros_like(policy_chosen)
     chosen, rejected = _implicit_rewards(policy_chosen, policy_rejected, none, none, beta)
     return preference_loss(chosen, rejected, margin=gamma), chosen.detach(), rejected.detach()  # equation 6

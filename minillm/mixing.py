@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from minillm.data import Batches
+from minillm.device import check_seed
 
 
 class Mixed:
@@ -30,6 +31,7 @@ class Mixed:
             raise ValueError(f"there are {len(weights)} weights for {len(sources)} sources: give one for each")
         if min(weights, default=0) < 0 or not sum(weights) > 0:
             raise ValueError(f"the weights are {list(weights)}: none may be negative, and one must be positive")
+        check_seed(seed)
         self.sources, self.seed, self.drawn = sources, seed, 0
         self.weights = torch.tensor(weights, dtype=torch.float64)
 

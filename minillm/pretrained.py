@@ -57,8 +57,8 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike) -> None:
     homes = [name for name, f in FAMILIES.items() if type(model) is f.kind and recipe in f.recipes.values()]
     if not homes:
         raise ValueError(
-            f"a {type(model).__name__} of recipe {recipe} has no Hugging Face counterpart: a Decoder of recipe gpt2, "
-            "llama or llama-tied has one, and an Encoder of recipe bert"
+            f"this {type(model).__name__} of recipe {recipe} has no Hugging Face counterpart: a Decoder of recipe "
+            "gpt2, llama or llama-tied has one, and an Encoder of recipe bert"
         )
     family = FAMILIES[homes[0]]
     settings, tensors = _write_config(model.config, family), _pack(model, family)

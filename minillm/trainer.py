@@ -19,7 +19,7 @@ from torch import nn
 from tqdm import tqdm
 
 from minillm.checkpoint import RunFolder, flatten, load_weights, unflatten, unwrap
-from minillm.device import Place, choose, random_state, set_random_state
+from minillm.device import Place, choose, compiled, random_state, set_random_state
 from minillm.objectives import LossFunction, as_sum
 from minillm.optim import build_optimizer, schedule, set_rates, thaw_at_the_end
 from minillm.progress import Interrupt, Timer, patient_interrupt
@@ -54,11 +54,14 @@ class TrainConfig:
         for name in ("steps", "accumulate", "eval_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        for name in ("learning_rate", "matrix_learning_rate", "head_learning_rate", "weight_decay", "clip", "warmup"):
+        rates = ("learning_rate", "matrix_learning_rate", "head_learning_rate", "weight_decay")
+        for name in (*rates, "clip", "warmup", "patience"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be a number from 0 up")
-        if self.layer_decay <= 0:
+        if not 0 < self.layer_decay < math.inf:
             raise ValueError(f"layer_decay is {self.layer_decay}: it must be positive")
+        if not 0 <= self.decay_share <= 1:
+            raise ValueError(f"decay_share is {self.decay_share}: it must lie between 0 and 1")
 
 
 @dataclass
@@ -136,29 +139,29 @@ class _Loop:
         self.scaler = torch.amp.GradScaler(place.device.type, enabled=place.dtype == torch.float16)
         self.history = History()
         self.best_weights = None
-        self.forward = _compiled(model) if config.compile else model
+        self.forward = compiled(model) if config.compile else model
 
     def run(self, evaluate, interrupted: Interrupt, progress: bool) -> None:
         history, config = self.history, self.config
         stream = self.stream()
-        bar = tqdm(total=config.steps, initial=history.step, unit="step", disable=not progress, mininterval=0.5)
         self.started = self.place.synchronise() - history.seconds
         timer = Timer(history.step)
-        while history.step < config.steps and not history.stopped:
-            record = self.step(list(itertools.islice(stream, config.accumulate)))
-            due = history.step % config.eval_every == 0 or history.step == config.steps
-            if evaluate is not None and due:
-                record |= self.evaluate(evaluate)
-            self.write(record)
-            bar.update()
-            bar.set_postfix_str(timer.report(record))
-            if history.step == timer.announce_at and progress:
-                bar.write(timer.announcement(config.steps, self.place.name))
-            if interrupted.requested and not history.stopped:
-                history.stopped = "interrupted"
-            if due or history.stopped:
-                self.save()
-        bar.close()
+        bar = tqdm(total=config.steps, initial=history.step, unit="step", disable=not progress, mininterval=0.5)
+        with bar:  # so that an error finds it closed, and stands on a line of its own
+            while history.step < config.steps and not history.stopped:
+                record = self.step(list(itertools.islice(stream, config.accumulate)))
+                due = history.step % config.eval_every == 0 or history.step == config.steps
+                if evaluate is not None and due:
+                    record |= self.evaluate(evaluate)
+                self.write(record)
+                bar.update()
+                bar.set_postfix_str(timer.report(record))
+                if history.step == timer.announce_at and progress:
+                    bar.write(timer.announcement(config.steps, self.place.name))
+                if interrupted.requested and not history.stopped:
+                    history.stopped = "interrupted"
+                if due or history.stopped:
+                    self.save()
 
     def stream(self) -> Iterator[dict]:
         """Batches without end, from where the run stands."""
@@ -185,7 +188,7 @@ class _Loop:
             total, terms = total + float(loss.detach()), terms + int(count)
         history.step += 1
         if not math.isfinite(total):
-            raise FloatingPointError(self.not_a_number(total))
+            raise self.not_a_number("loss", total)
         norm = self.update(first / max(terms, 1))
         history.tokens += terms
         return {"step": history.step, "loss": total / max(terms, 1), "grad_norm": norm, "share_of_lr": share} | {
@@ -208,10 +211,11 @@ class _Loop:
         self.optimizer.zero_grad(set_to_none=True)
         return norm
 
-    def not_a_number(self, loss: float) -> str:
-        kept = f"; the last good checkpoint is in {self.run_folder.path}" if self.run_folder else ""
-        return (
-            f"the loss is {loss} at step {self.history.step}: training stopped{kept}. "
+    def not_a_number(self, what: str, loss: float) -> FloatingPointError:
+        saved = self.run_folder is not None and self.run_folder.last_file.exists()
+        kept = f"; the last good checkpoint is in {self.run_folder.path}" if saved else " before anything was saved"
+        return FloatingPointError(
+            f"the {what} is {loss} at step {self.history.step}: training stopped{kept}. "
             "Lower the learning rate, or use --dtype fp32"
         )
 
@@ -223,6 +227,8 @@ class _Loop:
         with self.place.autocast():
             scores = evaluate(self.model)
         scores = scores if isinstance(scores, dict) else {"val_loss": float(scores)}
+        if not math.isfinite(scores["val_loss"]):
+            raise self.not_a_number("validation loss", scores["val_loss"])
         if scores["val_loss"] < history.best:
             history.best, history.best_step, history.since_best = scores["val_loss"], history.step, 0
             if self.run_folder is None:
@@ -307,12 +313,3 @@ def _repeat(batches: Iterable[dict]) -> Iterator[dict]:
         for batch in batches:
             found = True
             yield batch
-
-
-def _compiled(model: nn.Module) -> nn.Module:
-    """torch.compile where it works; a notice and the plain model where it does not."""
-    try:
-        return torch.compile(model)
-    except RuntimeError as error:
-        print(f"--compile does not work here ({error}); going on without it")
-        return model

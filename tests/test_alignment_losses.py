@@ -218,6 +218,11 @@ def test_what_cannot_be_meant_is_refused():
     for smoothing in (0.5, 0.9, -0.1, NAN):
         with pytest.raises(ValueError, match=f"label_smoothing is {smoothing}: it must be at least 0 and below 0.5"):
             dpo_loss(flat, flat, flat, flat, 0.1, smoothing)
+    for wrong in (NAN, float("inf"), -1.0):
+        with pytest.raises(ValueError, match=f"gamma is {wrong}: it must be a number from 0 up"):
+            simpo_loss(flat, flat, 2.0, wrong)
+        with pytest.raises(ValueError, match=f"centre is {wrong}: it must be a number from 0 up"):
+            preference_loss(flat, flat, centre=wrong)
     with pytest.raises(ValueError, match=r"values \(2, 5\)"):
         gae(torch.zeros(2, 4), torch.zeros(2, 5), torch.ones(2, 4), 1.0, 0.95)
     with pytest.raises(ValueError, match="gamma is 99"):

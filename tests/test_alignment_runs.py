@@ -184,11 +184,20 @@ REFUSED = [
     ("ppo", "--temperature 0", "the temperature is 0.0: a policy that learns must be drawn from"),
     ("ppo", "--temperature nan", "the temperature is nan"),
     ("ppo", "--kl-coef -1", "kl_coef is -1.0: it must be 0 or more"),
+    ("ppo", "--kl-coef 1e38", "kl_coef is 1e+38: more than 1,000,000 drowns every reward"),
+    ("ppo", "--missing-eos-penalty inf", "missing_eos_penalty is inf: more than 1,000,000"),
+    ("ppo", "--seed 9223372036854775807", "the seed is 9223372036854775807: it must lie between"),
+    ("dpo", "--seed -99999999999999999999", "the seed is -99999999999999999999: it must lie between"),
     ("ppo", "--kl-coef 0 --target-kl 3", "target_kl 3.0 moves kl_coef, which is 0 and would stay there"),
     ("ppo", "--clip-range 0", "clip_range is 0.0: it must be positive"),
+    ("ppo", "--learning-rate inf", "learning_rate is inf: it must be finite"),
     ("ppo", "--learning-rate -1", "learning_rate is -1.0: it must be positive"),
     ("ppo", "--algorithm grpo --group-size 3", "batch_size 4 must be a multiple of group_size 3"),
-    ("ppo", "--group-size 2", "--group-size has no use here: ppo has no groups"),
+    (
+        "ppo",
+        "--group-size 2",
+        "has no use here: ppo has no groups, as --algorithm grpo and reinforce have; leave",
+    ),
     ("ppo", "--algorithm reinforce --group-size 2 --epochs 3", "--epochs has no use here: reinforce takes one step"),
     ("ppo", "--unfreeze", "--unfreeze has no use here: in ppo all layers learn from the beginning"),
     ("ppo", "--layer-decay 0.5", "--layer-decay has no use here"),
@@ -204,14 +213,29 @@ REFUSED = [
     ("reward", "--method lora --adapter-dropout 0.1", "--adapter-dropout has no use here"),
     ("ppo", "--method adalora", "--method adalora shares out its ranks over the steps of a loss"),
     ("ppo", "--from {}/lstm", "is of kind LSTMLM: what is aligned is a decoder"),
-    ("ppo", "--from {}/encoder", "holds a Encoder, which does not read from left to right"),
-    ("ppo", "--from {}/reward", "holds a RewardModel, which"),
+    (
+        "ppo",
+        "--from {}/encoder",
+        "holds an Encoder, which reads both ways and writes none: this needs a run",
+    ),
+    ("ppo", "--from {}/reward", "holds a RewardModel, which says how good an answer is and writes none"),
     ("ppo", "--reward {}/classifier", "holds a SequenceClassifier, and ppo needs a reward model"),
+    ("ppo", "--reward {}/lstm", "holds an LSTMLM, and ppo needs a reward model"),
     ("ppo", "--reward {}/broken", "is nan: a reward must be a finite number"),
     ("ppo", "--reward {}/silent", "finds all answers alike: it has learned nothing to go by"),
     ("ppo", "--reward {}/nowhere", "nowhere holds no run"),
     ("dpo", "--learning-rate -1", "learning_rate is -1.0: it must be a number from 0 up"),
     ("reward", "--matrix-learning-rate nan", "matrix_learning_rate is nan: it must be a number from 0 up"),
+    *((stage, "--method lora --alpha nan", "alpha is nan: it must be positive") for stage in ("reward", "dpo", "ppo")),
+    ("dpo", "--method lora --alpha -1", "alpha is -1.0: it must be positive"),
+    ("dpo", "--method adalora --alpha inf", "alpha is inf: it must be positive"),
+    ("dpo", "--method ptuning --prompt-network -1", "inner is -1: it must be at least 0"),
+    ("dpo", "--layer-decay nan", "layer_decay is nan: it must be positive"),
+    ("reward", "--layer-decay inf", "layer_decay is inf: it must be positive"),
+    ("reward", "--patience -1", "patience is -1: it must be a number from 0 up"),
+    ("reward", "--method head --unfreeze", "--unfreeze has no use here: with --method head one layer learns"),
+    *(("reward", f"--centre {x}", "it must be a number from 0 up") for x in ("nan", "inf", "-1")),
+    *(("dpo", f"--loss simpo --gamma {x}", "it must be a number from 0 up") for x in ("nan", "inf", "-1")),
     ("reward", "--epochs -1", "--epochs -1 and --examples 0: neither may be negative"),
     ("dpo", "--examples -2", "--examples -2: neither may be negative"),
     ("ppo", "--data {}/empty.jsonl", "empty.jsonl: the file is empty (0 bytes)"),
@@ -228,10 +252,10 @@ REFUSED = [
     ("dpo", "--loss ipo --label-smoothing 0", "label_smoothing is a setting of dpo, and ipo has none"),
     ("dpo", "--loss simpo --label-smoothing 0.1", "label_smoothing is a setting of dpo, and simpo has none"),
     ("dpo", "--from {}/lstm", "is of kind LSTMLM: what is aligned is a decoder"),
-    ("dpo", "--from {}/classifier", "holds a SequenceClassifier, which does not read from left to right"),
+    ("dpo", "--from {}/classifier", "holds a SequenceClassifier, which sorts texts into classes and writes none"),
     ("dpo", "--data {}/empty.jsonl", "empty.jsonl: the file is empty (0 bytes)"),
     ("reward", "--from {}/lstm", "is of kind LSTMLM: what is aligned is a decoder"),
-    ("reward", "--from {}/encoder", "holds a Encoder, which does not read from left to right"),
+    ("reward", "--from {}/encoder", "holds an Encoder, which reads both ways and writes none"),
     ("reward", "--data {}/prompts.jsonl", 'prompts.jsonl:1: expected a field "chosen"'),
 ]
 
@@ -251,6 +275,28 @@ def test_what_cannot_be_meant_is_one_sentence_and_leaves_nothing_behind(zoo, tmp
     told = capfd.readouterr().err
     assert told.startswith("train.py: ") and told.count("\n") == 1 and sentence in told
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("stage", ["reward", "dpo", "ppo"])
+def test_a_run_below_a_file_is_one_sentence(zoo, tmp_path, capfd, stage):
+    (tmp_path / "afile").write_text("mine")
+    own = ["--minibatch-size", "2"] if stage == "ppo" else []
+    assert main([*flags_of(zoo, stage), *own, "--out", str(tmp_path / "afile" / "new")]) == 2
+    told = capfd.readouterr().err
+    assert told.startswith("train.py: ") and told.count("\n") == 1 and "Errno" not in told
+    assert (tmp_path / "afile").read_text() == "mine"
+
+
+@pytest.mark.parametrize("stage", ["reward", "ppo"])
+def test_what_diverges_says_so_on_a_line_of_its_own_and_says_it_again_when_resumed(zoo, tmp_path, capfd, stage):
+    own = ["--minibatch-size", "2", "--learning-rate", "1e30"] if stage == "ppo" else ["--learning-rate", "1e38"]
+    assert main([*flags_of(zoo, stage), *own, "--out", str(tmp_path / "new")]) == 2
+    for _ in range(2):
+        told = capfd.readouterr().err.splitlines()
+        assert told[-1].startswith("train.py: the ") and "lower the learning rate" in told[-1].lower()
+        assert "step/s" in told[-2] or "round/s" in told[-2]
+        assert "last good checkpoint" not in told[-1]
+        assert main([stage, "--resume", "--out", str(tmp_path / "new")]) == 2
 
 
 def test_prompts_to_compare_on_need_prompts_to_learn_from(trained, tmp_path, capsys):

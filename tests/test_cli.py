@@ -215,7 +215,16 @@ def test_resuming_with_other_settings_another_text_or_no_run_is_refused(run, tex
 
 
 def test_texts_are_not_written_into_a_folder(run, tmp_path, capsys):
-    assert "is a folder: name a file in it" in sentence(["generate", "--from", run, "--out", tmp_path], capsys)
+    for stage in ("generate", "eval"):
+        assert "is a folder: name a file in it" in sentence([stage, "--from", run, "--out", tmp_path], capsys)
+        message = sentence([stage, "--from", run, "--out", run / "config.json" / "x"], capsys)
+        assert "config.json is a file, and nothing can be written into it; name a folder" in message
+
+
+@pytest.mark.parametrize("stage", ["generate", "eval"])
+def test_a_seed_that_is_too_large_is_refused_where_nothing_is_trained_too(run, capsys, stage):
+    flags = ["--from", run, "--seed", "99999999999999999999"]
+    assert "the seed is 99999999999999999999: it must lie between" in sentence([stage, *flags], capsys)
 
 
 def test_another_tokenizer_is_noticed(run, capsys):

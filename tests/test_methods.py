@@ -117,8 +117,15 @@ def test_of_a_language_model_the_head_is_the_output_layer():
         (["classify", "--last", "1"], "--last 1 goes with --method last, not with full"),
         (
             ["classify", "--method", "last", "--last", "3"],
-            "the last 3 layers of a SequenceClassifier: its layers number 2",
+            "the last 3 layers of this SequenceClassifier: its layers number 2",
         ),
+        (["classify", "--method", "head", "--layer-decay", "0.5"], "--layer-decay has no use here: with --method head"),
+        (["classify", "--method", "head", "--unfreeze"], "--unfreeze has no use here: with --method head one layer"),
+        (["classify", "--layer-decay", "nan"], "layer_decay is nan: it must be positive"),
+        (["classify", "--patience", "-1"], "patience is -1: it must be a number from 0 up"),
+        (["classify", "--dropout", "nan"], "dropout is nan: it must lie in [0, 1)"),
+        (["mlm", "--mask", "nan"], "--mask nan: the share of tokens to hide must lie between 0 and 1"),
+        (["mlm", "--decay-share", "-1"], "decay_share is -1.0: it must lie between 0 and 1"),
         (["classify", "--layer-decay", "0"], "layer_decay is 0.0: it must be positive"),
         (["classify", "--unfreeze", "--layer-decay", "-1"], "layer_decay is -1.0"),
     ],
@@ -133,5 +140,5 @@ def test_vectors_of_texts_have_no_head_to_train_alone(tmp_path, capsys):
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text("".join(json.dumps({"text_a": f"lamp {i}", "text_b": f"the lamp {i}"}) + "\n" for i in range(20)))
     assert main(["encode", "--data", str(pairs), *SMALL, "--method", "head", "--out", str(tmp_path / "none")]) == 2
-    assert "a TextEncoder has no output layer of its own" in capsys.readouterr().err
+    assert "this TextEncoder has no output layer of its own" in capsys.readouterr().err
     assert main(["encode", "--data", str(pairs), *SMALL, "--method", "last", "--out", str(tmp_path / "run")]) == 0

@@ -257,6 +257,39 @@ def test_a_loss_that_is_no_number_stops_the_run_names_the_step_and_keeps_the_che
     load_model(run.path)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_an_evaluation_that_is_no_number_stops_the_run_and_names_no_checkpoint_that_is_not_there(
+    tmp_path, capsys, value
+):
+    values = iter([value, 1.0, value])
+    for steps, kept in ((4, "training stopped before anything was saved"), (8, "the last good checkpoint is in")):
+        decoder = model()
+        run = run_folder(tmp_path / str(steps), decoder)
+        with pytest.raises(FloatingPointError, match=rf"the validation loss is \w+ at step {steps}: .*{kept}"):
+            fit(decoder, causal_lm, windows(), config(), lambda model: next(values), run=run)
+        assert run.last_file.exists() == (steps == 8)
+        assert capsys.readouterr().err.endswith("\n")  # the bar is closed: what is said next begins a line
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"layer_decay": math.nan}, {"layer_decay": math.inf}, {"patience": -1}, {"decay_share": math.nan}],
+)
+def test_settings_that_mean_nothing_are_refused(changes):
+    with pytest.raises(ValueError, match=f"{next(iter(changes))} is {next(iter(changes.values()))}: it must"):
+        config(**changes)
+
+
+@pytest.mark.parametrize("seed", [2**32, -(2**32), 2**63 - 1, 10**20])
+def test_a_seed_that_torch_cannot_take_is_refused_wherever_it_comes_in(seed):
+    for take in (seed_everything, lambda seed: windows(seed=seed)):
+        with pytest.raises(ValueError, match=f"the seed is {seed}: it must lie between"):
+            take(seed)
+    for edge in (2**32 - 1, 1 - 2**32):
+        seed_everything(edge)
+        assert len(next(iter(windows(seed=edge)))["input_ids"]) == 4
+
+
 def test_bf16_and_fp32_training_agree():
     a = fit(model(), causal_lm, windows(), config(), score, progress=False)
     b = fit(model(), causal_lm, windows(), config(dtype="bf16"), score, progress=False)

@@ -116,6 +116,17 @@ def test_a_trained_run_answers_about_new_texts(tmp_path, capsys):
     assert lines()[0]["label"] in ("yes", "no")
     assert main(["predict", "--from", str(tmp_path / "pair"), "--text", "a 1"]) == 2
     assert "predict needs --data, or --text and --second" in capsys.readouterr().err
+    refused = {
+        "--text good --second bad": "--second has no use here: a run of classify reads one text at a time",
+        f"--data {new} --second bad": "--second has no use here",
+        f"--data {new} --text good": "give the file or the texts, not both",
+        f"--text good --out {tmp_path}": "is a folder: name a file in it",
+        f"--text good --out {new}/x": "new.jsonl is a file, and nothing can be written into it; name a folder",
+    }
+    for flags, sentence in refused.items():
+        assert main(["predict", "--from", run, *flags.split()]) == 2
+        said = capsys.readouterr()
+        assert sentence in said.err and said.err.count("\n") == 1 and not said.out
 
     like = [{"text_a": f"lamp {i}", "text_b": f"the lamp {i}"} for i in range(30)]
     main(["encode", "--data", write(tmp_path / "l.jsonl", like), *SMALL, "--out", str(tmp_path / "vectors")])
@@ -129,7 +140,10 @@ def test_a_trained_run_answers_about_new_texts(tmp_path, capsys):
     assert 'bad.jsonl:2: "text" is empty' in capsys.readouterr().err and not (tmp_path / "none").exists()
     for stage in ("generate", "chat", "pretrain"):  # what a head, or what reads both ways, cannot do
         assert main([stage, "--from", run]) == 2
-        assert "holds a SequenceClassifier, which does not read from left to right" in capsys.readouterr().err
+        assert (
+            "holds a SequenceClassifier, which sorts texts into classes and writes none: this needs"
+            in capsys.readouterr().err
+        )
 
 
 def test_eval_scores_a_head_as_its_run_did_and_on_other_files(tmp_path, capsys):

@@ -3,6 +3,10 @@
 import math
 from dataclasses import dataclass
 
+from minillm.device import check_seed
+
+LARGEST = 1e6  # of what is weighed against a reward of about 1; squares of it are far from fp32's largest number
+
 
 @dataclass(frozen=True)
 class PPOConfig:
@@ -38,14 +42,19 @@ class PPOConfig:
         for name in ("learning_rate", "clip_range", "value_clip_range", "max_grad_norm"):
             if not getattr(self, name) > 0:  # nan is not
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be positive")
+        if not self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate is {self.learning_rate}: it must be finite")
         for name in ("kl_coef", "target_kl", "missing_eos_penalty", "value_coef", "entropy_coef"):
-            if not 0 <= getattr(self, name) < math.inf:
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be 0 or more")
+            if getattr(self, name) > LARGEST:
+                raise ValueError(f"{name} is {getattr(self, name)}: more than {LARGEST:,.0f} drowns every reward")
         for name in ("gamma", "lam"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must lie between 0 and 1")
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"the temperature is {self.temperature}: a policy that learns must be drawn from")
+        check_seed(self.seed)
         if self.minibatch_size > self.batch_size:
             raise ValueError(f"minibatch_size {self.minibatch_size} is more than the batch_size {self.batch_size}")
         if self.target_kl and not self.kl_coef:

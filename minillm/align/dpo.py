@@ -63,7 +63,7 @@ def loss_named(
         "ipo": partial(ipo_loss, tau=beta),
         "simpo": lambda chosen, rejected, *_: simpo_loss(chosen, rejected, beta, 0.5 if gamma is None else gamma),
     }[name]
-    loss(*torch.zeros(4, 0))  # complains of a beta that is none before anything has begun
+    loss(*torch.zeros(4, 0))  # complains of a beta or a gamma that is none before anything has begun
     return loss
 
 

@@ -126,26 +126,25 @@ class PPO:
 
     def run(self, evaluate, interrupted: Interrupt, progress: bool) -> History:
         history, config = self.history, self.config
-        bar = tqdm(total=config.rounds, initial=history.step, unit="round", disable=not progress)
         started = self.place.synchronise() - history.seconds
-        while history.step < config.rounds and not history.stopped:
-            record = self.round()
-            due = history.step % config.evaluate_every == 0 or history.step == config.rounds
-            if evaluate is not None and due:
-                with torch.no_grad(), self.place.autocast():
-                    record |= evaluate(self.policy)
-            history.records.append(record)
-            self.warn()
-            history.seconds = self.place.synchronise() - started
-            if self.run_folder is not None:
-                self.run_folder.log(record)
-            if interrupted.requested:
-                history.stopped = "interrupted"
-            if due or history.stopped:
-                self.save()
-            bar.update()
-            bar.set_postfix_str(f"reward {record['reward']:.2f} KL {record['kl']:.2f}")
-        bar.close()
+        with tqdm(total=config.rounds, initial=history.step, unit="round", disable=not progress) as bar:
+            while history.step < config.rounds and not history.stopped:
+                record = self.round()
+                due = history.step % config.evaluate_every == 0 or history.step == config.rounds
+                if evaluate is not None and due:
+                    with torch.no_grad(), self.place.autocast():
+                        record |= evaluate(self.policy)
+                history.records.append(record)
+                self.warn()
+                history.seconds = self.place.synchronise() - started
+                if self.run_folder is not None:
+                    self.run_folder.log(record)
+                if interrupted.requested:
+                    history.stopped = "interrupted"
+                if due or history.stopped:
+                    self.save()
+                bar.update()
+                bar.set_postfix_str(f"reward {record['reward']:.2f} KL {record['kl']:.2f}")
         if self.run_folder is not None and not history.stopped:
             self.run_folder.save_model(self.policy)
         return history

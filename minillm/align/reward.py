@@ -81,8 +81,10 @@ def pair_of_answers(
 
 def preference(centre: float = 0.0) -> LossFunction:
     """An objective for `fit`: the chosen of each pair is to have the higher reward. model: a RewardModel, which learns
-    without dropout: what is drawn for one answer and not for the other is no difference between them.
+    without dropout: what is drawn for one answer and not for the other is no difference between them. Raises ValueError
+    for a `centre` that is no number from 0 up.
     """
+    preference_loss(torch.zeros(0), torch.zeros(0), centre=centre)  # complains before anything has begun
 
     def loss(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
         rewards = rewards_of_pairs(model.eval(), batch)  # (2 B,)

@@ -43,7 +43,7 @@ class AdaLoRA(LoRA):
         super().__post_init__()
         if not 0 <= self.target_rank <= self.rank:
             raise ValueError(f"the target rank is {self.target_rank}: it must lie between 0 and the rank, {self.rank}")
-        if self.rest < 0 or self.settle < 0 or self.rest + self.settle >= 1 or self.every < 1:
+        if not (self.rest >= 0 and self.settle >= 0 and self.rest + self.settle < 1 and self.every >= 1):
             raise ValueError(
                 f"rest {self.rest} and settle {self.settle} are shares of the steps that must leave some between them, "
                 f"and every is at least 1, not {self.every}"

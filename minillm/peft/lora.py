@@ -36,6 +36,8 @@ class LoRA(Method):
     def __post_init__(self):
         if self.rank < 1:
             raise ValueError(f"the rank is {self.rank}: it must be at least 1")
+        if not 0 < self.alpha < math.inf:
+            raise ValueError(f"alpha is {self.alpha}: it must be positive")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"the dropout is {self.dropout}: it must lie in [0, 1)")
 

@@ -51,7 +51,7 @@ class SoftPrompt(Method):
         found = next((slot for slot in slots(model) if self.fits(slot.bare)), None)
         if found is None:
             raise ValueError(
-                f"a {type(bare(model)).__name__} reads no vectors in the place of tokens: it cannot have a {self.key}"
+                f"this {type(bare(model)).__name__} reads no vectors in place of tokens: it cannot have a {self.key}"
             )
         if self.length >= found.bare.config.context:
             raise ValueError(
@@ -84,6 +84,8 @@ class PTuning(SoftPrompt):
         super().__post_init__()
         if self.network not in NETWORKS:
             raise ValueError(f"unknown network {self.network!r}: choose one of {', '.join(NETWORKS)}")
+        if self.inner < 0:
+            raise ValueError(f"inner is {self.inner}: it must be at least 0, which is the model's width")
 
     def encoder(self, width: int) -> nn.Module:
         return NETWORKS[self.network](width, self.inner or width)

@@ -51,7 +51,7 @@ def train_head(model: nn.Module) -> int:
     """
     if 0 not in layer_depths(model).values():
         raise ValueError(
-            f"a {type(model).__name__} has no output layer of its own: train all of it, or its last layers"
+            f"this {type(model).__name__} has no output layer of its own: train all of it, or its last layers"
         )
     return train_only(model, ["head"])
 
@@ -64,7 +64,7 @@ def train_last(model: nn.Module, layers: int) -> int:
     _, there = layer_stack(model)
     if not 1 <= layers <= there:
         have = f"its layers number {there}" if there else "it has none: no nn.ModuleList and no nn.LSTM"
-        raise ValueError(f"cannot train the last {layers} layers of a {type(model).__name__}: {have}")
+        raise ValueError(f"cannot train the last {layers} layers of this {type(model).__name__}: {have}")
     return train_only(model, [name for name, depth in layer_depths(model).items() if depth <= layers])
 
 

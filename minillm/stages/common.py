@@ -10,7 +10,7 @@ from torch import nn
 
 from minillm import tales
 from minillm.bigram import CountBigram
-from minillm.checkpoint import RunFolder, load_model
+from minillm.checkpoint import RunFolder
 from minillm.cli import flag, flag_name
 from minillm.corpus import read_documents, read_text, split, split_stream
 from minillm.data import Tokens, tokenize
@@ -176,17 +176,6 @@ def new_run(out: Path | None, stage: str) -> RunFolder:
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"--out {out} is not empty: choose another folder")
     return RunFolder(out)
-
-
-def load_causal(run: RunFolder, device: str | torch.device = "cpu") -> nn.Module:
-    """The model of a run that reads from left to right, and so can continue a text and say how likely it is."""
-    model = load_model(run.path, device)
-    if hasattr(model, "trunk") or not getattr(model, "causal", True):
-        raise ValueError(
-            f"{run.path} holds a {type(model).__name__}, which does not read from left to right: "
-            "this needs a run of pretrain"
-        )
-    return model
 
 
 def check_context(context: int, model: nn.Module, run: RunFolder) -> None:

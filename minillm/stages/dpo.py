@@ -12,12 +12,13 @@ from minillm.cli import flag
 from minillm.data import Padded
 from minillm.device import Place
 from minillm.plots import log_probabilities, picture
-from minillm.stages.common import load_causal, settings_that_hold
-from minillm.stages.finetune import Scored, Task, run_finetune
+from minillm.stages.common import settings_that_hold
+from minillm.stages.finetune import SHORTEST, Scored, Task, run_finetune
 from minillm.stages.judged import compared, write_answers, written
 from minillm.stages.preferences import preferences
 from minillm.stages.records import Parts
 from minillm.stages.reward import Preferring, answers_of, load_answering, refuse_dropout, start
+from minillm.stages.trunks import load_causal
 from minillm.tokenizer import Tokenizer
 from minillm.trainer import History
 
@@ -29,7 +30,7 @@ LONGEST = PPOConfig.max_new_tokens  # tokens of an answer
 class DPO(Preferring):
     """Settings of `dpo`."""
 
-    epochs: float = flag(1.0, "passes over the pairs")
+    epochs: float = flag(1.0, f"passes over the pairs; {SHORTEST} steps at least (0: 7 passes)")
     learning_rate: float = flag(1e-3, "peak rate of AdamW: embeddings and the output layer")
     matrix_learning_rate: float = flag(2e-3, "peak rate of Muon: the trunk's matrices")
     loss: str = flag("dpo", "what is learned of a pair", choices=LOSSES)

@@ -16,7 +16,7 @@ from minillm.corpus import read_documents, read_text
 from minillm.data import Windows, tokenize
 from minillm.device import Place, choose
 from minillm.few_shot import answers_by_likelihood, few_shot_accuracy
-from minillm.files import write_json
+from minillm.files import check_file, write_json
 from minillm.metrics import bits_per_byte, bits_per_character, perplexity
 from minillm.objectives import causal_lm
 from minillm.stages.common import (
@@ -24,7 +24,6 @@ from minillm.stages.common import (
     Computing,
     floor,
     latest_run,
-    load_causal,
     load_tokenizer,
     restore_settings,
     tale_documents,
@@ -32,7 +31,7 @@ from minillm.stages.common import (
 from minillm.stages.conversations import conversations
 from minillm.stages.finetune import Scored, Task, load
 from minillm.stages.sft import asked_of
-from minillm.stages.trunks import frame_of
+from minillm.stages.trunks import frame_of, load_causal
 from minillm.stages.understanding import CLASSIFY, ENCODE, PAIR, TAG, Classify, Encode, Pair, Tag
 from minillm.stages.writing import answers
 from minillm.tokenizer import Tokenizer
@@ -65,6 +64,8 @@ def run_evaluate(settings: Evaluate, given: dict) -> int:
     python train.py eval --from runs/pretrain --data my.txt      a text of yours
     python train.py eval --from runs/classify                    a head, on the test of its task
     """
+    if settings.out is not None:
+        check_file(settings.out)
     place = choose(settings.device, settings.dtype)
     run = RunFolder(settings.from_) if settings.from_ else latest_run("pretrain")
     stage = run.config().get("stage")

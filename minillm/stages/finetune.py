@@ -49,7 +49,7 @@ class Tuning(Method, Learning):
     out: Path | None = flag(None, "folder of the run (default: runs/STAGE, numbered when taken)")
     resume: bool = flag(False, "go on with a run that was stopped: the one in --out, or the newest")
     context: int = flag(0, "tokens that the model reads; longer texts are cut (0: what the trunk reads, or 256)")
-    epochs: float = flag(0.0, "passes over the examples (0: 7 from a pre-trained run, 12 from scratch)")
+    epochs: float = flag(0.0, f"passes over the examples; {SHORTEST} steps at least (0: 7 from a run, 12 from scratch)")
     batch_size: int = flag(32, "examples in a step")
     max_steps: int = flag(0, "steps of training, whatever the epochs (0: from --epochs)")
     learning_rate: float = flag(2e-3, "peak rate of AdamW: embeddings and the output layer")
@@ -139,7 +139,7 @@ def run_finetune(task: Task, settings: Tuning, given: dict) -> int:
     scored = Scored(parts.test, examples(parts.test), names, run, tokenizer)
     config = train_config(settings, batches.examples, prepared)
     data = hashlib.sha256(repr([(*record.texts, record.label) for record in parts.train]).encode()).hexdigest()
-    announce(task, parts, names, prepared, config, run)
+    announce(task, parts, names, prepared, config, run, settings.from_)
     if resuming and run.config().get("data") != data:
         raise ValueError(f"{run.path}: the examples are not those that this run began with; bring them back to resume")
     if not resuming:
@@ -262,13 +262,19 @@ def say_what_is_cut(records: list[Record], examples: list, context: int) -> None
 
 
 def announce(
-    task: Task, parts: Parts, names: list[str], prepared: Prepared, config: TrainConfig, run: RunFolder
+    task: Task,
+    parts: Parts,
+    names: list[str],
+    prepared: Prepared,
+    config: TrainConfig,
+    run: RunFolder,
+    source: Path | None,
 ) -> None:
     """Say what is going to happen."""
     classes = f", {len(names)} labels ({', '.join(names[:6])}{', ...' if len(names) > 6 else ''})" if names else ""
     sizes = f"{len(parts.train):,} examples to learn from, {len(parts.valid):,} to watch, {len(parts.test):,} to score"
-    kind = type(bare(prepared.model)).__name__
-    print(f"{task.stage}: {sizes}{classes}\n{kind}: {prepared.learns}; {config.steps:,} steps, into {run.path}")
+    kind, begins = type(bare(prepared.model)).__name__, f", from {source}" if source else ""
+    print(f"{task.stage}: {sizes}{classes}\n{kind}{begins}: {prepared.learns}; {config.steps:,} steps, into {run.path}")
 
 
 @torch.no_grad()

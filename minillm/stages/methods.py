@@ -9,7 +9,7 @@ from torch import nn
 
 from minillm import peft
 from minillm.checkpoint import describe, rebuild
-from minillm.cli import flag
+from minillm.cli import flag, flag_name
 from minillm.objectives import LossFunction, penalised
 from minillm.peft import train_all, train_head, train_last, train_norms
 from minillm.tokenizer import Tokenizer
@@ -111,9 +111,7 @@ def whole(model: nn.Module) -> nn.Module:
     model = peft.remove(peft.merge(model))
     strange = model.state_dict().keys() - rebuild(describe(model)).state_dict().keys()
     if strange:
-        raise ValueError(
-            f"a {type(model).__name__} of this kind has no place for {sorted(strange)[0]}: keep the adapter"
-        )
+        raise ValueError(f"this {type(model).__name__} has no place for {sorted(strange)[0]}: keep the adapter")
     return model
 
 
@@ -124,6 +122,9 @@ def check(settings: Method) -> None:
     for name in ("adapter_learning_rate", "also"):
         if getattr(settings, name) and settings.method in SELECTIVE:
             raise ValueError(f"--{name.replace('_', '-')} is for adapters, and --method {settings.method} has none")
+    for name, useless in (("layer_decay", settings.layer_decay != 1), ("unfreeze", settings.unfreeze)):
+        if useless and settings.method == "head":
+            raise ValueError(f"{flag_name(name)} has no use here: with --method head one layer learns; leave it out")
     for name, methods in FIELDS.items():
         if getattr(settings, name) and settings.method not in methods:
             given = f"--{name.replace('_', '-')}"

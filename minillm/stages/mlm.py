@@ -30,6 +30,7 @@ from minillm.stages.common import (
     text_fingerprint,
     write_metrics,
 )
+from minillm.stages.trunks import kind_of
 from minillm.tokenizer import Tokenizer
 from minillm.trainer import TrainConfig, fit, mean_loss
 from minillm.transformer import RECIPES, Encoder, ModelConfig
@@ -63,6 +64,10 @@ class MLM(Learning, TextData):
     clip: float = flag(1.0, "largest norm of a gradient (0: no limit)")
     eval_every: int = flag(0, "steps between evaluations (0: a tenth of the run)")
     patience: int = flag(0, "evaluations without a better one before stopping (0: never)")
+
+    def __post_init__(self):
+        if not 0 <= self.mask <= 1:
+            raise ValueError(f"--mask {self.mask}: the share of tokens to hide must lie between 0 and 1")
 
 
 def run_mlm(settings: MLM, given: dict) -> int:
@@ -133,7 +138,7 @@ def build(settings: MLM, corpus) -> tuple[Tokenizer, Encoder]:
         model = load_model(source.path)
         model = getattr(model, "trunk", model)
         if not isinstance(model, Encoder):
-            raise ValueError(f"{source.path} holds a {type(model).__name__}: mlm goes on from a run of mlm")
+            raise ValueError(f"{source.path} holds {kind_of(model)}: mlm goes on from a run of mlm")
         return load_tokenizer(source), model
     tokenizer = make_tokenizer(settings, corpus)
     size = {"layers": settings.depth, "width": settings.width, "heads": settings.heads, "dropout": settings.dropout}

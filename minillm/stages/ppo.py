@@ -23,7 +23,6 @@ from minillm.stages.common import (
     DATA,
     Learning,
     latest_run,
-    load_causal,
     load_tokenizer,
     open_run,
     saved_settings,
@@ -33,6 +32,7 @@ from minillm.stages.judged import compared, true_scores, write_answers, written
 from minillm.stages.methods import SELECTIVE, Method, Prepared, prepare
 from minillm.stages.preferences import asked, prompts
 from minillm.stages.reward import load_answering, start
+from minillm.stages.trunks import kind_of, load_causal
 from minillm.tokenizer import Tokenizer
 
 ALGORITHMS = ("ppo", "grpo", "reinforce")
@@ -125,7 +125,7 @@ def check_flags(settings: PPOSettings, given: dict) -> None:
         "unfreeze": "in ppo all layers learn from the beginning",
     }
     if settings.algorithm == "ppo":
-        useless["group_size"] = "ppo has no groups: it goes with --algorithm grpo or reinforce"
+        useless["group_size"] = "ppo has no groups, as --algorithm grpo and reinforce have"
     if settings.algorithm == "reinforce":
         useless |= dict.fromkeys(
             ("epochs", "minibatch_size", "clip_range"), "reinforce takes one step a round, of all answers"
@@ -216,9 +216,7 @@ def load_reward(settings: PPOSettings, tokenizer: Tokenizer, place: Place) -> Re
     run = RunFolder(settings.reward)
     model = load_model(run.path)
     if not isinstance(bare(model), RewardModel):
-        raise ValueError(
-            f"{run.path} holds a {type(bare(model)).__name__}, and ppo needs a reward model: a run of reward"
-        )
+        raise ValueError(f"{run.path} holds {kind_of(model)}, and ppo needs a reward model: a run of reward")
     if load_tokenizer(run).fingerprint != tokenizer.fingerprint:
         raise ValueError(
             f"{run.path} reads with another tokenizer than {settings.from_}: train the reward model on that run"

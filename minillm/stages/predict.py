@@ -15,7 +15,7 @@ from minillm.corpus import read_records, text_field
 from minillm.data import Padded
 from minillm.device import choose
 from minillm.examples import pair_example, tag_example, text_example
-from minillm.files import write_text
+from minillm.files import check_file, write_text
 from minillm.stages.common import Computing, load_tokenizer
 from minillm.stages.finetune import predict
 from minillm.stages.records import check_not_empty, check_words
@@ -52,6 +52,7 @@ def run_predict(settings: Predict, given: dict) -> int:
     stage = run.config().get("stage")
     if stage not in FIELDS:
         raise ValueError(f"{run.path} is a run of {stage}: predict asks runs of {', '.join(FIELDS)}")
+    check_flags(settings, stage)
     place = choose(settings.device, settings.dtype)
     tokenizer, model = load_tokenizer(run), load_model(run.path, place.device)
     context = run.config()["settings"]["context"] or getattr(model.trunk.config, "context", 256)
@@ -78,6 +79,16 @@ def run_predict(settings: Predict, given: dict) -> int:
     write_text(settings.out, "\n".join(lines) + "\n")
     print(f"{len(lines)} answers in {settings.out}")
     return 0
+
+
+def check_flags(settings: Predict, stage: str) -> None:
+    """Raises ValueError for texts that nobody would read, and for an --out that cannot be written."""
+    if settings.out is not None:
+        check_file(settings.out)
+    if settings.second and len(FIELDS[stage]) == 1:
+        raise ValueError(f"--second has no use here: a run of {stage} reads one text at a time; leave it out")
+    if settings.data is not None and (settings.text or settings.second):
+        raise ValueError("--data has the texts, and so have --text and --second: give the file or the texts, not both")
 
 
 def asked(settings: Predict, stage: str) -> Iterator[tuple]:

@@ -26,7 +26,6 @@ from minillm.stages.common import (
     check_context,
     fingerprint,
     floor,
-    load_causal,
     load_corpus,
     load_tokenizer,
     make_tokenizer,
@@ -35,6 +34,7 @@ from minillm.stages.common import (
     tokenize_both,
     write_metrics,
 )
+from minillm.stages.trunks import load_causal
 from minillm.tokenizer import Tokenizer
 from minillm.trainer import TrainConfig, fit, mean_loss
 from minillm.transformer import RECIPES, Decoder, ModelConfig

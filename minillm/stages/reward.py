@@ -15,10 +15,11 @@ from minillm.examples import Frame
 from minillm.heads import RewardModel
 from minillm.metrics import bootstrap_interval, spearman
 from minillm.plots import picture, reliability
-from minillm.stages.common import latest_run, load_causal, load_tokenizer, settings_that_hold
-from minillm.stages.finetune import Scored, Task, Tuning, outputs_of, padded, run_finetune, write_predictions
+from minillm.stages.common import latest_run, load_tokenizer, settings_that_hold
+from minillm.stages.finetune import SHORTEST, Scored, Task, Tuning, outputs_of, padded, run_finetune, write_predictions
 from minillm.stages.preferences import Preference, preferences
 from minillm.stages.records import Parts
+from minillm.stages.trunks import load_causal
 from minillm.tokenizer import Tokenizer
 
 
@@ -34,7 +35,7 @@ class Preferring(Tuning):
 class Reward(Preferring):
     """Settings of `reward`."""
 
-    epochs: float = flag(1.0, "passes over the pairs")
+    epochs: float = flag(1.0, f"passes over the pairs; {SHORTEST} steps at least (0: 7 passes)")
     learning_rate: float = flag(1e-3, "peak rate of AdamW: embeddings and the output layer")
     matrix_learning_rate: float = flag(2e-3, "peak rate of Muon: the trunk's matrices")
     centre: float = flag(0.01, "how strongly the rewards of a pair are drawn to a sum of 0")

@@ -16,11 +16,12 @@ from minillm.files import write_text
 from minillm.losses import IGNORE_INDEX
 from minillm.lstm import LSTMLM
 from minillm.objectives import causal_lm
-from minillm.stages.common import latest_run, load_causal, load_tokenizer, new_run, settings_that_hold
+from minillm.stages.common import latest_run, load_tokenizer, new_run, settings_that_hold
 from minillm.stages.conversations import Conversation, conversations
-from minillm.stages.finetune import Scored, Task, Tuning, run_finetune, write_predictions
+from minillm.stages.finetune import SHORTEST, Scored, Task, Tuning, run_finetune, write_predictions
 from minillm.stages.judged import true_scores
 from minillm.stages.records import Parts
+from minillm.stages.trunks import load_causal
 from minillm.stages.writing import answers as answers_questions
 from minillm.tokenizer import Tokenizer
 
@@ -38,7 +39,7 @@ class SFT(Tuning):
 
     from_: Path | None = flag(None, "the run to begin with (default: the newest of pretrain; for letters, of sft)")
     task: str = flag("instructions", "what of the tales, without --data; letters: on a run of sft", choices=TASKS)
-    epochs: float = flag(0.0, f"passes over the conversations (0: 4; of letters {LETTER_EPOCHS})")
+    epochs: float = flag(0.0, f"passes over the data; {SHORTEST} steps at least (0: 4; of letters {LETTER_EPOCHS})")
     batch_size: int = flag(4, "conversations in a step; with --pack, rows of them")
     learning_rate: float = flag(5e-3, "peak rate of AdamW: embeddings and the output layer")
     matrix_learning_rate: float = flag(0.01, "peak rate of Muon: the trunk's matrices")

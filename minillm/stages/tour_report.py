@@ -17,12 +17,13 @@ from minillm.metrics import Interval, bootstrap_interval
 from minillm.objectives import causal_lm
 from minillm.plots import COLOURS, coloured_text, picture
 from minillm.progress import duration
-from minillm.stages.common import DATA, Computing, load_causal, load_tokenizer, tale_documents
+from minillm.stages.common import DATA, Computing, load_tokenizer, tale_documents
 from minillm.stages.conversations import conversations
 from minillm.stages.dpo import LONGEST
 from minillm.stages.judged import true_scores, written
 from minillm.stages.preferences import asked
 from minillm.stages.preferences import prompts as read_prompts
+from minillm.stages.trunks import load_causal
 from minillm.tokenizer import Tokenizer
 from minillm.trainer import mean_loss
 

@@ -14,9 +14,10 @@ from minillm.checkpoint import RunFolder
 from minillm.cli import flag
 from minillm.corpus import read_text
 from minillm.device import Place, choose
-from minillm.files import write_text
+from minillm.files import check_file, write_text
 from minillm.generate import TEMPERATURE, TOP_P, check_sampling, reply, write
-from minillm.stages.common import Computing, latest_run, load_causal, load_tokenizer
+from minillm.stages.common import Computing, latest_run, load_tokenizer
+from minillm.stages.trunks import load_causal
 from minillm.tokenizer import Tokenizer
 
 ANSWERING = ("sft", "ppo", "dpo")  # stages whose models answer
@@ -59,8 +60,8 @@ def run_generate(settings: Generate, given: dict) -> int:
     """
     if settings.n < 1:
         raise ValueError(f"--n {settings.n}: ask for at least one text")
-    if settings.out is not None and settings.out.is_dir():
-        raise ValueError(f"--out {settings.out} is a folder: name a file in it")
+    if settings.out is not None:
+        check_file(settings.out)
     place, run, tokenizer, model = open_model(settings)
     prompt = settings.prompt or start_of(run)
     if settings.prompt and answers(run):

@@ -347,7 +347,7 @@ def test_a_reward_that_is_no_number_stops_the_run_with_the_answer(tmp_path):
 
 def test_weights_that_are_no_numbers_stop_the_run():
     with pytest.raises(FloatingPointError, match="the gradient is nan in round 1: lower the learning rate"):
-        train(decoder(), learning_rate=float("inf"))
+        train(decoder(), learning_rate=1e38)
 
 
 def test_a_reference_that_is_the_policy_or_shares_what_learns_is_refused():
@@ -389,6 +389,26 @@ def test_settings_that_mean_nothing_are_refused(name):
         config(temperature=0)
     with pytest.raises(ValueError, match="the horizon is 7: beta cannot move in less than a round of 8"):
         config(horizon=7, target_kl=1.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"learning_rate": float("inf")}, "learning_rate is inf: it must be finite"),
+        ({"kl_coef": 1e38}, "kl_coef is 1e+38: more than 1,000,000 drowns every reward"),
+        ({"entropy_coef": float("nan")}, "entropy_coef is nan: it must be 0 or more"),
+        ({"seed": 2**63 - 1}, "the seed is 9223372036854775807: it must lie between"),
+    ],
+)
+def test_numbers_that_would_overflow_are_refused_before_the_first_round(settings, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        config(**settings)
+
+
+def test_a_loss_that_is_no_number_is_told_below_the_bar_and_not_beside_it(capsys):
+    with pytest.raises(FloatingPointError, match="the gradient is nan"):
+        loop(decoder(), learning_rate=1e38).train(progress=True)
+    assert capsys.readouterr().err.endswith("\n")
 
 
 def test_a_reward_model_is_a_reward_and_reads_empty_answers_too():

@@ -41,7 +41,11 @@ from minillm.peft import (
         (lambda: nn.ReLU(), LoRA(), "could adapt is called: nothing at all"),
         (lambda: nn.Linear(2, 2), LoRA(targets=("up",)), "could adapt is called: the model itself"),
         *[
-            (lambda: LSTMLM(LSTMConfig(V, width=8)), method, f"a LSTMLM reads no vectors .* cannot have a {method.key}")
+            (
+                lambda: LSTMLM(LSTMConfig(V, width=8)),
+                method,
+                f"LSTMLM reads no vectors .* cannot have a {method.key}",
+            )
             for method in (SoftPrompt(), PTuning())
         ],
         *[

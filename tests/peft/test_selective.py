@@ -124,7 +124,7 @@ def test_a_part_that_is_not_there_is_refused_by_name_and_nothing_is_frozen():
     with pytest.raises(ValueError, match="TextEncoder has no output layer of its own"):
         train_head(TextEncoder(decoder()))
     for layers in (0, 4):
-        with pytest.raises(ValueError, match=f"the last {layers} layers of a Decoder: its layers number 3"):
+        with pytest.raises(ValueError, match=f"the last {layers} layers of this Decoder: its layers number 3"):
             train_last(model, layers)
     with pytest.raises(ValueError, match="BigramLM: it has none"):
         train_last(BigramLM(V), 1)
