@@ -245,10 +245,8 @@ def check_rates(prepared: Prepared, settings: Tuning, given: dict) -> None:
     beside = hasattr(bare(prepared.model), "trunk") or settings.also  # a head, which has the stage's rate
     for name in ("matrix_learning_rate",) if beside else ("learning_rate", "matrix_learning_rate"):
         if prepared.adapter and name in given:
-            raise ValueError(
-                f"{flag_name(name)} has no use here: what --method {settings.method} learns has "
-                "--adapter-learning-rate; leave it out"
-            )
+            own = f"what --method {settings.method} learns has --adapter-learning-rate"
+            raise ValueError(f"{flag_name(name)} has no use here: {own}; leave it out")
 
 
 def say_what_is_cut(records: list[Record], examples: list, context: int) -> None:
