@@ -271,8 +271,8 @@ def announce(
     """Say what is going to happen."""
     classes = f", {len(names)} labels ({', '.join(names[:6])}{', ...' if len(names) > 6 else ''})" if names else ""
     sizes = f"{len(parts.train):,} examples to learn from, {len(parts.valid):,} to watch, {len(parts.test):,} to score"
-    kind, begins = type(bare(prepared.model)).__name__, f", from {source}" if source else ""
-    print(f"{task.stage}: {sizes}{classes}\n{kind}{begins}: {prepared.learns}; {config.steps:,} steps, into {run.path}")
+    kind, begins = type(bare(prepared.model)).__name__, f" from {source}" if source else ""
+    print(f"{task.stage}: {sizes}{classes}\n{kind}: {prepared.learns}; {config.steps:,} steps{begins}, into {run.path}")
 
 
 @torch.no_grad()
