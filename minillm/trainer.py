@@ -227,7 +227,7 @@ class _Loop:
         with self.place.autocast():
             scores = evaluate(self.model)
         scores = scores if isinstance(scores, dict) else {"val_loss": float(scores)}
-        if not math.isfinite(scores["val_loss"]):
+        if math.isnan(scores["val_loss"]):  # inf is a loss, the worst
             raise self.not_a_number("validation loss", scores["val_loss"])
         if scores["val_loss"] < history.best:
             history.best, history.best_step, history.since_best = scores["val_loss"], history.step, 0

@@ -257,11 +257,8 @@ def test_a_loss_that_is_no_number_stops_the_run_names_the_step_and_keeps_the_che
     load_model(run.path)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_an_evaluation_that_is_no_number_stops_the_run_and_names_no_checkpoint_that_is_not_there(
-    tmp_path, capsys, value
-):
-    values = iter([value, 1.0, value])
+def test_an_evaluation_that_is_no_number_stops_the_run_and_names_no_checkpoint_that_is_not_there(tmp_path, capsys):
+    values = iter([math.nan, 1.0, math.nan])
     for steps, kept in ((4, "training stopped before anything was saved"), (8, "the last good checkpoint is in")):
         decoder = model()
         run = run_folder(tmp_path / str(steps), decoder)
@@ -269,6 +266,11 @@ def test_an_evaluation_that_is_no_number_stops_the_run_and_names_no_checkpoint_t
             fit(decoder, causal_lm, windows(), config(), lambda model: next(values), run=run)
         assert run.last_file.exists() == (steps == 8)
         assert capsys.readouterr().err.endswith("\n")  # the bar is closed: what is said next begins a line
+
+
+def test_an_endless_validation_loss_is_only_the_worst_there_is():
+    history = fit(model(), causal_lm, windows(), config(), lambda model: math.inf, progress=False)
+    assert history.step == config().steps and history.best == math.inf
 
 
 @pytest.mark.parametrize(
