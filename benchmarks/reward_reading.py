@@ -122,7 +122,7 @@ def main() -> None:
     test = [json.loads(line) for line in open(DATA / "preferences_test.jsonl", encoding="utf-8")]
     possible, fond = tales.best_accuracy(test), tales.best_accuracy(test, taken_for_fond=True)
     print(f"of the people's pairs in the test {possible:.3f} are possible, and {fond:.3f} by all that the people teach")
-    print("| what differs | other words | pairs | seed | right of other pairs |\n|---|---|---|---|---|")
+    print("| what differs | words of the rest | pairs | seed | right of other pairs |\n|---|---|---|---|---|")
     for row in rows:
         found = f"{row['accuracy']:.3f} ({row['low']:.2f} to {row['high']:.2f})"
         print(f"| {row['thing']} | {row['wording']} | {row['pairs']:,} | {row['seed']} | {found} |")

@@ -498,6 +498,13 @@ def test_no_prompt_is_learned_from_and_watched_too_and_a_turned_pair_is_the_same
         load_parts(preferences, tmp_path / "one.jsonl", None, None, 0.2, 0)
 
 
+def test_a_run_with_settings_of_another_version_is_not_resumed(runs, capsys):
+    config = RunFolder(runs / "reward").config()
+    (runs / "reward" / "config.json").write_text(json.dumps(config | {"settings": config["settings"] | {"old": 1}}))
+    assert main(["reward", "--resume", "--out", str(runs / "reward")]) == 2
+    assert "settings of another version of minillm (old): begin it anew" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("stage, other", [("dpo", "reward"), ("reward", "sft"), ("ppo", "reward"), ("bigram", "sft")])
 def test_a_run_of_another_stage_is_not_resumed(runs, capsys, stage, other):
     before = {path: path.read_bytes() for path in (runs / other).rglob("*") if path.is_file()}

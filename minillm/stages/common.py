@@ -226,7 +226,10 @@ def saved_settings(settings: Any) -> dict:
 
 
 def restore_settings(kind: type, saved: dict) -> Any:
-    """Settings from what `saved_settings` made of them."""
+    """Settings from what `saved_settings` made of them. Raises ValueError for those of another version of minillm."""
+    unknown = sorted(saved.keys() - {field.name for field in fields(kind)})
+    if unknown:
+        raise ValueError(f"this run has settings of another version of minillm ({', '.join(unknown)}): begin it anew")
     paths = {field.name for field in fields(kind) if "Path" in str(field.type)}
     return kind(**{name: Path(value) if name in paths and value else value for name, value in saved.items()})
 

@@ -204,7 +204,7 @@ def load_prompts(
                 raise ValueError(f"{record.place}: {error}") from None
     if len(parts) == 2:
         return parts[0], parts[1]
-    train = [prompt for place, prompt in enumerate(parts[0]) if prompt not in parts[0][:place]]
+    train = list({prompt[-1]["content"]: prompt for prompt in parts[0]}.values())  # each once, to stand on one side
     kept = max(len(train) // 10, 1)
     if len(train) <= kept:
         raise ValueError(f"{settings.data}: holds one prompt, and comparing needs a second; bring more, or --test")

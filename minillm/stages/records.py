@@ -156,7 +156,7 @@ def load_parts(read: Reader, data: Path, valid: Path | None, test: Path | None, 
         if len({record.same for record in train}) < 2:
             raise ValueError(f"{data}: holds one example, and measuring needs a second; bring more, or --valid")
         groups = [record.group for record in train]
-        if len(set(groups)) < 2:
+        if len(set(groups)) < 2:  # all belong together: better to watch some of them than none
             groups = [record.same for record in train]
         train, held_out = split(train, fraction, seed, groups)
     else:

@@ -62,8 +62,8 @@ def run_tour(settings: Tour, given: dict) -> int:
             print(f"\n[{number} of {len(STOPS)}] {stop.name}, about {duration(stop.seconds)}", flush=True)
             status = travel(settings, stop)
             if status:
-                flags = " ".join(f"{flag_name(name)} {value}" for name, value in given.items() if name != "out")
-                print(f"the tour stopped at {stop.name}; go on with: python train.py tour --out {settings.out} {flags}")
+                flags = "".join(f" {flag_name(name)} {value}" for name, value in given.items() if name != "out")
+                print(f"the tour stopped at {stop.name}; go on with: python train.py tour --out {settings.out}{flags}")
                 return status
     print("\nall models answer the same prompts", flush=True)
     page = settings.out / PAGE
