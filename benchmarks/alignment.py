@@ -28,29 +28,46 @@ import torch
 from torch import Tensor, nn
 
 from minillm import tales
-from minillm.align import GRPO, PPO, Constitution, Rewards, agreement, best_of_n_kl, label_with_ai
-from minillm.align.dpo import train_dpo
-from minillm.align.reward import Reward as Judge
-from minillm.align.reward import rewards_of, train_reward
-from minillm.checkpoint import RunFolder
-from minillm.device import choose, seed_everything
-from minillm.files import write_json
-from minillm.heads import RewardModel
-from minillm.lessons import ROOT
-from minillm.losses import preference_loss
+from minillm.align import (
+    GRPO,
+    PPO,
+    Constitution,
+    Rewards,
+    agreement,
+    best_of_n_kl,
+    compared,
+    label_with_ai,
+    rewards_of,
+    train_dpo,
+    train_reward,
+    true_scores,
+    written,
+)
+from minillm.align import Reward as Judge
+from minillm.cli import (
+    DPO,
+    LONGEST,
+    STANDARD,
+    WATCHED,
+    PPOSettings,
+    Reward,
+    against_truth,
+    load_answering,
+    load_prompts,
+    load_reward,
+    ppo_config,
+    prepare,
+    train_config,
+)
+from minillm.course import ROOT
+from minillm.data import Preference, preferences
+from minillm.hub import load_causal
 from minillm.metrics import bootstrap_interval
-from minillm.plots import COLOURS, picture
-from minillm.stages.common import DATA
-from minillm.stages.dpo import DPO, LONGEST
-from minillm.stages.finetune import train_config
-from minillm.stages.judged import compared, true_scores, written
-from minillm.stages.methods import prepare
-from minillm.stages.ppo import STANDARD, WATCHED, PPOSettings, load_prompts, load_reward, ppo_config
-from minillm.stages.preferences import Preference, preferences
-from minillm.stages.reward import Reward, against_truth, load_answering
-from minillm.stages.trunks import load_causal
-from minillm.tales.letter_scores import understand
-from minillm.tales.letters import FORMS
+from minillm.models import RewardModel
+from minillm.report import COLOURS, picture
+from minillm.system import choose, seed_everything, write_json
+from minillm.tales import DATA, FORMS, understand
+from minillm.training import RunFolder, preference_loss
 
 REWARDED = {  # method: what differs from the defaults of `ppo`, and who gives the rewards
     "ppo": ({}, "reward model"),

@@ -24,16 +24,13 @@ import torch
 from side_by_side import flags, main, median, peak_bytes, take_turns
 from torch import nn
 
-from minillm.align.dpo import direct_preference, loss_named, with_reference
-from minillm.align.reward import pair_of_answers
-from minillm.data import Padded
-from minillm.device import choose
-from minillm.optim import build_optimizer
-from minillm.pretrained import save_pretrained
-from minillm.stages.preferences import preferences
-from minillm.tokenizer import Tokenizer
-from minillm.trainer import TrainConfig, fit
-from minillm.transformer import Decoder, ModelConfig
+from minillm.align import direct_preference, loss_named, pair_of_answers, with_reference
+from minillm.data import Padded, preferences
+from minillm.hub import save_pretrained
+from minillm.models import Decoder, ModelConfig
+from minillm.system import choose
+from minillm.text import Tokenizer
+from minillm.training import TrainConfig, build_optimizer, fit
 
 LAYERS, WIDTH, HEADS, CONTEXT, BATCH = 2, 128, 2, 256, 8
 BETA, RATE = 0.1, 1e-4

@@ -19,22 +19,28 @@ import torch
 from torch import nn
 
 from minillm import tales
-from minillm.answering import ask, questions_of, summary
-from minillm.checkpoint import load_model
-from minillm.data import Padded, Windows, tokenize
-from minillm.device import choose, seed_everything
-from minillm.examples import chat_example
-from minillm.files import write_json
-from minillm.forgetting import ewc, fisher_diagonal, interpolate, l2_sp, weights_of
-from minillm.lessons import sft_run
+from minillm.course import sft_run
+from minillm.data import Mixed, Padded, Windows, chat_example, tokenize
+from minillm.hub import load_model
+from minillm.inference import ask, questions_of, summary
 from minillm.metrics import seed_interval
-from minillm.mixing import Mixed
-from minillm.objectives import causal_lm, next_tokens
 from minillm.peft import train_head, train_last
-from minillm.plots import COLOURS, picture
-from minillm.stages.common import DATA, tale_documents
-from minillm.tokenizer import Tokenizer
-from minillm.trainer import TrainConfig, fit, mean_loss
+from minillm.report import COLOURS, picture
+from minillm.system import choose, seed_everything, write_json
+from minillm.tales import DATA, tale_documents
+from minillm.text import Tokenizer
+from minillm.training import (
+    TrainConfig,
+    causal_lm,
+    ewc,
+    fisher_diagonal,
+    fit,
+    interpolate,
+    l2_sp,
+    mean_loss,
+    next_tokens,
+    weights_of,
+)
 
 STEPS, BATCH = 120, 8  # on the new task
 CONFIG = TrainConfig(steps=STEPS, learning_rate=2e-3, matrix_learning_rate=5e-3, warmup=10, eval_every=STEPS)

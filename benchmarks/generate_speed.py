@@ -13,9 +13,9 @@ import torch
 from nanogpt import nanogpt_model
 from side_by_side import flags, main, median, peak_bytes
 
-from minillm.device import choose
-from minillm.generate import generate
-from minillm.transformer import Decoder, ModelConfig
+from minillm.inference import generate
+from minillm.models import Decoder, ModelConfig
+from minillm.system import choose
 
 NAMES = {"ours": "minillm", "nanogpt": "nanoGPT"}
 SHAPE = {"layers": 6, "width": 384, "heads": 6, "context": 256, "vocab": 65}

@@ -19,20 +19,16 @@ from pathlib import Path
 import torch
 
 from minillm import tales
-from minillm.answering import Question, ask, right
-from minillm.checkpoint import load_model
-from minillm.data import Windows, tokenize
-from minillm.device import choose, seed_everything
-from minillm.files import read_json, write_json
-from minillm.lessons import default_run
+from minillm.cli import SFT, asked_of, batches, sft_example, train_config
+from minillm.course import default_run
+from minillm.data import Windows, conversations, tokenize
+from minillm.hub import load_model
+from minillm.inference import Question, ask, right
 from minillm.metrics import seed_interval
-from minillm.objectives import causal_lm
-from minillm.stages.common import DATA, tale_documents
-from minillm.stages.conversations import conversations
-from minillm.stages.finetune import train_config
-from minillm.stages.sft import SFT, asked_of, batches, sft_example
-from minillm.tokenizer import Tokenizer
-from minillm.trainer import fit, mean_loss
+from minillm.system import choose, read_json, seed_everything, write_json
+from minillm.tales import DATA, tale_documents
+from minillm.text import Tokenizer
+from minillm.training import causal_lm, fit, mean_loss
 
 NAME, SENTENCE = r"(?:M\w+ )?[A-Z]\w+", r"[A-Z].*\."
 FORMS = {  # what an answer of a kind looks like, right or wrong

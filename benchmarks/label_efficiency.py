@@ -19,9 +19,9 @@ from pathlib import Path
 from side_by_side import ROOT
 from tqdm import tqdm
 
-from minillm.files import write_text
-from minillm.lessons import default_run, lstm_run, mlm_run
-from minillm.plots import picture
+from minillm.course import default_run, lstm_run, mlm_run
+from minillm.report import picture
+from minillm.system import write_text
 
 RUNS = {"lstm": lstm_run, "decoder": default_run, "encoder": mlm_run}
 BUDGETS = (10, 100, 300, 1000, 0)  # 0: all

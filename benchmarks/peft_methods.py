@@ -26,20 +26,13 @@ from torch import nn
 from tqdm import tqdm
 
 from minillm import peft
-from minillm.checkpoint import RunFolder
-from minillm.data import Batches, Windows
-from minillm.device import choose, seed_everything
-from minillm.files import write_json
-from minillm.lessons import mlm_run
+from minillm.cli import CLASSIFY, METHODS, Classify, Method, Prepared, frame_of, load, predict, prepare, train_config
+from minillm.course import mlm_run
+from minillm.data import Batches, Windows, label_names
 from minillm.metrics import accuracy
-from minillm.objectives import LossFunction, causal_lm, classification
-from minillm.plots import COLOURS, picture
-from minillm.stages.finetune import load, predict, train_config
-from minillm.stages.methods import METHODS, Method, Prepared, prepare
-from minillm.stages.records import label_names
-from minillm.stages.trunks import frame_of
-from minillm.stages.understanding import CLASSIFY, Classify
-from minillm.trainer import TrainConfig, fit
+from minillm.report import COLOURS, picture
+from minillm.system import choose, seed_everything, write_json
+from minillm.training import LossFunction, RunFolder, TrainConfig, causal_lm, classification, fit
 
 FEW = 50  # examples
 COMPARED = tuple(method for method in METHODS if method != "norm")  # the norms of these models have nothing to learn

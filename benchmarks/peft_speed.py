@@ -16,10 +16,9 @@ from side_by_side import flags, main, median, peak_bytes
 from torch import nn
 
 from minillm import peft
-from minillm.device import Place, choose
-from minillm.objectives import causal_lm
-from minillm.trainer import TrainConfig, fit
-from minillm.transformer import Decoder, ModelConfig
+from minillm.models import Decoder, ModelConfig
+from minillm.system import Place, choose
+from minillm.training import TrainConfig, causal_lm, fit
 
 LAYERS, WIDTH, HEADS, CONTEXT, BATCH, VOCAB = 6, 384, 6, 256, 8, 2048
 RANK, ALPHA, RATE = 8, 16, 1e-3

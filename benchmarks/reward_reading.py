@@ -20,20 +20,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from minillm import tales
-from minillm.align.reward import Rewards, rewards_of, train_reward
-from minillm.checkpoint import RunFolder
-from minillm.device import choose, seed_everything
-from minillm.files import read_json, write_json
-from minillm.heads import RewardModel
+from minillm.align import Rewards, rewards_of, train_reward
+from minillm.cli import Reward, prepare, train_config
+from minillm.hub import load_causal, load_tokenizer
 from minillm.metrics import bootstrap_interval
-from minillm.stages.common import DATA, load_tokenizer
-from minillm.stages.finetune import train_config
-from minillm.stages.methods import prepare
-from minillm.stages.reward import Reward
-from minillm.stages.trunks import load_causal
-from minillm.tales import Tale
-from minillm.tales.letter_scores import understand
-from minillm.tales.letters import Traits, ask_for_letter, draw_traits, write_letter
+from minillm.models import RewardModel
+from minillm.system import choose, read_json, seed_everything, write_json
+from minillm.tales import DATA, Tale, Traits, ask_for_letter, draw_traits, understand, write_letter
+from minillm.training import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 THINGS = {  # what differs: the trait, right and wrong, and the acts of the sentence that tells it

@@ -19,7 +19,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that a benchmark runs without installing the package
 
-from minillm.device import Place  # noqa: E402
+from minillm.system import Place  # noqa: E402
 
 
 def flags(description: str, repeats: int) -> argparse.ArgumentParser:

@@ -19,14 +19,11 @@ import torch
 from nanogpt import train_nanogpt
 from side_by_side import flags, main, median, peak_bytes, seconds_since_start
 
-from minillm.corpus import read_text, split_stream
 from minillm.data import Tokens, Windows, tokenize
-from minillm.device import choose, seed_everything
-from minillm.losses import causal_lm_sum
-from minillm.objectives import causal_lm
-from minillm.tokenizer import Tokenizer
-from minillm.trainer import TrainConfig, fit, mean_loss
-from minillm.transformer import Decoder, ModelConfig
+from minillm.models import Decoder, ModelConfig
+from minillm.system import choose, seed_everything
+from minillm.text import Tokenizer, read_text, split_stream
+from minillm.training import TrainConfig, causal_lm, causal_lm_sum, fit, mean_loss
 
 NAMES = {"ours": "minillm", "nanogpt": "nanoGPT"}
 TARGET = {"small": 1.898, "headline": 1.4697}

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from side_by_side import ROOT, flags, main, median, peak_bytes
 
-NAMES = {"ours": "minillm.bpe", "theirs": "Hugging Face tokenizers"}
+NAMES = {"ours": "minillm.text.bpe", "theirs": "Hugging Face tokenizers"}
 
 
 def train_ours(text: str, vocab_size: int) -> int:
-    from minillm.bpe import train_bpe
+    from minillm.text import train_bpe
 
     return len(train_bpe(text, vocab_size))
 

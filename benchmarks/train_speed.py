@@ -18,11 +18,10 @@ from nanogpt import nanogpt_model
 from side_by_side import flags, main, median, peak_bytes, product_rate
 from torch import nn
 
-from minillm.device import Place, choose
-from minillm.objectives import causal_lm
-from minillm.plots import COLOURS, LINE_STYLES, picture
-from minillm.trainer import TrainConfig, fit
-from minillm.transformer import Decoder, ModelConfig
+from minillm.models import Decoder, ModelConfig
+from minillm.report import COLOURS, LINE_STYLES, picture
+from minillm.system import Place, choose
+from minillm.training import TrainConfig, causal_lm, fit
 
 # layers, width, heads, context, batch, vocabulary
 SHAPES = {"small": (4, 128, 4, 64, 12, 65), "6 x 384": (6, 384, 6, 256, 8, 65)}

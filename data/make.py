@@ -17,7 +17,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))  # so that it runs from any folder, without installing
 
 from minillm import tales  # noqa: E402
-from minillm.files import write_text  # noqa: E402
+from minillm.system import write_text  # noqa: E402
 
 SEED = 1
 # file: (how it is made, number of documents, what is in it)

@@ -6,12 +6,11 @@ import shutil
 import pytest
 import torch
 
-from minillm import trainer
-from minillm.checkpoint import RunFolder, load_model
-from minillm.cli import main
+from minillm.cli import finetune, main
+from minillm.hub import load_model
 from minillm.peft import METHODS, adapters, merge, names, remove
-from minillm.safetensors import load_file
-from minillm.stages import finetune
+from minillm.system import load_file
+from minillm.training import RunFolder, trainer
 
 SMALL = "--max-steps 4 --eval-every 2 --dtype fp32 --device cpu".split()
 MODEL = "--depth 2 --width 16 --heads 2 --vocab-size 280 --max-steps 4 --dtype fp32 --device cpu".split()

@@ -6,14 +6,14 @@ import math
 import pytest
 import torch
 
-from minillm import losses
-from minillm.losses import (
-    IGNORE_INDEX,
+from minillm.data import IGNORE_INDEX
+from minillm.training import (
     dpo_loss,
     gae,
     group_advantages,
     ipo_loss,
     kl_estimates,
+    losses,
     masked_mean,
     ppo_policy_loss,
     ppo_value_loss,
@@ -21,9 +21,9 @@ from minillm.losses import (
     sequence_logprobs,
     simpo_loss,
     token_entropy,
-    token_logprobs,
     whiten,
 )
+from minillm.training.losses import token_logprobs
 
 CLOSE = dict(rel=1e-6, abs=1e-6)
 INF, NAN = math.inf, math.nan

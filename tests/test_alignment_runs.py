@@ -9,15 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from minillm.checkpoint import RunFolder, base_of, describe, load_model
 from minillm.cli import main
-from minillm.heads import RewardModel, SequenceClassifier
-from minillm.lstm import LSTMLM, LSTMConfig
-from minillm.peft import LoRA, adapters, freeze, inject, remove
-from minillm.stages.common import load_tokenizer
-from minillm.stages.preferences import preferences
-from minillm.stages.records import load_parts
-from minillm.transformer import Encoder, ModelConfig
+from minillm.data import load_parts, preferences
+from minillm.hub import base_of, describe, load_model, load_tokenizer
+from minillm.models import LSTMLM, Encoder, LSTMConfig, ModelConfig, RewardModel, SequenceClassifier
+from minillm.peft import AdapterRun, LoRA, adapters, freeze, inject, remove
+from minillm.training import RunFolder
 
 MODEL = "--depth 2 --width 16 --heads 2 --vocab-size 280 --max-steps 4 --dtype fp32 --device cpu".split()
 SMALL = "--max-steps 4 --eval-every 2 --dtype fp32 --device cpu".split()
@@ -46,7 +43,7 @@ def trained(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
     """Rewards are put to mean 0 and deviation 1 by few answers."""
-    monkeypatch.setattr("minillm.stages.ppo.STANDARD", 12)
+    monkeypatch.setattr("minillm.cli.ppo.STANDARD", 12)
 
 
 @pytest.fixture
@@ -146,9 +143,8 @@ def test_ppo_refuses_what_is_no_reward_model_of_this_vocabulary(runs, capsys):
 
 def put(run, model, tokenizer, base=None):
     """A run folder as a stage would leave it; of an adapter on `base`, with what is on it."""
-    folder = RunFolder(run)
-    folder.adapter = "lora-1" if base else ""
-    stands_on = base_of(RunFolder(base), folder, folder.adapter) if base else None
+    folder = AdapterRun(run, "lora-1") if base else RunFolder(run)
+    stands_on = base_of(RunFolder(base), folder, "lora-1") if base else None
     folder.save_config(stage="sft", model=describe(model), tokenizer=tokenizer.fingerprint, base=stands_on)
     tokenizer.save(run / "tokenizer.json")
     folder.save_model(model)

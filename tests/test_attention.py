@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from minillm.attention import KVCache, SelfAttention, attend, attention, causal_mask, rotary_tables, rotate
+from minillm.models import KVCache, SelfAttention, attend, attention, causal_mask, rotary_tables, rotate
 
 
 def random_qkv(T=5, S=7, H=4, groups=4, dtype=torch.float32, seed=0):

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from minillm.baselines import BagOfWords, commonest_tags, majority, word_similarity, words_of
+from minillm.metrics import BagOfWords, commonest_tags, majority, word_similarity
+from minillm.metrics.baselines import words_of
 
 
 def texts(n, seed):

@@ -6,10 +6,11 @@ from collections import Counter
 import pytest
 import torch
 
-from minillm.bigram import BigramLM, CountBigram
-from minillm.generate import beam_search, write
-from minillm.losses import IGNORE_INDEX, causal_lm_loss
-from minillm.tokenizer import Tokenizer
+from minillm.data import IGNORE_INDEX
+from minillm.inference import beam_search, write
+from minillm.models import BigramLM, CountBigram
+from minillm.text import Tokenizer
+from minillm.training import causal_lm_loss
 
 
 def text(n=2000, V=12, seed=0):

@@ -16,7 +16,8 @@ from hostile import HOSTILE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minillm.bpe import _BYTE_ORDER, BYTES, GPT2_PATTERN, _Splitter, train_bpe
+from minillm.text import BYTES, train_bpe
+from minillm.text.bpe import _BYTE_ORDER, GPT2_PATTERN, _Splitter
 
 SHAKESPEARE = Path(__file__).parents[2] / "shared" / "data" / "tinyshakespeare.txt"
 # After GPT-4's pattern, without what Python 3.10 lacks.
@@ -165,7 +166,7 @@ def test_another_pattern_makes_other_words():
 
 def test_training_is_the_same_in_every_process():
     code = (
-        "from minillm.bpe import train_bpe; print(list(train_bpe(open(__import__('sys').argv[1]).read(), 700))[256:])"
+        "from minillm.text.bpe import train_bpe as t; print(list(t(open(__import__('sys').argv[1]).read(), 700))[256:])"
     )
     outputs = {
         subprocess.run(

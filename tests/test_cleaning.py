@@ -9,17 +9,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from minillm import cleaning, markup
-from minillm.cleaning import (
+from minillm.text import clean, clean_corpus, cleaning, markup
+from minillm.text.cleaning import (
     boilerplate_lines,
-    clean,
-    clean_corpus,
     collapse_space,
     normalise_unicode,
     strip_boilerplate,
     strip_invisible,
 )
-from minillm.markup import strip_markup
+from minillm.text.markup import strip_markup
 
 PAGE = """<!DOCTYPE html>
 <html><head><title>The fox</title><style>p > b { color: red }</style>

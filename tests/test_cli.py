@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from minillm import cli
-from minillm.checkpoint import RunFolder
 from minillm.cli import main
-from minillm.stages import STAGES
-from minillm.stages.common import load_tokenizer
-from minillm.tokenizer import Tokenizer
+from minillm.cli import main as cli
+from minillm.cli.commands import STAGES
+from minillm.hub import load_tokenizer
+from minillm.text import Tokenizer
+from minillm.training import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = "--depth 1 --width 16 --heads 1 --context 16 --batch-size 4 --max-steps 6 --vocab-size 300 --samples 2"
@@ -262,7 +262,7 @@ def test_a_full_disk_is_one_sentence(text, tmp_path, capsys, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("minillm.files.os.fsync", full)
+    monkeypatch.setattr("minillm.system.files.os.fsync", full)
     message = sentence(["pretrain", "--data", text, "--out", tmp_path / "run", *TINY], capsys)
     assert "the disk is full" in message
     assert not [p for p in (tmp_path / "run").rglob("*") if p.is_file()]
@@ -272,7 +272,7 @@ def test_a_gpu_out_of_memory_is_one_sentence(text, tmp_path, capsys, monkeypatch
     def full(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory.\nLong story")
 
-    monkeypatch.setattr("minillm.stages.pretrain.fit", full)
+    monkeypatch.setattr("minillm.cli.pretrain.fit", full)
     message = sentence(["pretrain", "--data", text, "--out", tmp_path / "run", *TINY], capsys)
     assert "out of memory" in message and "--batch-size" in message
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm import corpus
-from minillm.corpus import read_documents, read_records, read_text, split, split_documents, split_stream, text_field
+from minillm.text import corpus, read_documents, read_records, read_text, split, split_stream, text_field
+from minillm.text.corpus import split_documents
 
 REAL = Path(__file__).parents[2] / "shared" / "data"
 

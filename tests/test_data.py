@@ -5,8 +5,9 @@ import itertools
 import pytest
 import torch
 
-from minillm.data import IGNORE_INDEX, Padded, Tokens, Windows, mask_tokens, tokenize, window_table
-from minillm.tokenizer import Tokenizer
+from minillm.data import IGNORE_INDEX, Padded, Tokens, Windows, mask_tokens, tokenize
+from minillm.data.batches import window_table
+from minillm.text import Tokenizer
 
 DOCUMENTS = ["abcab", "ba", "cabbacabbacabba", "a", "bcbc"]
 TOKENIZER = Tokenizer.characters("abc")

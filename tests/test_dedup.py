@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm import dedup
-from minillm.dedup import (
-    MERSENNE,
+from minillm.text import (
     bands_and_rows,
     candidate_pairs,
     collision_probability,
+    dedup,
     estimated_jaccard,
     exact_duplicates,
     jaccard,
@@ -23,6 +22,7 @@ from minillm.dedup import (
     shingles,
     signatures,
 )
+from minillm.text.dedup import MERSENNE
 
 VOCABULARY = [a + b + c for a in "bdfgklmnprst" for b in "aeiou" for c in "bdfgklmnprst"]
 

@@ -3,19 +3,20 @@
 import pytest
 import torch
 
-from minillm.data import Padded, mask_tokens
-from minillm.examples import (
+from minillm.data import (
+    IGNORE_INDEX,
     Frame,
+    Padded,
     decoder_frame,
     encoder_frame,
+    mask_tokens,
     pair_example,
     show_example,
     tag_example,
     text_example,
-    word_pieces,
 )
-from minillm.losses import IGNORE_INDEX
-from minillm.tokenizer import Tokenizer
+from minillm.data.examples import word_pieces
+from minillm.text import Tokenizer
 
 TOKENIZER = Tokenizer.train(["Mira has a kite. Owl has a lamp."] * 20, 300)
 FRAME = Frame(1, 2, 3, True)

@@ -8,22 +8,21 @@ import pytest
 import torch
 
 from minillm import tales
-from minillm.bigram import BigramLM
-from minillm.checkpoint import load_model
-from minillm.few_shot import (
+from minillm.hub import load_model
+from minillm.inference import (
     answers_by_generation,
     answers_by_likelihood,
     contextual_calibration,
     draw_questions,
     few_shot_accuracy,
-    mutual_information,
-    score_questions,
+    few_shot_prompt,
+    score_candidates,
     shuffle_answers,
 )
+from minillm.inference.few_shot import mutual_information, score_questions
 from minillm.metrics import bootstrap_interval
-from minillm.prompting import few_shot_prompt, score_candidates
-from minillm.tokenizer import Tokenizer
-from minillm.transformer import Decoder, ModelConfig
+from minillm.models import BigramLM, Decoder, ModelConfig
+from minillm.text import Tokenizer
 
 TOKENIZER = Tokenizer.characters("abcdefg:\n ")
 LINES = {"template": "{input}: {answer}", "separator": "\n"}

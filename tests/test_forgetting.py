@@ -6,25 +6,27 @@ import pytest
 import torch
 from torch import nn
 
-from minillm.bigram import BigramLM
 from minillm.data import IGNORE_INDEX, Windows, tokenize
-from minillm.device import Place, seed_everything
-from minillm.forgetting import (
-    average,
+from minillm.models import BigramLM, Decoder, ModelConfig, SequenceClassifier
+from minillm.system import Place, seed_everything
+from minillm.text import Tokenizer
+from minillm.training import (
+    TrainConfig,
     average_score,
     backward_transfer,
+    causal_lm,
+    classification,
     ewc,
     fisher_diagonal,
+    fit,
     forward_transfer,
     interpolate,
     l2_sp,
+    mean_loss,
+    next_tokens,
     weights_of,
 )
-from minillm.heads import SequenceClassifier
-from minillm.objectives import causal_lm, classification, next_tokens
-from minillm.tokenizer import Tokenizer
-from minillm.trainer import TrainConfig, fit, mean_loss
-from minillm.transformer import Decoder, ModelConfig
+from minillm.training.forgetting import average
 
 TOKENIZER = Tokenizer.characters("abc")
 

@@ -6,9 +6,10 @@ import math
 import pytest
 import torch
 
-from minillm.generate import beam_search, choose_token, filter_logits, generate, write
-from minillm.tokenizer import Tokenizer
-from minillm.transformer import RECIPES, Decoder, ModelConfig
+from minillm.inference import beam_search, filter_logits, generate, write
+from minillm.inference.generation import choose_token
+from minillm.models import RECIPES, Decoder, ModelConfig
+from minillm.text import Tokenizer
 
 TOKENIZER = Tokenizer.characters("abcdefg ")
 

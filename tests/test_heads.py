@@ -3,12 +3,21 @@
 import pytest
 import torch
 
-from minillm.data import Padded
-from minillm.heads import POOLINGS, PairClassifier, RewardModel, SequenceClassifier, TextEncoder, TokenClassifier
-from minillm.losses import IGNORE_INDEX
-from minillm.lstm import LSTMLM, LSTMConfig
-from minillm.objectives import classification, contrastive, inputs_of
-from minillm.transformer import Decoder, Encoder, ModelConfig
+from minillm.data import IGNORE_INDEX, Padded
+from minillm.models import (
+    LSTMLM,
+    POOLINGS,
+    Decoder,
+    Encoder,
+    LSTMConfig,
+    ModelConfig,
+    PairClassifier,
+    RewardModel,
+    SequenceClassifier,
+    TextEncoder,
+    TokenClassifier,
+)
+from minillm.training import classification, contrastive, inputs_of
 
 TRUNKS = {
     "encoder": lambda: Encoder(ModelConfig(20, 80, 2, 16, 2)),

@@ -3,10 +3,8 @@
 import pytest
 import torch
 
-from minillm.attention import SelfAttention
-from minillm.interpret import attention_maps, induction_scores
-from minillm.lstm import LSTMLM, LSTMConfig
-from minillm.transformer import RECIPES, Decoder, Encoder, ModelConfig
+from minillm.inference import attention_maps, induction_scores
+from minillm.models import LSTMLM, RECIPES, Decoder, Encoder, LSTMConfig, ModelConfig, SelfAttention
 
 
 def small(recipe="minillm", cls=Decoder, **changes):

@@ -5,15 +5,8 @@ import math
 import pytest
 import torch
 
-from minillm.losses import (
-    IGNORE_INDEX,
-    causal_lm_loss,
-    causal_lm_sum,
-    info_nce,
-    masked_lm_loss,
-    masked_lm_sum,
-    sequence_logprobs,
-)
+from minillm.data import IGNORE_INDEX
+from minillm.training import causal_lm_loss, causal_lm_sum, info_nce, masked_lm_loss, masked_lm_sum, sequence_logprobs
 
 
 def example(B=3, T=7, V=11):

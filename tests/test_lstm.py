@@ -2,7 +2,7 @@
 
 import torch
 
-from minillm.lstm import LSTMLM, LSTMConfig, lstm_step
+from minillm.models import LSTMLM, LSTMConfig, lstm_step
 
 
 def model():

@@ -5,13 +5,12 @@ import json
 import pytest
 import torch
 
-from minillm import trainer
-from minillm.checkpoint import RunFolder, load_model
-from minillm.cli import main
-from minillm.stages.common import Learning
-from minillm.stages.finetune import FineTune, train_config
-from minillm.stages.methods import Method, prepare
-from minillm.transformer import Decoder, ModelConfig
+from minillm.cli import Method, main, prepare, train_config
+from minillm.cli.common import Learning
+from minillm.cli.finetune import FineTune
+from minillm.hub import load_model
+from minillm.models import Decoder, ModelConfig
+from minillm.training import RunFolder, trainer
 
 SMALL = "--depth 2 --width 16 --heads 2 --vocab-size 280 --max-steps 3 --dtype fp32 --device cpu".split()
 

@@ -5,14 +5,12 @@ import itertools
 import pytest
 import torch
 
-from minillm.checkpoint import RunFolder, describe
-from minillm.data import Padded, Windows, tokenize
-from minillm.device import seed_everything
-from minillm.mixing import Mixed
-from minillm.objectives import causal_lm
-from minillm.tokenizer import Tokenizer
-from minillm.trainer import TrainConfig, fit
-from minillm.transformer import Decoder, ModelConfig
+from minillm.data import Mixed, Padded, Windows, tokenize
+from minillm.hub import describe
+from minillm.models import Decoder, ModelConfig
+from minillm.system import seed_everything
+from minillm.text import Tokenizer
+from minillm.training import RunFolder, TrainConfig, causal_lm, fit
 
 TOKENIZER = Tokenizer.characters("abc")
 NEW, OLD = (tokenize([text] * 30, TOKENIZER) for text in ("abcab", "cbbba"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from minillm.exercises import grade, untouched
+from minillm.course.exercises import grade, untouched
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -123,10 +123,9 @@ def test_every_exercise_is_unanswered_as_stored_and_its_folded_solution_is_right
 @pytest.mark.lessons
 def test_the_default_run_is_what_the_readme_promises():
     from minillm import tales
-    from minillm.checkpoint import load_model
-    from minillm.generate import write
-    from minillm.lessons import default_run
-    from minillm.stages.common import load_tokenizer
+    from minillm.course import default_run
+    from minillm.hub import load_model, load_tokenizer
+    from minillm.inference import write
 
     run = default_run()
     metrics = json.loads((run.path / "metrics.json").read_text())

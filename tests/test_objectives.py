@@ -3,11 +3,9 @@
 import pytest
 import torch
 
-from minillm.bigram import BigramLM
-from minillm.losses import IGNORE_INDEX, causal_lm_sum
-from minillm.lstm import LSTMLM, LSTMConfig
-from minillm.objectives import causal_lm
-from minillm.transformer import RECIPES, Decoder, ModelConfig
+from minillm.data import IGNORE_INDEX
+from minillm.models import LSTMLM, RECIPES, BigramLM, Decoder, LSTMConfig, ModelConfig
+from minillm.training import causal_lm, causal_lm_sum
 
 MODELS = {
     "bigram": lambda: BigramLM(20),

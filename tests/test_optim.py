@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from minillm.optim import Muon, build_optimizer, layer_depths, orthogonalise, schedule, set_rates, split_parameters
-from minillm.transformer import RECIPES, Decoder, ModelConfig
+from minillm.models import RECIPES, Decoder, ModelConfig, layer_depths
+from minillm.training import build_optimizer, orthogonalise, schedule, set_rates
+from minillm.training.optim import Muon, split_parameters
 
 
 def model(**changes):

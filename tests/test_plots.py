@@ -9,7 +9,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from minillm.plots import coloured_text, heat_map
+from minillm.report import coloured_text, heat_map
 
 
 @pytest.fixture(autouse=True)

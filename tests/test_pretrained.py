@@ -6,11 +6,12 @@ import shutil
 import pytest
 import torch
 
-from minillm.checkpoint import RunFolder, describe, load_model
-from minillm.generate import generate
-from minillm.pretrained import load_pretrained, save_pretrained
-from minillm.safetensors import load_file, save_file
-from minillm.transformer import Decoder, Encoder, ModelConfig
+from minillm.hub import describe, load_model, save_pretrained
+from minillm.hub.huggingface import load_pretrained
+from minillm.inference import generate
+from minillm.models import Decoder, Encoder, ModelConfig
+from minillm.system import load_file, save_file
+from minillm.training import RunFolder
 
 transformers = pytest.importorskip("transformers")
 

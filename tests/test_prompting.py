@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from minillm import tales
-from minillm.bigram import BigramLM, CountBigram
-from minillm.lstm import LSTMLM, LSTMConfig
-from minillm.prompting import answer_text, few_shot_prompt, score_candidates, sentence_logprob, sentence_logprobs
-from minillm.tokenizer import Tokenizer
-from minillm.transformer import RECIPES, Decoder, ModelConfig
+from minillm.inference import few_shot_prompt, score_candidates, sentence_logprob, sentence_logprobs
+from minillm.inference.prompting import answer_text
+from minillm.models import LSTMLM, RECIPES, BigramLM, CountBigram, Decoder, LSTMConfig, ModelConfig
+from minillm.text import Tokenizer
 
 TOKENIZER = Tokenizer.characters("abcdefg ")
 PROMPTS = ["a", "", "gab bed", "cafe fed dad"]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from minillm.stages.records import label_names, labelled, load_parts, scored_pairs, tagged
+from minillm.data import label_names, labelled, load_parts, scored_pairs, tagged
 
 
 def write(path, lines):

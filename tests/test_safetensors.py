@@ -7,7 +7,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from minillm.safetensors import DTYPES, load_file, save_file
+from minillm.system import load_file, save_file
+from minillm.system.safetensors import DTYPES
 
 
 def example():

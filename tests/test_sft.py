@@ -8,19 +8,15 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from minillm import trainer
-from minillm.answering import ask, ask_base, plain, questions_of, scores_by_kind
-from minillm.checkpoint import RunFolder, load_model
 from minillm.cli import main
-from minillm.data import Padded
-from minillm.device import choose
-from minillm.examples import chat_example, pack
-from minillm.losses import IGNORE_INDEX, causal_lm_loss
-from minillm.objectives import causal_lm
-from minillm.stages.conversations import conversations
-from minillm.tokenizer import Tokenizer
-from minillm.trainer import TrainConfig, fit, mean_loss
-from minillm.transformer import RECIPES, Decoder, ModelConfig
+from minillm.data import IGNORE_INDEX, Padded, chat_example, conversations, pack
+from minillm.hub import load_model
+from minillm.inference import ask, ask_base, plain, questions_of
+from minillm.inference.answering import scores_by_kind
+from minillm.models import RECIPES, Decoder, ModelConfig
+from minillm.system import choose
+from minillm.text import Tokenizer
+from minillm.training import RunFolder, TrainConfig, causal_lm, causal_lm_loss, fit, mean_loss, trainer
 
 PLACE = choose("cpu")
 TOKENIZER = Tokenizer.characters("abcdefghijklmnopqrstuvwxyz ?\n")
@@ -261,7 +257,7 @@ def test_a_run_remembers_where_it_began_and_refuses_more_context_than_there_is(b
     out = tmp_path / "long"
     assert main(["sft", *flags, "--from", str(base), "--context", "999", "--out", str(out)]) == 2
     assert "--context 999 is longer than the 64" in capsys.readouterr().err and not out.exists()
-    monkeypatch.setattr("minillm.stages.sft.latest_run", lambda stage: RunFolder(base))
+    monkeypatch.setattr("minillm.cli.sft.latest_run", lambda stage: RunFolder(base))
     assert main(["sft", *flags, "--out", str(tmp_path / "run")]) == 0
     assert RunFolder(tmp_path / "run").config()["settings"]["from_"] == str(base)
 
@@ -317,7 +313,10 @@ def test_prompts_longer_than_the_context_are_left_out_and_said(base, tmp_path, c
 def test_the_mean_loss_of_validation_counts_answers_alone():
     model = model_of()
     whole = mean_loss(
-        model, causal_lm, Padded(examples(), TOKENIZER.pad_id, 6), __import__("minillm.device").device.choose("cpu")
+        model,
+        causal_lm,
+        Padded(examples(), TOKENIZER.pad_id, 6),
+        choose("cpu"),
     )
     by_hand = [causal_lm(model, batch) for batch in Padded(examples(), TOKENIZER.pad_id, 1)]
     assert_close(whole, (sum(t for t, _ in by_hand) / sum(n for _, n in by_hand)).item(), rtol=1e-5, atol=1e-6)

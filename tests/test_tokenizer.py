@@ -11,7 +11,8 @@ from hostile import HOSTILE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minillm.tokenizer import SPECIALS, Tokenizer
+from minillm.text import Tokenizer
+from minillm.text.tokenizer import SPECIALS
 
 GPT2 = Path(__file__).parents[2] / "shared" / "data" / "gpt2"
 needs_gpt2 = pytest.mark.skipif(not GPT2.exists(), reason="needs GPT-2's vocabulary files beside the repository")

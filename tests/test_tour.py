@@ -7,13 +7,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from minillm import report
-from minillm.checkpoint import RunFolder
-from minillm.cli import main
-from minillm.device import Place
-from minillm.stages import tour, tour_report
-from minillm.tokenizer import Tokenizer
-from minillm.transformer import Decoder, ModelConfig
+from minillm.cli import main, tour, tour_report
+from minillm.models import Decoder, ModelConfig
+from minillm.report import html as report
+from minillm.system import Place
+from minillm.text import Tokenizer
+from minillm.training import RunFolder
 
 FEW = ("--max-steps", "2", "--eval-every", "1", "--context", "256")
 SMALL = {

@@ -10,15 +10,13 @@ import pytest
 import torch
 import tqdm.std
 
-import minillm.trainer
-from minillm.checkpoint import RunFolder, describe, load_model, load_weights, unwrap
+import minillm.training.trainer
 from minillm.data import IGNORE_INDEX, Windows, tokenize
-from minillm.device import Place, choose, seed_everything
-from minillm.losses import causal_lm_loss
-from minillm.objectives import causal_lm
-from minillm.tokenizer import Tokenizer
-from minillm.trainer import TrainConfig, fit, mean_loss
-from minillm.transformer import Decoder, ModelConfig
+from minillm.hub import describe, load_model
+from minillm.models import Decoder, ModelConfig
+from minillm.system import Place, choose, seed_everything
+from minillm.text import Tokenizer
+from minillm.training import RunFolder, TrainConfig, causal_lm, causal_lm_loss, fit, load_weights, mean_loss, unwrap
 
 TOKENIZER = Tokenizer.characters("abc")
 TOKENS = tokenize(["abcab", "ba", "cabbacabbacabba", "a", "bcbc"] * 40, TOKENIZER)
@@ -362,9 +360,9 @@ def test_a_gpu_without_bf16_gets_fp16(monkeypatch, supported, expected):
 
 
 def test_a_processor_without_bf16_gets_fp32(monkeypatch):
-    monkeypatch.setattr("minillm.device.cpu_has_fast_bf16", lambda: False)
+    monkeypatch.setattr("minillm.system.device.cpu_has_fast_bf16", lambda: False)
     assert choose("cpu", "auto").dtype == torch.float32
 
 
 def test_the_progress_bar_needs_no_widgets_so_a_notebook_imports_it_without_a_warning():
-    assert minillm.trainer.tqdm is tqdm.std.tqdm  # tqdm.auto warns in a notebook that has no ipywidgets
+    assert minillm.training.trainer.tqdm is tqdm.std.tqdm  # tqdm.auto warns in a notebook that has no ipywidgets

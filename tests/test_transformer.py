@@ -5,9 +5,8 @@ import math
 import pytest
 import torch
 
-from minillm.attention import attention
-from minillm.losses import causal_lm_loss
-from minillm.transformer import RECIPES, Decoder, Encoder, ModelConfig
+from minillm.models import RECIPES, Decoder, Encoder, ModelConfig, attention
+from minillm.training import causal_lm_loss
 
 RECIPE_NAMES = list(RECIPES)
 

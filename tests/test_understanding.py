@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from minillm.checkpoint import load_model
 from minillm.cli import main
-from minillm.heads import SequenceClassifier, TokenClassifier
+from minillm.hub import load_model
+from minillm.models import SequenceClassifier, TokenClassifier
 
 SMALL = "--depth 1 --width 16 --heads 2 --max-steps 30 --vocab-size 280 --device cpu".split()
 
@@ -43,7 +43,7 @@ def test_a_stopped_run_goes_on_and_other_examples_are_refused(tmp_path, monkeypa
     data = write(tmp_path / "a.jsonl", texts(60))
     arguments = ["classify", "--data", data, *SMALL, "--eval-every", "10"]
     assert main([*arguments, "--out", str(tmp_path / "whole")]) == 0
-    from minillm import trainer
+    from minillm.training import trainer
 
     step = trainer._Loop.step
 

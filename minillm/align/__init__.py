@@ -12,32 +12,22 @@ best_of     the best of n answers: no training
 rlaif       a model's preferences in the place of people's
 """
 
+from minillm.align.actor import as_reference, reference_of
 from minillm.align.best_of import best_of_n, best_of_n_kl, rejection_sampled
+from minillm.align.comparison import compared, true_scores, write_answers, written
 from minillm.align.config import PPOConfig
-from minillm.align.dpo import train_dpo
+from minillm.align.dpo import (
+    LOSSES,
+    direct_preference,
+    logprobs_of_batch,
+    loss_named,
+    margins,
+    train_dpo,
+    with_reference,
+    without_reference,
+)
 from minillm.align.grpo import GRPO, GRPOConfig, reinforce, train_grpo
-from minillm.align.ppo import PPO, train_ppo
-from minillm.align.reward import Rewards, train_reward
+from minillm.align.ppo import PPO, place_of, train_ppo
+from minillm.align.reward import Reward, Rewards, answer_example, pair_of_answers, preference, rewards_of, train_reward
 from minillm.align.rlaif import Constitution, agreement, label_with_ai
-from minillm.align.rollout import Rollout, sample
-
-__all__ = [
-    "GRPO",
-    "PPO",
-    "Constitution",
-    "GRPOConfig",
-    "PPOConfig",
-    "Rewards",
-    "Rollout",
-    "agreement",
-    "best_of_n",
-    "best_of_n_kl",
-    "label_with_ai",
-    "reinforce",
-    "rejection_sampled",
-    "sample",
-    "train_dpo",
-    "train_grpo",
-    "train_ppo",
-    "train_reward",
-]
+from minillm.align.rollout import Conversation, Rollout, check_vocabulary, prompt_ids, sample

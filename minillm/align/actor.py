@@ -13,9 +13,8 @@ import copy
 from torch import Tensor, nn
 
 from minillm.align.rollout import Rollout, logprobs_and_entropy, read, spread
-from minillm.heads import in_fp32
-from minillm.peft.adapter import Adapter, adapters
-from minillm.peft.verbs import remove, switched_off
+from minillm.models import in_fp32
+from minillm.peft import Adapter, adapters, remove, switched_off
 
 
 class Actor(nn.Module):

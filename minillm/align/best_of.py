@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from minillm.align.reward import Reward, rewards_of
 from minillm.align.rollout import Conversation, check_vocabulary, prompt_ids, sample
-from minillm.tokenizer import Tokenizer
+from minillm.text import Tokenizer
 
 
 def best_of_n_kl(n: int) -> float:

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from minillm.device import check_seed
+from minillm.system import check_seed
 
 LARGEST = 1e6  # of what is weighed against a reward of about 1; squares of it are far from fp32's largest number
 

@@ -16,12 +16,10 @@ from torch import Tensor, nn
 from minillm.align.pairs import next_tokens_of_pairs
 from minillm.align.reward import pair_of_answers
 from minillm.align.rollout import Conversation, check_vocabulary, spread
-from minillm.data import Padded
-from minillm.device import Place, choose
-from minillm.losses import IGNORE_INDEX, dpo_loss, ipo_loss, simpo_loss
-from minillm.objectives import next_tokens
-from minillm.tokenizer import Tokenizer
-from minillm.trainer import History, TrainConfig, fit
+from minillm.data import IGNORE_INDEX, Padded
+from minillm.system import Place, choose
+from minillm.text import Tokenizer
+from minillm.training import History, TrainConfig, dpo_loss, fit, ipo_loss, next_tokens, simpo_loss
 
 Loss = Callable[..., tuple[Tensor, Tensor, Tensor]]  # of four (B,): policy and reference, chosen and rejected
 BETAS = {"dpo": 0.1, "ipo": 0.1, "simpo": 2.0}  # of SimPO the paper's, whose rewards are of a token and so are small

@@ -18,10 +18,8 @@ from minillm.align.config import PPOConfig
 from minillm.align.ppo import PPO
 from minillm.align.reward import Reward
 from minillm.align.rollout import Conversation, Rollout
-from minillm.checkpoint import RunFolder
-from minillm.losses import group_advantages
-from minillm.tokenizer import Tokenizer
-from minillm.trainer import History
+from minillm.text import Tokenizer
+from minillm.training import History, RunFolder, group_advantages
 
 
 @dataclass(frozen=True)

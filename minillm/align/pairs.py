@@ -13,10 +13,9 @@ Shapes: B pairs, T time, P time of the longest beginning, C channels, V vocabula
 import torch
 from torch import Tensor, nn
 
-from minillm.heads import RewardModel
-from minillm.losses import IGNORE_INDEX
-from minillm.objectives import inputs_of, next_tokens
-from minillm.transformer import Decoder
+from minillm.data import IGNORE_INDEX
+from minillm.models import Decoder, RewardModel
+from minillm.training import inputs_of, next_tokens
 
 
 class Beginnings:

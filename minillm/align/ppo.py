@@ -36,13 +36,24 @@ from minillm.align.rollout import (
     read,
     sample,
 )
-from minillm.checkpoint import RunFolder, flatten, load_weights, unflatten
-from minillm.device import Place, choose, random_state, set_random_state
-from minillm.losses import gae, kl_estimates, masked_mean, ppo_policy_loss, ppo_value_loss, whiten
-from minillm.optim import build_optimizer, schedule, set_rates
-from minillm.progress import Interrupt, patient_interrupt
-from minillm.tokenizer import Tokenizer
-from minillm.trainer import History
+from minillm.system import Interrupt, Place, choose, patient_interrupt, random_state, set_random_state
+from minillm.text import Tokenizer
+from minillm.training import (
+    History,
+    RunFolder,
+    build_optimizer,
+    flatten,
+    gae,
+    kl_estimates,
+    load_weights,
+    masked_mean,
+    ppo_policy_loss,
+    ppo_value_loss,
+    schedule,
+    set_rates,
+    unflatten,
+    whiten,
+)
 
 NEGATIVE_KL, PERSISTENT = -0.1, 3  # nats, and rounds in a row, from which a negative distance is no noise
 

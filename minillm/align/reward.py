@@ -15,14 +15,11 @@ from torch import Tensor, nn
 
 from minillm.align.pairs import rewards_of_pairs
 from minillm.align.rollout import Conversation, check_vocabulary
-from minillm.data import Padded
-from minillm.device import Place, choose
-from minillm.examples import chat_example
-from minillm.losses import IGNORE_INDEX, preference_loss
-from minillm.objectives import LossFunction, inputs_of
-from minillm.peft.adapter import bare
-from minillm.tokenizer import Tokenizer
-from minillm.trainer import History, TrainConfig, fit
+from minillm.data import IGNORE_INDEX, Padded, chat_example
+from minillm.peft import bare
+from minillm.system import Place, choose
+from minillm.text import Tokenizer
+from minillm.training import History, LossFunction, TrainConfig, fit, inputs_of, preference_loss
 
 Reward = Callable[[Sequence[Conversation], Sequence[str]], Tensor]
 

@@ -20,8 +20,8 @@ from minillm.align.dpo import pair_logprob
 from minillm.align.reward import Reward, answer_example, rewards_of
 from minillm.align.rollout import Conversation, check_vocabulary
 from minillm.data import Padded
-from minillm.device import Place, choose
-from minillm.tokenizer import Tokenizer
+from minillm.system import Place, choose
+from minillm.text import Tokenizer
 
 REPLIES = ("yes", "no")
 

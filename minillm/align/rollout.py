@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minillm.generate import generate
-from minillm.losses import IGNORE_INDEX, token_entropy
-from minillm.peft.adapter import bare
-from minillm.tokenizer import Tokenizer
+from minillm.data import IGNORE_INDEX
+from minillm.inference import generate
+from minillm.peft import bare
+from minillm.text import Tokenizer
+from minillm.training import token_entropy
 
 Conversation = Sequence[dict[str, str]]
 

@@ -12,72 +12,12 @@ Left out: METEOR, chrF, TER, and scores that need a trained model, such as BERTS
 """
 
 from minillm.metrics.answers import exact_match, squad_words, token_f1
-from minillm.metrics.bleu_score import (
-    Bleu,
-    bleu,
-    bleu_of,
-    bleu_of_totals,
-    bleu_statistics,
-    sentence_bleu,
-    tokenize_13a,
-)
-from minillm.metrics.classes import (
-    accuracy,
-    confusion_matrix,
-    entity_f1,
-    entity_spans,
-    macro_f1,
-    recall_at_k,
-    spearman,
-)
+from minillm.metrics.baselines import BagOfWords, commonest_tags, majority, word_similarity
+from minillm.metrics.bleu_score import Bleu, bleu, bleu_of, bleu_of_totals, bleu_statistics, sentence_bleu, tokenize_13a
+from minillm.metrics.classes import accuracy, confusion_matrix, entity_f1, entity_spans, macro_f1, recall_at_k, spearman
 from minillm.metrics.diversity import distinct_n, repetition, self_bleu
 from minillm.metrics.likelihood import bits_per_byte, bits_per_character, perplexity
 from minillm.metrics.ngrams import clipped_matches, ngram_counts, ngram_scores, ngrams, tokenize_rouge
 from minillm.metrics.rouge import lcs_length, lcs_places, rouge_l, rouge_lsum, rouge_n
 from minillm.metrics.scores import Score, Scores, mean_scores
 from minillm.metrics.statistics import T_975, Comparison, Interval, bootstrap_interval, paired_comparison, seed_interval
-
-__all__ = [
-    "T_975",
-    "Bleu",
-    "Comparison",
-    "Interval",
-    "Score",
-    "Scores",
-    "accuracy",
-    "bits_per_byte",
-    "bits_per_character",
-    "bleu",
-    "bleu_of",
-    "bleu_of_totals",
-    "bleu_statistics",
-    "bootstrap_interval",
-    "clipped_matches",
-    "confusion_matrix",
-    "distinct_n",
-    "entity_f1",
-    "entity_spans",
-    "exact_match",
-    "lcs_length",
-    "lcs_places",
-    "macro_f1",
-    "mean_scores",
-    "ngram_counts",
-    "ngram_scores",
-    "ngrams",
-    "paired_comparison",
-    "perplexity",
-    "recall_at_k",
-    "repetition",
-    "rouge_l",
-    "rouge_lsum",
-    "rouge_n",
-    "seed_interval",
-    "self_bleu",
-    "sentence_bleu",
-    "spearman",
-    "squad_words",
-    "token_f1",
-    "tokenize_13a",
-    "tokenize_rouge",
-]

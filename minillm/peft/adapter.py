@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from minillm.optim import layer_stack
+from minillm.models import layer_stack
 
 
 class Adapter(nn.Module):

@@ -10,21 +10,41 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from minillm.files import read_json, write_json
 from minillm.peft.adalora import AdaLoRA
 from minillm.peft.adapter import Method, adapters, names
+from minillm.peft.bitfit import BitFit
+from minillm.peft.bottleneck import Bottleneck
+from minillm.peft.ia3 import IA3
 from minillm.peft.lora import LoRA
+from minillm.peft.operations import adapter_state, inject, load_adapter_state, remove
 from minillm.peft.prefix import LlamaAdapter, PrefixTuning
-from minillm.peft.prompts import PTuning, SoftPrompt
-from minillm.peft.small import IA3, BitFit, Bottleneck
-from minillm.peft.verbs import adapter_state, inject, load_adapter_state, remove
-from minillm.safetensors import load_file, save_file
+from minillm.peft.prompts import PTuning, SoftPrompt, simplify
+from minillm.system import load_file, read_json, save_file, write_json
+from minillm.training import RunFolder, unwrap
 
 METHODS: dict[str, type[Method]] = {
     method.key: method
     for method in (LoRA, AdaLoRA, SoftPrompt, PrefixTuning, PTuning, IA3, LlamaAdapter, BitFit, Bottleneck)
 }
 TENSORS, SETTINGS = "adapter.safetensors", "adapter.json"
+
+
+class AdapterRun(RunFolder):
+    """The folder of a run that trains the adapter called `name`: it holds that alone, and not the model below it."""
+
+    def __init__(self, path: str | os.PathLike, name: str):
+        super().__init__(path)
+        self.name = name
+
+    def save_model(self, model: nn.Module) -> None:
+        """Write the adapter, and what learns beside it."""
+        save_adapter(unwrap(model), self.path, self.name)
+
+    def load_best(self, model: nn.Module) -> None:
+        """Give a model what `save_model` wrote of it."""
+        if load_method(self.path) != adapters(model, self.name)[0][1].method:
+            simplify(model)  # so was what is in the file, by a run that was killed while it was being scored
+        load_adapter_state(model, load_file(self.adapter_file)[0], self.name)
 
 
 def save_adapter(model: nn.Module, folder: str | os.PathLike, name: str | None = None) -> int:

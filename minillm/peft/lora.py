@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minillm.peft.adapter import Adapter, Method, Slot, bare
-from minillm.peft.verbs import inject
+from minillm.peft.operations import inject
 
 
 @dataclass(frozen=True, kw_only=True)

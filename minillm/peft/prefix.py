@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minillm.attention import Attend, attend
+from minillm.models import Attend, attend
 from minillm.peft.adapter import Adapter, Method, Slot, slots
 
 

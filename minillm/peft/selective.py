@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from minillm.optim import layer_depths, layer_stack
+from minillm.models import layer_depths, layer_stack
 
 
 def train_only(model: nn.Module, parts: Iterable[str]) -> int:

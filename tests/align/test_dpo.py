@@ -7,13 +7,19 @@ import torch
 from toys import FP32, TOKENIZER, ask, decoder, preferences, same, weights
 
 from minillm import peft
-from minillm.align.dpo import direct_preference, logprobs_of_batch, loss_named, margins, train_dpo, with_reference
-from minillm.align.reward import pair_of_answers
+from minillm.align import (
+    direct_preference,
+    logprobs_of_batch,
+    loss_named,
+    margins,
+    pair_of_answers,
+    train_dpo,
+    with_reference,
+)
 from minillm.data import Padded
-from minillm.device import Place
-from minillm.losses import dpo_loss, ipo_loss, sequence_logprobs, simpo_loss
-from minillm.peft.adapter import adapters
-from minillm.trainer import TrainConfig
+from minillm.peft import adapters
+from minillm.system import Place
+from minillm.training import TrainConfig, dpo_loss, ipo_loss, sequence_logprobs, simpo_loss
 
 PLACE = Place(torch.device("cpu"), torch.float32)
 PAIRS = preferences(10)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from toys import FP32, PROMPTS, TOKENIZER, decoder, same, share, various, weights
 
-from minillm.align.grpo import GRPO, GRPOConfig, reinforce, train_grpo
+from minillm.align import GRPO, GRPOConfig, reinforce
+from minillm.align.grpo import train_grpo
 from minillm.align.rollout import answer_logprobs, sample
 
 SETTINGS = {"rounds": 3, "batch_size": 8, "minibatch_size": 4, "group_size": 4, "max_new_tokens": 6, **FP32}

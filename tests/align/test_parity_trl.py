@@ -6,12 +6,11 @@ import pytest
 import torch
 from toys import FP32, TOKENIZER, decoder, preferences
 
-from minillm.align.dpo import direct_preference, logprobs_of_batch, loss_named, margins, with_reference
-from minillm.align.reward import pair_of_answers
-from minillm.data import Padded
-from minillm.device import choose
-from minillm.losses import IGNORE_INDEX, dpo_loss, ipo_loss
-from minillm.pretrained import save_pretrained
+from minillm.align import direct_preference, logprobs_of_batch, loss_named, margins, pair_of_answers, with_reference
+from minillm.data import IGNORE_INDEX, Padded
+from minillm.hub import save_pretrained
+from minillm.system import choose
+from minillm.training import dpo_loss, ipo_loss
 
 PLACE, BETA = choose(**FP32), 0.3
 needs_trl = pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="trl is not installed")

@@ -11,22 +11,20 @@ import pytest
 import torch
 from toys import FP32, PROMPTS, TOKENIZER, ask, decoder, same, share, various, weights
 
-import minillm.generate
+import minillm.inference.generation
 from minillm import peft
+from minillm.align import PPO, PPOConfig, Rewards, as_reference, reference_of
 from minillm.align import ppo as module
-from minillm.align.actor import as_reference, reference_of
-from minillm.align.config import PPOConfig
-from minillm.align.ppo import PPO, train_ppo
-from minillm.align.reward import Rewards
+from minillm.align.ppo import train_ppo
 from minillm.align.rollout import Rollout, sample
-from minillm.checkpoint import RunFolder, describe
-from minillm.device import Place
-from minillm.generate import filter_logits
-from minillm.heads import RewardModel
-from minillm.losses import IGNORE_INDEX
-from minillm.lstm import LSTMLM, LSTMConfig
-from minillm.peft.adapter import adapters
+from minillm.data import IGNORE_INDEX
+from minillm.hub import describe
+from minillm.inference import filter_logits
+from minillm.models import LSTMLM, LSTMConfig, RewardModel
+from minillm.peft import AdapterRun, adapters
 from minillm.peft.files import METHODS
+from minillm.system import Place
+from minillm.training import RunFolder
 
 SETTINGS = {"rounds": 3, "batch_size": 8, "minibatch_size": 4, "max_new_tokens": 6, "learning_rate": 5e-3, **FP32}
 
@@ -84,14 +82,14 @@ def test_dropout_makes_no_difference_even_after_an_evaluation_that_left_it_on():
 def test_answers_are_drawn_from_the_very_probabilities_they_are_held_to(monkeypatch, dtype, temperature):
     run = loop(decoder(), dtype=dtype, temperature=temperature, reference=decoder(seed=1))
     drawn, held = [], []
-    choose_token, before = minillm.generate.choose_token, run.before
+    choose_token, before = minillm.inference.generation.choose_token, run.before
 
     def recorded(logits, *settings):
         token = choose_token(logits, *settings)
         drawn.append(filter_logits(logits, *settings[:3]).log_softmax(-1).gather(1, token[:, None]))
         return token
 
-    monkeypatch.setattr(minillm.generate, "choose_token", recorded)
+    monkeypatch.setattr(minillm.inference.generation, "choose_token", recorded)
     run.before = lambda rollout: held.append((rollout, before(rollout))) or held[0][1]
     assert run.round()["first_ratio"] == pytest.approx(1, abs=1e-5)
     (rollout, old), drawn = held[0], torch.cat(drawn, dim=1)
@@ -246,9 +244,8 @@ def test_beta_moves_towards_the_target_as_in_ziegler_and_no_faster(target, facto
 
 
 def folder(path, policy, adapter=""):
-    run = RunFolder(path)
+    run = AdapterRun(path, adapter) if adapter else RunFolder(path)
     run.save_config(stage="ppo", model=describe(policy))
-    run.adapter = adapter
     return run
 
 

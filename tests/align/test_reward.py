@@ -6,17 +6,15 @@ import pytest
 import torch
 from toys import FP32, PROMPTS, TOKENIZER, ask, decoder, preferences, various
 
+from minillm.align import PPOConfig, Rewards, answer_example, pair_of_answers, preference, rewards_of, train_reward
 from minillm.align.best_of import best_of_n
-from minillm.align.config import PPOConfig
 from minillm.align.pairs import rewards_of_pairs
 from minillm.align.ppo import train_ppo
-from minillm.align.reward import Rewards, answer_example, pair_of_answers, preference, rewards_of, train_reward
 from minillm.data import Padded
-from minillm.device import Place
-from minillm.generate import reply
-from minillm.heads import RewardModel
-from minillm.losses import preference_loss
-from minillm.trainer import TrainConfig
+from minillm.inference import reply
+from minillm.models import RewardModel
+from minillm.system import Place
+from minillm.training import TrainConfig, preference_loss
 
 PLACE = Place(torch.device("cpu"), torch.float32)
 ANSWERS = ["a", "bcd", "", "abcdabcd", "dd", "ca", "b", "acac"]

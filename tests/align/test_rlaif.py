@@ -7,13 +7,12 @@ import pytest
 import torch
 from toys import PROMPTS, TOKENIZER, ask, decoder, preferences, share
 
-from minillm.align.reward import Rewards, train_reward
+from minillm.align import Rewards, train_reward
 from minillm.align.rlaif import Constitution, agreement, label_with_ai
-from minillm.device import Place
-from minillm.heads import RewardModel
-from minillm.losses import sequence_logprobs
-from minillm.tokenizer import Tokenizer
-from minillm.trainer import TrainConfig
+from minillm.models import RewardModel
+from minillm.system import Place
+from minillm.text import Tokenizer
+from minillm.training import TrainConfig, sequence_logprobs
 
 PLACE = Place(torch.device("cpu"), torch.float32)
 WORDS = Tokenizer.characters("abcdefgh yesno?{}\n")

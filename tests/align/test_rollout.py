@@ -4,12 +4,14 @@ import pytest
 import torch
 from toys import PROMPTS, TOKENIZER, ask, decoder
 
-import minillm.generate
+import minillm.inference.generation
+from minillm.align import prompt_ids
 from minillm.align import rollout as module
 from minillm.align.actor import Actor
-from minillm.align.rollout import Rollout, answer_logprobs, prompt_ids, sample
-from minillm.generate import filter_logits
-from minillm.losses import IGNORE_INDEX, sequence_logprobs
+from minillm.align.rollout import Rollout, answer_logprobs, sample
+from minillm.data import IGNORE_INDEX
+from minillm.inference import filter_logits
+from minillm.training import sequence_logprobs
 
 A, B, C = TOKENIZER.encode("abc")
 EOS, PAD, BOS = TOKENIZER.eos_id, TOKENIZER.pad_id, TOKENIZER.bos_id
@@ -65,14 +67,14 @@ def test_log_probabilities_equal_those_of_each_text_alone_without_padding(recipe
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_log_probabilities_are_those_under_which_the_tokens_were_drawn(monkeypatch, temperature):
     policy, chosen = decoder(dropout=0.5).train(), []
-    choose_token = minillm.generate.choose_token
+    choose_token = minillm.inference.generation.choose_token
 
     def recorded(logits, *settings):
         token = choose_token(logits, *settings)
         chosen.append(filter_logits(logits, *settings[:3]).log_softmax(-1).gather(1, token[:, None]))
         return token
 
-    monkeypatch.setattr(minillm.generate, "choose_token", recorded)
+    monkeypatch.setattr(minillm.inference.generation, "choose_token", recorded)
     rollout = drawn(policy, temperature=temperature)
     assert policy.training
     found, _, entropy = Actor(policy).eval()(rollout, temperature)

@@ -5,14 +5,12 @@ import torch
 from toys import TOKENIZER, ask, decoder, preferences
 
 from minillm import peft
-from minillm.align.dpo import logprobs_of_batch, pair_logprob
+from minillm.align import logprobs_of_batch, pair_of_answers
+from minillm.align.dpo import pair_logprob
 from minillm.align.pairs import Beginnings, rewards_of_pairs, shares_beginnings, vectors_of_pairs
-from minillm.align.reward import pair_of_answers
 from minillm.data import Padded
-from minillm.heads import RewardModel
-from minillm.lstm import LSTMLM, LSTMConfig
-from minillm.objectives import inputs_of
-from minillm.recipes import RECIPES
+from minillm.models import LSTMLM, RECIPES, LSTMConfig, RewardModel
+from minillm.training import inputs_of
 
 TALK = [*ask("a"), {"role": "assistant", "content": "bcd"}, *ask("c")]
 PAIRS = [*preferences(6), (ask("c" * 17), "abcdefgh", "a"), (TALK, "d", "da"), (ask(""), "b", "abcdef")]

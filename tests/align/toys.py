@@ -4,8 +4,8 @@ import random
 
 import torch
 
-from minillm.tokenizer import Tokenizer
-from minillm.transformer import Decoder, ModelConfig
+from minillm.models import Decoder, ModelConfig
+from minillm.text import Tokenizer
 
 TOKENIZER = Tokenizer.characters("abcdefgh ")
 FP32 = {"device": "cpu", "dtype": "fp32"}

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from minillm.exercises import GRADERS, Wrong, check, exercise, expect, grade, untouched
+from minillm.course import check
+from minillm.course.exercises import GRADERS, Wrong, exercise, expect, grade, untouched
 
 
 @exercise("double (for the tests)")

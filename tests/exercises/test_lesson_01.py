@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from minillm.exercises import grade
+from minillm.course.exercises import grade
 
 
 def says(name: str, answer, message: str) -> bool:

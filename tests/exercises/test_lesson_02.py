@@ -4,7 +4,7 @@ from itertools import combinations
 
 import pytest
 
-from minillm.exercises import grade
+from minillm.course.exercises import grade
 
 
 def padded(sequences, pad_id, left=True, one=1, by_id=False):

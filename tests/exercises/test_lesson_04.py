@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from minillm.attention import attention
-from minillm.exercises import grade
+from minillm.course.exercises import grade
+from minillm.models import attention
 
 
 def triangle(mask):

@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from minillm.exercises import grade
+from minillm.course.exercises import grade
 
 
 def right_loss(logits, ids):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from minillm.exercises import grade
+from minillm.course.exercises import grade
 
 
 def right_rate(peak, bandwidth, intensity):

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from minillm.exercises import grade
+from minillm.course.exercises import grade
 
 NO = -100
 

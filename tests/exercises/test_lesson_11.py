@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 from sacrebleu.metrics import CHRF
 
-from minillm.exercises import grade
-from minillm.exercises.lesson_11 import _chrf
+from minillm.course.exercises import grade
+from minillm.course.exercises.lesson_11 import _chrf
 
 
 def grams(words, n):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from minillm.exercises import grade
+from minillm.course.exercises import grade
 
 
 def right_prompt(pairs, query):

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from minillm.exercises import grade
+from minillm.course.exercises import grade
 
 
 def right_places(ids, assistant, eos):

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from minillm.exercises import grade
+from minillm.course.exercises import grade
 
 
 def chosen(gap, temperature, flipped):

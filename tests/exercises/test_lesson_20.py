@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import logsigmoid
 
-from minillm.exercises import grade
+from minillm.course.exercises import grade
 
 
 def right_policy(reference, rewards, beta):

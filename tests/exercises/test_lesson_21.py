@@ -8,7 +8,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from minillm.exercises import grade
+from minillm.course.exercises import grade
 
 
 def right_distribution(p, n):

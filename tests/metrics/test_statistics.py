@@ -9,15 +9,7 @@ import scipy.stats
 import torch
 from awkward import changed, pairs
 
-from minillm.metrics import (
-    T_975,
-    bleu,
-    bleu_of,
-    bleu_statistics,
-    bootstrap_interval,
-    paired_comparison,
-    seed_interval,
-)
+from minillm.metrics import T_975, bleu, bleu_of, bleu_statistics, bootstrap_interval, paired_comparison, seed_interval
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 20])

@@ -2,7 +2,7 @@
 
 import torch
 
-from minillm.transformer import Decoder, ModelConfig
+from minillm.models import Decoder, ModelConfig
 
 V = 30
 IDS = torch.randint(V, (2, 9), generator=torch.Generator().manual_seed(0))

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from minillm.pretrained import load_pretrained
+from minillm.hub.huggingface import load_pretrained
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from minillm.families import FAMILIES
-from minillm.objectives import causal_lm
+from minillm.hub.families import FAMILIES
 from minillm.peft import freeze
+from minillm.training import causal_lm
 
 transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")

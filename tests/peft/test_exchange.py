@@ -8,10 +8,10 @@ import torch
 from originals import CLASSES, V, close, peft, randomise
 from torch import nn
 
-from minillm.heads import SequenceClassifier
-from minillm.peft import IA3, LoRA, adapters, freeze, inject, load_peft_lora, merge, names, remove, save_peft_lora, use
-from minillm.safetensors import load_file, save_file
-from minillm.transformer import Decoder, Encoder, ModelConfig
+from minillm.hub import load_peft_lora, save_peft_lora
+from minillm.models import Decoder, Encoder, ModelConfig, SequenceClassifier
+from minillm.peft import IA3, LoRA, adapters, freeze, inject, merge, names, remove, use
+from minillm.system import load_file, save_file
 
 IDS = torch.randint(V, (2, 12), generator=torch.Generator().manual_seed(0))
 

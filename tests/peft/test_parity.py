@@ -9,8 +9,8 @@ import copy
 import pytest
 from originals import ROWS, TASK, P, adapted, batch, close, counterpart, peft, positions, run_ours, run_theirs
 
-from minillm.objectives import causal_lm, masked_lm
 from minillm.peft import IA3, LlamaAdapter, LoRA, PrefixTuning, PTuning, SoftPrompt, adapters, freeze, inject
+from minillm.training import causal_lm, masked_lm
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "bert"])

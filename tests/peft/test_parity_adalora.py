@@ -3,8 +3,8 @@
 import torch
 from originals import TASK, adapted, batch, close, counterpart, peft, positions, run_ours, run_theirs
 
-from minillm.objectives import causal_lm
 from minillm.peft import AdaLoRA, Budget, adapters, freeze, inject, orthogonality
+from minillm.training import causal_lm
 
 
 def adalora_pair(pair, **schedule):

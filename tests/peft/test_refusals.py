@@ -5,7 +5,7 @@ import torch
 from bare import IDS, V, bare_model
 from torch import nn
 
-from minillm.lstm import LSTMLM, LSTMConfig
+from minillm.models import LSTMLM, LSTMConfig
 from minillm.peft import (
     IA3,
     BitFit,

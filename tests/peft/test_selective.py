@@ -4,14 +4,21 @@ import pytest
 import torch
 from torch import nn
 
-from minillm.bigram import BigramLM
-from minillm.heads import SequenceClassifier, TextEncoder
-from minillm.lstm import LSTMLM, LSTMConfig
-from minillm.objectives import causal_lm, classification
-from minillm.optim import layer_depths, layer_stack
+from minillm.models import (
+    LSTMLM,
+    RECIPES,
+    BigramLM,
+    Decoder,
+    Encoder,
+    LSTMConfig,
+    ModelConfig,
+    SequenceClassifier,
+    TextEncoder,
+    layer_depths,
+    layer_stack,
+)
 from minillm.peft import train_all, train_head, train_last, train_only
-from minillm.trainer import TrainConfig, fit
-from minillm.transformer import RECIPES, Decoder, Encoder, ModelConfig
+from minillm.training import TrainConfig, causal_lm, classification, fit
 
 V = 20
 

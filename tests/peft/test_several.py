@@ -7,8 +7,7 @@ import torch
 from bare import IDS, V, bare_model, stir
 from torch import nn
 
-from minillm.heads import SequenceClassifier, TextEncoder
-from minillm.objectives import classification
+from minillm.models import Decoder, Encoder, SequenceClassifier, TextEncoder
 from minillm.peft import (
     IA3,
     METHODS,
@@ -32,7 +31,7 @@ from minillm.peft import (
     unmerge,
     use,
 )
-from minillm.transformer import Decoder, Encoder
+from minillm.training import classification
 
 
 def put(model, method, name, seed=1):

@@ -8,8 +8,8 @@ import pytest
 import torch
 from bare import IDS, bare_model, stir
 
-from minillm.generate import generate
-from minillm.objectives import causal_lm, masked_lm
+from minillm.inference import generate
+from minillm.models import Decoder, Encoder
 from minillm.peft import (
     IA3,
     METHODS,
@@ -33,9 +33,8 @@ from minillm.peft import (
     switched_off,
     unmerge,
 )
-from minillm.safetensors import load_file, save_file
-from minillm.trainer import TrainConfig, fit
-from minillm.transformer import Decoder, Encoder
+from minillm.system import load_file, save_file
+from minillm.training import TrainConfig, causal_lm, fit, masked_lm
 
 P = 3
 CHOSEN = {  # none at its defaults

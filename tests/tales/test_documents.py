@@ -8,8 +8,8 @@ import re
 import pytest
 
 from minillm import tales
-from minillm.tales import words
-from minillm.tales.documents import PROGRAMS, kind_of, known, tell
+from minillm.tales import known, tell, words
+from minillm.tales.documents import PROGRAMS, kind_of
 from minillm.tales.plots import PLOTS
 from minillm.tales.teller import Sampler
 from minillm.tales.words import ANIMALS, NAMES, SHE

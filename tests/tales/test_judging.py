@@ -5,9 +5,8 @@ import random
 import pytest
 
 from minillm import tales
-from minillm.tales import words
+from minillm.tales import LABELS, RELATIONS, words
 from minillm.tales.clinic import LISTS
-from minillm.tales.relations import LABELS, RELATIONS
 
 ANSWERS = sorted({answer for relation in RELATIONS.values() for answer in relation.values()})
 LISTS_OF_TALES = (words.NAMES, words.NOUNS, words.ADJECTIVES, words.SPOTS, words.HOMES, words.PLACES, words.KINDS)

@@ -8,8 +8,9 @@ from itertools import product
 import pytest
 
 from minillm import tales
-from minillm.tales.letter_scores import BEST, WEIGHTS, understand
-from minillm.tales.letters import FORMS, OPENERS, claims, draw_letter, draw_traits
+from minillm.tales import FORMS, draw_traits, understand
+from minillm.tales.letter_scores import BEST, WEIGHTS
+from minillm.tales.letters import OPENERS, claims, draw_letter
 
 PARTS = tuple(WEIGHTS)
 

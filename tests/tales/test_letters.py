@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 
 from minillm import tales
-from minillm.tales import words
-from minillm.tales.letter_scores import NEWS, _patterns, understand
-from minillm.tales.letters import FORMS, LISTS, OPENERS, REQUESTS, claims, draw_letter, draw_traits
+from minillm.tales import FORMS, draw_traits, understand, words
+from minillm.tales.letter_scores import NEWS, _patterns
+from minillm.tales.letters import LISTS, OPENERS, REQUESTS, claims, draw_letter
 from tests.tales.conftest import DATA
 from tests.tales.test_instructions import feelings
 

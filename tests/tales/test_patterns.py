@@ -7,8 +7,8 @@ from itertools import combinations
 import pytest
 
 from minillm import tales
+from minillm.tales import GROUPS, LABELS, RELATIONS
 from minillm.tales.patterns import GAME, LINES
-from minillm.tales.relations import GROUPS, LABELS, RELATIONS
 
 
 def mixture(text: str) -> Fraction:

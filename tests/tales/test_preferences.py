@@ -6,7 +6,8 @@ from collections import Counter
 import pytest
 
 from minillm import tales
-from minillm.tales.preferences import FLIPPED, FOND, SIDES, TEMPERATURE, chance_of_choice
+from minillm.tales import FLIPPED, FOND, TEMPERATURE, chance_of_choice
+from minillm.tales.preferences import SIDES
 
 FONDNESS = {"train": True, "valid": True, "test": False}
 

@@ -7,17 +7,7 @@ import random
 
 import pytest
 
-from minillm.tales.teller import (
-    END,
-    Detour,
-    Judge,
-    Options,
-    Sampler,
-    check_prefix_free,
-    enumerate_texts,
-    evenly,
-    read,
-)
+from minillm.tales.teller import END, Detour, Judge, Options, Sampler, check_prefix_free, enumerate_texts, evenly, read
 
 COLORS = Options([(3, "red", "red"), (1, "blue", "blue"), (4, "green", "green")])
 COUNTS = Options([(1, "one", 1), (2, "two", 2)])

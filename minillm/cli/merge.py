@@ -1,0 +1,53 @@
+"""`train.py merge`: a run that trained an adapter becomes one with plain weights, which needs its base no more."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from minillm.cli.common import new_run
+from minillm.cli.flags import flag
+from minillm.cli.methods import whole
+from minillm.hub import describe, load_model, load_tokenizer
+from minillm.system import write_json
+from minillm.training import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge:
+    """Settings of `merge`."""
+
+    from_: Path | None = flag(None, "the run whose adapter is to be folded into the weights")
+    out: Path | None = flag(None, "folder of the new run (default: runs/merge, numbered when taken)")
+
+
+def run_merge(settings: Merge, given: dict) -> int:
+    """Fold an adapter into the weights of its base: a run like any other, that stands alone and is as fast as the base.
+
+    python train.py sft --from runs/pretrain --method lora --out runs/stories
+    python train.py merge --from runs/stories --out runs/stories-whole
+
+    Changes of weights can be merged: lora, adalora, ia3, and bitfit where there are biases. Prompts, prefixes and
+    detours cannot.
+    """
+    if settings.from_ is None:
+        raise ValueError("merge needs --from, the folder of a run that trained an adapter")
+    source = RunFolder(settings.from_)
+    config = source.config()
+    if not config.get("base"):
+        raise ValueError(f"{source.path} holds no adapter: its weights are whole already")
+    tokenizer = load_tokenizer(source)
+    model = whole(load_model(source.path))
+    run = new_run(settings.out, "merge")
+    run.save_config(**{**config, "model": describe(model), "base": None})
+    tokenizer.save(run.path / "tokenizer.json")
+    run.save_model(model)
+    for name in ("predictions.jsonl", "samples.txt", "loss.png", "confusion.png"):
+        if (source.path / name).exists():
+            shutil.copyfile(source.path / name, run.path / name)
+    if source.finished:
+        metrics = json.loads((source.path / "metrics.json").read_text(encoding="utf-8"))
+        metrics.pop("adapter_bytes", None)
+        write_json(run.path / "metrics.json", {**metrics, "parameters": sum(p.numel() for p in model.parameters())})
+    print(f"{run.path} holds the whole model; it no longer needs {source.path}")
+    return 0

@@ -1,0 +1,195 @@
+"""How a trained model is tuned: the settings that every stage of fine-tuning shares, and what they do to a model."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from minillm import peft
+from minillm.cli.flags import flag, flag_name
+from minillm.hub import describe, rebuild
+from minillm.peft import train_all, train_head, train_last, train_norms
+from minillm.text import Tokenizer
+from minillm.training import LossFunction, penalised
+
+SELECTIVE = ("full", "head", "last", "norm")
+METHODS = SELECTIVE + tuple(peft.METHODS)
+# Which settings of which methods a flag sets: flag -> {method: field}
+FIELDS = {
+    "rank": {"lora": "rank", "adalora": "rank", "adapter": "rank"},
+    "target_rank": {"adalora": "target_rank"},
+    "alpha": {"lora": "alpha", "adalora": "alpha"},
+    "adapter_dropout": {"lora": "dropout", "adalora": "dropout"},
+    "rank_stabilised": {"lora": "rank_stabilised", "adalora": "rank_stabilised"},
+    "targets": dict.fromkeys(("lora", "adalora", "ia3", "bitfit", "adapter"), "targets"),
+    "prompt_length": dict.fromkeys(("prompt", "ptuning", "prefix", "llama_adapter"), "length"),
+    "prompt_text": dict.fromkeys(("prompt", "prefix"), "tokens"),
+    "prompt_network": {"ptuning": "inner", "prefix": "inner"},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """What of a model learns, or is added to it and learns, and how fast. What is 0 or empty, the method chooses."""
+
+    method: str = flag(
+        "full",
+        "what learns: everything; the output layer alone; the last layers; the norms; or an adapter on a frozen model",
+        choices=METHODS,
+    )
+    last: int = flag(0, "layers that learn, with --method last (0: one)")
+    layer_decay: float = flag(1.0, "a layer's rates over those of the layer above; 1: one rate in all layers")
+    unfreeze: bool = flag(False, "let the layers begin to learn one after another, from the output down")
+    adapter_learning_rate: float = flag(0.0, "peak rate of AdamW for what an adapter learns (0: the method's own)")
+    also: str = flag("", "parts of the model that learn beside an adapter, such as embedding,head")
+    rank: int = flag(0, "of lora, adalora (at first), adapter: channels of the detour (0: its own)")
+    target_rank: float = flag(0.0, "of adalora: ranks of a layer in the end, on average (0: half)")
+    alpha: float = flag(0.0, "of lora, adalora: how much the change counts; it is divided by the rank (0: its own)")
+    rank_stabilised: bool = flag(False, "of lora, adalora: divide by the root of the rank instead")
+    adapter_dropout: float = flag(0.0, "of lora, adalora: share of the inputs dropped")
+    targets: str = flag("", "of lora, adalora, ia3, bitfit, adapter: parts to adapt, such as query,value")
+    prompt_length: int = flag(0, "of prompt, ptuning, prefix, llama_adapter: vectors (0: its own)")
+    prompt_text: str = flag("", "of prompt, prefix: the text to begin as")
+    prompt_network: int = flag(0, "of ptuning, prefix: width of the network through which the vectors learn")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model that is ready to be tuned."""
+
+    model: nn.Module
+    learns: str  # what, for people
+    adapter: str = ""  # its name, where there is one
+    rate: float = 0.0  # of its AdamW
+    penalty: Callable | None = None  # what its loss has besides the task's
+    allocates: bool = False  # whether something is to be done after each step
+
+    def objective(self, objective: LossFunction) -> LossFunction:
+        """The loss to learn from."""
+        return penalised(objective, self.penalty) if self.penalty else objective
+
+    def after_step(self, steps: int) -> Callable | None:
+        """What `fit` calls after each step."""
+        return peft.Budget(self.model, steps) if self.allocates else None
+
+
+def prepare(model: nn.Module, settings: Method, tokenizer: Tokenizer | None = None, seed: int = 0) -> Prepared:
+    """Put the adapter on a model, freeze what is not to learn, and say what is left.
+
+    `layer_decay` and `unfreeze` go to the optimizer: `TrainConfig` has settings of the same names. Raises ValueError
+    when the model lacks what the method trains, and for flags of other methods.
+    """
+    check(settings)
+    if settings.method in peft.METHODS:
+        return with_adapter(model, settings, tokenizer, seed)
+    try:
+        model = whole(model)
+    except ValueError as error:
+        raise ValueError(f"{error}; what such a run can begin with is another adapter: --method lora") from None
+    if settings.method == "head":
+        train_head(model)
+    elif settings.method == "last":
+        train_last(model, settings.last or 1)
+    elif settings.method == "norm":
+        train_norms(model)
+        if has_head(model):
+            model.head.requires_grad_(True)
+    else:
+        train_all(model)
+    spare(model)
+    return Prepared(model, count(model))
+
+
+def whole(model: nn.Module) -> nn.Module:
+    """The model with the adapters of the run that it came from folded into its weights. Raises ValueError for those
+    that cannot be.
+    """
+    if not peft.names(model):
+        return model
+    model = peft.remove(peft.merge(model))
+    strange = model.state_dict().keys() - rebuild(describe(model)).state_dict().keys()
+    if strange:
+        raise ValueError(f"this {type(model).__name__} has no place for {sorted(strange)[0]}: keep the adapter")
+    return model
+
+
+def check(settings: Method) -> None:
+    """Raises ValueError for a flag that goes with another method."""
+    if settings.last and settings.method != "last":
+        raise ValueError(f"--last {settings.last} goes with --method last, not with {settings.method}")
+    for name in ("adapter_learning_rate", "also"):
+        if getattr(settings, name) and settings.method in SELECTIVE:
+            raise ValueError(f"--{name.replace('_', '-')} is for adapters, and --method {settings.method} has none")
+    for name, useless in (("layer_decay", settings.layer_decay != 1), ("unfreeze", settings.unfreeze)):
+        if useless and settings.method == "head":
+            raise ValueError(f"{flag_name(name)} has no use here: with --method head one layer learns; leave it out")
+    for name, methods in FIELDS.items():
+        if getattr(settings, name) and settings.method not in methods:
+            given = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{given} goes with --method {' or '.join(methods)}, not with {settings.method}")
+
+
+def method_of(settings: Method, tokenizer: Tokenizer | None) -> peft.Method:
+    """The method that the flags describe; fields that no flag sets are the method's own."""
+    fields = {}
+    for name, methods in FIELDS.items():
+        value = getattr(settings, name)
+        if value:
+            if name == "targets":
+                value = parts_of(value)
+            elif name == "prompt_text":
+                value = tuple(tokenizer.encode(value))
+            fields[methods[settings.method]] = value
+    if "tokens" in fields and not settings.prompt_length:
+        fields["length"] = len(fields["tokens"])
+    if settings.method == "adalora" and "rank" in fields and "target_rank" not in fields:
+        fields["target_rank"] = fields["rank"] / 2
+    return peft.METHODS[settings.method](**fields)
+
+
+def with_adapter(model: nn.Module, settings: Method, tokenizer: Tokenizer | None, seed: int) -> Prepared:
+    """The model with an adapter on it; of the rest only a new head learns."""
+    method = method_of(settings, tokenizer)
+    taken, number = peft.names(model), 1
+    while (name := f"{method.key}-{number}") in taken:
+        number += 1
+    model = peft.inject(model, method, name, torch.Generator().manual_seed(seed))
+    peft.freeze(model, name, also=parts_of(settings.also) + (("head",) if has_head(model) else ()))
+    known = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
+    shown = ", ".join(f"{key} {value}" for key, value in known.items() if value and key != "tokens")
+    ada = isinstance(method, peft.AdaLoRA)
+    return Prepared(
+        model,
+        f"{method.key}{f' ({shown})' if shown else ''}: {count(model)}",
+        name,
+        settings.adapter_learning_rate or method.learning_rate,
+        peft.orthogonality if ada else None,
+        ada,
+    )
+
+
+def parts_of(names: str) -> tuple[str, ...]:
+    """Names with commas between them."""
+    return tuple(part.strip() for part in names.split(",") if part.strip())
+
+
+def has_head(model: nn.Module) -> bool:
+    """Whether a model is a trunk with a new output layer on it."""
+    return hasattr(model, "trunk") and hasattr(model, "head")
+
+
+def spare(model: nn.Module) -> None:
+    """Under a head, the trunk's own output layer has no use: it is not counted as learning."""
+    trunk = getattr(model, "trunk", None)
+    if hasattr(trunk, "head"):
+        shared = {id(p) for name, p in trunk.named_parameters() if not name.startswith("head.")}
+        for p in trunk.head.parameters():
+            p.requires_grad_(p.requires_grad and id(p) in shared)
+
+
+def count(model: nn.Module) -> str:
+    """How much of a model learns, for people."""
+    learns, there = (sum(p.numel() for p in model.parameters() if p.requires_grad or every) for every in (False, True))
+    return f"{learns:,} of {there:,} parameters learn" + (f" ({learns / there:.2%})" if learns < there else "")

@@ -1,0 +1,124 @@
+"""`train.py predict`: what a head says of texts that nobody has labelled."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from minillm.cli.common import Computing
+from minillm.cli.finetune import predict
+from minillm.cli.flags import flag
+from minillm.cli.trunks import frame_of
+from minillm.cli.understanding import tags_of
+from minillm.data import Padded, check_not_empty, check_words, pair_example, tag_example, text_example
+from minillm.hub import load_model, load_tokenizer
+from minillm.system import check_file, choose, write_text
+from minillm.text import read_records, text_field
+from minillm.training import RunFolder
+
+FIELDS = {"classify": ("text",), "pair": ("text_a", "text_b"), "tag": ("text",), "encode": ("text",)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict(Computing):
+    """Settings of `predict`."""
+
+    from_: Path | None = flag(None, "the run of classify, pair, tag or encode to ask")
+    text: str = flag("", "one text; for a run of pair the first of two")
+    second: str = flag("", "for a run of pair: the second text")
+    data: Path | None = flag(
+        None, 'many: .jsonl, .csv or .tsv with "text", for pair with "text_a" and "text_b"; for tag also "tokens"'
+    )
+    batch_size: int = flag(32, "texts read together")
+    out: Path | None = flag(None, "a .jsonl file for the answers, instead of the screen")
+
+
+def run_predict(settings: Predict, given: dict) -> int:
+    """Ask a trained run about new texts: a label and its probability, tags, or a vector. One JSON object a line.
+
+    python train.py predict --from runs/classify --text "Mira lost her kite."
+    python train.py predict --from runs/pair --text "Mira lost her kite." --second "Now Mira had the kite."
+    python train.py predict --from runs/tag --data new.jsonl --out answers.jsonl
+    """
+    if settings.from_ is None:
+        raise ValueError("predict needs --from, the folder of a run of classify, pair, tag or encode")
+    run = RunFolder(settings.from_)
+    stage = run.config().get("stage")
+    if stage not in FIELDS:
+        raise ValueError(f"{run.path} is a run of {stage}: predict asks runs of {', '.join(FIELDS)}")
+    check_flags(settings, stage)
+    place = choose(settings.device, settings.dtype)
+    tokenizer, model = load_tokenizer(run), load_model(run.path, place.device)
+    context = run.config()["settings"]["context"] or getattr(model.trunk.config, "context", 256)
+    frame = frame_of(model.trunk, tokenizer)
+    questions = list(asked(settings, stage))
+    if stage == "tag":
+        examples = [tag_example(words, [0] * len(words), tokenizer, frame, context) for (words,) in questions]
+    else:
+        ids = [[tokenizer.encode(text) for text in texts] for texts in questions]
+        examples = [(pair_example if len(one) == 2 else text_example)(*one, frame, context) for one in ids]
+    cut = sum(example["cut"] > 0 for example in examples)
+    if cut:
+        said = f"{cut} of {len(examples)} texts are longer than the {context} tokens that the model reads: cut there"
+        print(said, file=sys.stderr)  # the answers alone go to the screen, so that they can be piped
+    outputs = predict(model, Padded(examples, tokenizer.pad_id, settings.batch_size), place)
+    names = run.config().get("labels") or []
+    lines = [
+        json.dumps(answer(stage, question, output, example, names), ensure_ascii=False)
+        for question, output, example in zip(questions, outputs, examples)
+    ]
+    if settings.out is None:
+        print("\n".join(lines))
+        return 0
+    write_text(settings.out, "\n".join(lines) + "\n")
+    print(f"{len(lines)} answers in {settings.out}")
+    return 0
+
+
+def check_flags(settings: Predict, stage: str) -> None:
+    """Raises ValueError for texts that nobody would read, and for an --out that cannot be written."""
+    if settings.out is not None:
+        check_file(settings.out)
+    if settings.second and len(FIELDS[stage]) == 1:
+        raise ValueError(f"--second has no use here: a run of {stage} reads one text at a time; leave it out")
+    if settings.data is not None and (settings.text or settings.second):
+        raise ValueError("--data has the texts, and so have --text and --second: give the file or the texts, not both")
+
+
+def asked(settings: Predict, stage: str) -> Iterator[tuple]:
+    """The texts of each question; of tag its words. Raises ValueError for what is missing or empty."""
+    fields = FIELDS[stage]
+    if settings.data is None:
+        texts = (settings.text, settings.second)[: len(fields)]
+        if not all(text.strip() for text in texts):
+            raise ValueError("predict needs --data, or --text" + (" and --second" if len(fields) == 2 else ""))
+        yield (words_and_marks(settings.text),) if stage == "tag" else texts
+        return
+    for line, record in read_records(settings.data, columns=fields):
+        if stage == "tag" and "tokens" in record:
+            check_words(settings.data, line, record["tokens"])
+            yield (record["tokens"],)
+            continue
+        texts = tuple(text_field(settings.data, line, record, field) for field in fields)
+        check_not_empty(settings.data, line, fields, texts)
+        yield (words_and_marks(texts[0]),) if stage == "tag" else texts
+
+
+def words_and_marks(text: str) -> list[str]:
+    """A text cut as taggers' files are: words, and each mark by itself."""
+    return re.findall(r"\w+|[^\w\s]", text)
+
+
+def answer(stage: str, question: tuple, output: Tensor, example: dict, names: list[str]) -> dict:
+    """The line of one question."""
+    if stage == "tag":
+        return {"tokens": question[0], "tags": tags_of(output, example, len(question[0]), names)}
+    texts = dict(zip(FIELDS[stage], question))
+    if stage == "encode":
+        return {**texts, "vector": [round(value, 6) for value in output.tolist()]}
+    best = int(output.argmax())
+    return {**texts, "label": names[best], "probability": round(float(output.softmax(-1)[best]), 4)}

@@ -1,0 +1,38 @@
+"""Token ids to batches, and the records that people bring.
+
+examples      a record as what a model reads: one text, a pair, tagged words, a conversation
+batches       a corpus as one row of tokens; windows on it; padded batches
+masking       what a masked language model is asked; packing: several examples in a row
+mixing        several sources of batches in one stream
+records       labelled files, read and checked; conversations, preferences: the same of those
+"""
+
+from minillm.data.batches import Batches, Padded, Tokens, Windows, tokenize
+from minillm.data.conversations import Conversation, conversations
+from minillm.data.examples import (
+    IGNORE_INDEX,
+    Frame,
+    chat_example,
+    decoder_frame,
+    encoder_frame,
+    pair_example,
+    show_example,
+    tag_example,
+    text_example,
+)
+from minillm.data.masking import mask_tokens
+from minillm.data.mixing import Mixed
+from minillm.data.packing import pack
+from minillm.data.preferences import Preference, asked, preferences, prompts
+from minillm.data.records import (
+    Parts,
+    Reader,
+    Record,
+    check_not_empty,
+    check_words,
+    label_names,
+    labelled,
+    load_parts,
+    scored_pairs,
+    tagged,
+)

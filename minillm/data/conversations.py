@@ -1,0 +1,87 @@
+"""The instructions that users bring, in any of three forms, read as conversations and checked.
+
+{"instruction", "input", "output"} (Taori et al. 2023, "Alpaca"; "input" may be missing or empty), {"prompt",
+"completion"}, or {"messages": [{"role", "content"}, ...]}, with "kinds" beside if answers are to be scored by kind.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from minillm.data.records import Record, check_not_empty
+from minillm.text import read_records, text_field
+
+FORMS = (("instruction", "output"), ("prompt", "completion"), ("messages",))
+ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True)
+class Conversation(Record):
+    """A record whose texts are messages and whose label says who spoke each; `kinds`, of each answer, "" where nobody
+    said.
+    """
+
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """As `Tokenizer.apply_chat` takes them."""
+        return [{"role": role, "content": text} for role, text in zip(self.label, self.texts)]
+
+    @property
+    def prose(self) -> tuple[str, ...]:
+        """What a tokenizer would be trained on."""
+        return self.texts
+
+
+def conversations(path: Path) -> list[Conversation]:
+    """The conversations of a .json, .jsonl, .csv or .tsv file. Raises ValueError with file:line for what is none."""
+    found = []
+    for line, record in read_records(path, columns=["instruction", "input", "output"]):
+        form = next((form for form in FORMS if set(form) <= record.keys()), None)
+        if form is None:
+            raise ValueError(
+                f'{path}:{line}: expected "instruction" and "output", "prompt" and "completion", or "messages"; '
+                f"found {', '.join(map(repr, record)) or 'none'}"
+            )
+        messages = _messages(path, line, record) if form == ("messages",) else _exchange(path, line, record, form)
+        roles, texts = (tuple(message[key] for message in messages) for key in ("role", "content"))
+        found.append(Conversation(texts, roles, path, line, _kinds(path, line, record, messages)))
+    return found
+
+
+def _exchange(path: Path, line: int, record: dict, form: tuple[str, str]) -> tuple[dict[str, str], ...]:
+    """One question, with what it is about below, and one answer."""
+    asked, answered = texts = [text_field(path, line, record, field) for field in form]
+    check_not_empty(path, line, form, texts)
+    about = text_field(path, line, record, "input") if record.get("input") else ""
+    asked = f"{asked}\n\n{about}" if about.strip() else asked
+    return {"role": "user", "content": asked}, {"role": "assistant", "content": answered}
+
+
+def _messages(path: Path, line: int, record: dict) -> tuple[dict[str, str], ...]:
+    messages = record["messages"]
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        raise ValueError(f'{path}:{line}: expected "messages" to be a list of {{"role", "content"}}')
+    for place, message in enumerate(messages):
+        if message.get("role") not in ROLES:
+            raise ValueError(
+                f"{path}:{line}: message {place}: expected a role of system, user or assistant, "
+                f"found {message.get('role')!r}"
+            )
+        check_not_empty(path, line, ["content"], [text_field(path, line, message, "content")])
+    roles = [message["role"] for message in messages]
+    if "assistant" not in roles[1:] or roles[0] == "assistant":
+        raise ValueError(
+            f"{path}:{line}: expected a user's message and an assistant's after it, found "
+            + (", ".join(roles) or "no message")
+        )
+    return tuple({"role": message["role"], "content": message["content"]} for message in messages)
+
+
+def _kinds(path: Path, line: int, record: dict, messages: Sequence[dict]) -> tuple[str, ...]:
+    answers = sum(message["role"] == "assistant" for message in messages)
+    kinds = record.get("kinds") or [""] * answers
+    if not isinstance(kinds, list) or len(kinds) != answers or not all(isinstance(kind, str) for kind in kinds):
+        raise ValueError(f'{path}:{line}: expected "kinds" to be a list of {answers} words, one an answer')
+    return tuple(kinds)

@@ -1,0 +1,167 @@
+"""What a training example is, for each task: a record of words and labels turned into the ids that a model reads.
+
+A text stands in the frame that its trunk was pre-trained with: an encoder reads <|cls|> text <|sep|>, a decoder
+<|bos|> text <|eos|>. A pair stands in one row with <|sep|> between (Devlin et al. 2019, figure 2), and where the trunk
+has segments each token says which text it belongs to. What does not fit is cut at the end, from the longer text of a
+pair first, and counted.
+
+An example is a dictionary of lists; `data.Padded` puts several into a batch. `show_example` prints what comes out.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from minillm.text import Tokenizer
+
+IGNORE_INDEX = -100  # of labels: nothing is to be learned here
+CLOSING, OPENING = set(".,;:!?)]}%"), set("([{$")  # words that stand close to the word before, or to the one after
+
+
+class Frame(NamedTuple):
+    """The special tokens around a text, and whether the two texts of a pair are numbered."""
+
+    begin: int
+    between: int
+    end: int
+    segments: bool = False
+
+
+def encoder_frame(tokenizer: Tokenizer, segments: bool = True) -> Frame:
+    """<|cls|> text <|sep|>, or <|cls|> text <|sep|> text <|sep|> with segments (Devlin et al. 2019)."""
+    return Frame(tokenizer.cls_id, tokenizer.sep_id, tokenizer.sep_id, segments)
+
+
+def decoder_frame(tokenizer: Tokenizer) -> Frame:
+    """<|bos|> text <|eos|>, or <|bos|> text <|sep|> text <|eos|> (Radford et al. 2018, figure 1)."""
+    return Frame(tokenizer.bos_id, tokenizer.sep_id, tokenizer.eos_id)
+
+
+def text_example(ids: Sequence[int], frame: Frame, context: int) -> dict:
+    """One text in its frame: {"input_ids", "cut"}; "cut" is the number of tokens that did not fit into the context."""
+    room = _room(context, 2)
+    example = {"input_ids": [frame.begin, *ids[:room], frame.end], "cut": max(len(ids) - room, 0)}
+    if frame.segments:
+        example["segment_ids"] = [0] * len(example["input_ids"])
+    return example
+
+
+def pair_example(first: Sequence[int], second: Sequence[int], frame: Frame, context: int) -> dict:
+    """Two texts in one row: {"input_ids", "segment_ids" where the trunk has them, "cut"}.
+
+    >>> pair_example([5, 6, 7, 8], [9], Frame(1, 2, 3, True), context=7)   # one of the longer text is cut
+    {'input_ids': [1, 5, 6, 7, 2, 9, 3], 'cut': 1, 'segment_ids': [0, 0, 0, 0, 0, 1, 1]}
+    """
+    room = _room(context, 3)
+    cut = max(len(first) + len(second) - room, 0)
+    n, m, rest = len(first), len(second), cut
+    n, m, rest = n - min(rest, max(n - m, 0)), m - min(rest, max(m - n, 0)), rest - min(rest, abs(n - m))
+    first, second = first[: n - (rest + 1) // 2], second[: m - rest // 2]  # equally long from here on: in turn
+    ids = [frame.begin, *first, frame.between, *second, frame.end]
+    example = {"input_ids": ids, "cut": cut}
+    if frame.segments:
+        example["segment_ids"] = [0] * (len(first) + 2) + [1] * (len(second) + 1)
+    return example
+
+
+def tag_example(
+    words: Sequence[str],
+    tags: Sequence[int],
+    tokenizer: Tokenizer,
+    frame: Frame,
+    context: int,
+    every_piece: bool = False,
+) -> dict:
+    """Words with a tag each, as tokens with a label each: {"input_ids", "labels", "words", "cut"}.
+
+    A word becomes one or more tokens. Its first token carries the tag and the others are ignored, or carry it too with
+    `every_piece` (Devlin et al. 2019, section 5.3, take the first). "words" numbers the word of each labelled token.
+    """
+    ids, labels, places = [], [], []
+    for place, (pieces, tag) in enumerate(zip(word_pieces(words, tokenizer), tags, strict=True)):
+        ids += pieces
+        labels += [tag] + [tag if every_piece else IGNORE_INDEX] * (len(pieces) - 1)
+        places += [place] * len(pieces)
+    room = _room(context, 2)
+    example = text_example(ids, frame, context)
+    example["labels"] = [IGNORE_INDEX, *labels[:room], IGNORE_INDEX]
+    example["words"] = [-1, *places[:room], -1]
+    return example
+
+
+def word_pieces(words: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
+    """The ids of each word, with a space before it where a text would have one.
+
+    A byte-pair tokenizer has a token of its own for a word after a space, and that is the one it met in training.
+    """
+    pieces, quoted, glued = [], False, True  # glued: no space before the next word
+    for word in words:
+        closes = word in CLOSING or (word == '"' and quoted)
+        pieces.append(tokenizer.encode(word if glued or closes else " " + word))
+        quoted = quoted != (word == '"')
+        glued = word in OPENING or (word == '"' and quoted)
+    return pieces
+
+
+def chat_example(messages: Sequence[dict[str, str]], tokenizer: Tokenizer, context: int) -> dict:
+    """A conversation {"input_ids", "labels", "cut"}: what the assistant says is learned, and the end after it.
+
+    What does not fit into the context is cut off at the end. "cut" is the number of tokens; where no answer fits, no
+    label counts.
+
+    >>> tokenizer = Tokenizer.characters("hi yo")
+    >>> messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]
+    >>> example = chat_example(messages, tokenizer, context=16)
+    >>> tokenizer.pieces(example["input_ids"])
+    ['<|bos|>', '<|user|>', 'h', 'i', '<|assistant|>', 'y', 'o', '<|eos|>']
+    >>> example["labels"]
+    [-100, -100, -100, -100, -100, 4, 3, 7]
+    """
+    ids, learned = tokenizer.apply_chat(messages)
+    labels = [i if counts else IGNORE_INDEX for i, counts in zip(ids, learned)]
+    return {"input_ids": ids[:context], "labels": labels[:context], "cut": max(len(ids) - context, 0)}
+
+
+def _room(context: int, specials: int) -> int:
+    if context <= specials:
+        raise ValueError(f"a context of {context} tokens has no room for text beside {specials} special ones")
+    return context - specials
+
+
+def show_example(tokenizer: Tokenizer, batch: dict[str, Tensor], row: int = 0, names: Sequence[str] = ()) -> str:
+    """Print one row of a batch as the model gets it, a line a token: position, token, id, label, mask, segment.
+
+    A label that does not count is shown as a dot; one that counts as its token, or as its name in `names`. A label of
+    the whole text stands below. Returns what was printed.
+    """
+    ids = batch["input_ids"][row].tolist()
+    mask = batch["attention_mask"][row].tolist() if "attention_mask" in batch else [1] * len(ids)
+    labels = batch.get("labels")
+    whole = labels is not None and labels.dim() == 1
+    columns: dict[str, list] = {"position": [], "token": [repr(piece)[1:-1] for piece in tokenizer.pieces(ids)]}
+    real = 0
+    for m in mask:
+        columns["position"].append(real if m else ".")
+        real += m
+    columns["id"] = ids
+    if labels is not None and not whole:
+        columns["label"] = [_label(label, tokenizer, names) for label in labels[row].tolist()]
+    columns["mask"] = mask
+    if "segment_ids" in batch:
+        columns["segment"] = batch["segment_ids"][row].tolist()
+    table = [list(columns), *zip(*columns.values())]
+    widths = [max(len(str(line[column])) for line in table) for column in range(len(columns))]
+    lines = ["  ".join(str(cell).ljust(width) for cell, width in zip(line, widths)).rstrip() for line in table]
+    if whole:
+        label = labels[row].item()
+        lines.append(f"label of the whole text: {names[label] if names else label}")
+    text = "\n".join(lines)
+    print(text)
+    return text
+
+
+def _label(label: int, tokenizer: Tokenizer, names: Sequence[str]) -> str:
+    if label == IGNORE_INDEX:
+        return "."
+    return names[label] if names else repr(tokenizer.pieces([label])[0])[1:-1]

@@ -1,0 +1,82 @@
+"""The preferences and the prompts that users bring, read and checked; the tales' own come with what is true of them."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from minillm.data.records import Record, check_not_empty
+from minillm.text import read_records, text_field
+
+FIELDS = ("prompt", "chosen", "rejected")
+
+
+@dataclass(frozen=True)
+class Preference(Record):
+    """A record whose texts are a prompt, the answer that was chosen and the one that was not; `truth`, their true
+    scores, where somebody knows them.
+    """
+
+    truth: tuple[float, float] | None = None
+
+    @property
+    def group(self) -> str:
+        """The prompt: an answer to it may be read off another."""
+        return self.texts[0]
+
+    @property
+    def same(self) -> tuple[str, frozenset[str]]:
+        """The prompt and the answers, whichever was chosen."""
+        return self.texts[0], frozenset(self.texts[1:])
+
+    @property
+    def pair(self) -> tuple[list[dict[str, str]], str, str]:
+        """As `minillm.align` takes it: a conversation, the better answer, the worse."""
+        return asked(self.texts[0]), *self.texts[1:]
+
+
+def asked(prompt: str) -> list[dict[str, str]]:
+    """A prompt as a conversation that waits for its answer."""
+    return [{"role": "user", "content": prompt}]
+
+
+def preferences(path: Path) -> list[Preference]:
+    """The pairs of answers in a .jsonl, .json, .csv or .tsv file: {"prompt", "chosen", "rejected"}.
+
+    "chosen_score" and "rejected_score", if both are there, are the true scores. Raises ValueError with file:line for
+    what is no pair, for an empty text, for two answers that are the same, and for a score that is no number.
+    """
+    found = []
+    for line, record in read_records(path, columns=FIELDS):
+        texts = tuple(text_field(path, line, record, field) for field in FIELDS)
+        check_not_empty(path, line, FIELDS, texts)
+        if texts[1].strip() == texts[2].strip():
+            raise ValueError(f'{path}:{line}: "chosen" and "rejected" are the same: there is nothing to learn from it')
+        scores = tuple(score_field(path, line, record, f"{side}_score") for side in FIELDS[1:])
+        found.append(Preference(texts, None, path, line, None if None in scores else scores))
+    return found
+
+
+def score_field(path: Path, line: int, record: dict, name: str) -> float | None:
+    """A true score, which in a table is a text; None where there is none. Raises ValueError with file:line for what is
+    no number.
+    """
+    value = record.get(name)
+    if value is None or value == "":
+        return None
+    try:
+        score = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        score = math.nan
+    if not math.isfinite(score):
+        raise ValueError(f'{path}:{line}: expected "{name}" to be a number, found {value!r}; leave it out if unknown')
+    return score
+
+
+def prompts(path: Path) -> list[Record]:
+    """The prompts in a .jsonl, .json, .csv or .tsv file: {"prompt"}. Raises ValueError with file:line for an empty."""
+    found = []
+    for line, record in read_records(path, columns=["prompt"]):
+        text = text_field(path, line, record, "prompt")
+        check_not_empty(path, line, ["prompt"], [text])
+        found.append(Record((text,), None, path, line))
+    return found

@@ -1,0 +1,195 @@
+"""The labelled files that users bring: read, checked, and kept apart.
+
+Every complaint is one sentence with file and line. What stands in training and in validation too is dropped from
+training, and said: a score on what was learned by heart is no score.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from minillm.text import read_records, read_text, split, text_field
+
+
+@dataclass(frozen=True)
+class Record:
+    """One labelled example as a person wrote it: its texts (one, or two), its label, and where it stands.
+
+    For tagged words `texts` holds the words and `label` their tags; for pairs of like texts `label` is a score or None.
+    """
+
+    texts: tuple[str, ...]
+    label: object
+    path: Path
+    line: int
+
+    @property
+    def place(self) -> str:
+        """ "file:line", as in complaints."""
+        return f"{self.path}:{self.line}"
+
+    @property
+    def group(self) -> Hashable:
+        """What must not stand on both sides of a split."""
+        return self.texts
+
+    @property
+    def same(self) -> Hashable:
+        """What two records share that say the same."""
+        return self.texts
+
+    @property
+    def prose(self) -> tuple[str, ...]:
+        """The texts as one would write them: tagged words are one text, with spaces."""
+        return (" ".join(self.texts),) if isinstance(self.label, tuple) else self.texts
+
+
+Reader = Callable[[Path], list[Record]]
+
+
+def labelled(*fields: str) -> Reader:
+    """A reader of records with these text fields and a label: {"text", "label"} or {"text_a", "text_b", "label"}."""
+
+    def read(path: Path) -> list[Record]:
+        records = []
+        for line, record in read_records(path, columns=[*fields, "label"]):
+            texts = tuple(text_field(path, line, record, field) for field in fields)
+            check_not_empty(path, line, fields, texts)
+            if "label" not in record:
+                raise ValueError(f'{path}:{line}: expected a field "label", found {", ".join(map(repr, record))}')
+            label = record["label"]
+            if isinstance(label, bool) or not isinstance(label, str | int) or not str(label).strip():
+                raise ValueError(f"{path}:{line}: expected a label that is a word or a whole number, found {label!r}")
+            records.append(Record(texts, str(label).strip(), path, line))
+        return records
+
+    return read
+
+
+def scored_pairs(path: Path) -> list[Record]:
+    """Records of two like texts, {"text_a", "text_b"}, and "score", how like they are, in all of them or in none."""
+    records = []
+    for line, record in read_records(path, columns=["text_a", "text_b"]):
+        texts = tuple(text_field(path, line, record, field) for field in ("text_a", "text_b"))
+        check_not_empty(path, line, ("text_a", "text_b"), texts)
+        try:
+            score = None if record.get("score") is None else float(record["score"])
+        except (TypeError, ValueError):
+            raise ValueError(f'{path}:{line}: expected "score" to be a number, found {record["score"]!r}') from None
+        records.append(Record(texts, score, path, line))
+    bare = [record for record in records if record.label is None]
+    if bare and len(bare) < len(records):
+        raise ValueError(f'{bare[0].place}: this record has no "score", and others in the file have one')
+    return records
+
+
+def tagged(path: Path) -> list[Record]:
+    """Records {"tokens", "tags"}, or a file as of CoNLL: a word and, last on its line, its tag; a blank line between
+    sentences. Tags are O, B-KIND and I-KIND.
+    """
+    conll = path.suffix.lower() not in (".jsonl", ".json")
+    records = []
+    for line, words, tags in _conll(path) if conll else _tagged_json(path):
+        if len(words) != len(tags):
+            raise ValueError(f"{path}:{line}: {len(words)} tokens and {len(tags)} tags: each token needs one tag")
+        check_words(path, line, words)
+        for tag in tags:
+            if not isinstance(tag, str) or not (tag == "O" or (tag[:2] in ("B-", "I-") and tag[2:])):
+                raise ValueError(f'{path}:{line}: expected tags such as "O", "B-PERSON", "I-PERSON", found {tag!r}')
+        records.append(Record(tuple(words), tuple(tags), path, line))
+    if not records:
+        raise ValueError(f"{path}: the file holds no tagged sentence; bring at least one")
+    return records
+
+
+def _tagged_json(path: Path):
+    for line, record in read_records(path):
+        words, tags = record.get("tokens"), record.get("tags")
+        if not isinstance(words, list) or not isinstance(tags, list):
+            raise ValueError(f'{path}:{line}: expected "tokens" and "tags", two lists, found {sorted(record)}')
+        yield line, words, tags
+
+
+def _conll(path: Path):
+    words, tags, start = [], [], 0
+    for number, line in enumerate([*read_text(path).split("\n"), ""], 1):
+        cells = line.split()
+        if len(cells) == 1:
+            raise ValueError(f"{path}:{number}: expected a word and its tag, found {line.strip()!r}")
+        if cells and not line.startswith("-DOCSTART-"):
+            start = start or number
+            words.append(cells[0])
+            tags.append(cells[-1])
+        elif words:
+            yield start, words, tags
+            words, tags, start = [], [], 0
+
+
+def check_words(path: Path, line: int, words: object) -> None:
+    """Raises ValueError for tokens that are no list of words."""
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) and word.strip() for word in words):
+        raise ValueError(f"{path}:{line}: expected tokens that are words, found {str(words)[:60]}")
+
+
+def check_not_empty(path: Path, line: int, fields: Sequence[str], texts: Sequence[str]) -> None:
+    """Raises ValueError for a text without a word."""
+    for field, text in zip(fields, texts):
+        if not text.strip():
+            raise ValueError(f'{path}:{line}: "{field}" is empty; remove the record or give it a text')
+
+
+@dataclass
+class Parts:
+    """Labelled records to learn from, to watch while learning, and to score at the end (which may be the second)."""
+
+    train: list[Record]
+    valid: list[Record]
+    test: list[Record]
+
+
+def load_parts(read: Reader, data: Path, valid: Path | None, test: Path | None, fraction: float, seed: int) -> Parts:
+    """Read the files, or keep a share of `data` aside where there is no `valid`; drop from training what stands in
+    another part too, and say so.
+    """
+    train = read(data)
+    if valid is None:
+        if len({record.same for record in train}) < 2:
+            raise ValueError(f"{data}: holds one example, and measuring needs a second; bring more, or --valid")
+        groups = [record.group for record in train]
+        if len(set(groups)) < 2:  # all belong together: better to watch some of them than none
+            groups = [record.same for record in train]
+        train, held_out = split(train, fraction, seed, groups)
+    else:
+        held_out = read(valid)
+    parts = Parts(train, held_out, read(test) if test else held_out)
+    elsewhere = {record.same: record for record in [*parts.valid, *parts.test]}
+    twice = [record for record in train if record.same in elsewhere]
+    if twice:
+        other = elsewhere[twice[0].same]
+        print(
+            f"{len(twice)} of {len(train)} training examples also stand in validation or test, and are not learned: "
+            f"{twice[0].place} is {other.place}"
+        )
+        parts.train = [record for record in train if record.same not in elsewhere]
+    if not parts.train:
+        raise ValueError(f"{data}: nothing is left to learn from; bring examples that are not in validation")
+    return parts
+
+
+def label_names(parts: Parts, labels: Callable[[Record], Sequence[str]]) -> list[str]:
+    """The labels of the training records, sorted. Raises ValueError for a single one, and for one that only comes up
+    in validation or test.
+    """
+    names = sorted({label for record in parts.train for label in labels(record)})
+    for record in [*parts.valid, *parts.test]:
+        for label in labels(record):
+            if label not in names:
+                raise ValueError(
+                    f"{record.place}: the label {label!r} never occurs in training, where there are {', '.join(names)}"
+                )
+    if len(names) < 2:
+        raise ValueError(
+            f"{parts.train[0].path}: every example has the label {names[0]!r}, and there is nothing to tell apart; "
+            "bring examples of at least two"
+        )
+    return names

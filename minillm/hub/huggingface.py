@@ -1,0 +1,193 @@
+"""Checkpoints in Hugging Face's format, in and out: a folder with config.json and model.safetensors.
+
+GPT-2 (Radford et al. 2019), BERT (Devlin et al. 2019) and Llama (Touvron et al. 2023): `families` says how each is
+written. What changes the maths in a way that we do not have is refused, and so is a folder that lacks a tensor or has
+one too many: a model that loads computes what the original computes. Nothing is unpickled.
+
+Left out: downloading, scaled rotary positions, quantised weights, tokenizers (see `tokenizer`), BERT's pooler and
+next-sentence output, which are dropped on reading.
+"""
+
+import os
+import re
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from minillm.hub.families import FAMILIES, Family, Tensors
+from minillm.models import RECIPES, ModelConfig, Transformer
+from minillm.system import load_file, read_json, save_file, write_json
+from minillm.training import unwrap
+
+
+def load_pretrained(folder: str | os.PathLike) -> tuple[Transformer, ModelConfig]:
+    """The model of a folder, in fp32 and evaluation mode, and its config.
+
+    A file of the trunk alone (transformers' BertModel) gets a new output layer where one is needed, with a warning.
+    Raises ValueError, naming file and setting or tensor, for what is not wholly a model that we have.
+    """
+    folder = Path(folder)
+    source = folder / "config.json"
+    settings = read_json(source)
+    try:
+        family, config = _read_config(settings)
+    except (ValueError, TypeError, AttributeError) as error:  # a value of another type than expected
+        raise ValueError(f"{source}: {error}") from None
+    tensors, source = _read_tensors(folder, family)
+    model = family.kind(config)
+    expected = _pack(model, family)
+    tensors = _tidy(tensors, expected, family, source)
+    _check(tensors, expected, source)
+    model.load_state_dict(_unpack(tensors, model, family))
+    return model.eval(), config
+
+
+def save_pretrained(model: nn.Module, folder: str | os.PathLike) -> None:
+    """Write a model so that transformers' AutoModelForCausalLM, or for BERT AutoModelForMaskedLM, loads it.
+
+    Raises ValueError for a model that none of Hugging Face's families can be.
+    """
+    model = unwrap(model)
+    recipe = getattr(getattr(model, "config", None), "recipe", None)
+    homes = [name for name, f in FAMILIES.items() if type(model) is f.kind and recipe in f.recipes.values()]
+    if not homes:
+        raise ValueError(
+            f"this {type(model).__name__} of recipe {recipe} has no Hugging Face counterpart: a Decoder of recipe "
+            "gpt2, llama or llama-tied has one, and an Encoder of recipe bert"
+        )
+    family = FAMILIES[homes[0]]
+    settings, tensors = _write_config(model.config, family), _pack(model, family)
+    if "segments" in family.settings and not model.config.segments:  # theirs cannot do without a vector to add
+        tensors[family.name("segment.weight")] = torch.zeros(1, model.config.width)
+    save_file(tensors, Path(folder) / "model.safetensors", {"format": "pt"})
+    write_json(Path(folder) / "config.json", {"model_type": homes[0], **settings})
+
+
+def _read_config(theirs: dict) -> tuple[Family, ModelConfig]:
+    """The content of config.json as a family and our config."""
+    kind = theirs.get("model_type")
+    if kind not in list(FAMILIES):
+        raise ValueError(f"model_type is {kind!r}, and only {', '.join(FAMILIES)} are known")
+    family = FAMILIES[kind]
+    rope = theirs.get("rope_parameters") or theirs.get("rope_scaling") or {}  # a newer file, an older one
+    scaling = rope.get("rope_type", rope.get("type", "default"))
+    if scaling != "default":
+        raise ValueError(f"rope_type is {scaling!r}, and rotary positions are supported only as they are, unscaled")
+    if theirs.get("quantization_config") is not None:
+        raise ValueError("the weights are quantised (quantization_config), which is not supported")
+    theirs = {**theirs, "rope_theta": rope.get("rope_theta", theirs.get("rope_theta"))}
+    for key, only in family.fixed.items():
+        if theirs.get(key) not in (only, None):
+            raise ValueError(f"{key} is {theirs[key]!r}, and only {only!r} is supported")
+    tied = theirs.get("tie_word_embeddings", family.defaults["tie_word_embeddings"])
+    if tied not in list(family.recipes):
+        raise ValueError(f"tie_word_embeddings is {tied!r}, for which there is no {kind} recipe")
+    keys = {**family.settings, "dropout": family.dropouts[0]}
+    numbers = {ours: _number(theirs, key, family.defaults) for ours, key in keys.items()}
+    config = ModelConfig(recipe=family.recipes[tied], **numbers)
+    if theirs.get("head_dim") not in (config.head_dim, None):
+        raise ValueError(
+            f"head_dim is {theirs['head_dim']!r}, and only the width over the heads, {config.head_dim}, is supported"
+        )
+    return family, config
+
+
+def _number(theirs: dict, key: str, defaults: dict) -> int | float:
+    """One setting; a fraction is allowed where the default is one."""
+    value = defaults.get(key) if theirs.get(key) is None else theirs[key]
+    if value is None:
+        raise ValueError(f"{key} is missing")
+    kinds = int | float if isinstance(defaults.get(key), float) else int
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise ValueError(f"{key} is {value!r} where a number was expected")
+    return value
+
+
+def _write_config(config: ModelConfig, family: Family) -> dict:
+    """What config.json says, beside the model_type."""
+    plain = {"kv_heads": config.groups == config.heads, "segments": config.segments == 0}
+    for name, is_plain in plain.items():
+        if name not in family.settings and not is_plain:
+            raise ValueError(f"{name} is {getattr(config, name)}, which a {family.classes[0]} cannot have")
+    values = {**asdict(config), "kv_heads": config.groups, "hidden": config.inner, "segments": config.segments or 1}
+    return {
+        "architectures": [family.classes[0]],
+        **{theirs: values[ours] for ours, theirs in family.settings.items()},
+        **dict.fromkeys(family.dropouts, config.dropout),
+        **family.fixed,
+        "tie_word_embeddings": RECIPES[config.recipe].tied,
+        **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")),  # transformers would make up some
+    }
+
+
+def _read_tensors(folder: Path, family: Family) -> tuple[Tensors, Path]:
+    """All tensors of a folder, and the file that names them. Raises ValueError when there is none to read."""
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.exists():
+        return load_file(whole)[0], whole
+    if index.exists():
+        content = read_json(index)
+        places = content.get("weight_map") if isinstance(content, dict) else None
+        if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+            raise ValueError(f"{index}: has no weight_map that says which file holds which tensor")
+        tensors = {}
+        for name in sorted(set(places.values())):
+            tensors |= load_file(folder / name)[0]
+        return tensors, index
+    for pickled in sorted(folder.glob("pytorch_model*.bin")):
+        raise ValueError(
+            f"{pickled}: is pickled, and reading it could run code: convert it where you trust it, with transformers' "
+            f"{family.classes[1]}.from_pretrained(folder).save_pretrained(folder)"
+        )
+    raise ValueError(f"{folder}: holds neither {whole.name} nor {index.name}")
+
+
+def _tidy(tensors: Tensors, expected: Tensors, family: Family, source: Path) -> Tensors:
+    """The same tensors in their newest and longest names, without those that are no part of our model."""
+    for old, new in family.renamed:
+        tensors = {re.sub(old, new, name): tensor for name, tensor in tensors.items()}
+    if not any(name.startswith(family.trunk) for name in tensors):  # the trunk alone has short names
+        tensors = {name if name.startswith(family.head) else family.trunk + name: t for name, t in tensors.items()}
+        new = {name: tensor for name, tensor in expected.items() if name.startswith(family.head)}
+        if new and not new.keys() & tensors.keys():
+            warnings.warn(f"{source}: has no output layer; a new one, untrained, takes its place", stacklevel=3)
+            tensors |= new
+    tensors = {name: tensor for name, tensor in tensors.items() if not re.fullmatch(family.dropped, name)}
+    table = family.name("embedding.weight")
+    if family.output not in expected and family.output in tensors:  # tied, and stored twice
+        copy = tensors.pop(family.output)
+        if table in tensors and not torch.equal(copy, tensors[table]):
+            raise ValueError(f"{source}: {family.output} is not {table}, though config.json says that they are one")
+    return tensors
+
+
+def _check(tensors: Tensors, expected: Tensors, source: Path) -> None:
+    """Raises ValueError that names the first tensor that is missing, unknown, or not as config.json says."""
+    for name, tensor in expected.items():
+        if name not in tensors:
+            raise ValueError(f"{source}: lacks the tensor {name}")
+        shape, kind = list(tensors[name].shape), tensors[name].dtype
+        if shape != list(tensor.shape) or not kind.is_floating_point:
+            raise ValueError(
+                f"{source}: {name} is {shape} of {kind}, where config.json asks for {list(tensor.shape)} of floats"
+            )
+    for name in sorted(tensors.keys() - expected.keys()):
+        raise ValueError(f"{source}: holds the tensor {name}, for which the model of config.json has no place")
+
+
+def _pack(model: Transformer, family: Family) -> Tensors:
+    """The model's tensors, as the family writes them."""
+    tensors = model.state_dict()
+    if RECIPES[model.config.recipe].tied:
+        del tensors["head.weight"]
+    return family.pack({family.name(name): tensor for name, tensor in tensors.items()})
+
+
+def _unpack(tensors: Tensors, model: Transformer, family: Family) -> Tensors:
+    """Undo `_pack`: the tensors in our names."""
+    tensors = family.unpack(tensors)
+    tied = {"head.weight": "embedding.weight"} if RECIPES[model.config.recipe].tied else {}
+    return {name: tensors[family.name(tied.get(name, name))] for name in model.state_dict()}

@@ -1,0 +1,136 @@
+"""Asking a model questions and scoring what it says: every answer of a conversation, given the true ones before it.
+
+An assistant is asked in the chat template that it was trained with (`ask`). A base model has no template; it gets the
+same conversation as plain text, whose earlier answers serve it as examples (`ask_base`). Both write greedily.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from torch import nn
+from tqdm import tqdm
+
+from minillm import tales
+from minillm.inference.generation import reply, write
+from minillm.metrics import bootstrap_interval, rouge_l
+from minillm.text import Tokenizer
+
+BATCH = 64  # questions that are answered together
+LONGEST = 64  # tokens of an answer, after which it is cut off
+
+
+class Question(NamedTuple):
+    """What was said so far, the last by a user; the answer that should follow; and what kind of question it is."""
+
+    messages: list[dict[str, str]]
+    answer: str
+    kind: str = ""
+
+
+def questions_of(conversations: Sequence[dict]) -> list[Question]:
+    """A question for each answer of conversations {"messages", "kinds"}; "kinds", one an answer, may be missing."""
+    found = []
+    for conversation in conversations:
+        messages = conversation["messages"]
+        places = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+        kinds = conversation.get("kinds") or [""] * len(places)
+        for place, kind in zip(places, kinds, strict=True):
+            found.append(Question(messages[:place], messages[place]["content"], kind))
+    return found
+
+
+def ask(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    questions: Sequence[Question],
+    longest: int = LONGEST,
+    progress: bool = False,
+) -> list[str]:
+    """What an assistant answers to each question, at temperature 0; nothing to one that it cannot read to the end."""
+    chats = [question.messages for question in questions]
+    lengths = [len(tokenizer.apply_chat(messages, reply=True)[0]) for messages in chats]
+    return _answers(model, chats, lengths, lambda some: reply(model, tokenizer, some, longest, temperature=0), progress)
+
+
+def ask_base(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    questions: Sequence[Question],
+    longest: int = LONGEST,
+    progress: bool = False,
+) -> list[str]:
+    """What a base model writes behind each question, up to the end of the line, at temperature 0; else as `ask`."""
+    texts = [plain(question.messages) for question in questions]
+    lengths = [len(tokenizer.encode(text)) + 1 for text in texts]
+
+    def answer(some: list[str]) -> list[str]:
+        return write(model, tokenizer, some, longest, 0, stop=["\n"])
+
+    return _answers(model, texts, lengths, answer, progress)
+
+
+def _answers(model: nn.Module, prompts: list, lengths: list[int], answer: Callable, progress: bool) -> list[str]:
+    """Prompts answered in batches of about one length, so that little is padded; the answers in their order.
+
+    lengths: in tokens; what leaves no room in the model's context is answered by nothing. Raises ValueError when
+    that is so of all.
+    """
+    context = getattr(model.config, "context", max(lengths, default=0) + 1)
+    order = sorted((i for i in range(len(prompts)) if lengths[i] < context), key=lengths.__getitem__)
+    if prompts and not order:
+        raise ValueError(f"none of {len(prompts)} questions leaves room for an answer in a context of {context} tokens")
+    if len(order) < len(prompts):
+        print(f"{len(prompts) - len(order)} questions leave no room for an answer in a context of {context}")
+    found = dict.fromkeys(range(len(prompts)), "")
+    for start in tqdm(range(0, len(order), BATCH), unit="batch", disable=not progress):
+        some = order[start : start + BATCH]
+        found |= zip(some, answer([prompts[i] for i in some]))
+    return [found[i] for i in range(len(prompts))]
+
+
+def plain(messages: Sequence[dict[str, str]]) -> str:
+    """A conversation as a base model may have seen one: each answer on the line below its question.
+
+    >>> plain([{"role": "user", "content": "2 and 2?"}, {"role": "assistant", "content": "4"},
+    ...        {"role": "user", "content": "3 and 3?"}])
+    '2 and 2?\\n4\\n\\n3 and 3?\\n'
+    """
+    return "".join(message["content"] + ("\n\n" if message["role"] == "assistant" else "\n") for message in messages)
+
+
+def right(question: Question, answer: str) -> bool:
+    """Whether an answer is the expected one, white space aside; what continues a tale may be any sentence that can."""
+    return tales.right_answer(question.kind, question.messages[-1]["content"], question.answer, answer)
+
+
+def scores_by_kind(questions: Sequence[Question], answers: Sequence[str]) -> dict[str, dict[str, float]]:
+    """For each kind: the number of questions, the share that is right, and the mean F1 of ROUGE-L."""
+    rows: dict[str, list[tuple[bool, float]]] = defaultdict(list)
+    for question, answer in zip(questions, answers, strict=True):
+        rows[question.kind].append((right(question, answer), rouge_l(question.answer, answer).f1))
+    return {
+        kind: {
+            "n": len(found),
+            "right": sum(ok for ok, _ in found) / len(found),
+            "rouge_l": sum(f1 for _, f1 in found) / len(found),
+        }
+        for kind, found in sorted(rows.items())
+    }
+
+
+def summary(questions: Sequence[Question], answers: Sequence[str]) -> dict:
+    """Scores of answers: exact match over the kinds that have one right answer, with its interval, and all by kind.
+
+    Raises ValueError for no question.
+    """
+    kinds = scores_by_kind(questions, answers)
+    exact = [right(q, answer) for q, answer in zip(questions, answers) if q.kind not in tales.OPEN_KINDS]
+    interval = bootstrap_interval(exact or [row["right"] for row in kinds.values()])
+    return {
+        "exact_match": interval.mean,
+        "exact_match_low": interval.low,
+        "exact_match_high": interval.high,
+        "rouge_l": sum(row["rouge_l"] * row["n"] for row in kinds.values()) / len(questions),
+        "kinds": kinds,
+    }

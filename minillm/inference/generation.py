@@ -1,0 +1,312 @@
+"""Writing: one token after another, each chosen from what the model expects next.
+
+Greedy, temperature, top-k (Fan et al. 2018), top-p (Holtzman et al. 2020) and beam search. Batches of prompts of
+different lengths are padded on the left, and with the cache every text comes out as it would alone. A text longer
+than the model's context goes on with its last half in view. Left out: repetition penalties, speculative decoding.
+
+Shapes: B batch, T time, V vocabulary.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minillm.text import Tokenizer
+
+Stop = Iterable[int | Sequence[int]]
+
+TEMPERATURE, TOP_P = 0.8, 0.9  # for texts that people read; at 1 and 1 a model shows all that it believes, slips too
+COLDEST = 1e-6  # below it the likeliest token is as good as certain, and logits over the temperature may overflow
+
+
+def check_sampling(max_new_tokens: int, temperature: float, top_k: int, top_p: float) -> None:
+    """Raise ValueError for a setting that cannot be, and name that one."""
+    if max_new_tokens < 0:
+        raise ValueError(f"max_new_tokens is {max_new_tokens}: it must be at least 0")
+    if not 0 <= temperature < math.inf:  # nan is not
+        raise ValueError(f"temperature is {temperature}: it must be a number from 0, which takes the likeliest token")
+    if top_k < 0:
+        raise ValueError(f"top_k is {top_k}: it must be at least 0, which keeps all tokens")
+    if not 0 < top_p <= 1:
+        raise ValueError(f"top_p is {top_p}: it must be above 0, and at most 1, which keeps all tokens")
+
+
+def filter_logits(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
+    """Logits (B, V) of the distribution to draw from: sharpened by `temperature`, -inf for what is cut off.
+
+    top_k keeps the k likeliest tokens (0: all). top_p keeps the smallest set of the likeliest tokens whose probability
+    is at least p (1: all). The likeliest token always stays. Raises ValueError as `check_sampling` does, and for a
+    temperature below COLDEST, at which nothing is left to draw.
+
+    >>> filter_logits(torch.tensor([[0.0, 1.0, 2.0, 3.0]]), temperature=0.5, top_k=2)
+    tensor([[-inf, -inf, 4., 6.]])
+    """
+    check_sampling(0, temperature, top_k, top_p)
+    if temperature < COLDEST:
+        raise ValueError(f"temperature is {temperature}: to draw from logits it must be at least {COLDEST}")
+    logits = logits.float() / temperature
+    if 0 < top_k < logits.size(-1):
+        smallest = logits.topk(top_k).values[..., -1:]
+        logits = logits.masked_fill(logits < smallest, -math.inf)
+    if top_p < 1:
+        ordered, order = logits.sort(descending=True)
+        before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)  # probability of all that is likelier
+        logits = logits.masked_fill((before >= top_p).scatter(-1, order, before >= top_p), -math.inf)
+    return logits
+
+
+def choose_token(logits: Tensor, temperature: float, top_k: int, top_p: float, generator) -> Tensor:
+    """One token id for each row of logits (B, V); the likeliest one when the temperature is 0, or nearly.
+
+    Raises ValueError as `check_sampling` does.
+    """
+    if 0 <= temperature < COLDEST:
+        return logits.argmax(-1)
+    probabilities = filter_logits(logits, temperature, top_k, top_p).softmax(-1)
+    return torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
+
+
+class _Reader:
+    """Feeds a model a growing text and gives the logits of the next token.
+
+    While the text fits into the context the cache holds all of it. Past that, the text is read again from half a
+    context back, every half context: the view never has fewer tokens than that.
+    """
+
+    def __init__(self, model: nn.Module, use_cache: bool):
+        self.model = model
+        self.context = getattr(model.config, "context", math.inf) if hasattr(model, "config") else math.inf
+        self.use_cache = use_cache and hasattr(model, "new_cache")
+        self.cache, self.begin = None, 0
+
+    def next_logits(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Logits (B, V) of the token that follows ids (B, T). mask (B, T) is 1 on real tokens; None: all are."""
+        T = ids.size(1)
+        if T - self.begin > self.context:
+            self.begin, self.cache = T - self.context // 2, None
+        ids = ids[:, self.begin :]
+        mask = None if mask is None else mask[:, self.begin :]
+        if not self.use_cache:
+            return self.model(ids, mask)[:, -1]
+        if self.cache is None:
+            self.cache = self.model.new_cache(len(ids), int(self.context))
+        return self.model(ids[:, self.cache.length :], mask, cache=self.cache)[:, -1]
+
+
+@torch.no_grad()
+def generate(
+    model: nn.Module,
+    input_ids: Tensor,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    stop: Stop = (),
+    generator: torch.Generator | None = None,
+    *,
+    attention_mask: Tensor | None = None,
+    pad_id: int = 0,
+    use_cache: bool = True,
+    finished: Callable[[list[int]], bool] | None = None,
+) -> Tensor:
+    """Continue each prompt of input_ids (B, T) by at most `max_new_tokens` tokens; returns (B, T + new).
+
+    temperature 0 is greedy. attention_mask (B, T) marks padding, which must be on the left. stop: token ids, or
+    sequences of them, after which a text ends (they are kept). finished: asked with the new tokens of a text whether
+    it ends. Behind the end of a text stands pad_id. Raises ValueError for an empty prompt, padding on the right, a
+    prompt that does not fit into the model's context, a stop that is a text or empty, and as `check_sampling` does.
+    """
+    check_sampling(max_new_tokens, temperature, top_k, top_p)
+    B, T = input_ids.shape
+    reader = _Reader(model, use_cache)
+    mask = attention_mask
+    _check_prompt(input_ids, torch.ones_like(input_ids) if mask is None else mask, reader.context)
+    if mask is not None:
+        mask = None if bool(mask.all()) else F.pad(mask, (0, max_new_tokens), value=1)
+    stops = _sequences(stop)
+    was_training = model.training
+    model.eval()
+    ids = F.pad(input_ids, (0, max_new_tokens), value=pad_id)
+    going = torch.ones(B, dtype=torch.bool, device=ids.device)
+    length = T
+    while length < T + max_new_tokens:
+        logits = reader.next_logits(ids[:, :length], None if mask is None else mask[:, :length])
+        token = choose_token(logits, temperature, top_k, top_p, generator)
+        # A finished text goes on reading its padding; nobody looks at it.
+        ids[:, length] = token.where(going, pad_id)
+        length += 1
+        if stops or finished is not None:
+            going = going & ~_ended(ids[:, T:length], going, stops, finished)
+            if not going.any():
+                break
+    model.train(was_training)
+    return ids[:, :length]
+
+
+def _sequences(stop: Stop) -> list[list[int]]:
+    """Each stop as a list of token ids."""
+    stops = [[s] if isinstance(s, int | str) else list(s) for s in stop]
+    for sequence in stops:
+        if any(isinstance(s, str) for s in sequence):
+            raise ValueError(f"stop has the text {sequence[0]!r}: give tokenizer.encode of it, or `write` the text")
+        if not sequence:
+            raise ValueError("a stop is empty, and every text would end at once: leave it out")
+    return stops
+
+
+def _ended(new: Tensor, going: Tensor, stops: list[list[int]], finished) -> Tensor:
+    """Which rows of the new tokens (B, n) end with a stop sequence, or are finished."""
+    ended = torch.zeros_like(going)
+    for sequence in stops:
+        if new.size(1) >= len(sequence):
+            tail = torch.tensor(sequence, device=new.device)
+            ended |= (new[:, new.size(1) - len(sequence) :] == tail).all(1)
+    if finished is not None:
+        for row in going.nonzero().flatten().tolist():
+            ended[row] |= finished(new[row].tolist())
+    return ended
+
+
+def _check_prompt(input_ids: Tensor, mask: Tensor, context: float) -> None:
+    T = input_ids.size(1)
+    if T == 0 or not bool(mask.any(1).all()):
+        raise ValueError("a prompt is empty: give at least one token to start from, such as tokenizer.bos_id")
+    if bool((mask[:, 1:] < mask[:, :-1]).any()):
+        raise ValueError("prompts are padded on the right: pad on the left (side='left') so that writing can go on")
+    if T > context:
+        raise ValueError(f"the prompt has {T} tokens and the model's context is {context}: shorten the prompt")
+
+
+@torch.no_grad()
+def beam_search(
+    model: nn.Module,
+    input_ids: Tensor,
+    max_new_tokens: int,
+    beams: int = 4,
+    stop: Stop = (),
+    length_penalty: float = 1.0,
+) -> tuple[Tensor, float]:
+    """The likeliest continuation that `beams` parallel candidates find, of one prompt input_ids (1, T).
+
+    Returns its ids (prompt included), (1, T + new), and its score: log-probability / (new tokens ** length_penalty). A
+    candidate ends at a stop, a token id or a sequence of them; the search ends when no open candidate can still win, or
+    at max_new_tokens. Without stops and with as many beams as there are texts, this finds the likeliest text of all.
+    Raises ValueError as `generate`, for max_new_tokens below 1, for several prompts, and for a text past the context.
+    """
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens is {max_new_tokens}: beam search takes at least 1")
+    reader = _Reader(model, use_cache=True)
+    _check_prompt(input_ids, torch.ones_like(input_ids), reader.context)
+    if len(input_ids) != 1 or beams < 1:
+        raise ValueError(f"beam search takes one prompt and at least one beam, not {len(input_ids)} and {beams}")
+    if input_ids.size(1) + max_new_tokens > reader.context:
+        raise ValueError(f"prompt and {max_new_tokens} new tokens exceed the model's context of {reader.context}")
+    stops = _sequences(stop)
+    was_training = model.training
+    model.eval()
+    T, ids, scores = input_ids.size(1), input_ids, torch.zeros(1)
+    best: tuple[float, Tensor] = (-math.inf, input_ids[0])
+    for new in range(1, max_new_tokens + 1):
+        logprobs = reader.next_logits(ids).float().log_softmax(-1).cpu()
+        total = (scores[:, None] + logprobs).flatten()
+        scores, index = total.topk(min(2 * beams, len(total)))  # enough, were half of them to end here
+        row, token = index // logprobs.size(1), index % logprobs.size(1)
+        candidates = torch.cat([ids[row.to(ids.device)], token[:, None].to(ids.device)], dim=1)
+        ends = _ended(candidates[:, T:], torch.ones_like(candidates[:, 0], dtype=torch.bool), stops, None).cpu()
+        for candidate, score in zip(candidates[ends], scores[ends].tolist()):
+            best = max(best, (score / new**length_penalty, candidate), key=lambda pair: pair[0])
+        keep = (~ends).nonzero().flatten()[:beams]
+        ids, scores, row = candidates[keep], scores[keep], row[keep]
+        if reader.cache is not None:
+            reader.cache.select(row.to(ids.device))
+        # Scores only fall, so with a penalty of at most 1 the best open candidate is bounded by its score now.
+        bound = float(scores[0]) / max_new_tokens**length_penalty if len(scores) else -math.inf
+        if bound <= best[0]:
+            break
+    if len(scores) and ids.size(1) == T + max_new_tokens:
+        best = max(best, (float(scores[0]) / max_new_tokens**length_penalty, ids[0]), key=lambda pair: pair[0])
+    model.train(was_training)
+    return best[1][None], best[0]
+
+
+def write(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str] = ("",),
+    max_new_tokens: int = 200,
+    temperature: float = TEMPERATURE,
+    top_k: int = 0,
+    top_p: float = TOP_P,
+    stop: Sequence[str] = (),
+    generator: torch.Generator | None = None,
+    batch_size: int = 64,
+) -> list[str]:
+    """Continue texts: the new part of each, ended by <|eos|> or by one of the strings in `stop` (which is cut off).
+
+    An empty prompt lets the model begin a document of its own. Raises ValueError for a text where a list of texts is
+    meant, for an empty stop, and as `generate` does.
+    """
+    for name, texts in (("prompts", prompts), ("stop", stop)):
+        if isinstance(texts, str):
+            raise ValueError(f"{name} is the text {texts[:60]!r}: give a list of texts, of one if need be")
+    if "" in stop:
+        raise ValueError("stop has an empty text, at which every text would end at once: leave it out")
+    rows = [[tokenizer.bos_id, *tokenizer.encode(prompt)] for prompt in prompts]
+    return _complete(model, tokenizer, rows, max_new_tokens, (temperature, top_k, top_p), stop, generator, batch_size)
+
+
+def reply(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    conversations: Sequence[Sequence[dict[str, str]]],
+    max_new_tokens: int = 200,
+    temperature: float = TEMPERATURE,
+    top_k: int = 0,
+    top_p: float = TOP_P,
+    generator: torch.Generator | None = None,
+    batch_size: int = 64,
+) -> list[str]:
+    """What an assistant says next in each conversation, a list of {"role", "content"} (`Tokenizer.apply_chat`).
+
+    Raises ValueError as `Tokenizer.apply_chat` and `generate` do.
+    """
+    rows = [tokenizer.apply_chat(messages, reply=True)[0] for messages in conversations]
+    return _complete(model, tokenizer, rows, max_new_tokens, (temperature, top_k, top_p), (), generator, batch_size)
+
+
+def _complete(model, tokenizer, rows: list[list[int]], length: int, sampling, stop, generator, batch_size) -> list[str]:
+    """The text that follows each list of ids."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}: it must be at least 1")
+    device = next(model.parameters(), torch.empty(0)).device
+
+    def finished(new: list[int]) -> bool:
+        return any(s in tokenizer.decode(new, skip_special=True) for s in stop)
+
+    texts = []
+    for start in range(0, len(rows), batch_size):
+        batch = tokenizer.pad(rows[start : start + batch_size], side="left")
+        ids = generate(
+            model,
+            batch["input_ids"].to(device),
+            length,
+            *sampling,
+            [tokenizer.eos_id],
+            generator,
+            attention_mask=batch["attention_mask"].to(device),
+            pad_id=tokenizer.pad_id,
+            finished=finished if stop else None,
+        )
+        texts += [_cut(tokenizer, row, stop) for row in ids[:, batch["input_ids"].size(1) :].tolist()]
+    return texts
+
+
+def _cut(tokenizer: Tokenizer, new: list[int], stop: Sequence[str]) -> str:
+    """The text of new tokens up to <|eos|> and up to the first stop string."""
+    if tokenizer.eos_id in new:
+        new = new[: new.index(tokenizer.eos_id)]
+    text = tokenizer.decode([i for i in new if i != tokenizer.pad_id])
+    return text[: min((text.index(s) for s in stop if s in text), default=len(text))]

@@ -1,0 +1,74 @@
+"""Looking into a trained transformer: what each head attends to, and which heads continue what they have seen before.
+
+An induction head (Olsson et al. 2022, "In-context learning and induction heads") looks from a token to the one that
+followed its previous occurrence, and so can say what comes next in a text that repeats: [A][B] ... [A] -> [B]. With a
+token shift one layer is enough for it, since each position knows the token before it; without one it takes two.
+
+Left out: what a head writes to the stream, and whether the answer depends on it (ablation, patching).
+
+Shapes: B batch, T time, H heads.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from minillm.models import SelfAttention, attention, causal_mask
+
+
+@torch.no_grad()
+def attention_maps(model: nn.Module, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+    """The attention weights of every head while the model reads, (layers, B, H, T, T): a row for each reading position.
+
+    input_ids and attention_mask are (B, T). The fast path never holds these weights, so each layer's inputs are caught
+    on their way and read by the plain formula. Raises ValueError for a model without attention.
+    """
+    layers = [module for module in model.modules() if isinstance(module, SelfAttention)]
+    if not layers:
+        raise ValueError(f"{type(model).__name__} has no self-attention to look at")
+    maps = []
+
+    def catch(layer: SelfAttention, inputs: tuple) -> None:
+        x, rotary, mask, _ = inputs
+        q, k, v = layer.project(x, rotary)
+        k, v = (part.repeat_interleave(layer.heads // layer.kv_heads, dim=1) for part in (k, v))
+        T = x.size(1)
+        visible = causal_mask(T, T, x.device) if mask is None and layer.causal else mask
+        maps.append(attention(q, k, v, visible)[1])
+
+    hooks = [layer.register_forward_pre_hook(catch) for layer in layers]
+    was_training = model.training
+    model.eval()
+    try:
+        model(input_ids, attention_mask)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        model.train(was_training)
+    return torch.stack(maps)
+
+
+def induction_scores(
+    model: nn.Module,
+    vocabulary: Sequence[int],
+    begin: int,
+    length: int = 25,
+    samples: int = 32,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """How far each head is an induction head, (layers, H): 1 looks nowhere else (Olsson et al. 2022, prefix matching).
+
+    Each sample is the token `begin`, then `length` different tokens drawn evenly from `vocabulary`, twice. The score is
+    the mean attention from the tokens of the second time to those that followed them the first time. A head that looks
+    everywhere alike scores about 2 / (3 length); one that looks a fixed distance back scores high at one length only,
+    so ask at several. Raises ValueError for a vocabulary of fewer tokens than `length`.
+    """
+    if len(vocabulary) < length:
+        raise ValueError(f"{length} different tokens are to be drawn from a vocabulary of {len(vocabulary)}")
+    tokens = torch.as_tensor(list(vocabulary))
+    drawn = torch.stack([tokens[torch.randperm(len(tokens), generator=generator)[:length]] for _ in range(samples)])
+    ids = torch.cat([torch.full((samples, 1), begin), drawn, drawn], dim=1)
+    maps = attention_maps(model, ids.to(next(model.parameters()).device))
+    # Position t holds a token of the second time; t - length + 1 is the one behind its first occurrence.
+    return maps.diagonal(1 - length, dim1=-2, dim2=-1)[..., -length:].mean((1, 3))

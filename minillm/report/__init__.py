@@ -1,0 +1,15 @@
+"""What people look at: plots, the pictures; html, a page that needs no other file."""
+
+from minillm.report.html import picture
+from minillm.report.plots import (
+    COLOURS,
+    LINE_STYLES,
+    ROUNDS,
+    coloured_text,
+    heat_map,
+    log_probabilities,
+    loss_curve,
+    reliability,
+    rounds,
+    use_style,
+)

@@ -1,0 +1,20 @@
+"""What touches the machine, and nothing else does.
+
+device        where to compute and how exactly; seeds
+files         files that are whole or absent; safetensors: tensors in them, nothing pickled
+progress      speed, time left, Ctrl-C
+"""
+
+from minillm.system.device import (
+    Place,
+    check_seed,
+    choose,
+    compiled,
+    cpu_has_fast_bf16,
+    random_state,
+    seed_everything,
+    set_random_state,
+)
+from minillm.system.files import check_file, read_json, write_atomic, write_json, write_text
+from minillm.system.progress import Interrupt, Timer, duration, patient_interrupt
+from minillm.system.safetensors import load_file, save_file

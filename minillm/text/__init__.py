@@ -1,0 +1,23 @@
+"""Raw text to token ids.
+
+corpus        files into documents and records; a split in which nothing leaks
+cleaning      tidy a corpus, with markup (HTML out of text) and dedup (exact and near duplicates)
+bpe           learn byte-pair merges; engines: how a tokenizer cuts a text
+tokenizer     text to ids and back, special tokens, padding
+"""
+
+from minillm.text.bpe import BYTES, train_bpe
+from minillm.text.cleaning import clean, clean_corpus
+from minillm.text.corpus import read_documents, read_records, read_text, split, split_stream, text_field
+from minillm.text.dedup import (
+    bands_and_rows,
+    candidate_pairs,
+    collision_probability,
+    estimated_jaccard,
+    exact_duplicates,
+    jaccard,
+    near_duplicates,
+    shingles,
+    signatures,
+)
+from minillm.text.tokenizer import Tokenizer

@@ -1,0 +1,253 @@
+"""From text as it is found to text worth learning: small steps, each a pure function, and a report of what they did.
+
+`clean` tidies one text: mark-up, invisible characters, Unicode form, white space, again until nothing changes, so that
+cleaning twice is cleaning once. `clean_corpus` goes on with what only shows across documents: lines that many of them
+share, documents without text, exact and near duplicates.
+
+Left out: telling languages apart, judging quality, removing personal data; and white space that means something (the
+indentation of programs goes).
+Sources: Unicode Standard Annex 15 (normalisation forms); Rae et al. 2021, arXiv:2112.11446, appendix A, and Penedo et
+al. 2024, arXiv:2406.17557, for what such pipelines do at scale.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import takewhile
+from typing import Literal
+
+from minillm.text.dedup import exact_duplicates, fingerprint, near_duplicates
+from minillm.text.markup import strip_markup
+
+Form = Literal["NFC", "NFKC"]
+EXAMPLES = 3  # how many a report keeps of each step
+
+LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
+INVISIBLE = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x9f"  # control characters, all but tab and line feed
+    "\u00ad\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"  # of no width
+)
+LOOSE_JOINERS = re.compile("(?<![^\x00-\x7f])[\u200c\u200d]+|[\u200c\u200d]+(?![^\x00-\x7f])")
+# Lines (as `line_key` makes them) that no corpus needs, however small it is; the others are found by counting.
+NOTICES = re.compile(
+    r"page \d+(?: (?:of )?\d+)?|click here|click here to (?:subscribe|continue|read more)|subscribe to our newsletter|"
+    r"(?:read|show|load) more|skip to (?:main )?content|all rights reserved|advertisement|"
+    r"accept (?:all )?cookies|(?:this|our) (?:web)?site uses cookies|share (?:this|on (?:facebook|twitter|linkedin))"
+)
+
+
+def strip_invisible(text: str) -> str:
+    """Control and zero-width characters go; those that break a line become "\\n".
+
+    The joiners U+200C and U+200D stay between two characters beyond ASCII: Persian, Hindi and emoji need them.
+
+    >>> strip_invisible("soft\\u00adly \\u200bthere\\x07\\x0cnext page")
+    'softly there\\nnext page'
+    """
+    text = INVISIBLE.sub("", LINE_ENDS.sub("\n", text))
+    return LOOSE_JOINERS.sub("", text)
+
+
+def normalise_unicode(text: str, form: Form = "NFC") -> str:
+    """One code for one character. NFKC also turns ﬁ into two letters and ² into a 2.
+
+    >>> len("e\\u0301"), len(normalise_unicode("e\\u0301"))
+    (2, 1)
+    """
+    return unicodedata.normalize(form, text)
+
+
+def collapse_space(text: str) -> str:
+    """One space for any run of them, none at either end of a line, one blank line at most, none at either end.
+
+    >>> collapse_space("  a \\u00a0 b \\n\\n\\n\\tc\\n")
+    'a b\\n\\nc'
+    """
+    text = re.sub(r"[^\S\n]+", " ", text)
+    text = re.sub(r" ?\n ?", "\n", text)
+    return re.sub(r"\n{3,}", "\n\n", text).strip()
+
+
+def cleaning_steps(form: Form = "NFC") -> dict[str, Callable[[str], str]]:
+    """The steps of `clean` by name, in order. Mark-up is first, since "&#8203;" stands for an invisible character."""
+    if form not in ("NFC", "NFKC"):
+        raise ValueError(f'the Unicode form is {form!r}; choose "NFC" or "NFKC"')
+    return {
+        "mark-up": strip_markup,
+        "invisible characters": strip_invisible,
+        "Unicode form": partial(normalise_unicode, form=form),
+        "white space": collapse_space,
+    }
+
+
+def clean(text: str, form: Form = "NFC") -> str:
+    """All steps for one text, repeated until none changes anything.
+
+    So tags that were escaped go too, however often: feeds and scrapers escape whole pages. A text *about* HTML that
+    shows tags to its readers loses them; leave `strip_markup` out for that.
+
+    >>> clean("<p>Caf&eacute;\\u200b  &lt;i&gt;noir&lt;/i&gt;</p>")
+    'Café noir'
+    """
+    changes = list(_changes(text, cleaning_steps(form)))
+    return changes[-1][2] if changes else text
+
+
+def _changes(text: str, steps: dict[str, Callable[[str], str]]) -> Iterator[tuple[str, str, str]]:
+    """Every (name of the step, text before, text after) where a step does something, until none does."""
+    begin = None
+    while text != begin:
+        begin = text
+        for name, step in steps.items():
+            before, text = text, step(text)
+            if text != before:
+                yield name, before, text
+
+
+def line_key(line: str) -> str:
+    """What two lines have in common when only case, punctuation and space tell them apart.
+
+    >>> line_key("* Sign up, for FREE! *")
+    'sign up for free'
+    """
+    return " ".join(re.findall(r"\w+", line.casefold()))
+
+
+def boilerplate_lines(documents: Sequence[str], share: float = 0.25, minimum: int = 5, words: int = 3) -> set[str]:
+    """The keys (`line_key`) of lines that stand in at least `share` of the documents, and in `minimum` of them.
+
+    A line counts once a document, and copies of a document count once. Lines of fewer than `words` words are safe: a
+    speaker's name or "The end." is found everywhere and is no boilerplate.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"the boilerplate share is {share}; choose one above 0 and at most 1, such as 0.25")
+    distinct = {fingerprint(document): document for document in documents}.values()
+    counts = Counter(key for document in distinct for key in {line_key(line) for line in document.split("\n")})
+    needed = max(minimum, share * len(distinct))
+    return {key for key, count in counts.items() if count >= needed and key.count(" ") + 1 >= words}
+
+
+def strip_boilerplate(text: str, lines: set[str] | frozenset[str] = frozenset()) -> str:
+    """The text without lines whose key is in `lines`, and without a few notices that everyone knows.
+
+    >>> strip_boilerplate("A tale.\\nClick here to subscribe!\\nIts end.\\n- Page 2 of 3 -")
+    'A tale.\\nIts end.'
+    """
+    kept = [line for line in text.split("\n") if not ((key := line_key(line)) in lines or NOTICES.fullmatch(key))]
+    return collapse_space("\n".join(kept)) if len(kept) <= text.count("\n") else text
+
+
+@dataclass
+class Step:
+    """What one step did: which documents (by their place in the input) it changed and dropped, the characters that
+    went, and a few examples.
+    """
+
+    name: str
+    changed: set[int] = field(default_factory=set)
+    dropped: set[int] = field(default_factory=set)
+    characters: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def change(self, index: int, before: str, after: str) -> None:
+        """Count a document that became `after`."""
+        self.changed.add(index)
+        self.characters += len(before) - len(after)
+        if len(self.examples) < EXAMPLES:
+            same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, after)))
+            at = max(same - 5, 0)
+            self.examples.append(f"{_shorten(before[at:])} -> {_shorten(after[at:])}")
+
+    def drop(self, index: int, text: str, because: str = "") -> None:
+        """Count a document that is gone."""
+        self.dropped.add(index)
+        self.characters += len(text)
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(_shorten(text) + because)
+
+
+def _shorten(text: str, width: int = 24) -> str:
+    return repr(text if len(text) <= width else text[: width - 3] + "...")
+
+
+@dataclass
+class Report:
+    """What cleaning a corpus did, step by step; `print(report)` shows it as a table."""
+
+    documents_in: int
+    characters_in: int
+    documents_out: int = 0
+    characters_out: int = 0
+    steps: dict[str, Step] = field(default_factory=dict)
+
+    def step(self, name: str) -> Step:
+        """The record of a step, begun when it is asked for first."""
+        return self.steps.setdefault(name, Step(name))
+
+    def __str__(self) -> str:
+        rows = [f"{'step':<22}{'changed':>9}{'dropped':>9}{'characters':>12}  for example"]
+        for step in self.steps.values():
+            counts = f"{step.name:<22}{len(step.changed):>9,}{len(step.dropped):>9,}{-step.characters:>12,}"
+            rows.append(counts + "".join(f"  {example}" for example in step.examples[:1]))
+        rows.append(
+            f"kept {self.documents_out:,} of {self.documents_in:,} documents, "
+            f"{self.characters_out:,} of {self.characters_in:,} characters"
+        )
+        return "\n".join(rows)
+
+
+def clean_corpus(
+    documents: Sequence[str],
+    form: Form = "NFC",
+    boilerplate_share: float | None = 0.25,
+    minimum_characters: int = 1,
+    near_threshold: float | None = 0.8,
+    seed: int = 0,
+) -> tuple[list[str], Report]:
+    """Clean every document, drop the empty ones and the copies (the first stays), and say what was done.
+
+    None as `boilerplate_share` or `near_threshold` leaves that step out. Raises ValueError when nothing remains.
+    """
+    report = Report(len(documents), sum(map(len, documents)))
+    steps = cleaning_steps(form)
+    report.steps = {name: Step(name) for name in steps}
+    kept = dict(enumerate(documents))
+    for index, document in enumerate(documents):
+        for name, before, after in _changes(document, steps):
+            report.steps[name].change(index, before, after)
+            kept[index] = after
+    if boilerplate_share is not None:
+        _drop_boilerplate(kept, report.step("boilerplate"), boilerplate_share)
+    _drop_short(kept, report.step("too short"), max(minimum_characters, 1))
+    _drop_copies(kept, report.step("exact duplicates"), exact_duplicates(kept.values()))
+    if near_threshold is not None:
+        near = near_duplicates(list(kept.values()), near_threshold, seed=seed)
+        _drop_copies(kept, report.step("near duplicates"), near)
+    if not kept:
+        raise ValueError(f"cleaning left none of the {len(documents)} documents; bring more text, or clean less")
+    report.documents_out, report.characters_out = len(kept), sum(map(len, kept.values()))
+    return list(kept.values()), report
+
+
+def _drop_boilerplate(kept: dict[int, str], step: Step, share: float) -> None:
+    lines = boilerplate_lines(list(kept.values()), share)
+    for index, document in kept.items():
+        kept[index] = strip_boilerplate(document, lines)
+        if kept[index] != document:
+            step.change(index, document, kept[index])
+
+
+def _drop_short(kept: dict[int, str], step: Step, minimum: int) -> None:
+    for index in [index for index, document in kept.items() if len(document) < minimum]:
+        step.drop(index, kept.pop(index))
+
+
+def _drop_copies(kept: dict[int, str], step: Step, first: list[int]) -> None:
+    """`first`: for each document, which one of those kept it is a copy of (itself, when of none)."""
+    place = list(kept)
+    for here, original in enumerate(first):
+        if original != here:
+            step.drop(place[here], kept.pop(place[here]), f", as in document {place[original]}")

@@ -1,0 +1,294 @@
+"""Text to ids and back: one Tokenizer over byte pairs or over characters, with special tokens that text cannot forge.
+
+Special tokens have ids behind those of ordinary text. Encoding never yields them from a text, whatever is written in
+it: "<|eos|>" in a document is seven ordinary characters. Only code of ours puts them in, by id (`eos_id`), by template
+(`apply_chat`) or by saying so (`allow_special=True`). Padding has a token of its own, never that of the end of a text.
+
+Byte pairs are run by `tiktoken.Encoding` and trained by `bpe`, or they are GPT-2's, from its files or by name.
+Left out: normalising text (`corpus` does it); unknown tokens (bytes have none, a character tokenizer raises).
+Paper: Radford et al. 2019, "Language models are unsupervised multitask learners", section 2.2.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from operator import index
+from pathlib import Path
+
+import tiktoken
+import torch
+
+from minillm.system import read_json, write_json
+from minillm.text.bpe import BYTES, GPT2_PATTERN, train_bpe
+from minillm.text.engines import BytePairs, Characters, check_surrogates, read_gpt2
+
+ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
+SPECIALS = ("<|pad|>", "<|bos|>", "<|eos|>", "<|mask|>", "<|cls|>", "<|sep|>", *ROLES)
+END_OF_TEXT = "<|endoftext|>"  # GPT-2's only special token, which both begins and ends a text
+FORMAT, VERSION = "minillm tokenizer", 1
+
+
+class Tokenizer:
+    """Made by `train`, `characters`, `from_tiktoken`, `from_gpt2_files` or `load`; not by its constructor.
+
+    >>> tokenizer = Tokenizer.characters("low lower")
+    >>> tokenizer.encode("lower")
+    [2, 3, 5, 1, 4]
+    >>> tokenizer.decode([2, 3, 5, tokenizer.eos_id])
+    'low<|eos|>'
+
+    `vocab_size` counts every id, special ones too; `specials` maps their names to ids; `fingerprint` is the SHA-256 of
+    all that decides an encoding, by which a checkpoint knows its own tokenizer.
+    """
+
+    def __init__(self, kind: str, pattern: str | None, tokens: dict[int, bytes], specials: dict[str, int]) -> None:
+        self.kind, self.pattern, self.specials = kind, pattern, dict(specials)
+        self._tokens = tokens
+        self._engine = Characters(tokens) if kind == "characters" else BytePairs(tokens, pattern)
+        self._bytes = tokens | {i: name.encode() for name, i in specials.items()}
+        self.vocab_size = max(self._bytes) + 1
+        self.special_ids = frozenset(specials.values())
+        self.bos_id = specials[END_OF_TEXT if END_OF_TEXT in specials else "<|bos|>"]
+        self.eos_id = specials[END_OF_TEXT if END_OF_TEXT in specials else "<|eos|>"]
+        self.pad_id, self.mask_id = specials["<|pad|>"], specials["<|mask|>"]
+        self.cls_id, self.sep_id = specials["<|cls|>"], specials["<|sep|>"]
+
+    # Making one
+
+    @classmethod
+    def train(cls, texts: str | Iterable[str], vocab_size: int) -> "Tokenizer":
+        """Learn byte pairs from one text or many documents; `vocab_size` counts the special tokens too.
+
+        A text too short to fill the vocabulary gives a smaller one.
+        """
+        if vocab_size < len(BYTES) + len(SPECIALS):
+            raise ValueError(
+                f"vocab_size is {vocab_size}, but {len(BYTES)} bytes and {len(SPECIALS)} special tokens need a token "
+                f"each: make it {len(BYTES) + len(SPECIALS)} or more, or use a character tokenizer."
+            )
+        ranks = train_bpe(texts, vocab_size - len(SPECIALS))
+        return cls("bpe", GPT2_PATTERN, {rank: token for token, rank in ranks.items()}, _with_specials(len(ranks)))
+
+    @classmethod
+    def characters(cls, texts: str | Iterable[str]) -> "Tokenizer":
+        """One id for each different character of one text or many documents, in the order of their code points."""
+        alphabet = set()
+        for text in [texts] if isinstance(texts, str) else texts:
+            check_surrogates(text)
+            alphabet.update(text)
+        if not alphabet:
+            raise ValueError("There is no text to take the characters of a tokenizer from.")
+        tokens = {i: character.encode() for i, character in enumerate(sorted(alphabet))}
+        return cls("characters", None, tokens, _with_specials(len(tokens)))
+
+    @classmethod
+    def from_tiktoken(cls, name: str) -> "Tokenizer":
+        """One of tiktoken's vocabularies, such as "gpt2". Its ids stay, and ours come behind its own special tokens.
+
+        tiktoken downloads a vocabulary when it is first used, unless it lies in its cache.
+        """
+        if name not in tiktoken.list_encoding_names():
+            raise ValueError(f"tiktoken has no vocabulary {name!r}: choose one of {tiktoken.list_encoding_names()}.")
+        try:
+            encoding = tiktoken.get_encoding(name)
+        except Exception as error:  # what a missing network raises depends on the proxy, the certificates, the sandbox
+            raise OSError(
+                f"tiktoken could not get its vocabulary {name!r} ({type(error).__name__}: {str(error)[:200]}). It is "
+                "downloaded at first use. Without a network, set the environment variable TIKTOKEN_CACHE_DIR to a "
+                "folder that tiktoken filled on another machine: a file in it is named by the SHA-1 of the URL that it "
+                "came from, not by its own name. Or give GPT-2's two files, vocab.bpe and encoder.json, to "
+                "Tokenizer.from_gpt2_files."
+            ) from error
+        # tiktoken's own README builds new encodings from these three attributes of an old one.
+        tokens = {rank: token for token, rank in encoding._mergeable_ranks.items()}
+        return cls("bpe", encoding._pat_str, tokens, _with_specials(encoding.n_vocab, encoding._special_tokens))
+
+    @classmethod
+    def from_gpt2_files(cls, vocab_bpe: str | Path, encoder_json: str | Path) -> "Tokenizer":
+        """GPT-2's vocabulary from vocab.bpe (merges.txt) and encoder.json (vocab.json), with GPT-2's ids."""
+        tokens, end_of_text = read_gpt2(Path(vocab_bpe), Path(encoder_json))
+        return cls("bpe", GPT2_PATTERN, tokens, _with_specials(end_of_text + 1, {END_OF_TEXT: end_of_text}))
+
+    # Text to ids and back
+
+    def encode(self, text: str, allow_special: bool = False) -> list[int]:
+        """The ids of a text. Names of special tokens in it are ordinary text, unless `allow_special` is true.
+
+        Raises ValueError for half a surrogate pair and, in a character tokenizer, for a character that it does not
+        know: a token for the unknown would hide the loss of text, and decoding could not give it back.
+        """
+        if not isinstance(text, str):
+            raise ValueError(f"encode takes one text, but this is a {type(text).__name__}; encode_batch takes a list.")
+        if not allow_special:
+            return self._engine.encode(text)
+        ids = []
+        for piece in self._special_names.split(text):
+            ids.extend([self.specials[piece]] if piece in self.specials else self._engine.encode(piece))
+        return ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of many texts, in parallel; special tokens are ordinary text."""
+        if isinstance(texts, str):
+            raise ValueError(
+                "encode_batch takes a list of texts, but this is one text: use encode, or put it in a list."
+            )
+        threads = os.cpu_count() or 1
+        share = -(-len(texts) // threads) or 1
+        shares = [texts[start : start + share] for start in range(0, len(texts), share)]
+        with ThreadPoolExecutor(threads) as pool:  # a share each: a thread per text costs more than a short text does
+            encoded = list(pool.map(lambda some: [self.encode(text) for text in some], shares))
+        return [ids for some in encoded for ids in some]
+
+    def decode(self, ids: Iterable[int], skip_special: bool = False) -> str:
+        """The text of a list or 1-D tensor of ids; bytes that are not valid UTF-8 become U+FFFD.
+
+        Special tokens are shown by name, so that nothing is hidden; `skip_special` leaves them out, for readers.
+        """
+        ids = self._checked(ids)
+        kept = [i for i in ids if i not in self.special_ids] if skip_special else ids
+        return b"".join([self._bytes[i] for i in kept]).decode(errors="replace")
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """Each id's text by itself, to look at; a byte that is only part of a character is shown as \\xe2."""
+        return [self._bytes[i].decode(errors="backslashreplace") for i in self._checked(ids)]
+
+    @cached_property
+    def _special_names(self) -> re.Pattern:
+        return re.compile("(" + "|".join(map(re.escape, self.specials)) + ")")
+
+    def _checked(self, ids: Iterable[int]) -> list[int]:
+        ids = ids.tolist() if hasattr(ids, "tolist") else ids
+        try:
+            ids = list(map(index, ids))
+        except TypeError:
+            raise ValueError(
+                "decode takes one list or 1-D tensor of whole numbers; decode a batch row by row."
+            ) from None
+        for i in ids:
+            if i not in self._bytes:
+                raise ValueError(f"Id {i} is not in this vocabulary of {self.vocab_size} ids.")
+        return ids
+
+    # Batches
+
+    def batch(
+        self, texts: Sequence[str], max_length: int | None = None, side: str = "right"
+    ) -> dict[str, torch.Tensor]:
+        """Encode texts into one batch, see `pad`. No special token but padding is added."""
+        return self.pad(self.encode_batch(texts), max_length, side)
+
+    def pad(
+        self, sequences: Sequence[Sequence[int]], max_length: int | None = None, side: str = "right"
+    ) -> dict[str, torch.Tensor]:
+        """Make lists of ids equally long: {"input_ids", "attention_mask"}, both (B, T) int64, T the longest list.
+
+        `side` is where short lists are padded and where lists of more than `max_length` ids are cut: "right" keeps the
+        beginning, as for training; "left" keeps the end, from which generation goes on. The mask is 1 on real tokens.
+        """
+        if side not in ("left", "right"):
+            raise ValueError(f"side is {side!r}: it must be 'left' or 'right'.")
+        if max_length is not None and max_length < 1:
+            raise ValueError(f"max_length is {max_length}: it must be at least 1.")
+        if max_length is not None:
+            sequences = [ids[:max_length] if side == "right" else ids[-max_length:] for ids in sequences]
+        longest = max(map(len, sequences), default=0)
+        input_ids = torch.full((len(sequences), longest), self.pad_id)
+        attention_mask = torch.zeros_like(input_ids)
+        for row, ids in enumerate(sequences):
+            place = slice(0, len(ids)) if side == "right" else slice(longest - len(ids), longest)
+            input_ids[row, place] = torch.tensor(ids, dtype=torch.long)
+            attention_mask[row, place] = 1
+        return {"input_ids": input_ids, "attention_mask": attention_mask}
+
+    def apply_chat(self, messages: Sequence[dict[str, str]], reply: bool = False) -> tuple[list[int], list[bool]]:
+        """A conversation as ids, and for each id whether the assistant learns it: its own words and the end after them.
+
+        <|bos|> <|system|> ... <|user|> ... <|assistant|> ... <|eos|> <|user|> ...; `reply` opens the assistant's turn.
+        Each text is encoded by itself, so a prompt has the same ids in training, with its answer, and in generation.
+        Raises ValueError for what is no list of messages, and for a message without a role or a text.
+        """
+        if isinstance(messages, str | Mapping) or not all(isinstance(message, Mapping) for message in messages):
+            raise ValueError(
+                'A conversation is a list of messages such as [{"role": "user", "content": "Is it far?"}], '
+                f"but this one is {_shown(messages)}."
+            )
+        ids, learned = [self.bos_id], [False]
+        for place, message in enumerate(messages):
+            role = f"<|{message.get('role')}|>"
+            if role not in ROLES or not isinstance(message.get("content"), str):
+                raise ValueError(
+                    f"Message {place} must have a 'role' (system, user or assistant) and a text as 'content', "
+                    f"but it is {message!r}."
+                )
+            answers = role == "<|assistant|>"
+            content = self.encode(message["content"]) + [self.eos_id] * answers
+            ids += [self.specials[role], *content]
+            learned += [False] + [answers] * len(content)
+        if reply:
+            ids, learned = [*ids, self.specials["<|assistant|>"]], [*learned, False]
+        return ids, learned
+
+    # Files
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return _fingerprint(self._record())
+
+    def _record(self) -> dict:
+        """All that decides an encoding. Bytes are written as Latin-1 characters; an id without a token is null."""
+        tokens = [self._tokens.get(i) for i in range(max(self._tokens) + 1)]
+        written = [None if token is None else token.decode("latin-1") for token in tokens]
+        return {"kind": self.kind, "pattern": self.pattern, "specials": self.specials, "tokens": written}
+
+    def save(self, path: str | Path) -> None:
+        """Write all of the tokenizer as JSON, at once or not at all."""
+        header = {"format": FORMAT, "version": VERSION, "fingerprint": self.fingerprint}
+        write_json(path, header | self._record())
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Tokenizer":
+        """Read what `save` wrote. Raises ValueError for any other file, and for one that was changed since."""
+        saved = read_json(path)
+        if not isinstance(saved, dict) or saved.pop("format", None) != FORMAT:
+            raise ValueError(f"{path} is not a tokenizer that minillm saved: it does not say 'format': {FORMAT!r}.")
+        version = saved.pop("version", None)
+        if version != VERSION:
+            raise ValueError(f"{path} has version {version} of the format, but this minillm reads version {VERSION}.")
+        if saved.pop("fingerprint", None) != _fingerprint(saved):
+            raise ValueError(f"{path} was changed after it was saved: its fingerprint does not fit. Restore the file.")
+        tokens = {i: token.encode("latin-1") for i, token in enumerate(saved["tokens"]) if token is not None}
+        return cls(saved["kind"], saved["pattern"], tokens, saved["specials"])
+
+    def __len__(self) -> int:
+        return self.vocab_size
+
+    def __repr__(self) -> str:
+        return (
+            f"Tokenizer({self.kind}, {self.vocab_size} ids: {len(self._tokens)} of text, {len(self.specials)} special, "
+            f"fingerprint {self.fingerprint[:8]})"
+        )
+
+
+def _with_specials(size: int, own: dict[str, int] | None = None) -> dict[str, int]:
+    """Ids for our special tokens from `size` on, behind those that a vocabulary has of its own."""
+    specials = dict(own or {})
+    for name in SPECIALS:
+        served = END_OF_TEXT in specials and name in ("<|bos|>", "<|eos|>")
+        if not served and name not in specials:
+            specials[name] = size
+            size += 1
+    return specials
+
+
+def _shown(value, most: int = 60) -> str:
+    """How a value is written, its beginning where that is long."""
+    text = repr(value)
+    return text if len(text) <= most else text[:most] + "..."
+
+
+def _fingerprint(record: dict) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

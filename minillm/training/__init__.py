@@ -1,0 +1,54 @@
+"""Learning: one loop for every objective.
+
+losses        every formula, as a function of tensors: language modelling, preferences, DPO, PPO, GAE
+objectives    which tensors of a batch a loss is given
+optim         AdamW and Muon, schedules
+trainer       fit: the loop
+runs          the run folder
+forgetting    learn the new and keep the old: L2-SP, EWC, averages of weights; what was lost
+"""
+
+from minillm.training.forgetting import (
+    average_score,
+    backward_transfer,
+    ewc,
+    fisher_diagonal,
+    forward_transfer,
+    interpolate,
+    l2_sp,
+    weights_of,
+)
+from minillm.training.losses import (
+    causal_lm_loss,
+    causal_lm_sum,
+    dpo_loss,
+    gae,
+    group_advantages,
+    info_nce,
+    ipo_loss,
+    kl_estimates,
+    masked_lm_loss,
+    masked_lm_sum,
+    masked_mean,
+    ppo_policy_loss,
+    ppo_value_loss,
+    preference_loss,
+    sequence_logprobs,
+    simpo_loss,
+    token_entropy,
+    whiten,
+)
+from minillm.training.objectives import (
+    LossFunction,
+    causal_lm,
+    classification,
+    contrastive,
+    inputs_of,
+    masked_lm,
+    masked_lm_and_next_sentence,
+    next_tokens,
+    penalised,
+)
+from minillm.training.optim import build_optimizer, orthogonalise, schedule, set_rates
+from minillm.training.runs import RunFolder, flatten, load_weights, unflatten, unwrap
+from minillm.training.trainer import History, TrainConfig, fit, mean_loss

@@ -1,0 +1,219 @@
+"""Learning something new without losing the old: pulls towards the old weights, averages of weights, and what was lost.
+
+A model that learns one thing after another forgets the first, since nothing in the second loss speaks for it
+(McCloskey & Cohen 1989, "Catastrophic interference"). Each remedy changes one part of training and nothing else:
+
+    l2_sp, ewc        a loss that also asks the weights to stay where they were
+    interpolate       a model between the one before and the one after
+    mixing.Mixed      batches of the old task among those of the new (rehearsal)
+    peft.selective    less that can change
+
+and three numbers say what happened to each of a row of tasks. Left out: gradients that may not harm the old task (GEM),
+distillation from the old model, networks that grow.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from minillm.data import IGNORE_INDEX
+from minillm.training.losses import masked_lm_sum
+from minillm.training.objectives import LossFunction, penalised
+from minillm.training.runs import unwrap
+
+Weights = dict[str, Tensor]
+Scores = Sequence[Sequence[float]]
+
+# Pulls towards the old weights
+
+
+def weights_of(model: nn.Module) -> Weights:
+    """A copy of every parameter as it is now, by name: the place that `l2_sp` and `ewc` pull back to."""
+    return {name: p.detach().clone() for name, p in unwrap(model).named_parameters()}
+
+
+def l2_sp(loss_fn: LossFunction, start: Weights, alpha: float, beta: float = 0.0) -> LossFunction:
+    """The mean loss + alpha / 2 ||w - start||^2 over the weights in `start` + beta / 2 ||w||^2 over all others.
+
+    Weight decay towards the starting point, and towards 0 for what is new, such as a head (Li et al. 2018, "Explicit
+    inductive bias for transfer learning", equations 2 and 3). start: by name, as of `weights_of`. The loss raises
+    ValueError for a model that has none of these weights, or has them in another shape.
+    """
+    pull = springs(start, dict.fromkeys(start, alpha))
+
+    def penalty(model: nn.Module) -> Tensor:
+        new = (p.square().sum() for name, p in unwrap(model).named_parameters() if name not in start)
+        return pull(model) + (beta / 2 * sum(new) if beta else 0)
+
+    return penalised(loss_fn, penalty)
+
+
+def ewc(loss_fn: LossFunction, start: Weights, fisher: Weights, strength: float) -> LossFunction:
+    """The mean loss + strength / 2 * sum_i F_i (w_i - start_i)^2: elastic weight consolidation.
+
+    Weights on which the old task depends, whose Fisher information F is large, are held fast; the others are free
+    (Kirkpatrick et al. 2017, equation 3). start: the weights after the old task; fisher: of `fisher_diagonal` on it.
+    After several tasks, wrap once for each. The loss raises ValueError as that of `l2_sp` does.
+    """
+    return penalised(loss_fn, springs(start, {name: strength * F for name, F in fisher.items()}))
+
+
+def springs(start: Weights, stiffness: dict[str, Tensor | float]) -> Callable[[nn.Module], Tensor]:
+    """A penalty: penalty(model) = sum_i s_i / 2 (w_i - start_i)^2 over the weights named in `stiffness`."""
+    held = {name: (start[name], torch.as_tensor(s)) for name, s in stiffness.items()}
+
+    def penalty(model: nn.Module) -> Tensor:
+        terms = []
+        for name, parameter in unwrap(model).named_parameters():
+            if name in held:
+                place, s = held[name] = tuple(t.to(parameter.device) for t in held[name])  # moved once, then there
+                if place.shape != parameter.shape:
+                    raise ValueError(f"{name} is {list(parameter.shape)} in this model and was {list(place.shape)}")
+                terms.append((s * (parameter - place).square()).sum() / 2)
+        if not terms:
+            raise ValueError(
+                f"the model has no weight to hold: none is named as {', '.join([*held][:3]) or 'any given'}"
+            )
+        return torch.stack(terms).sum()
+
+    return penalty
+
+
+def fisher_diagonal(
+    model: nn.Module,
+    predict: Callable[[nn.Module, dict], tuple[Tensor, Tensor]],
+    batches: Iterable[dict],
+    generator: torch.Generator | None = None,
+) -> Weights:
+    """How much each weight matters: the mean over examples of (d log p(labels | inputs) / d weight)^2, by name.
+
+    predict: (model, batch) -> logits (..., K) and labels (...), such as `objectives.next_tokens`. An example is a row
+    of a batch, and p is that of all its labels at once: of a text, the product over its tokens.
+
+    With a generator (of the CPU) the labels are drawn from what the model expects, each token given the true text
+    before it. This is the Fisher information; that of a text is then on average the sum of its tokens', whose draws
+    are independent. Without one the labels are the data's: the "empirical Fisher", which is large where the model is
+    wrong, too (Kunstner et al. 2019). Dropout is off and frozen weights are left out. Raises ValueError when there are
+    no examples, or no weights that learn.
+    """
+    parameters = {name: p for name, p in unwrap(model).named_parameters() if p.requires_grad}
+    squares, examples = {name: torch.zeros_like(p) for name, p in parameters.items()}, 0
+    training = model.training
+    model.eval()
+    for example in _rows(batches) if parameters else ():
+        example = {key: value.to(next(model.parameters()).device) for key, value in example.items()}
+        logits, labels = predict(model, example)
+        if generator is not None:
+            labels = draw_labels(logits, labels, generator)
+        logprob = -masked_lm_sum(logits, labels)[0]
+        gradients = torch.autograd.grad(logprob, list(parameters.values()), allow_unused=True)
+        for square, gradient in zip(squares.values(), gradients):
+            if gradient is not None:
+                square.addcmul_(gradient, gradient)
+        examples += 1
+    model.train(training)
+    if not examples:
+        raise ValueError("the Fisher information needs an example, and a weight that is not frozen: there is none")
+    return {name: square / examples for name, square in squares.items()}
+
+
+def _rows(batches: Iterable[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+    """The examples of batches one by one: the mean of squares is not the square of the mean."""
+    for batch in batches:
+        for row in zip(*(value.split(1) for value in batch.values())):
+            yield dict(zip(batch, row))
+
+
+@torch.no_grad()
+def draw_labels(logits: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Labels drawn from softmax(logits), in the places of labels that count. logits (..., K), labels (...)."""
+    flat = logits.flatten(0, -2).float().softmax(-1).cpu()
+    drawn = torch.multinomial(flat, 1, generator=generator).view(labels.shape).to(labels.device)
+    return torch.where(labels == IGNORE_INDEX, labels, drawn)
+
+
+# Averages of weights
+
+
+def interpolate(before: Weights, after: Weights, share: float) -> Weights:
+    """(1 - share) * before + share * after, of two state_dicts (Wortsman et al. 2022, "WiSE-FT", section 3).
+
+    On the straight line between a model and its fine-tuned self there are often models that keep much of the old and
+    have most of the new. 0 gives back `before`, 1 `after`. Raises ValueError for other shares than from 0 to 1, and
+    for models of different parts.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"the share of the later weights is {share}: it must lie between 0 and 1")
+    _same_parts(before, after)
+    return {name: t.lerp(after[name], share) if t.is_floating_point() else after[name] for name, t in before.items()}
+
+
+def average(states: Sequence[Weights]) -> Weights:
+    """The mean of several state_dicts of models with one beginning (Wortsman et al. 2022, "Model soups": uniform).
+
+    What is no floating-point number is that of the last. Raises ValueError for none, and for models of different parts.
+    """
+    if not states:
+        raise ValueError("there are no weights to average")
+    _same_parts(*states)
+    return {
+        name: torch.stack([state[name] for state in states]).mean(0) if last.is_floating_point() else last
+        for name, last in states[-1].items()
+    }
+
+
+def _same_parts(first: Weights, *others: Weights) -> None:
+    for other in others:
+        different = first.keys() ^ other.keys()
+        different |= {name for name in first.keys() & other.keys() if first[name].shape != other[name].shape}
+        if different:
+            raise ValueError(
+                f"these are weights of different models: they differ in {', '.join(sorted(different)[:3])}"
+            )
+
+
+# What was lost
+
+
+def average_score(scores: Scores) -> float:
+    """The mean score over all tasks after the last was learned (Lopez-Paz & Ranzato 2017, equation 2).
+
+    scores[i][j]: on task j after learning task i, higher is better; as many rows as columns. Of losses, give the
+    negative. Raises ValueError for a table that is not square.
+
+    >>> scores = [[0.9, 0.1], [0.6, 0.8]]     # learning the second cost 0.3 of the first
+    >>> average_score(scores), backward_transfer(scores), forward_transfer(scores, [0.0, 0.0])
+    (0.7, -0.3, 0.1)
+    """
+    _check_square(scores)
+    return sum(scores[-1]) / len(scores)
+
+
+def backward_transfer(scores: Scores) -> float:
+    """What learning the later tasks did to the earlier ones, on average; negative: they were forgotten (equation 3).
+
+    scores: as for `average_score`. Raises ValueError when there are fewer than two tasks.
+    """
+    _check_square(scores, least=2)
+    return sum(scores[-1][j] - scores[j][j] for j in range(len(scores) - 1)) / (len(scores) - 1)
+
+
+def forward_transfer(scores: Scores, baseline: Sequence[float]) -> float:
+    """What having learned the earlier tasks was worth for each before its own turn, on average (equation 4).
+
+    scores: as for `average_score`. baseline: the score on each task of a model that has learned nothing. Raises
+    ValueError when there are fewer than two tasks, or not one baseline for each.
+    """
+    _check_square(scores, least=2)
+    if len(baseline) != len(scores):
+        raise ValueError(f"there are {len(baseline)} baselines for {len(scores)} tasks: give one for each")
+    return sum(scores[j - 1][j] - baseline[j] for j in range(1, len(scores))) / (len(scores) - 1)
+
+
+def _check_square(scores: Scores, least: int = 1) -> None:
+    if len(scores) < least or any(len(row) != len(scores) for row in scores):
+        raise ValueError(
+            f"the scores have {len(scores)} rows of {[len(row) for row in scores]}: "
+            f"they must be square, a row and a column for each of at least {least} tasks"
+        )

@@ -1,0 +1,83 @@
+"""What `fit` is given: for each way of training, a model and a batch to the (sum, number of terms) of its loss.
+
+The formulas stand in `losses`; here is only which tensors of a batch they get. The output layer is the widest of a
+small model, so it is asked for the positions that have a label and for no others: `model(..., keep=positions)`.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from minillm.data import IGNORE_INDEX
+from minillm.training.losses import info_nce, masked_lm_sum
+
+LossFunction = Callable[[nn.Module, dict], Tensor | tuple[Tensor, Tensor]]
+
+
+def as_sum(loss: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | int]:
+    """A loss function's result as (sum, number of terms); a plain mean counts as one term."""
+    return loss if isinstance(loss, tuple) else (loss, 1)
+
+
+def penalised(loss_fn: LossFunction, penalty: Callable[[nn.Module], Tensor]) -> LossFunction:
+    """A loss function for `fit`: the mean loss + penalty(model).
+
+    `fit` adds up the sums of micro-batches and divides by all their terms. So the penalty is counted once for each
+    term, and stands once in the mean, however ragged the micro-batches are.
+    """
+
+    def loss(model: nn.Module, batch: dict) -> tuple[Tensor, Tensor | int]:
+        total, count = as_sum(loss_fn(model, batch))
+        return total + count * penalty(model), count
+
+    return loss
+
+
+def next_tokens(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """What a causal model expects at each place that has a label, logits (N, V), and what stands there, labels (N,).
+
+    batch: input_ids and labels (B, T), and attention_mask (B, T) where there is padding. The last token predicts
+    nothing, so the model does not read it.
+    """
+    mask, labels = batch.get("attention_mask"), batch["labels"][:, 1:]
+    keep = labels != IGNORE_INDEX
+    return model(batch["input_ids"][:, :-1], None if mask is None else mask[:, :-1], keep=keep), labels[keep]
+
+
+def causal_lm(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Predict each next token. batch: as for `next_tokens`."""
+    return masked_lm_sum(*next_tokens(model, batch))
+
+
+def inputs_of(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What of a batch a model reads."""
+    return {key: batch[key] for key in ("input_ids", "attention_mask", "segment_ids") if key in batch}
+
+
+def masked_lm(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Restore what was masked. batch: input_ids, attention_mask and labels (B, T), as `data.mask_tokens` made them."""
+    keep = batch["labels"] != IGNORE_INDEX
+    return masked_lm_sum(model(**inputs_of(batch), keep=keep), batch["labels"][keep])
+
+
+def masked_lm_and_next_sentence(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """BERT's two objectives at once: the mean loss of what was masked, plus that of whether the second text follows.
+
+    model: a SequenceClassifier on an Encoder. batch: as for `masked_lm`, and `follows` (B,), 1 where it does.
+    """
+    keep, inputs = batch["labels"] != IGNORE_INDEX, inputs_of(batch)
+    x = model.trunk.hidden(**inputs)  # (B, T, C), read once for both
+    masked, count = masked_lm_sum(model.trunk.head(x[keep]), batch["labels"][keep])
+    follows, texts = masked_lm_sum(model.classify(x, batch["attention_mask"]), batch["follows"])
+    return masked / count.clamp(min=1) + follows / max(int(texts), 1)
+
+
+def classification(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Name the class of each text, labels (B,), or of each token, labels (B, T), IGNORE_INDEX where none is asked."""
+    return masked_lm_sum(model(**inputs_of(batch)), batch["labels"])
+
+
+def contrastive(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """Bring texts that belong together near each other: rows 2 i and 2 i + 1 of the batch. model: a TextEncoder."""
+    vectors = model(**inputs_of(batch))
+    return info_nce(vectors[0::2], vectors[1::2])

@@ -1,0 +1,241 @@
+"""Optimizers and schedules.
+
+Muon (Jordan et al. 2024) orthogonalises the update of every hidden matrix; AdamW (Loshchilov & Hutter 2019) takes care
+of the rest: embeddings, the output layer, norms and biases. Weight decay is for matrices only. A pre-trained model may
+learn with a rate for each layer, or layer after layer, from the output down (Howard & Ruder 2018, "ULMFiT").
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from minillm.models import layer_depths
+
+QUINTIC = (3.4445, -4.7750, 2.0315)  # of Jordan et al. 2024: drives singular values towards 1, fast rather than exactly
+
+
+@torch.no_grad()
+def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
+    """Matrices (N, rows, columns) with the same singular vectors, and singular values near 1 (between 0.7 and 1.2).
+
+    Newton-Schulz iteration: X <- a X + (b A + c A A) X with A = X X', an odd polynomial that acts on the singular
+    values alone. Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
+    """
+    a, b, c = QUINTIC
+    tall = matrices.size(-2) > matrices.size(-1)
+    X = matrices.mT if tall else matrices
+    X = X / (X.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        A = X @ X.mT
+        X = torch.baddbmm(X, torch.baddbmm(A, A, A, beta=b, alpha=c), X, beta=a)
+    return X.mT if tall else X
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalised: every direction of a matrix moves by the same amount (Jordan et al. 2024).
+
+    As torch.optim.Muon, which a test compares it with, but for two things. Matrices of one shape are orthogonalised in
+    one batched product; and `dtype` says how exactly. torch always takes bf16, which a processor without bf16
+    instructions multiplies a hundred times slower than fp32.
+    """
+
+    def __init__(self, params, lr: float, momentum: float, weight_decay: float = 0.0, dtype=torch.float32):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.dtype = dtype
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        """One update of every matrix that has a gradient."""
+        for group in self.param_groups:
+            shapes: dict[torch.Size, list] = {}
+            for p in group["params"]:
+                if p.grad is not None:
+                    wide = p.shape if p.size(0) <= p.size(1) else p.shape[::-1]
+                    shapes.setdefault(wide, []).append(p)
+            for params in shapes.values():
+                self._move(params, group)
+
+    def _move(self, params: list[nn.Parameter], group: dict) -> None:
+        """Update matrices of one shape, some of them transposed."""
+        directions = []
+        for p in params:
+            if not self.state[p]:
+                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+            momentum = self.state[p]["momentum_buffer"]
+            momentum.lerp_(p.grad, 1 - group["momentum"])
+            nesterov = p.grad.lerp(momentum, group["momentum"])
+            directions.append(nesterov if p.size(0) <= p.size(1) else nesterov.mT)
+        directions = orthogonalise(torch.stack(directions).to(self.dtype))
+        for p, direction in zip(params, directions):
+            direction = direction if p.size(0) <= p.size(1) else direction.mT
+            p.mul_(1 - group["lr"] * group["weight_decay"])
+            scale = max(1, p.size(0) / p.size(1)) ** 0.5  # a tall matrix has more rows to move
+            p.add_(direction, alpha=-group["lr"] * scale)
+
+
+class MuonAdamW(torch.optim.Optimizer):
+    """Two optimizers behind one face, so that a training loop, a schedule and a gradient scaler each see one.
+
+    `param_groups` is the list of both; a group's `initial_lr` is what a schedule multiplies.
+    """
+
+    def __init__(self, optimizers: list[torch.optim.Optimizer]):
+        self.optimizers = optimizers
+        super().__init__([p for o in optimizers for g in o.param_groups for p in g["params"]], {})
+        self.param_groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        for group in self.param_groups:
+            group["initial_lr"] = group["lr"]
+
+    def step(self, closure=None):
+        """One update of every parameter that has a gradient."""
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+    def state_dict(self) -> dict:
+        """The states of both, in order."""
+        return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Take back what `state_dict` gave. The groups stay the same objects, so `param_groups` stays true."""
+        for optimizer, state in zip(self.optimizers, state_dict["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        self.param_groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+
+class Parameters(NamedTuple):
+    """Trainable parameters by what they are: their optimizers and learning rates differ."""
+
+    matrices: list[nn.Parameter]  # hidden ones
+    tables: list[nn.Parameter]  # embeddings: a row belongs to a token
+    head: list[nn.Parameter]  # the output layer, unless it is an embedding too
+    vectors: list[nn.Parameter]  # one axis: norms and biases
+
+
+def split_parameters(model: nn.Module) -> Parameters:
+    """The trainable parameters of `model`, sorted."""
+    tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    output = getattr(model, "head", None)
+    output = id(output.weight) if isinstance(output, nn.Linear) else None
+    parts = Parameters([], [], [], [])
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            continue
+        if parameter.dim() < 2:
+            parts.vectors.append(parameter)
+        elif id(parameter) in tables or parameter.dim() > 2:
+            parts.tables.append(parameter)
+        elif id(parameter) == output:
+            parts.head.append(parameter)
+        else:
+            parts.matrices.append(parameter)
+    return parts
+
+
+def split_by_depth(model: nn.Module, groups: list[dict], layer_decay: float, unfreeze: int) -> list[dict]:
+    """Parameter groups, each split by layer; as they are when layer_decay is 1 and unfreeze 0.
+
+    Layers are counted from the uppermost that learns. The rate of each is `layer_decay` times that of the one above,
+    and the step at which it begins to learn, `start`, comes an equal share of `unfreeze` steps after.
+    """
+    if layer_decay == 1 and not unfreeze:
+        return groups
+    by_name = layer_depths(model)
+    depths = {id(p): by_name[name] for name, p in model.named_parameters() if p.requires_grad}
+    order, split = sorted(set(depths.values())), []
+    for group in groups:
+        for place, depth in enumerate(order):
+            own = {"params": [p for p in group["params"] if depths[id(p)] == depth]}
+            own["lr"] = group["lr"] * layer_decay**place
+            if unfreeze:
+                own["start"] = unfreeze * place // len(order)
+            if own["params"]:
+                split.append(group | own)
+    return split
+
+
+def build_optimizer(
+    model: nn.Module,
+    name: str = "muon",
+    learning_rate: float = 3e-3,
+    matrix_learning_rate: float = 0.02,
+    head_learning_rate: float = 0.0,
+    weight_decay: float = 0.0,
+    betas: tuple[float, float] = (0.9, 0.95),
+    momentum: float = 0.9,
+    dtype: torch.dtype = torch.float32,
+    layer_decay: float = 1.0,
+    unfreeze: int = 0,
+) -> MuonAdamW:
+    """The optimizer `name` ("muon" or "adamw") for the trainable parameters of `model`.
+
+    With "muon", `matrix_learning_rate` moves the hidden matrices, `head_learning_rate` the output layer (0: as the
+    rest) and `learning_rate` the rest, and `dtype` is that of Muon's products; with "adamw", `learning_rate` moves the
+    hidden matrices too.
+
+    `layer_decay` multiplies the rates once for each layer below the uppermost that learns (Howard & Ruder 2018, section
+    3.2, where it is 1 / 2.6). With `unfreeze`, a number of steps, the layers begin to learn one after another in that
+    time, from above (section 3.3); 0: all at once. Raises ValueError when nothing is trainable.
+    """
+    matrices, tables, head, vectors = split_parameters(model)
+    if not (matrices or tables or head or vectors):
+        raise ValueError("the model has no trainable parameters: every one is frozen")
+    if name not in ("muon", "adamw"):
+        raise ValueError(f"unknown optimizer {name!r}: choose muon or adamw")
+    optimizers = []
+    if name == "muon" and matrices:
+        groups = split_by_depth(model, [{"params": matrices, "lr": matrix_learning_rate}], layer_decay, unfreeze)
+        optimizers.append(Muon(groups, matrix_learning_rate, momentum, weight_decay, dtype))
+    groups = [
+        {"params": tables if name == "muon" else matrices + tables, "weight_decay": weight_decay, "lr": learning_rate},
+        {"params": head, "weight_decay": weight_decay, "lr": head_learning_rate or learning_rate},
+        {"params": vectors, "weight_decay": 0.0, "lr": learning_rate},
+    ]
+    groups = split_by_depth(model, [group for group in groups if group["params"]], layer_decay, unfreeze)
+    if groups:
+        optimizers.append(torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True))
+    return MuonAdamW(optimizers)
+
+
+def set_rates(optimizer: torch.optim.Optimizer, step: float, share: float) -> None:
+    """The learning rates of `step`: `share` of every group's peak. What has not begun yet gets no gradient either, so
+    that it costs nothing, moves nothing and leaves no trace in the norm or the momentum.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * share
+        if "start" in group:
+            for p in group["params"]:
+                p.requires_grad_(step >= group["start"])
+
+
+@contextlib.contextmanager
+def thaw_at_the_end(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """However the block ends, nothing stays frozen that `set_rates` froze."""
+    try:
+        yield
+    finally:
+        set_rates(optimizer, math.inf, 1.0)
+
+
+def schedule(step: int, steps: int, warmup: int, decay: str = "linear", decay_share: float = 0.5) -> float:
+    """The learning rate at `step` (from 0) of `steps`, as a share of its peak.
+
+    Rises linearly over `warmup` steps. Then "linear" holds the peak and falls to 0 over the last `decay_share` of the
+    run (Hägele et al. 2024), "cosine" falls to a tenth along half a wave (Loshchilov & Hutter 2017), "constant" holds.
+
+    >>> [schedule(step, 8, warmup=2, decay_share=0.5) for step in range(8)]
+    [0.5, 1.0, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25]
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    if decay == "constant":
+        return 1.0
+    if decay == "linear":
+        return min(1.0, (steps - step) / max(decay_share * steps, 1))
+    if decay == "cosine":
+        progress = (step - warmup) / max(steps - warmup, 1)
+        return 0.1 + 0.45 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    raise ValueError(f"unknown decay {decay!r}: choose linear, cosine or constant")

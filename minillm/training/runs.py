@@ -1,0 +1,161 @@
+"""The run folder: what a training run leaves behind, and how the next stage, or the same one resumed, picks it up.
+
+    config.json         the stage, the model's size, every setting
+    tokenizer.json      the tokenizer that the model was trained with
+    model.safetensors   the best weights
+    last/               everything needed to go on, bit for bit, in one file that is replaced whole
+    log.jsonl           a line per step and per evaluation
+    metrics.json        the results; written last, so a folder without it holds an unfinished run
+
+A run that trained an adapter has adapter.safetensors and adapter.json in the place of model.safetensors, and says in
+config.json on which run they stand.
+
+Tensors and JSON only: nothing is pickled.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from minillm import __version__
+from minillm.system import load_file, read_json, save_file, write_atomic, write_json
+
+
+class RunFolder:
+    """Reads and writes the files of one run."""
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self.model_file = self.path / "model.safetensors"
+        self.last_file = self.path / "last" / "training.safetensors"
+        self.log_file = self.path / "log.jsonl"
+        self.adapter_file = self.path / "adapter.safetensors"
+
+    @property
+    def started(self) -> bool:
+        """Whether a run has begun here."""
+        return (self.path / "config.json").exists()
+
+    @property
+    def finished(self) -> bool:
+        """Whether a run has ended here."""
+        return (self.path / "metrics.json").exists()
+
+    def save_config(self, **config) -> None:
+        """Write config.json."""
+        write_json(self.path / "config.json", {**config, "minillm": __version__, "torch": torch.__version__})
+
+    def config(self) -> dict:
+        """Read config.json. Raises ValueError when this is no run folder."""
+        if not self.started:
+            why = "there is no config.json in it" if self.path.is_dir() else "there is no such folder"
+            raise ValueError(f"{self.path} holds no run: {why}")
+        return read_json(self.path / "config.json")
+
+    def metrics(self) -> dict:
+        """Read metrics.json. Raises ValueError for a run that has not ended."""
+        if not self.finished:
+            raise ValueError(f"{self.path}: this run has not ended; there is no metrics.json in it")
+        return read_json(self.path / "metrics.json")
+
+    def save_model(self, model: nn.Module) -> None:
+        """Write the weights, of the model itself and never of a compiled wrapper."""
+        save_file(unwrap(model).state_dict(), self.model_file)
+
+    def load_best(self, model: nn.Module) -> None:
+        """Give a model what `save_model` wrote of it."""
+        model.load_state_dict(load_file(self.model_file)[0])
+
+    @property
+    def holds_model(self) -> bool:
+        """Whether there are weights, or an adapter, already."""
+        return self.model_file.exists() or self.adapter_file.exists()
+
+    def best_file(self) -> Path:
+        """Where the best weights are, or the best adapter. Raises ValueError when there are none yet."""
+        file = self.adapter_file if self.adapter_file.exists() else self.model_file
+        if not file.exists():
+            raise ValueError(f"{self.path} holds no model yet: its run was stopped before the first evaluation")
+        return file
+
+    def fingerprint(self) -> str:
+        """A checksum of the best weights, by which an adapter knows its base."""
+        return hashlib.sha256(self.best_file().read_bytes()).hexdigest()
+
+    def save_training(self, tensors: dict[str, Tensor], state: dict) -> None:
+        """Write everything that resuming needs, in one file."""
+        save_file(tensors, self.last_file, {"state": json.dumps(state)})
+
+    def load_training(self) -> tuple[dict[str, Tensor], dict]:
+        """Read what `save_training` wrote. Raises ValueError when there is nothing to resume."""
+        if not self.last_file.exists():
+            raise ValueError(
+                f"{self.path} holds nothing to resume: there is no {self.last_file.relative_to(self.path)}"
+            )
+        tensors, metadata = load_file(self.last_file)
+        return tensors, json.loads(metadata["state"])
+
+    def log(self, record: dict) -> None:
+        """Add a line to log.jsonl."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.log_file, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def truncate_log(self, step: int) -> None:
+        """Drop what was logged after `step`, and a line that a kill cut short."""
+        write_atomic(self.log_file, (json.dumps(r).encode() + b"\n" for r in self.records() if r["step"] <= step))
+
+    def records(self) -> list[dict]:
+        """The whole lines of log.jsonl."""
+        if not self.log_file.exists():
+            return []
+        lines = self.log_file.read_text(encoding="utf-8").split("\n")[:-1]
+        return [json.loads(line) for line in lines]
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The module inside torch.compile's or a distributed wrapper, whose parameter names are the plain ones."""
+    while hasattr(model, "_orig_mod") or hasattr(model, "module"):
+        model = getattr(model, "_orig_mod", None) or model.module
+    return model
+
+
+def load_weights(model: nn.Module, tensors: dict[str, Tensor], source: str | os.PathLike) -> None:
+    """Load tensors into a model, strictly. Raises ValueError that names the first names or shapes that differ."""
+    own = model.state_dict()
+    missing, extra = own.keys() - tensors.keys(), tensors.keys() - own.keys()
+    if missing or extra:
+        raise ValueError(
+            f"{source}: not the weights of this model; missing {sorted(missing)[:3]}, unknown {sorted(extra)[:3]}"
+        )
+    for name, tensor in tensors.items():
+        if tensor.shape != own[name].shape:
+            raise ValueError(f"{source}: {name} is {list(tensor.shape)} where the model has {list(own[name].shape)}")
+    model.load_state_dict(tensors)
+
+
+def flatten(prefix: str, value, tensors: dict[str, Tensor]):
+    """Move every tensor inside nested dictionaries and lists into `tensors`; a name stands in its place."""
+    if isinstance(value, Tensor):
+        tensors[prefix] = value
+        return {"tensor": prefix}
+    if isinstance(value, dict):  # a list of pairs, since JSON would turn numbers that are keys into strings
+        return {"dict": [[key, flatten(f"{prefix}.{key}", item, tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        return {"list": [flatten(f"{prefix}.{index}", item, tensors) for index, item in enumerate(value)]}
+    return value
+
+
+def unflatten(prefix: str, value, tensors: dict[str, Tensor]):
+    """Undo `flatten`."""
+    if not isinstance(value, dict):
+        return value
+    if "tensor" in value:
+        return tensors[value["tensor"]]
+    if "dict" in value:
+        return {key: unflatten(prefix, item, tensors) for key, item in value["dict"]}
+    return [unflatten(prefix, item, tensors) for item in value["list"]]

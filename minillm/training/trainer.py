@@ -1,0 +1,314 @@
+"""The training loop, the only one but PPO's: every stage gives `fit` a model, a loss and batches.
+
+`fit` knows no task. `loss_fn(model, batch)` returns either a mean loss, or the pair (sum, number of terms), which a
+step made of several ragged micro-batches needs: it adds the sums and divides once, by the terms of the whole step.
+
+What it takes care of: mixed precision, accumulation, clipping (after unscaling), schedules, evaluation, early
+stopping, the best weights kept apart from the last, a checkpoint from which a killed run goes on bit for bit, Ctrl-C,
+and losses that are not numbers. Left out: curricula, exotic precisions.
+"""
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from minillm.system import Interrupt, Place, Timer, choose, compiled, patient_interrupt, random_state, set_random_state
+from minillm.training.objectives import LossFunction, as_sum
+from minillm.training.optim import build_optimizer, schedule, set_rates, thaw_at_the_end
+from minillm.training.runs import RunFolder, flatten, load_weights, unflatten, unwrap
+
+AfterStep = Callable[[nn.Module, int], None]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train. Every stage of train.py turns these into flags."""
+
+    steps: int = 1000
+    accumulate: int = 1  # micro-batches in one step
+    optimizer: str = "muon"
+    learning_rate: float = 3e-3  # of AdamW
+    matrix_learning_rate: float = 0.02  # of Muon
+    head_learning_rate: float = 0.0  # of the output layer; 0: as learning_rate
+    layer_decay: float = 1.0  # a layer's rates over those of the layer above
+    unfreeze: bool = False  # the layers begin to learn one after another, from the output down
+    weight_decay: float = 0.0
+    warmup: int = 10  # steps
+    decay: str = "linear"
+    decay_share: float = 0.5  # of the steps, over which a linear decay falls
+    clip: float = 1.0  # the largest norm of the gradient; 0: no limit
+    eval_every: int = 100  # steps
+    patience: int = 0  # evaluations without a better one before stopping; 0: never
+    device: str = "auto"
+    dtype: str = "auto"
+    compile: bool = False
+
+    def __post_init__(self):
+        for name in ("steps", "accumulate", "eval_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        rates = ("learning_rate", "matrix_learning_rate", "head_learning_rate", "weight_decay")
+        for name in (*rates, "clip", "warmup", "patience"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be a number from 0 up")
+        if not 0 < self.layer_decay < math.inf:
+            raise ValueError(f"layer_decay is {self.layer_decay}: it must be positive")
+        if not 0 <= self.decay_share <= 1:
+            raise ValueError(f"decay_share is {self.decay_share}: it must lie between 0 and 1")
+
+
+@dataclass
+class History:
+    """What happened: `records`, a dictionary for every step and every evaluation, and the totals."""
+
+    records: list[dict] = field(default_factory=list)
+    step: int = 0
+    tokens: int = 0  # terms of the loss, over all steps
+    seconds: float = 0.0  # of training and evaluation, over all parts of a resumed run
+    best: float = math.inf
+    best_step: int = 0
+    since_best: int = 0  # evaluations
+    stopped: str = ""  # why the run ended early, if it did
+
+    def series(self, key: str) -> tuple[list[int], list[float]]:
+        """Steps and values of one quantity, such as "loss" or "val_loss"."""
+        rows = [record for record in self.records if key in record]
+        return [row["step"] for row in rows], [row[key] for row in rows]
+
+
+def fit(
+    model: nn.Module,
+    loss_fn: LossFunction,
+    train_batches: Iterable[dict],
+    config: TrainConfig,
+    evaluate: Callable[[nn.Module], dict | float] | None = None,
+    *,
+    run: RunFolder | None = None,
+    resume: bool = False,
+    optimizer: torch.optim.Optimizer | None = None,
+    after_step: AfterStep | None = None,
+    progress: bool = True,
+) -> History:
+    """Train `model` in place for `config.steps` steps and leave it with its best weights.
+
+    train_batches: batches of tensors; a finite iterable is repeated. With `state_dict` and `load_state_dict` (as
+    `data.Windows`) it goes on where it was after a resume, else it is read from the start again up to that place.
+    evaluate: called every `config.eval_every` steps and at the end; returns a loss, or a dictionary with "val_loss",
+    by which the best weights are chosen. run: where checkpoints and the log go; without one nothing is written.
+    after_step: called with the model and the number of the step after each, while its gradients are still there.
+    Raises FloatingPointError when the loss is not a number, ValueError when there is nothing to train or to resume.
+    """
+    place = choose(config.device, config.dtype)
+    loop = _Loop(model.to(place.device), loss_fn, train_batches, config, place, run, optimizer, after_step)
+    if resume:
+        loop.restore()
+    elif run is not None:
+        run.truncate_log(-1)
+    with patient_interrupt() as interrupted, thaw_at_the_end(loop.optimizer):
+        loop.run(evaluate, interrupted, progress)
+    loop.take_best()
+    return loop.history
+
+
+class _Loop:
+    """The state of a run: everything that a checkpoint must hold is an attribute here."""
+
+    def __init__(self, model, loss_fn, batches, config: TrainConfig, place: Place, run, optimizer, after_step):
+        self.model, self.loss_fn, self.config, self.place, self.run_folder = model, loss_fn, config, place, run
+        self.batches, self.after_step = batches, after_step
+        self.optimizer = optimizer or build_optimizer(
+            model,
+            config.optimizer,
+            config.learning_rate,
+            config.matrix_learning_rate,
+            config.head_learning_rate,
+            config.weight_decay,
+            dtype=torch.bfloat16 if place.dtype == torch.bfloat16 else torch.float32,
+            layer_decay=config.layer_decay,
+            unfreeze=config.steps if config.unfreeze else 0,
+        )
+        for group in self.optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        self.scaler = torch.amp.GradScaler(place.device.type, enabled=place.dtype == torch.float16)
+        self.history = History()
+        self.best_weights = None
+        self.forward = compiled(model) if config.compile else model
+
+    def run(self, evaluate, interrupted: Interrupt, progress: bool) -> None:
+        history, config = self.history, self.config
+        stream = self.stream()
+        self.started = self.place.synchronise() - history.seconds
+        timer = Timer(history.step)
+        bar = tqdm(total=config.steps, initial=history.step, unit="step", disable=not progress, mininterval=0.5)
+        with bar:  # so that an error finds it closed, and stands on a line of its own
+            while history.step < config.steps and not history.stopped:
+                record = self.step(list(itertools.islice(stream, config.accumulate)))
+                due = history.step % config.eval_every == 0 or history.step == config.steps
+                if evaluate is not None and due:
+                    record |= self.evaluate(evaluate)
+                self.write(record)
+                bar.update()
+                bar.set_postfix_str(timer.report(record))
+                if history.step == timer.announce_at and progress:
+                    bar.write(timer.announcement(config.steps, self.place.name))
+                if interrupted.requested and not history.stopped:
+                    history.stopped = "interrupted"
+                if due or history.stopped:
+                    self.save()
+
+    def stream(self) -> Iterator[dict]:
+        """Batches without end, from where the run stands."""
+        if hasattr(self.batches, "forever"):
+            return self.batches.forever()
+        return itertools.islice(_repeat(self.batches), self.history.step * self.config.accumulate, None)
+
+    def step(self, micro_batches: list[dict]) -> dict:
+        """One update. The sums of the micro-batches add up; the step divides once, by all their terms."""
+        if not micro_batches:
+            raise ValueError(
+                "there are no batches to train on, or no more of them: give a list, or an iterable that can be repeated"
+            )
+        history, config = self.history, self.config
+        share = schedule(history.step, config.steps, config.warmup, config.decay, config.decay_share)
+        set_rates(self.optimizer, history.step, share)
+        self.model.train()
+        total, terms, first = 0.0, 0, None
+        for batch in micro_batches:
+            with self.place.autocast():
+                loss, count = as_sum(self.loss_fn(self.forward, self.place.to_device(batch)))
+            first = first or max(int(count), 1)  # keeps the size of fp16 gradients near that of a mean
+            self.scaler.scale(loss / first).backward()
+            total, terms = total + float(loss.detach()), terms + int(count)
+        history.step += 1
+        if not math.isfinite(total):
+            raise self.not_a_number("loss", total)
+        norm = self.update(first / max(terms, 1))
+        history.tokens += terms
+        return {"step": history.step, "loss": total / max(terms, 1), "grad_norm": norm, "share_of_lr": share} | {
+            "tokens": history.tokens
+        }
+
+    def update(self, weight: float) -> float:
+        """Multiply the gradients by `weight`, clip them, step. Returns their norm before clipping."""
+        self.scaler.unscale_(self.optimizer)
+        gradients = [p.grad for g in self.optimizer.param_groups for p in g["params"] if p.grad is not None]
+        norm = float(torch.nn.utils.get_total_norm(gradients)) * weight if gradients else 0.0
+        if self.config.clip and norm > self.config.clip:
+            weight *= self.config.clip / norm
+        if weight != 1.0 and gradients:
+            torch._foreach_mul_(gradients, weight)
+        self.scaler.step(self.optimizer)  # skips a step whose fp16 gradients overflowed
+        self.scaler.update()
+        if self.after_step is not None:
+            self.after_step(unwrap(self.model), self.history.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def not_a_number(self, what: str, loss: float) -> FloatingPointError:
+        saved = self.run_folder is not None and self.run_folder.last_file.exists()
+        kept = f"; the last good checkpoint is in {self.run_folder.path}" if saved else " before anything was saved"
+        return FloatingPointError(
+            f"the {what} is {loss} at step {self.history.step}: training stopped{kept}. "
+            "Lower the learning rate, or use --dtype fp32"
+        )
+
+    @torch.no_grad()
+    def evaluate(self, evaluate: Callable) -> dict:
+        """Score the model; keep its weights when they are the best so far."""
+        history = self.history
+        self.model.eval()
+        with self.place.autocast():
+            scores = evaluate(self.model)
+        scores = scores if isinstance(scores, dict) else {"val_loss": float(scores)}
+        if math.isnan(scores["val_loss"]):  # inf is a loss, the worst
+            raise self.not_a_number("validation loss", scores["val_loss"])
+        if scores["val_loss"] < history.best:
+            history.best, history.best_step, history.since_best = scores["val_loss"], history.step, 0
+            if self.run_folder is None:
+                self.best_weights = {name: t.detach().cpu().clone() for name, t in self.model.state_dict().items()}
+            else:
+                self.run_folder.save_model(self.model)
+        else:
+            history.since_best += 1
+            if self.config.patience and history.since_best >= self.config.patience:
+                history.stopped = f"no better evaluation in {history.since_best}"
+        return scores
+
+    def write(self, record: dict) -> None:
+        self.history.records.append(record)
+        self.history.seconds = time.perf_counter() - self.started
+        if self.run_folder is not None:
+            self.run_folder.log(record)
+
+    def save(self) -> None:
+        """Write all that resuming needs."""
+        if self.run_folder is None:
+            return
+        tensors = {f"model.{name}": tensor for name, tensor in unwrap(self.model).state_dict().items()}
+        numbers = flatten("optimizer", self.optimizer.state_dict(), tensors)
+        generators = flatten("random", random_state(), tensors)
+        totals = {key: value for key, value in vars(self.history).items() if key != "records"}
+        state = {"optimizer": numbers, "random": generators, "history": totals, "scaler": self.scaler.state_dict()}
+        state["steps"] = self.config.steps
+        if hasattr(self.batches, "state_dict"):
+            state["batches"] = self.batches.state_dict()
+        self.run_folder.save_training(tensors, state)
+
+    def restore(self) -> None:
+        """Go on from `save`, as if nothing had happened."""
+        tensors, state = self.run_folder.load_training()
+        if state["steps"] != self.config.steps:
+            raise ValueError(
+                f"{self.run_folder.path}: this run was to take {state['steps']} steps, not {self.config.steps}; "
+                "the schedule depends on it, so resume with the same number"
+            )
+        own = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+        load_weights(unwrap(self.model), own, self.run_folder.last_file)
+        self.optimizer.load_state_dict(unflatten("optimizer", state["optimizer"], tensors))
+        self.scaler.load_state_dict(state["scaler"])
+        self.history = History(**{**state["history"], "stopped": ""})
+        self.run_folder.truncate_log(self.history.step)
+        self.history.records = self.run_folder.records()
+        if "batches" in state:
+            self.batches.load_state_dict(state["batches"])
+        set_random_state(unflatten("random", state["random"], tensors))
+
+    def take_best(self) -> None:
+        """Leave the model with its best weights; without evaluations these are the last."""
+        if self.best_weights is not None:
+            self.model.load_state_dict(self.best_weights)
+        elif self.run_folder is not None and self.history.best_step:
+            self.run_folder.load_best(unwrap(self.model))
+        elif self.run_folder is not None:
+            self.run_folder.save_model(self.model)
+        self.model.eval()
+
+
+@torch.no_grad()
+def mean_loss(model: nn.Module, loss_fn: LossFunction, batches: Iterable[dict], place: Place) -> float:
+    """The exact mean of a loss over all terms of all batches, the model in evaluation mode."""
+    training = model.training
+    model.eval()
+    total, terms = 0.0, 0
+    for batch in batches:
+        with place.autocast():
+            loss, count = as_sum(loss_fn(model, place.to_device(batch)))
+        total, terms = total + float(loss), terms + int(count)
+    model.train(training)
+    return total / max(terms, 1)
+
+
+def _repeat(batches: Iterable[dict]) -> Iterator[dict]:
+    """The batches again and again; none if there are none."""
+    found = True
+    while found:
+        found = False
+        for batch in batches:
+            found = True
+            yield batch
