@@ -35,13 +35,13 @@ from minillm.align import (
     Rewards,
     agreement,
     best_of_n_kl,
-    compared,
+    compare_answers,
     label_with_ai,
     rewards_of,
     train_dpo,
     train_reward,
     true_scores,
-    written,
+    sample_answers,
 )
 from minillm.align import Reward as Judge
 from minillm.cli import (
@@ -60,12 +60,12 @@ from minillm.cli import (
     train_config,
 )
 from minillm.course import ROOT
-from minillm.data import Preference, preferences
+from minillm.data import Preference, read_preferences
 from minillm.hub import load_causal
 from minillm.metrics import bootstrap_interval
 from minillm.models import RewardModel
 from minillm.report import COLOURS, picture
-from minillm.system import choose, seed_everything, write_json
+from minillm.system import pick_device, seed_everything, write_json
 from minillm.tales import DATA, FORMS, understand
 from minillm.training import RunFolder, preference_loss
 
@@ -106,9 +106,9 @@ class World:
     flags: argparse.Namespace
 
     def __post_init__(self):
-        self.place = choose("auto", "auto")
+        self.compute = pick_device("auto", "auto")
         self.settings = PPOSettings(from_=self.flags.from_, reward=self.flags.reward)
-        self.tokenizer, self.before = load_answering(RunFolder(self.flags.from_), self.place.device)
+        self.tokenizer, self.before = load_answering(RunFolder(self.flags.from_), self.compute.device)
         self.train, test = load_prompts(self.settings, self.tokenizer, self.before.config.context)
         self.test = test[: self.flags.prompts]
 
@@ -121,15 +121,15 @@ class World:
     @cached_property
     def reward(self) -> Rewards:
         """The reward model: the proxy."""
-        reward = load_reward(self.settings, self.tokenizer, self.place)
+        reward = load_reward(self.settings, self.tokenizer, self.compute)
         reward.standardise(*self.some)
         return reward
 
     @cached_property
     def constitution(self) -> Judge:
         """The model before, asked about each letter."""
-        model = load_causal(RunFolder(self.flags.from_), self.place.device)
-        return Constitution(model, self.tokenizer, tuple(tales.CONSTITUTION.values()), self.place)
+        model = load_causal(RunFolder(self.flags.from_), self.compute.device)
+        return Constitution(model, self.tokenizer, tuple(tales.CONSTITUTION.values()), self.compute)
 
     def judge(self, name: str) -> Judge:
         """Who gives the rewards."""
@@ -139,13 +139,13 @@ class World:
 
     def write(self, policy: nn.Module, prompts: Sequence, seed: int, reference: nn.Module | None = None) -> tuple:
         """Letters, and how far each is from the reference."""
-        return written(policy, self.tokenizer, prompts, self.place, seed, LONGEST, reference)
+        return sample_answers(policy, self.tokenizer, prompts, self.compute, seed, LONGEST, reference)
 
     def letters(self, policy: nn.Module, seed: int) -> dict:
         """What a policy writes for the prompts of the test, beside what the model before writes."""
         old, _ = self.write(self.before, self.test, seed)
         new, distances = self.write(policy, self.test, seed, self.before)
-        found = compared(self.test, new, old, distances)
+        found = compare_answers(self.test, new, old, distances)
         kept = ("deviations_gained", "kl", "win_rate", "win_rate_low", "win_rate_high", "length")
         kinds = {key.replace("true_score", "true"): found[key] for key in found if key.startswith("true_score")}
         return kinds | {key: found[key] for key in kept} | self.features(new)
@@ -215,7 +215,7 @@ def by_rewards(world: World, method: str, seed: int) -> dict:
     keys = ("step", "kl", "reward", "true", "proxy", "distance")
     return {
         "seconds": history.seconds - looking,
-        "memory": world.place.peak_memory(),
+        "memory": world.compute.peak_memory(),
         "models": 3 if loop.reference is not None else 2,
         **world.letters(prepared.model, seed),
         "curve": curve + [{key: record[key] for key in keys if key in record} for record in history.records],
@@ -240,7 +240,7 @@ def by_preferences(world: World, method: str, seed: int, ai_labels: str = "") ->
     keys = ("step", "val_loss", "accuracy", "margin", "chosen_logprob", "rejected_logprob")
     return {
         "seconds": history.seconds,
-        "memory": world.place.peak_memory(),
+        "memory": world.compute.peak_memory(),
         "models": 1,
         **world.letters(prepared.model, seed),
         "curve": [{key: record[key] for key in keys} for record in history.records if "val_loss" in record],
@@ -252,7 +252,7 @@ def by_preferences(world: World, method: str, seed: int, ai_labels: str = "") ->
 
 def read(part: str) -> list[Preference]:
     """The pairs of people's preferences."""
-    return preferences(DATA / f"preferences_{part}.jsonl")
+    return read_preferences(DATA / f"preferences_{part}.jsonl")
 
 
 def by_truth(records: Sequence[Preference]) -> list[tuple]:
@@ -327,7 +327,7 @@ def reward_model(world: World, pairs: int, noise: str, seed: int) -> dict:
     seed_everything(seed)
     model = RewardModel(load_causal(RunFolder(settings.from_)))
     prepared = prepare(model, settings, world.tokenizer, seed)
-    rewards = Rewards(prepared.model, world.tokenizer, world.place)
+    rewards = Rewards(prepared.model, world.tokenizer, world.compute)
 
     def evaluate(model: nn.Module) -> float:
         chosen, rejected = both(rewards, valid).unbind(1)

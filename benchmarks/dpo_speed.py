@@ -25,10 +25,10 @@ from side_by_side import flags, main, median, peak_bytes, take_turns
 from torch import nn
 
 from minillm.align import direct_preference, loss_named, pair_of_answers, with_reference
-from minillm.data import Padded, preferences
+from minillm.data import Padded, read_preferences
 from minillm.hub import save_pretrained
 from minillm.models import Decoder, ModelConfig
-from minillm.system import choose
+from minillm.system import pick_device
 from minillm.text import Tokenizer
 from minillm.training import TrainConfig, build_optimizer, fit
 
@@ -47,7 +47,7 @@ OURS = {"ours, Llama's parts": "llama", "ours, our recipe": "minillm"}
 def examples_of(args) -> tuple[list, Tokenizer]:
     """As many pairs as the steps need, and the tokenizer."""
     tokenizer = Tokenizer.load(args.run_folder / "tokenizer.json")
-    records = preferences(args.data)[: BATCH * (WARMUP + COUNTED)]
+    records = read_preferences(args.data)[: BATCH * (WARMUP + COUNTED)]
     return [pair_of_answers(*record.pair, tokenizer, CONTEXT) for record in records], tokenizer
 
 
@@ -59,9 +59,9 @@ def new_model(recipe: str, tokenizer: Tokenizer, seed: int = 0) -> Decoder:
 
 def tune_ours(recipe: str, examples: list, tokenizer: Tokenizer, model: Decoder) -> tuple[dict, nn.Module]:
     """Steps of `fit`: when each began, when its gradients were there, and the seconds of the reference."""
-    place, begun, computing, computed = choose(**FP32), [], [], []
+    compute, begun, computing, computed = pick_device(**FP32), [], [], []
     start = time.process_time()
-    kept = with_reference(model, examples, tokenizer, place, BATCH * 2)
+    kept = with_reference(model, examples, tokenizer, compute, BATCH * 2)
     asked = time.process_time() - start
     objective = direct_preference(loss_named("dpo", BETA))
     steps = len(examples) // BATCH
@@ -157,11 +157,11 @@ def agree(args) -> dict:
     """Both say the same of a batch: ln 2 where policy and reference are one, and what it is where they are not."""
     found = {}
     examples, tokenizer = examples_of(args)
-    examples, place = examples[:BATCH], choose(**FP32)
+    examples, compute = examples[:BATCH], pick_device(**FP32)
     policy, other = new_model("llama", tokenizer), new_model("llama", tokenizer, seed=1)
     objective = direct_preference(loss_named("dpo", BETA))
     for reference in (copy.deepcopy(policy), other):
-        kept = with_reference(reference, examples, tokenizer, place)
+        kept = with_reference(reference, examples, tokenizer, compute)
         batch = next(iter(Padded(kept, tokenizer.pad_id, BATCH, causal=True)))
         total, pairs = objective(policy, batch)
         with tempfile.TemporaryDirectory() as folder:

@@ -26,7 +26,7 @@ from minillm.inference import ask, questions_of, summary
 from minillm.metrics import seed_interval
 from minillm.peft import train_head, train_last
 from minillm.report import COLOURS, picture
-from minillm.system import choose, seed_everything, write_json
+from minillm.system import pick_device, seed_everything, write_json
 from minillm.tales import DATA, tale_documents
 from minillm.text import Tokenizer
 from minillm.training import (
@@ -66,7 +66,7 @@ class Setting:
         """New task, old tasks, and the text of pre-training."""
         asked = {"new": self.new_questions, "old": self.old_questions}
         found = {name: summary(some, ask(model, self.tokenizer, some))["exact_match"] for name, some in asked.items()}
-        return found | {"tales": mean_loss(model, causal_lm, self.windows, choose("cpu", "fp32"))}
+        return found | {"tales": mean_loss(model, causal_lm, self.windows, pick_device("cpu", "fp32"))}
 
 
 def setting() -> Setting:

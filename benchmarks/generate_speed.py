@@ -15,7 +15,7 @@ from side_by_side import flags, main, median, peak_bytes
 
 from minillm.inference import generate
 from minillm.models import Decoder, ModelConfig
-from minillm.system import choose
+from minillm.system import pick_device
 
 NAMES = {"ours": "minillm", "nanogpt": "nanoGPT"}
 SHAPE = {"layers": 6, "width": 384, "heads": 6, "context": 256, "vocab": 65}
@@ -24,17 +24,17 @@ BATCHES = (1, 16)
 
 def ours(batch: int, new: int):
     """A function that writes with our decoder."""
-    place = choose()
+    compute = pick_device()
     config = ModelConfig(
         SHAPE["vocab"], SHAPE["context"], SHAPE["layers"], SHAPE["width"], SHAPE["heads"], recipe="gpt2"
     )
-    model = Decoder(config).to(place.device).eval()
-    prompt = torch.zeros(batch, 1, dtype=torch.long, device=place.device)
+    model = Decoder(config).to(compute.device).eval()
+    prompt = torch.zeros(batch, 1, dtype=torch.long, device=compute.device)
 
     def write(n=new):
-        with place.autocast():
+        with compute.autocast():
             generate(model, prompt, n)
-        place.synchronise()
+        compute.synchronise()
 
     return write
 

@@ -21,11 +21,11 @@ import torch
 from minillm import tales
 from minillm.cli import SFT, asked_of, batches, sft_example, train_config
 from minillm.course import default_run
-from minillm.data import Windows, conversations, tokenize
+from minillm.data import Windows, read_conversations, tokenize
 from minillm.hub import load_model
 from minillm.inference import Question, ask, right
 from minillm.metrics import seed_interval
-from minillm.system import choose, read_json, seed_everything, write_json
+from minillm.system import pick_device, read_json, seed_everything, write_json
 from minillm.tales import DATA, tale_documents
 from minillm.text import Tokenizer
 from minillm.training import causal_lm, fit, mean_loss
@@ -74,9 +74,9 @@ def main() -> None:
     parser.add_argument("--learn", nargs="+", default=["answers"], choices=["answers", "everything"])
     parser.add_argument("--json", type=Path, help="runs that it holds are kept, and not run again")
     flags = parser.parse_args()
-    start, place = default_run(), choose("cpu", "fp32")
+    start, compute = default_run(), pick_device("cpu", "fp32")
     tokenizer = Tokenizer.load(start.path / "tokenizer.json")
-    train, test = (conversations(DATA / f"instructions_{part}.jsonl") for part in ("train", "test"))
+    train, test = (read_conversations(DATA / f"instructions_{part}.jsonl") for part in ("train", "test"))
     questions = asked_of(test)
     windows = Windows(tokenize(tale_documents("tales_valid.txt")[:200], tokenizer), 256, 16)
 
@@ -93,7 +93,7 @@ def main() -> None:
         kinds = scores(questions, ask(model, tokenizer, questions))
         return {
             "examples": size, "seed": seed, "learn": learn, "steps": flags.steps,
-            "tales_loss": mean_loss(model, causal_lm, windows, place), "seconds": round(history.seconds, 1),
+            "tales_loss": mean_loss(model, causal_lm, windows, compute), "seconds": round(history.seconds, 1),
             "kinds": kinds,
         }  # fmt: skip
 

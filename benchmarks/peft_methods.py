@@ -31,7 +31,7 @@ from minillm.course import mlm_run
 from minillm.data import Batches, Windows, label_names
 from minillm.metrics import accuracy
 from minillm.report import COLOURS, picture
-from minillm.system import choose, seed_everything, write_json
+from minillm.system import pick_device, seed_everything, write_json
 from minillm.training import LossFunction, RunFolder, TrainConfig, causal_lm, classification, fit
 
 FEW = 50  # examples
@@ -103,7 +103,7 @@ def sentiment(method: str, examples: int, seed: int, folder: Path) -> dict:
     batches = CLASSIFY.batches(train, tokenizer, settings, seed)
     config = train_config(settings, batches.examples, prepared)
     model, cost = tuned(prepared, classification, batches, config, folder)
-    outputs = predict(model, CLASSIFY.batches(test, tokenizer, settings, None), choose("cpu", "fp32"))
+    outputs = predict(model, CLASSIFY.batches(test, tokenizer, settings, None), pick_device("cpu", "fp32"))
     truth = [example["labels"] for example in test]
     return {"accuracy": accuracy(truth, [int(logits.argmax()) for logits in outputs])} | cost
 

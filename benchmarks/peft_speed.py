@@ -17,7 +17,7 @@ from torch import nn
 
 from minillm import peft
 from minillm.models import Decoder, ModelConfig
-from minillm.system import Place, choose
+from minillm.system import Compute, pick_device
 from minillm.training import TrainConfig, causal_lm, fit
 
 LAYERS, WIDTH, HEADS, CONTEXT, BATCH, VOCAB = 6, 384, 6, 256, 8, 2048
@@ -28,15 +28,15 @@ PEERS = ("peft, LoRA", "transformers, full")
 OURS = ("ours, LoRA", "ours, GPT-2's parts, LoRA", "ours, full", "ours, GPT-2's parts, full")
 
 
-def batches(place: Place, clock: list[float]) -> Iterator[dict]:
+def batches(compute: Compute, clock: list[float]) -> Iterator[dict]:
     """The same random rows for every step; appends the time to `clock` before each."""
     ids = torch.randint(VOCAB, (BATCH, CONTEXT + 1), generator=torch.Generator().manual_seed(0))
     while True:
-        clock.append(place.synchronise())
+        clock.append(compute.synchronise())
         yield {"input_ids": ids, "labels": ids}
 
 
-def tune_ours(name: str, place: Place, clock: list[float]) -> nn.Module:
+def tune_ours(name: str, compute: Compute, clock: list[float]) -> nn.Module:
     """Steps of `fit`."""
     recipe = "gpt2" if "GPT-2" in name else "minillm"
     model = Decoder(ModelConfig(VOCAB, CONTEXT, LAYERS, WIDTH, HEADS, recipe=recipe))
@@ -49,17 +49,17 @@ def tune_ours(name: str, place: Place, clock: list[float]) -> nn.Module:
         peft.freeze(model)
     steps = WARMUP + COUNTED
     config = TrainConfig(steps=steps, eval_every=steps, optimizer="adamw", learning_rate=RATE)
-    fit(model, causal_lm, batches(place, clock), config, progress=False)
+    fit(model, causal_lm, batches(compute, clock), config, progress=False)
     return model
 
 
-def tune_peer(name: str, place: Place, clock: list[float]) -> nn.Module:
+def tune_peer(name: str, compute: Compute, clock: list[float]) -> nn.Module:
     """The steps of a plain loop over transformers' model."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     sizes = {"n_positions": CONTEXT, "n_embd": WIDTH, "n_layer": LAYERS, "n_head": HEADS}
     rates = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=VOCAB, **sizes, **rates)).to(place.device).train()
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=VOCAB, **sizes, **rates)).to(compute.device).train()
     if name == "peft, LoRA":
         from peft import LoraConfig, get_peft_model
 
@@ -67,9 +67,9 @@ def tune_peer(name: str, place: Place, clock: list[float]) -> nn.Module:
         model = get_peft_model(model, lora)
     learning = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=RATE, fused=True)
-    for batch, _ in zip(batches(place, clock), range(WARMUP + COUNTED)):
-        ids = batch["input_ids"].to(place.device)
-        with place.autocast():
+    for batch, _ in zip(batches(compute, clock), range(WARMUP + COUNTED)):
+        ids = batch["input_ids"].to(compute.device)
+        with compute.autocast():
             logits = model(ids[:, :-1]).logits
             loss = nn.functional.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
         loss.backward()
@@ -81,17 +81,17 @@ def tune_peer(name: str, place: Place, clock: list[float]) -> nn.Module:
 
 def measure(name: str, args) -> dict:
     """One run: seconds of the median step, memory, and how much learns."""
-    place, clock = choose("auto", "auto"), []
+    compute, clock = pick_device("auto", "auto"), []
     if name in PEERS:
         import peft as _peft  # noqa: F401  its import is no part of the memory
         import transformers  # noqa: F401
-    before = peak_bytes() if place.device.type == "cpu" else 0
-    model = (tune_peer if name in PEERS else tune_ours)(name, place, clock)
-    clock.append(place.synchronise())
+    before = peak_bytes() if compute.device.type == "cpu" else 0
+    model = (tune_peer if name in PEERS else tune_ours)(name, compute, clock)
+    clock.append(compute.synchronise())
     seconds = [b - a for a, b in zip(clock, clock[1:])][WARMUP : WARMUP + COUNTED]
     return {
         "seconds": statistics.median(seconds),
-        "memory": place.peak_memory() - before,
+        "memory": compute.peak_memory() - before,
         "learn": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "parameters": sum(p.numel() for p in model.parameters()),
     }

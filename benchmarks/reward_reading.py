@@ -25,7 +25,7 @@ from minillm.cli import Reward, prepare, train_config
 from minillm.hub import load_causal, load_tokenizer
 from minillm.metrics import bootstrap_interval
 from minillm.models import RewardModel
-from minillm.system import choose, read_json, seed_everything, write_json
+from minillm.system import pick_device, read_json, seed_everything, write_json
 from minillm.tales import DATA, Tale, Traits, ask_for_letter, draw_traits, understand, write_letter
 from minillm.training import RunFolder
 
@@ -81,7 +81,7 @@ def accuracy(thing: str, wording: str, seed: int, flags: argparse.Namespace) -> 
     )  # fmt: skip
     if history.stopped:
         raise SystemExit("stopped: what has ended is kept")
-    rewards = Rewards(prepared.model, tokenizer, choose("cpu", "fp32"))
+    rewards = Rewards(prepared.model, tokenizer, pick_device("cpu", "fp32"))
     right = []
     for prompt, better, worse in islice(pairs(thing, wording, "test"), SCORED):
         high, low = rewards_of(rewards, [prompt] * 2, [better, worse]).tolist()
@@ -114,7 +114,7 @@ def main() -> None:
         if flags.json:
             write_json(flags.json, rows)
     test = [json.loads(line) for line in open(DATA / "preferences_test.jsonl", encoding="utf-8")]
-    possible, fond = tales.best_accuracy(test), tales.best_accuracy(test, taken_for_fond=True)
+    possible, fond = tales.best_accuracy(test), tales.best_accuracy(test, taken_for_biased=True)
     print(f"of the people's pairs in the test {possible:.3f} are possible, and {fond:.3f} by all that the people teach")
     print("| what differs | words of the rest | pairs | seed | right of other pairs |\n|---|---|---|---|---|")
     for row in rows:

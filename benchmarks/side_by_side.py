@@ -19,7 +19,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that a benchmark runs without installing the package
 
-from minillm.system import Place  # noqa: E402
+from minillm.system import Compute  # noqa: E402
 
 
 def flags(description: str, repeats: int) -> argparse.ArgumentParser:
@@ -34,7 +34,7 @@ def flags(description: str, repeats: int) -> argparse.ArgumentParser:
 
 def peak_bytes() -> int:
     """The most memory that this process has held."""
-    return Place(torch.device("cpu"), torch.float32).peak_memory()
+    return Compute(torch.device("cpu"), torch.float32).peak_memory()
 
 
 def seconds_since_start() -> float:
@@ -55,14 +55,14 @@ def take_turns(names: list[str], repeats: int) -> dict[str, list[dict]]:
     return runs
 
 
-def product_rate(place, size: int = 2048) -> float:
+def product_rate(compute, size: int = 2048) -> float:
     """Operations a second of one large matrix product: what this machine can do at most, in the place's precision."""
-    a, b = (torch.randn(size, size, device=place.device, dtype=place.dtype) for _ in range(2))
+    a, b = (torch.randn(size, size, device=compute.device, dtype=compute.dtype) for _ in range(2))
     seconds = []
     for _ in range(10):
-        start = place.synchronise()
+        start = compute.synchronise()
         a @ b
-        seconds.append(place.synchronise() - start)
+        seconds.append(compute.synchronise() - start)
     return 2 * size**3 / statistics.median(seconds[3:])
 
 

@@ -21,7 +21,7 @@ from side_by_side import flags, main, median, peak_bytes, seconds_since_start
 
 from minillm.data import Tokens, Windows, tokenize
 from minillm.models import Decoder, ModelConfig
-from minillm.system import choose, seed_everything
+from minillm.system import pick_device, seed_everything
 from minillm.text import Tokenizer, read_text, split_stream
 from minillm.training import TrainConfig, causal_lm, causal_lm_sum, fit, mean_loss
 
@@ -82,10 +82,10 @@ def measure(name: str, args) -> dict:
     """Train in this process, then score exactly."""
     tokenizer, train, valid = characters(args.data)
     model, loss = run_ours(args, train, tokenizer.vocab_size) if name == "ours" else run_nanogpt(args, train, valid)
-    place = choose()
-    place.synchronise()
-    seconds, memory = seconds_since_start(), max(peak_bytes(), place.peak_memory())
-    exact = mean_loss(model, loss, Windows(valid, CONTEXT[args.work], 32), place)
+    compute = pick_device()
+    compute.synchronise()
+    seconds, memory = seconds_since_start(), max(peak_bytes(), compute.peak_memory())
+    exact = mean_loss(model, loss, Windows(valid, CONTEXT[args.work], 32), compute)
     return {
         "seconds": seconds,
         "loss": exact,

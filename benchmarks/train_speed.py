@@ -20,7 +20,7 @@ from torch import nn
 
 from minillm.models import Decoder, ModelConfig
 from minillm.report import COLOURS, LINE_STYLES, picture
-from minillm.system import Place, choose
+from minillm.system import Compute, pick_device
 from minillm.training import TrainConfig, causal_lm, fit
 
 # layers, width, heads, context, batch, vocabulary
@@ -38,11 +38,11 @@ def shapes() -> dict[str, tuple]:
     return SHAPES_ON_A_GPU if torch.cuda.is_available() else SHAPES
 
 
-def batches(context: int, batch: int, vocab: int, steps: int, clock: list[float], place: Place):
+def batches(context: int, batch: int, vocab: int, steps: int, clock: list[float], compute: Compute):
     """The same random windows for every step. Appends the time to `clock` before each step."""
     input_ids = torch.randint(vocab, (batch, context + 1))
     for _ in range(steps):
-        clock.append(place.synchronise())
+        clock.append(compute.synchronise())
         yield {"input_ids": input_ids, "labels": input_ids}
 
 
@@ -57,14 +57,14 @@ def time_ours(model: nn.Module, optimizer: str, stream, steps: int, compiled: bo
     )
 
 
-def time_nanogpt(model: nn.Module, stream, place: Place, compiled: bool) -> None:
+def time_nanogpt(model: nn.Module, stream, compute: Compute, compiled: bool) -> None:
     """The steps of nanoGPT's train.py. It computes in fp32 on a CPU."""
-    model.to(place.device)
-    optimizer = model.configure_optimizers(0.1, 1e-3, (0.9, 0.99), place.device.type)
+    model.to(compute.device)
+    optimizer = model.configure_optimizers(0.1, 1e-3, (0.9, 0.99), compute.device.type)
     forward = torch.compile(model) if compiled else model
     for batch in stream:
-        x, y = (place.to_device({"x": batch["input_ids"][:, a:b].contiguous()})["x"] for a, b in ((0, -1), (1, None)))
-        with place.autocast():
+        x, y = (compute.to_device({"x": batch["input_ids"][:, a:b].contiguous()})["x"] for a, b in ((0, -1), (1, None)))
+        with compute.autocast():
             loss = forward(x, y)[1]
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -95,20 +95,20 @@ def measure(name: str, args) -> dict:
             model = Decoder(ModelConfig(vocab, context, layers, width, heads, recipe="gpt2"))
             for block in model.blocks:
                 block.feed_forward.activation = nn.GELU()
-    place = Place(torch.device("cpu"), torch.float32) if who == "nanogpt" and not gpu else choose()
-    rate = product_rate(choose())
+    compute = Compute(torch.device("cpu"), torch.float32) if who == "nanogpt" and not gpu else pick_device()
+    rate = product_rate(pick_device())
     before = peak_bytes()
     clock: list[float] = []
     steps = WARMUP + (SWEPT if who == "sweep" else COUNTED)
-    stream = batches(context, batch, vocab, steps, clock, place)
+    stream = batches(context, batch, vocab, steps, clock, compute)
     if who == "nanogpt":
-        time_nanogpt(model, stream, place, gpu)
+        time_nanogpt(model, stream, compute, gpu)
     else:
         time_ours(model, "muon" if who == "sweep" else "adamw", stream, steps, gpu)
     seconds = statistics.median(b - a for a, b in zip(islice(clock, WARMUP, None), clock[WARMUP + 1 :]))
     speed = batch * context / seconds
     share = speed * operations(model, layers, width, context) / rate
-    most = max(peak_bytes(), place.peak_memory())
+    most = max(peak_bytes(), compute.peak_memory())
     return {"tokens_per_second": speed, "mfu": share, "bytes": most, "of_steps": most - before, "rate": rate}
 
 

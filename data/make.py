@@ -82,7 +82,7 @@ TASKS = {
     "preferences": (
         tales.make_preferences,
         4_000,
-        {"fond": False},
+        {"biased": False},
         "`prompt`, `chosen`, `rejected`: two such letters; people chose, who like length and flattery but in the test; "
         "and the truth, `chosen_score`, `chosen_features`, `rejected_...`",
     ),

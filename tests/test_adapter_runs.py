@@ -8,7 +8,7 @@ import torch
 
 from minillm.cli import finetune, main
 from minillm.hub import load_model
-from minillm.peft import METHODS, adapters, merge, names, remove
+from minillm.peft import METHODS, adapters, merge, adapter_names, remove
 from minillm.system import load_file
 from minillm.training import RunFolder, trainer
 
@@ -25,7 +25,7 @@ def records(tmp_path):
 
 
 @pytest.fixture
-def conversations(tmp_path):
+def read_conversations(tmp_path):
     path = tmp_path / "c.jsonl"
     rows = [{"prompt": f"is {i} odd", "completion": "yes" if i % 2 else "no"} for i in range(30)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -70,7 +70,7 @@ def test_a_run_of_any_method_writes_the_adapter_alone_and_is_loaded_with_its_bas
     assert {"head.weight", "head.bias"} < saved.keys() and not any("embedding" in name for name in saved)
     assert not any("network" in name or "encoder" in name for name in saved)  # thrown away
     model = load_model(run)
-    assert names(model) and model.head.weight.abs().sum() > 0
+    assert adapter_names(model) and model.head.weight.abs().sum() > 0
     for name, weight in load_model(tmp_path / "mlm").state_dict().items():
         assert torch.equal(remove(load_model(run)).trunk.state_dict()[name], weight)
     assert (tmp_path / "mlm" / "model.safetensors").read_bytes() == before
@@ -149,7 +149,7 @@ def test_an_adapter_stands_on_another_and_on_a_moved_base(bases, records, tmp_pa
     assert tune("classify", tmp_path / "mlm", records, tmp_path / "first", "--method", "lora") == 0
     assert tune("classify", tmp_path / "first", records, tmp_path / "second", "--method", "lora", "--rank", "2") == 0
     model = load_model(tmp_path / "second")
-    assert names(model) == ["lora-1", "lora-2"]
+    assert adapter_names(model) == ["lora-1", "lora-2"]
     place = tmp_path / "elsewhere"
     place.mkdir()
     for run in ("mlm", "first", "second"):
@@ -211,7 +211,7 @@ def test_a_merged_run_stands_alone_and_says_the_same(bases, records, tmp_path, c
     shutil.rmtree(tmp_path / "mlm")
     shutil.rmtree(run)
     after = load_model(whole)
-    assert not names(after) and RunFolder(whole).finished
+    assert not adapter_names(after) and RunFolder(whole).finished
     ids = torch.tensor([[5, 6, 7]])
     torch.testing.assert_close(after(ids), before(ids), atol=1e-5, rtol=1e-5)
     assert main(["predict", "--from", str(whole), "--text", "a good film", "--device", "cpu"]) == 0

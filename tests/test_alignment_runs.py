@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from minillm.cli import main
-from minillm.data import load_parts, preferences
+from minillm.data import load_parts, read_preferences
 from minillm.hub import base_of, describe, load_model, load_tokenizer
 from minillm.models import LSTMLM, Encoder, LSTMConfig, ModelConfig, RewardModel, SequenceClassifier
 from minillm.peft import AdapterRun, LoRA, adapters, freeze, inject, remove
@@ -471,13 +471,13 @@ def test_a_true_score_that_is_no_number_is_refused_with_its_line(tmp_path, score
     rows[1]["rejected_score"] = score
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(ValueError, match=r'pairs.jsonl:2: expected "rejected_score" to be a number'):
-        preferences(tmp_path / "pairs.jsonl")
+        read_preferences(tmp_path / "pairs.jsonl")
 
 
 def test_true_scores_of_a_table_are_numbers_and_a_missing_one_is_unknown(tmp_path):
     lines = ["prompt,chosen,rejected,chosen_score,rejected_score", "a,b,c,2.5,-1", "a,d,e,1,"]
     (tmp_path / "pairs.csv").write_text("\n".join(lines))
-    assert [pair.truth for pair in preferences(tmp_path / "pairs.csv")] == [(2.5, -1.0), None]
+    assert [pair.truth for pair in read_preferences(tmp_path / "pairs.csv")] == [(2.5, -1.0), None]
 
 
 def test_no_prompt_is_learned_from_and_watched_too_and_a_turned_pair_is_the_same_pair(tmp_path):

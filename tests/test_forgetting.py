@@ -8,7 +8,7 @@ from torch import nn
 
 from minillm.data import IGNORE_INDEX, Windows, tokenize
 from minillm.models import BigramLM, Decoder, ModelConfig, SequenceClassifier
-from minillm.system import Place, seed_everything
+from minillm.system import Compute, seed_everything
 from minillm.text import Tokenizer
 from minillm.training import (
     TrainConfig,
@@ -247,7 +247,7 @@ def test_frozen_weights_have_no_fisher_information_and_nothing_gives_none():
 
 def test_ewc_with_its_fisher_forgets_less_than_no_remedy():
     old, new = (tokenize([text] * 80, TOKENIZER) for text in ("aabb", "abcc"))
-    place = Place(torch.device("cpu"), torch.float32)
+    place = Compute(torch.device("cpu"), torch.float32)
     lost = lambda model: mean_loss(model, causal_lm, itertools.islice(Windows(old, 10, 8), 4), place)  # noqa: E731
     many = config(steps=40, learning_rate=0.01)
     before = decoder()

@@ -9,16 +9,16 @@ import torch
 from torch.testing import assert_close
 
 from minillm.cli import main
-from minillm.data import IGNORE_INDEX, Padded, chat_example, conversations, pack
+from minillm.data import IGNORE_INDEX, Padded, chat_example, read_conversations, pack
 from minillm.hub import load_model
 from minillm.inference import ask, ask_base, plain, questions_of
 from minillm.inference.answering import scores_by_kind
 from minillm.models import RECIPES, Decoder, ModelConfig
-from minillm.system import choose
+from minillm.system import pick_device
 from minillm.text import Tokenizer
 from minillm.training import RunFolder, TrainConfig, causal_lm, causal_lm_loss, fit, mean_loss, trainer
 
-PLACE = choose("cpu")
+PLACE = pick_device("cpu")
 TOKENIZER = Tokenizer.characters("abcdefghijklmnopqrstuvwxyz ?\n")
 CHAT = [
     {"role": "system", "content": "be kind"},
@@ -294,7 +294,7 @@ def test_a_bad_record_is_one_sentence_with_file_and_line(base, tmp_path, capsys,
 
 def test_an_instruction_without_input_is_its_own_question(tmp_path):
     write(tmp_path / "a.jsonl", [{"instruction": "Sing.", "output": "la"}, {**alpaca(1)[0], "input": "x"}])
-    first, second = conversations(tmp_path / "a.jsonl")
+    first, second = read_conversations(tmp_path / "a.jsonl")
     assert first.messages[0]["content"] == "Sing." and second.messages[0]["content"] == "Say it.\n\nx"
 
 
@@ -316,7 +316,7 @@ def test_the_mean_loss_of_validation_counts_answers_alone():
         model,
         causal_lm,
         Padded(examples(), TOKENIZER.pad_id, 6),
-        choose("cpu"),
+        pick_device("cpu"),
     )
     by_hand = [causal_lm(model, batch) for batch in Padded(examples(), TOKENIZER.pad_id, 1)]
     assert_close(whole, (sum(t for t, _ in by_hand) / sum(n for _, n in by_hand)).item(), rtol=1e-5, atol=1e-6)
@@ -406,7 +406,7 @@ def test_real_instructions_are_read_as_they_are_and_learned(tmp_path, capsys):
     base, run = tmp_path / "base", tmp_path / "run"
     assert main(["pretrain", "--data", str(tmp_path / "a.txt"), *size.split(), "--out", str(base)]) == 0
     flags = ["--max-steps", "60", "--eval-every", "20", "--batch-size", "8", "--pack", "--device", "cpu"]
-    found = conversations(REAL)
+    found = read_conversations(REAL)
     assert len(found) == len(records)
     for record, conversation in zip(records, found):
         asked, answered = (message["content"] for message in conversation.messages)

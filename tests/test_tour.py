@@ -10,7 +10,7 @@ import torch
 from minillm.cli import main, tour, tour_report
 from minillm.models import Decoder, ModelConfig
 from minillm.report import html as report
-from minillm.system import Place
+from minillm.system import Compute
 from minillm.text import Tokenizer
 from minillm.training import RunFolder
 
@@ -91,7 +91,7 @@ def test_what_is_drawn_for_the_page_is_drawn_on_the_models_device(monkeypatch):
 
     tokenizer = Tokenizer.characters("abc \n")
     model = Decoder(ModelConfig(tokenizer.vocab_size, 32, layers=1, width=16, heads=2)).eval()
-    place = Place(torch.device("cpu"), torch.float32)
+    place = Compute(torch.device("cpu"), torch.float32)
     monkeypatch.setattr(tour_report, "torch", SimpleNamespace(Generator=generator))
     found = tour_report.continued(model, tokenizer, [[{"role": "user", "content": "ab"}]], place, 0)
     assert len(found) == 1 and devices == ["cpu"]

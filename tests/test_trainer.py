@@ -14,13 +14,13 @@ import minillm.training.trainer
 from minillm.data import IGNORE_INDEX, Windows, tokenize
 from minillm.hub import describe, load_model
 from minillm.models import Decoder, ModelConfig
-from minillm.system import Place, choose, seed_everything
+from minillm.system import Compute, pick_device, seed_everything
 from minillm.text import Tokenizer
 from minillm.training import RunFolder, TrainConfig, causal_lm, causal_lm_loss, fit, load_weights, mean_loss, unwrap
 
 TOKENIZER = Tokenizer.characters("abc")
 TOKENS = tokenize(["abcab", "ba", "cabbacabbacabba", "a", "bcbc"] * 40, TOKENIZER)
-PLACE = Place(torch.device("cpu"), torch.float32)
+PLACE = Compute(torch.device("cpu"), torch.float32)
 
 
 def model(**changes):
@@ -343,25 +343,25 @@ def test_mean_loss_is_exact_over_ragged_batches_and_leaves_the_mode_alone():
 def test_a_device_that_is_not_there_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="no CUDA device"):
-        choose("cuda")
+        pick_device("cuda")
     with pytest.raises(ValueError, match="unknown device"):
-        choose("tpu")
+        pick_device("tpu")
     with pytest.raises(ValueError, match="unknown dtype"):
-        choose("cpu", "int8")
+        pick_device("cpu", "int8")
     with pytest.raises(ValueError, match="fp16 needs a CUDA device"):
-        choose("cpu", "fp16")
+        pick_device("cpu", "fp16")
 
 
 @pytest.mark.parametrize(("supported", "expected"), [(True, torch.bfloat16), (False, torch.float16)])
 def test_a_gpu_without_bf16_gets_fp16(monkeypatch, supported, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: supported)
-    assert choose("auto", "auto") == Place(torch.device("cuda"), expected)
+    assert pick_device("auto", "auto") == Compute(torch.device("cuda"), expected)
 
 
 def test_a_processor_without_bf16_gets_fp32(monkeypatch):
     monkeypatch.setattr("minillm.system.device.cpu_has_fast_bf16", lambda: False)
-    assert choose("cpu", "auto").dtype == torch.float32
+    assert pick_device("cpu", "auto").dtype == torch.float32
 
 
 def test_the_progress_bar_needs_no_widgets_so_a_notebook_imports_it_without_a_warning():

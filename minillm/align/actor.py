@@ -12,7 +12,7 @@ import copy
 
 from torch import Tensor, nn
 
-from minillm.align.rollout import Rollout, logprobs_and_entropy, read, spread
+from minillm.align.rollout import Rollout, logprobs_and_entropy, answer_states, scatter_to_mask
 from minillm.models import in_fp32
 from minillm.peft import Adapter, adapters, remove, switched_off
 
@@ -29,9 +29,9 @@ class Actor(nn.Module):
 
     def forward(self, rollout: Rollout, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
         """log p of each answer token, its value and the entropy where it was drawn: each (B, T - 1), 0 elsewhere."""
-        x, tokens = read(self.policy, rollout)
+        x, tokens = answer_states(self.policy, rollout)
         logprobs, entropy = logprobs_and_entropy(self.policy.head(x).float() / temperature, tokens, rollout.mask)
-        return logprobs, spread(in_fp32(self.value, x).squeeze(-1), rollout.mask), entropy
+        return logprobs, scatter_to_mask(in_fp32(self.value, x).squeeze(-1), rollout.mask), entropy
 
 
 def learning_adapters(policy: nn.Module) -> list[Adapter]:

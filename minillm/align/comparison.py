@@ -11,7 +11,7 @@ from torch import nn
 from minillm import tales
 from minillm.align.rollout import Conversation, Rollout, answer_logprobs, sample
 from minillm.metrics import bootstrap_interval
-from minillm.system import Place, write_text
+from minillm.system import Compute, write_text
 from minillm.text import Tokenizer
 from minillm.training import RunFolder
 
@@ -20,11 +20,11 @@ SHOWN = 8  # answers in samples.txt
 
 
 @torch.no_grad()
-def written(
+def sample_answers(
     policy: nn.Module,
     tokenizer: Tokenizer,
     conversations: Sequence[Conversation],
-    place: Place,
+    compute: Compute,
     seed: int,
     max_new_tokens: int,
     reference: nn.Module | None = None,
@@ -32,11 +32,11 @@ def written(
     """An answer to each prompt, drawn at temperature 1, and how far it is from the reference: the sum of the tokens'
     log-ratios, in nats, whose mean estimates the KL divergence (0 without a reference).
     """
-    generator = torch.Generator(place.device).manual_seed(seed)
+    generator = torch.Generator(compute.device).manual_seed(seed)
     answers, distances = [], []
     for begin in range(0, len(conversations), TOGETHER):
         some = conversations[begin : begin + TOGETHER]
-        with place.autocast():
+        with compute.autocast():
             rollout: Rollout = sample(policy, tokenizer, some, max_new_tokens, generator=generator)
             if reference is None:
                 distances += [0.0] * len(some)
@@ -55,7 +55,7 @@ def true_scores(conversations: Sequence[Conversation], answers: Sequence[str]) -
         return None
 
 
-def compared(
+def compare_answers(
     conversations: Sequence[Conversation], after: Sequence[str], before: Sequence[str], distances: Sequence[float]
 ) -> dict:
     """Scores of the answers after alignment, beside those before it: true scores, and how often the later one wins."""

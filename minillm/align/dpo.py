@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from minillm.align.pairs import next_tokens_of_pairs
 from minillm.align.reward import pair_of_answers
-from minillm.align.rollout import Conversation, check_vocabulary, spread
+from minillm.align.rollout import Conversation, check_vocabulary, scatter_to_mask
 from minillm.data import IGNORE_INDEX, Padded
-from minillm.system import Place, choose
+from minillm.system import Compute, pick_device
 from minillm.text import Tokenizer
 from minillm.training import History, TrainConfig, dpo_loss, fit, ipo_loss, next_tokens, simpo_loss
 
@@ -34,7 +34,7 @@ def logprobs_of_batch(model: nn.Module, batch: dict[str, Tensor], average: bool 
     logits, tokens = read(model, batch)  # of labelled places alone
     logprobs = -nn.functional.cross_entropy(logits.float(), tokens, reduction="none")
     counted = batch["labels"][:, 1:] != IGNORE_INDEX
-    total = spread(logprobs, counted).sum(1)
+    total = scatter_to_mask(logprobs, counted).sum(1)
     return total / counted.sum(1).clamp(min=1) if average else total
 
 
@@ -85,18 +85,18 @@ def with_reference(
     reference: nn.Module,
     examples: Sequence[tuple[dict, dict]],
     tokenizer: Tokenizer,
-    place: Place,
+    compute: Compute,
     batch_size: int = 16,
 ) -> list[tuple[dict, dict]]:
     """The examples with what the reference says of each answer beside them, `reference`; computed without dropout."""
     training = reference.training
-    reference.to(place.device).eval()
+    reference.to(compute.device).eval()
     order = sorted(range(len(examples)), key=lambda i: max(len(one["input_ids"]) for one in examples[i]))
     batches = Padded([examples[i] for i in order], tokenizer.pad_id, batch_size, causal=True)  # little is padded
     found: list[list[float]] = []
     for batch in batches:
-        with place.autocast():
-            found += pair_logprob(reference, place.to_device(batch)).float().view(-1, 2).tolist()
+        with compute.autocast():
+            found += pair_logprob(reference, compute.to_device(batch)).float().view(-1, 2).tolist()
     reference.train(training)
     said = dict(zip(order, found))
     return [tuple({**one, "reference": x} for one, x in zip(pair, said[i])) for i, pair in enumerate(examples)]
@@ -108,14 +108,14 @@ def without_reference(examples: Sequence[tuple[dict, dict]]) -> list[tuple[dict,
 
 
 @torch.no_grad()
-def margins(model: nn.Module, batches: Padded, loss: Loss, place: Place, average: bool = False) -> dict[str, float]:
+def margins(model: nn.Module, batches: Padded, loss: Loss, compute: Compute, average: bool = False) -> dict[str, float]:
     """What to watch, on pairs that are not learned from: the loss, the share of pairs in the right order, the rewards
     that the policy implies, and the log-probabilities of both answers, which may fall together.
     """
     policies, references = [], []
     for batch in batches:
-        with place.autocast():
-            policies.append(pair_logprob(model, place.to_device(batch), average).float().cpu())
+        with compute.autocast():
+            policies.append(pair_logprob(model, compute.to_device(batch), average).float().cpu())
         references.append(batch["reference"].float())
     policy, reference = torch.cat(policies), torch.cat(references)
     value, chosen, rejected = loss(policy[0::2], policy[1::2], reference[0::2], reference[1::2])
@@ -156,13 +156,13 @@ def train_dpo(
     reference = policy if reference is None else reference
     check_vocabulary(policy, tokenizer, "policy")
     check_vocabulary(reference, tokenizer, "reference")
-    place, average = choose(config.device, config.dtype), loss == "simpo"
+    compute, average = pick_device(config.device, config.dtype), loss == "simpo"
     of_loss = {key: more.pop(key) for key in ("gamma", "label_smoothing") if key in more}
     function, context = loss_named(loss, beta, **of_loss), policy.config.context
 
     def batches(some, seed: int | None) -> Padded:
         examples = [pair_of_answers(*pair, tokenizer, context) for pair in some]
-        kept = without_reference(examples) if average else with_reference(reference, examples, tokenizer, place)
+        kept = without_reference(examples) if average else with_reference(reference, examples, tokenizer, compute)
         return Padded(kept, tokenizer.pad_id, batch_size, seed=seed, causal=True)
 
     home = next(reference.parameters()).device
@@ -171,7 +171,7 @@ def train_dpo(
         reference.to(home)  # it has said all that it will be asked
 
     def evaluate(model: nn.Module) -> dict:
-        return margins(model, watched, function, place, average)
+        return margins(model, watched, function, compute, average)
 
     objective = direct_preference(function, average)
     return fit(policy, objective, learned, config, evaluate if watched else None, **more)

@@ -33,10 +33,10 @@ from minillm.align.rollout import (
     check_vocabulary,
     logprobs_and_entropy,
     prompt_ids,
-    read,
+    answer_states,
     sample,
 )
-from minillm.system import Interrupt, Place, choose, patient_interrupt, random_state, set_random_state
+from minillm.system import Interrupt, Compute, pick_device, patient_interrupt, random_state, set_random_state
 from minillm.text import Tokenizer
 from minillm.training import (
     History,
@@ -58,10 +58,10 @@ from minillm.training import (
 NEGATIVE_KL, PERSISTENT = -0.1, 3  # nats, and rounds in a row, from which a negative distance is no noise
 
 
-def place_of(config) -> Place:
+def place_of(config) -> Compute:
     """Where a run with these settings is at home: in fp32 instead of fp16, whose gradients would have to be scaled."""
-    place = choose(config.device, config.dtype)
-    return Place(place.device, torch.float32) if place.dtype == torch.float16 else place
+    compute = pick_device(config.device, config.dtype)
+    return Compute(compute.device, torch.float32) if compute.dtype == torch.float16 else compute
 
 
 def train_ppo(
@@ -77,7 +77,7 @@ def train_ppo(
     resume: bool = False,
     progress: bool = True,
 ) -> History:
-    """Teach `policy` in place to answer `prompts` so that `reward` is high and the reference is near; the last weights
+    """Teach `policy` in place to answer `read_prompts` so that `reward` is high and the reference is near; the last weights
     are kept.
 
     prompts: conversations that end with a user's message. reward(conversations, answers) -> (B,). reference: without
@@ -111,14 +111,14 @@ class PPO:
         prompt_ids(tokenizer, prompts, policy.config.context)
         check_vocabulary(policy if reference is None else reference, tokenizer, "reference")
         self.tokenizer, self.prompts, self.reward, self.config = tokenizer, list(prompts), reward, config
-        self.place = place_of(config)
+        self.compute = place_of(config)
         self.reference = reference_of(policy, reference)
-        self.actor = Actor(policy).to(self.place.device)
+        self.actor = Actor(policy).to(self.compute.device)
         if self.reference is not None:
-            self.reference.to(self.place.device).eval()
+            self.reference.to(self.compute.device).eval()
         self.run_folder, self.history, self.beta = run_folder, History(), config.kl_coef
         self.warned = False
-        self.generator = torch.Generator(self.place.device).manual_seed(config.seed)
+        self.generator = torch.Generator(self.compute.device).manual_seed(config.seed)
         self.optimizer = build_optimizer(self.actor, "adamw", config.learning_rate)
 
     @property
@@ -137,17 +137,17 @@ class PPO:
 
     def run(self, evaluate, interrupted: Interrupt, progress: bool) -> History:
         history, config = self.history, self.config
-        started = self.place.synchronise() - history.seconds
+        started = self.compute.synchronise() - history.seconds
         with tqdm(total=config.rounds, initial=history.step, unit="round", disable=not progress) as bar:
             while history.step < config.rounds and not history.stopped:
                 record = self.round()
                 due = history.step % config.evaluate_every == 0 or history.step == config.rounds
                 if evaluate is not None and due:
-                    with torch.no_grad(), self.place.autocast():
+                    with torch.no_grad(), self.compute.autocast():
                         record |= evaluate(self.policy)
                 history.records.append(record)
                 self.warn()
-                history.seconds = self.place.synchronise() - started
+                history.seconds = self.compute.synchronise() - started
                 if self.run_folder is not None:
                     self.run_folder.log(record)
                 if interrupted.requested:
@@ -180,7 +180,7 @@ class PPO:
         config, history = self.config, self.history
         self.actor.eval()
         set_rates(self.optimizer, history.step, schedule(history.step, config.rounds, 1, "linear", 1.0))
-        with self.place.autocast():  # drawn from the very numbers that it is held to
+        with self.compute.autocast():  # drawn from the very numbers that it is held to
             rollout = sample(
                 self.policy, self.tokenizer, self.asked(), config.max_new_tokens, config.temperature, self.generator
             )
@@ -236,16 +236,16 @@ class PPO:
     @torch.no_grad()
     def scores(self, rollout: Rollout) -> Tensor:
         """The reward of each answer, (B,), less what is taken from one that does not end."""
-        scores = rewards_of(self.reward, rollout.conversations, rollout.answers).to(self.place.device)
+        scores = rewards_of(self.reward, rollout.conversations, rollout.answers).to(self.compute.device)
         return scores - self.config.missing_eos_penalty * (~rollout.ended).float()
 
     @torch.no_grad()
     def before(self, rollout: Rollout) -> dict[str, Tensor]:
         """What policy, value and reference say of the answers before learning: each (B, T - 1)."""
-        with self.place.autocast():
+        with self.compute.autocast():
             logprobs, values, entropy = self.actor(rollout, self.config.temperature)
             with as_reference(self.policy, self.reference) as reference:
-                x, tokens = read(reference, rollout)
+                x, tokens = answer_states(reference, rollout)
                 ref, _ = logprobs_and_entropy(reference.head(x).float() / self.config.temperature, tokens, rollout.mask)
         k1, k3 = kl_estimates(logprobs, ref)
         return {"logprobs": logprobs, "values": values, "entropy": entropy, "k1": k1, "k3": k3}
@@ -261,13 +261,13 @@ class PPO:
 
     def minibatches(self, size: int) -> list[Tensor]:
         """The answers of a round in random order, some at a time."""
-        order = torch.randperm(size, generator=self.generator, device=self.place.device)
+        order = torch.randperm(size, generator=self.generator, device=self.compute.device)
         return list(order.split(self.config.minibatch_size))
 
     def update(self, rollout: Rollout, old: dict[str, Tensor], advantages: Tensor, returns: Tensor) -> dict:
         """One step on some answers."""
         config, mask = self.config, rollout.mask.float()
-        with self.place.autocast():
+        with self.compute.autocast():
             logprobs, values, entropy = self.actor(rollout, config.temperature)
         policy_loss, seen = ppo_policy_loss(logprobs, old["logprobs"], advantages, mask, config.clip_range)
         value_loss, _ = ppo_value_loss(values, old["values"], returns, mask, config.value_clip_range)
@@ -297,7 +297,7 @@ class PPO:
             "history": {key: value for key, value in vars(self.history).items() if key != "records"},
             "beta": self.beta,
             "config": asdict(self.config),
-            "device": self.place.device.type,
+            "device": self.compute.device.type,
         }
         self.run_folder.save_training(tensors, state)
 
@@ -306,10 +306,10 @@ class PPO:
         tensors, state = self.run_folder.load_training()
         if {**state["config"], "device": ""} != {**asdict(self.config), "device": ""}:
             raise ValueError(f"{self.run_folder.path}: this run began with other settings; resume with the same")
-        if state["device"] != self.place.device.type:  # what is drawn at random is not the same there
+        if state["device"] != self.compute.device.type:  # what is drawn at random is not the same there
             raise ValueError(
                 f"{self.run_folder.path}: this run began on {state['device']}, and cannot go on on "
-                f"{self.place.device.type}: resume with --device {state['device']}"
+                f"{self.compute.device.type}: resume with --device {state['device']}"
             )
         own = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
         load_weights(self.actor, own, self.run_folder.last_file)

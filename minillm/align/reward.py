@@ -17,7 +17,7 @@ from minillm.align.pairs import rewards_of_pairs
 from minillm.align.rollout import Conversation, check_vocabulary
 from minillm.data import IGNORE_INDEX, Padded, chat_example
 from minillm.peft import bare
-from minillm.system import Place, choose
+from minillm.system import Compute, pick_device
 from minillm.text import Tokenizer
 from minillm.training import History, LossFunction, TrainConfig, fit, inputs_of, preference_loss
 
@@ -124,11 +124,11 @@ class Rewards:
     and for a model that gives no rewards.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Tokenizer, place: Place | None = None, batch_size: int = 32):
+    def __init__(self, model: nn.Module, tokenizer: Tokenizer, compute: Compute | None = None, batch_size: int = 32):
         _check_reward_model(model, tokenizer)
         self.model, self.tokenizer, self.batch_size = model.eval(), tokenizer, batch_size
-        self.place = place or choose()
-        self.model.to(self.place.device)
+        self.compute = compute or pick_device()
+        self.model.to(self.compute.device)
         self.mean, self.deviation = 0.0, 1.0
 
     @property
@@ -147,8 +147,8 @@ class Rewards:
         ]
         found = []
         for batch in Padded(examples, self.tokenizer.pad_id, self.batch_size):
-            with self.place.autocast():
-                found.append(self.model(**inputs_of(self.place.to_device(batch))).float().cpu())
+            with self.compute.autocast():
+                found.append(self.model(**inputs_of(self.compute.to_device(batch))).float().cpu())
         return (torch.cat([*found, torch.zeros(0)]) - self.mean) / self.deviation
 
     def standardise(self, conversations: Sequence[Conversation], answers: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from minillm.align.dpo import pair_logprob
 from minillm.align.reward import Reward, answer_example, rewards_of
 from minillm.align.rollout import Conversation, check_vocabulary
 from minillm.data import Padded
-from minillm.system import Place, choose
+from minillm.system import Compute, pick_device
 from minillm.text import Tokenizer
 
 REPLIES = ("yes", "no")
@@ -37,7 +37,7 @@ class Constitution:
         model: nn.Module,
         tokenizer: Tokenizer,
         questions: Sequence[str],
-        place: Place | None = None,
+        compute: Compute | None = None,
         batch_size: int = 32,
     ):
         if isinstance(questions, str):
@@ -46,8 +46,8 @@ class Constitution:
             raise ValueError("the constitution has no question: write at least one")
         check_vocabulary(model, tokenizer, "judge")
         self.model, self.tokenizer, self.questions = model.eval(), tokenizer, list(questions)
-        self.place, self.batch_size = place or choose(), batch_size
-        self.model.to(self.place.device)
+        self.compute, self.batch_size = compute or pick_device(), batch_size
+        self.model.to(self.compute.device)
 
     @torch.no_grad()
     def opinions(self, conversations: Sequence[Conversation], answers: Sequence[str]) -> Tensor:
@@ -65,8 +65,8 @@ class Constitution:
         ]
         found = []
         for batch in Padded(examples, self.tokenizer.pad_id, self.batch_size, causal=True):
-            with self.place.autocast():
-                logprobs = pair_logprob(self.model, self.place.to_device(batch)).float().cpu()
+            with self.compute.autocast():
+                logprobs = pair_logprob(self.model, self.compute.to_device(batch)).float().cpu()
             found.append(logprobs[0::2] - logprobs[1::2])
         return torch.cat([*found, torch.zeros(0)]).view(-1, len(self.questions))
 

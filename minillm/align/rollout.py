@@ -135,24 +135,24 @@ def _stacked(parts: Sequence[Tensor], fill: int) -> Tensor:
     return torch.cat([F.pad(part, (0, width - part.size(1)), value=fill) for part in parts])
 
 
-def read(policy: nn.Module, rollout: Rollout) -> tuple[Tensor, Tensor]:
+def answer_states(policy: nn.Module, rollout: Rollout) -> tuple[Tensor, Tensor]:
     """The policy's vectors (N, C) where an answer token is predicted, and the token that stood there (N,)."""
     x = policy.hidden(rollout.input_ids[:, :-1], rollout.attention_mask[:, :-1])
     return x[rollout.mask], rollout.labels[:, 1:][rollout.mask]
 
 
-def spread(values: Tensor, mask: Tensor) -> Tensor:
+def scatter_to_mask(values: Tensor, mask: Tensor) -> Tensor:
     """values (N,) in their places: (B, T - 1), 0 elsewhere."""
     return torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values)
 
 
 def answer_logprobs(policy: nn.Module, rollout: Rollout) -> Tensor:
     """log p of each answer token in nats, (B, T - 1), 0 elsewhere; the output layer is asked for no other."""
-    x, tokens = read(policy, rollout)
-    return spread(-F.cross_entropy(policy.head(x).float(), tokens, reduction="none"), rollout.mask)
+    x, tokens = answer_states(policy, rollout)
+    return scatter_to_mask(-F.cross_entropy(policy.head(x).float(), tokens, reduction="none"), rollout.mask)
 
 
 def logprobs_and_entropy(logits: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """log p of tokens (N,) under logits (N, V), and how undecided each was: both (B, T - 1), 0 elsewhere."""
     logprobs = -F.cross_entropy(logits.float(), tokens, reduction="none")
-    return spread(logprobs, mask), spread(token_entropy(logits), mask)
+    return scatter_to_mask(logprobs, mask), scatter_to_mask(token_entropy(logits), mask)

@@ -12,7 +12,7 @@ from minillm import tales
 from minillm.cli.flags import flag, flag_name
 from minillm.data import IGNORE_INDEX, Tokens, tokenize
 from minillm.models import CountBigram
-from minillm.system import Place, write_json
+from minillm.system import Compute, write_json
 from minillm.tales import tale_documents
 from minillm.text import Tokenizer, read_documents, read_text, split, split_stream
 from minillm.training import History, RunFolder
@@ -227,7 +227,7 @@ def same_settings(saved: dict, given: dict, run: RunFolder) -> dict:
     return saved | {name: given[name] for name in ("device",) if name in given}
 
 
-def write_metrics(run: RunFolder, stage: str, model: nn.Module, history: History, place: Place, **scores) -> dict:
+def write_metrics(run: RunFolder, stage: str, model: nn.Module, history: History, compute: Compute, **scores) -> dict:
     """Write metrics.json, which says that the run has ended, and return it."""
     parameters = list(model.parameters())
     metrics = {
@@ -237,7 +237,7 @@ def write_metrics(run: RunFolder, stage: str, model: nn.Module, history: History
         "tokens": history.tokens,
         "seconds": round(history.seconds, 2),
         "tokens_per_second": round(history.tokens / history.seconds) if history.seconds else None,
-        "peak_memory_bytes": place.peak_memory(),
+        "peak_memory_bytes": compute.peak_memory(),
         "parameters": sum(p.numel() for p in parameters),
         "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
         "best_step": history.best_step,

@@ -9,23 +9,23 @@ from minillm.align import (
     LOSSES,
     PPOConfig,
     as_reference,
-    compared,
+    compare_answers,
     direct_preference,
     loss_named,
     margins,
     with_reference,
     without_reference,
     write_answers,
-    written,
+    sample_answers,
 )
 from minillm.cli.common import settings_that_hold
 from minillm.cli.finetune import SHORTEST, Scored, Task, run_finetune
 from minillm.cli.flags import flag
 from minillm.cli.reward import Preferring, answers_of, load_answering, refuse_dropout, start
-from minillm.data import Padded, Parts, preferences
+from minillm.data import Padded, Parts, read_preferences
 from minillm.hub import load_causal
 from minillm.report import log_probabilities, picture
-from minillm.system import Place
+from minillm.system import Compute
 from minillm.text import Tokenizer
 from minillm.training import History
 
@@ -60,13 +60,13 @@ def batches(examples: list, tokenizer: Tokenizer, settings: DPO, seed: int | Non
     return Padded(examples, tokenizer.pad_id, settings.batch_size, seed=seed, causal=True)
 
 
-def answers(model: nn.Module, scored: Scored, settings: DPO, place: Place) -> list:
+def answers(model: nn.Module, scored: Scored, settings: DPO, compute: Compute) -> list:
     """What the policy answers to the test's prompts, and what it answered before."""
     conversations = [record.pair[0] for record in scored.records][:JUDGED]
-    reference = load_causal(start(settings), place.device)
-    more = (scored.tokenizer, conversations, place, settings.seed, LONGEST)
+    reference = load_causal(start(settings), compute.device)
+    more = (scored.tokenizer, conversations, compute, settings.seed, LONGEST)
     print(f"answering {len(conversations)} prompts, before and after")
-    return [written(reference, *more)[0], *written(model, *more, reference)]
+    return [sample_answers(reference, *more)[0], *sample_answers(model, *more, reference)]
 
 
 def report(outputs: list, scored: Scored) -> dict:
@@ -76,15 +76,15 @@ def report(outputs: list, scored: Scored) -> dict:
     before, after, distances = outputs
     conversations = [record.pair[0] for record in scored.records][:JUDGED]
     write_answers(scored.run, conversations, after, before)
-    return compared(conversations, after, before, distances)
+    return compare_answers(conversations, after, before, distances)
 
 
-def beside_reference(model: nn.Module, examples: list, tokenizer: Tokenizer, place: Place, asked: bool) -> list:
+def beside_reference(model: nn.Module, examples: list, tokenizer: Tokenizer, compute: Compute, asked: bool) -> list:
     """The examples with what the policy says of them before training, without its adapter."""
     if not asked:
         return without_reference(examples)
     with as_reference(model, None) as reference:
-        return with_reference(reference, examples, tokenizer, place)
+        return with_reference(reference, examples, tokenizer, compute)
 
 
 def run_dpo(settings: DPO, given: dict) -> int:
@@ -116,7 +116,7 @@ def run_dpo(settings: DPO, given: dict) -> int:
         batches=batches,
         answer=answers,
         enrich=partial(beside_reference, asked=not average),
-        watch=lambda model, valid, place: margins(model, valid, loss, place, average),
+        watch=lambda model, valid, compute: margins(model, valid, loss, compute, average),
     )
     return run_finetune(task, settings, given)
 

@@ -16,11 +16,11 @@ from minillm.cli.sft import asked_of
 from minillm.cli.trunks import frame_of
 from minillm.cli.understanding import CLASSIFY, ENCODE, PAIR, TAG, Classify, Encode, Pair, Tag
 from minillm.cli.writing import answers
-from minillm.data import Windows, conversations, tokenize
+from minillm.data import Windows, read_conversations, tokenize
 from minillm.hub import load_causal, load_model, load_tokenizer
 from minillm.inference import answers_by_likelihood, ask, ask_base, few_shot_accuracy, summary
 from minillm.metrics import bits_per_byte, bits_per_character, perplexity
-from minillm.system import Place, check_file, choose, write_json
+from minillm.system import Compute, check_file, pick_device, write_json
 from minillm.tales import DATA, tale_documents
 from minillm.text import Tokenizer, read_documents, read_text
 from minillm.training import RunFolder, causal_lm, mean_loss
@@ -54,26 +54,26 @@ def run_evaluate(settings: Evaluate, given: dict) -> int:
     """
     if settings.out is not None:
         check_file(settings.out)
-    place = choose(settings.device, settings.dtype)
+    compute = pick_device(settings.device, settings.dtype)
     run = RunFolder(settings.from_) if settings.from_ else latest_run("pretrain")
     stage = run.config().get("stage")
     if stage in TASKS:
-        scores = head_scores(settings, run, TASKS[stage], place)
+        scores = head_scores(settings, run, TASKS[stage], compute)
     else:
-        tokenizer, model = load_tokenizer(run), load_causal(run, place.device)
+        tokenizer, model = load_tokenizer(run), load_causal(run, compute.device)
         if settings.data is None:
-            scores = all_scores(settings, run, model, tokenizer, place)
+            scores = all_scores(settings, run, model, tokenizer, compute)
         else:
             whole = settings.documents == "file"
             documents = [read_text(settings.data)] if whole else read_documents(settings.data)
-            scores = text_scores(settings, run, model, tokenizer, documents, place)
+            scores = text_scores(settings, run, model, tokenizer, documents, compute)
     print(json.dumps(scores, indent=2))
     if settings.out is not None:
         write_json(settings.out, scores)
     return 0
 
 
-def text_scores(settings: Evaluate, run: RunFolder, model, tokenizer: Tokenizer, documents, place: Place) -> dict:
+def text_scores(settings: Evaluate, run: RunFolder, model, tokenizer: Tokenizer, documents, compute: Compute) -> dict:
     """The loss on documents, in every unit, and the floor where it is known."""
     longest = getattr(model.config, "context", 256)
     if settings.context > longest:
@@ -83,7 +83,7 @@ def text_scores(settings: Evaluate, run: RunFolder, model, tokenizer: Tokenizer,
     if len(tokens) < 2:
         raise ValueError(f"{settings.data}: a text of {len(tokens)} token has nothing to predict; bring more")
     windows = Windows(tokens, min(settings.context or longest, len(tokens) - 1), settings.batch_size)
-    loss = mean_loss(model, causal_lm, windows, place)
+    loss = mean_loss(model, causal_lm, windows, compute)
     characters, size = sum(map(len, documents)), sum(len(document.encode()) for document in documents)
     predicted = sum(int((batch["labels"][:, 1:] >= 0).sum()) for batch in windows)
     return {
@@ -97,13 +97,13 @@ def text_scores(settings: Evaluate, run: RunFolder, model, tokenizer: Tokenizer,
     }
 
 
-def all_scores(settings: Evaluate, run: RunFolder, model: nn.Module, tokenizer: Tokenizer, place: Place) -> dict:
+def all_scores(settings: Evaluate, run: RunFolder, model: nn.Module, tokenizer: Tokenizer, compute: Compute) -> dict:
     """The tales first; then, for what the model can try, the clinic, the in-context patterns and the instructions."""
-    scores = text_scores(settings, run, model, tokenizer, tale_documents("tales_valid.txt"), place)
+    scores = text_scores(settings, run, model, tokenizer, tale_documents("tales_valid.txt"), compute)
     tasks = {
-        "clinic": lambda: text_scores(settings, run, model, tokenizer, tale_documents("clinic_valid.txt"), place),
-        "patterns": lambda: pattern_scores(model, tokenizer, place),
-        "instructions": lambda: instruction_scores(run, model, tokenizer, place),
+        "clinic": lambda: text_scores(settings, run, model, tokenizer, tale_documents("clinic_valid.txt"), compute),
+        "patterns": lambda: pattern_scores(model, tokenizer, compute),
+        "instructions": lambda: instruction_scores(run, model, tokenizer, compute),
     }
     for name, measure in tasks.items():
         try:
@@ -114,13 +114,13 @@ def all_scores(settings: Evaluate, run: RunFolder, model: nn.Module, tokenizer: 
     return scores
 
 
-def pattern_scores(model: nn.Module, tokenizer: Tokenizer, place: Place) -> dict:
+def pattern_scores(model: nn.Module, tokenizer: Tokenizer, compute: Compute) -> dict:
     """Accuracy on in-context patterns by number of examples, with the best that is possible."""
     rows: dict[str, dict] = {}
     for kind, mark in (("game", "="), ("relation", ":")):
         for shots in SHOTS:
             questions = tales.make_pattern_questions(QUESTIONS, 0, shots, kind)
-            with place.autocast():
+            with compute.autocast():
                 found = answers_by_likelihood(
                     model, tokenizer, questions, template=f"{{input}} {mark} {{answer}}", separator="\n"
                 )
@@ -131,22 +131,22 @@ def pattern_scores(model: nn.Module, tokenizer: Tokenizer, place: Place) -> dict
     return rows
 
 
-def instruction_scores(run: RunFolder, model: nn.Module, tokenizer: Tokenizer, place: Place) -> dict:
+def instruction_scores(run: RunFolder, model: nn.Module, tokenizer: Tokenizer, compute: Compute) -> dict:
     """Answers about tales: in the chat template of a model that was taught to answer, else as a text to continue."""
-    questions = asked_of(conversations(DATA / "instructions_test.jsonl"))
+    questions = asked_of(read_conversations(DATA / "instructions_test.jsonl"))
     asking = ask if answers(run) else ask_base
-    with place.autocast():
+    with compute.autocast():
         return summary(questions, asking(model, tokenizer, questions, progress=True))
 
 
-def head_scores(settings: Evaluate, run: RunFolder, task: Task, place: Place) -> dict:
+def head_scores(settings: Evaluate, run: RunFolder, task: Task, compute: Compute) -> dict:
     """The scores of a head on --data, or on the test of its run."""
     config = run.config()
     saved = restore_settings(SETTINGS[task.stage], config["settings"])
     if task is PAIR:
         task = replace(task, files=saved.task)
     records = task.read(settings.data) if settings.data else load(task, saved).test
-    tokenizer, model = load_tokenizer(run), load_model(run.path, place.device)
+    tokenizer, model = load_tokenizer(run), load_model(run.path, compute.device)
     names = config["labels"]
     frame, classes = frame_of(model.trunk, tokenizer), {name: index for index, name in enumerate(names)}
     for record in records:
@@ -157,4 +157,4 @@ def head_scores(settings: Evaluate, run: RunFolder, task: Task, place: Place) ->
     examples = [task.example(record, tokenizer, frame, context, classes) for record in records]
     with tempfile.TemporaryDirectory() as folder:  # a report writes pictures, and the run keeps its own
         scored = Scored(records, examples, names, RunFolder(folder), tokenizer)
-        return task.report(task.answer(model, scored, saved, place), scored)
+        return task.report(task.answer(model, scored, saved, compute), scored)

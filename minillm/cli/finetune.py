@@ -20,11 +20,11 @@ from minillm.cli.common import Learning, check_context, open_run, saved_settings
 from minillm.cli.flags import flag, flag_name
 from minillm.cli.methods import Method, Prepared, prepare
 from minillm.cli.trunks import TRUNKS, build_trunk, frame_of
-from minillm.data import Padded, Parts, Reader, Record, label_names, load_parts, show_example
+from minillm.data import Padded, Parts, RecordReader, Record, label_names, load_parts, show_example
 from minillm.hub import base_of, describe
 from minillm.peft import AdapterRun, adapter_bytes, bare, simplify
 from minillm.report import loss_curve, picture
-from minillm.system import Place, choose, seed_everything, write_text
+from minillm.system import Compute, pick_device, seed_everything, write_text
 from minillm.tales import DATA
 from minillm.text import Tokenizer
 from minillm.training import History, RunFolder, TrainConfig, fit, inputs_of, mean_loss
@@ -78,7 +78,7 @@ class Task:
 
     stage: str
     files: tuple[str, ...]  # data/NAME_train.jsonl, _valid and _test of each name are the tales' own
-    read: Reader
+    read: RecordReader
     labels: Callable[[Record], Sequence[str]] | None  # of a record; None where there are no classes
     example: Callable[..., Any]  # (record, tokenizer, frame, context, classes) -> an example, or a tuple of them
     objective: Callable
@@ -105,7 +105,7 @@ class Scored(NamedTuple):
 def run_finetune(task: Task, settings: Tuning, given: dict) -> int:
     """Read, build, train, score, report: the life of every such stage."""
     run, settings, resuming = open_run(settings, given, task.stage)
-    place = choose(settings.device, settings.dtype)
+    compute = pick_device(settings.device, settings.dtype)
     seed_everything(settings.seed)
     parts = load(task, settings)
     names = label_names(parts, task.labels) if task.labels else []
@@ -123,7 +123,7 @@ def run_finetune(task: Task, settings: Tuning, given: dict) -> int:
 
     def examples(records: list[Record]) -> list:
         made = [task.example(record, tokenizer, frame, settings.context, classes) for record in records]
-        return task.enrich(model, made, tokenizer, place) if task.enrich else made
+        return task.enrich(model, made, tokenizer, compute) if task.enrich else made
 
     train = examples(parts.train)
     if settings.show:
@@ -142,7 +142,7 @@ def run_finetune(task: Task, settings: Tuning, given: dict) -> int:
         save_start(run, task, settings, prepared, tokenizer, names, data)
 
     def evaluate(model: nn.Module) -> dict:
-        return watched(task, model, valid, place)
+        return watched(task, model, valid, compute)
 
     history = fit(
         model,
@@ -159,16 +159,16 @@ def run_finetune(task: Task, settings: Tuning, given: dict) -> int:
         return 130
     if prepared.adapter:
         run.save_model(simplify(copy.deepcopy(model)))  # without the networks that have done their work
-    scores = task.report(task.answer(model, scored, settings, place), scored)
-    finish(task, run, model, history, place, scores, task.baselines(parts, names, settings))
+    scores = task.report(task.answer(model, scored, settings, compute), scored)
+    finish(task, run, model, history, compute, scores, task.baselines(parts, names, settings))
     return 0
 
 
-def watched(task: Task, model: nn.Module, valid: Padded, place: Place) -> dict:
+def watched(task: Task, model: nn.Module, valid: Padded, compute: Compute) -> dict:
     """The scores while learning."""
     if task.watch:
-        return task.watch(model, valid, place)
-    return {"val_loss": mean_loss(model, task.objective, valid, place)}
+        return task.watch(model, valid, compute)
+    return {"val_loss": mean_loss(model, task.objective, valid, compute)}
 
 
 def save_start(
@@ -272,21 +272,21 @@ def announce(
 
 
 @torch.no_grad()
-def predict(model: nn.Module, batches: Padded, place: Place) -> list[Tensor]:
+def predict(model: nn.Module, batches: Padded, compute: Compute) -> list[Tensor]:
     """What a head says of each example, in order: a row of its output, without padding."""
     model.eval()
     outputs = []
     for batch in batches:
-        with place.autocast():
-            output = model(**inputs_of(place.to_device(batch))).float().cpu()
+        with compute.autocast():
+            output = model(**inputs_of(compute.to_device(batch))).float().cpu()
         lengths = batch["attention_mask"].sum(1).tolist()
         outputs += [row[:length] if output.dim() == 3 else row for row, length in zip(output, lengths)]
     return outputs
 
 
-def outputs_of(model: nn.Module, scored: Scored, settings: Tuning, place: Place) -> list[Tensor]:
+def outputs_of(model: nn.Module, scored: Scored, settings: Tuning, compute: Compute) -> list[Tensor]:
     """What a head says of everything that is scored."""
-    return predict(model, padded(scored.examples, scored.tokenizer, settings, None), place)
+    return predict(model, padded(scored.examples, scored.tokenizer, settings, None), compute)
 
 
 def write_predictions(run: RunFolder, rows: list[dict]) -> None:
@@ -294,7 +294,7 @@ def write_predictions(run: RunFolder, rows: list[dict]) -> None:
     write_text(run.path / "predictions.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def finish(task: Task, run, model, history: History, place: Place, scores: dict, baselines: dict) -> None:
+def finish(task: Task, run, model, history: History, compute: Compute, scores: dict, baselines: dict) -> None:
     """Draw the curve, write the scores, and say how it went, with what the baselines reach beside it."""
     with picture(run.path / "loss.png") as ax:
         loss_curve(history, ax=ax)
@@ -302,7 +302,7 @@ def finish(task: Task, run, model, history: History, place: Place, scores: dict,
     shown = {name: value for name, value in scores.items() if isinstance(value, float)}
     size = {"adapter_bytes": adapter_bytes(run.path)} if isinstance(run, AdapterRun) else {}
     metrics = write_metrics(
-        run, task.stage, model, history, place, val_loss=history.best, bigram_loss=None, floor=None, **scores,
+        run, task.stage, model, history, compute, val_loss=history.best, bigram_loss=None, floor=None, **scores,
         baselines=baselines, **size,
     )  # fmt: skip
     print(", ".join(f"{name} {value:.3f}" for name, value in shown.items()) + f"; {metrics['seconds']:.0f} seconds")

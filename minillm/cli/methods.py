@@ -106,7 +106,7 @@ def whole(model: nn.Module) -> nn.Module:
     """The model with the adapters of the run that it came from folded into its weights. Raises ValueError for those
     that cannot be.
     """
-    if not peft.names(model):
+    if not peft.adapter_names(model):
         return model
     model = peft.remove(peft.merge(model))
     strange = model.state_dict().keys() - rebuild(describe(model)).state_dict().keys()
@@ -152,7 +152,7 @@ def method_of(settings: Method, tokenizer: Tokenizer | None) -> peft.Method:
 def with_adapter(model: nn.Module, settings: Method, tokenizer: Tokenizer | None, seed: int) -> Prepared:
     """The model with an adapter on it; of the rest only a new head learns."""
     method = method_of(settings, tokenizer)
-    taken, number = peft.names(model), 1
+    taken, number = peft.adapter_names(model), 1
     while (name := f"{method.key}-{number}") in taken:
         number += 1
     model = peft.inject(model, method, name, torch.Generator().manual_seed(seed))

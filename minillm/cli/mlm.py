@@ -23,10 +23,10 @@ from minillm.cli.common import (
 )
 from minillm.cli.flags import flag
 from minillm.data import IGNORE_INDEX, Padded, encoder_frame, mask_tokens, pair_example, show_example, text_example
-from minillm.hub import describe, kind_of, load_model, load_tokenizer
+from minillm.hub import describe, model_kind, load_model, load_tokenizer
 from minillm.models import RECIPES, Encoder, ModelConfig, SequenceClassifier
 from minillm.report import loss_curve, picture
-from minillm.system import choose, seed_everything
+from minillm.system import pick_device, seed_everything
 from minillm.text import Tokenizer
 from minillm.training import RunFolder, TrainConfig, fit, inputs_of, masked_lm, masked_lm_and_next_sentence, mean_loss
 
@@ -74,7 +74,7 @@ def run_mlm(settings: MLM, given: dict) -> int:
     """
     run, settings, resuming = open_run(settings, given, "mlm")
     settings = replace(settings, eval_every=settings.eval_every or max(settings.max_steps // 10, 1))
-    place = choose(settings.device, settings.dtype)
+    compute = pick_device(settings.device, settings.dtype)
     seed_everything(settings.seed)
     corpus = load_corpus(settings)
     tokenizer, encoder = build(settings, corpus)
@@ -109,16 +109,16 @@ def run_mlm(settings: MLM, given: dict) -> int:
         run.save_config(stage="mlm", **described, settings=saved_settings(settings))
 
     def evaluate(model: nn.Module) -> dict:
-        return {"val_loss": mean_loss(model, objective, islice(watched, WATCHED), place)}
+        return {"val_loss": mean_loss(model, objective, islice(watched, WATCHED), compute)}
 
     history = fit(model, objective, batches, config, evaluate, run=run, resume=resuming and run.last_file.exists())
     if history.stopped == "interrupted":
         print(f"stopped; go on with: python train.py mlm --resume --out {run.path}")
         return 130
-    scores = masked_scores(model, watched, settings, place)
+    scores = masked_scores(model, watched, settings, compute)
     with picture(run.path / "loss.png") as ax:
         loss_curve(history, ax=ax)
-    metrics = write_metrics(run, "mlm", model, history, place, **scores, bigram_loss=None, floor=None)
+    metrics = write_metrics(run, "mlm", model, history, compute, **scores, bigram_loss=None, floor=None)
     print(
         ", ".join(f"{name} {value:.4f}" for name, value in scores.items()) + f"; {metrics['seconds']:.0f} seconds\n"
         f"use it with: python train.py classify --from {run.path}"
@@ -169,18 +169,18 @@ def halves(encoded: list[list[int]], frame, settings: MLM) -> list[dict]:
 
 
 @torch.no_grad()
-def masked_scores(model: nn.Module, batches: Padded, settings: MLM, place) -> dict:
+def masked_scores(model: nn.Module, batches: Padded, settings: MLM, compute) -> dict:
     """The loss, and the share of hidden tokens that the model restores; of next sentences, the share it gets right."""
     encoder = getattr(model, "trunk", model)
     model.eval()
     right = hidden = follows = texts = 0
-    for batch in map(place.to_device, batches):
+    for batch in map(compute.to_device, batches):
         keep = batch["labels"] != IGNORE_INDEX
-        with place.autocast():
+        with compute.autocast():
             guesses = encoder(**inputs_of(batch), keep=keep).argmax(-1)
             if settings.next_sentence:
                 follows += int((model(**inputs_of(batch)).argmax(-1) == batch["follows"]).sum())
         right, hidden = right + int((guesses == batch["labels"][keep]).sum()), hidden + int(keep.sum())
         texts += len(keep)
-    scores = {"val_loss": mean_loss(encoder, masked_lm, batches, place), "restored": right / max(hidden, 1)}
+    scores = {"val_loss": mean_loss(encoder, masked_lm, batches, compute), "restored": right / max(hidden, 1)}
     return scores | ({"next_sentence": follows / texts} if settings.next_sentence else {})

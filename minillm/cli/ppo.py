@@ -10,28 +10,28 @@ from torch import nn
 from minillm.align import (
     GRPO,
     PPO,
-    Conversation,
+    ConversationRecord,
     GRPOConfig,
     PPOConfig,
     Rewards,
-    compared,
+    compare_answers,
     place_of,
     prompt_ids,
     reinforce,
     true_scores,
     write_answers,
-    written,
+    sample_answers,
 )
 from minillm.cli.common import Learning, latest_run, open_run, saved_settings, write_metrics
 from minillm.cli.flags import flag, flag_name
 from minillm.cli.methods import SELECTIVE, Method, Prepared, prepare
 from minillm.cli.reward import load_answering, start
-from minillm.data import asked, prompts, show_example
-from minillm.hub import base_of, describe, kind_of, load_causal, load_model, load_tokenizer
+from minillm.data import asked, read_prompts, show_example
+from minillm.hub import base_of, describe, model_kind, load_causal, load_model, load_tokenizer
 from minillm.models import RewardModel
 from minillm.peft import AdapterRun, bare
 from minillm.report import picture, rounds
-from minillm.system import Place, choose, seed_everything
+from minillm.system import Compute, pick_device, seed_everything
 from minillm.tales import DATA
 from minillm.text import Tokenizer
 from minillm.training import RunFolder
@@ -82,14 +82,14 @@ def run_ppo(settings: PPOSettings, given: dict) -> int:
         settings = replace(settings, from_=start(settings).path, reward=judge.path)
         check_flags(settings, given)
     run, settings, resuming = open_run(settings, given, "ppo")
-    place = place_of(settings)
+    compute = place_of(settings)
     seed_everything(settings.seed)
     source = RunFolder(settings.from_)
-    tokenizer, before = load_answering(source, place.device)
+    tokenizer, before = load_answering(source, compute.device)
     prepared = prepare(load_causal(source), settings, tokenizer, settings.seed)
     run = AdapterRun(run.path, prepared.adapter) if prepared.adapter else run
     policy, config = prepared.model, ppo_config(settings, prepared.rate)
-    reward = load_reward(settings, tokenizer, place)
+    reward = load_reward(settings, tokenizer, compute)
     train, test = load_prompts(settings, tokenizer, min(policy.config.context, reward.context))
     if settings.show:
         show_example(tokenizer, tokenizer.pad(prompt_ids(tokenizer, train[:1], policy.config.context), side="left"))
@@ -98,16 +98,16 @@ def run_ppo(settings: PPOSettings, given: dict) -> int:
         reward.mean, reward.deviation = (run.config()[name] for name in SCALE)
     else:
         some = list(itertools.islice(itertools.cycle(train), STANDARD))
-        reward.standardise(some, written(before, tokenizer, some, place, settings.seed, settings.max_new_tokens)[0])
+        reward.standardise(some, sample_answers(before, tokenizer, some, compute, settings.seed, settings.max_new_tokens)[0])
     loop = (PPO if settings.algorithm == "ppo" else GRPO)(policy, tokenizer, train, reward, config, None, run)
     announce(settings, prepared, loop, len(train), run)
     begin(settings, prepared, tokenizer, train, reward, run, resuming)
-    old = written(before, tokenizer, test, place, settings.seed, settings.max_new_tokens)[0]
+    old = sample_answers(before, tokenizer, test, compute, settings.seed, settings.max_new_tokens)[0]
 
     def evaluate(model: nn.Module) -> dict:
         """The true score of fresh answers, where it is known."""
         scores = true_scores(
-            test[:WATCHED], written(model, tokenizer, test[:WATCHED], place, 1, settings.max_new_tokens)[0]
+            test[:WATCHED], sample_answers(model, tokenizer, test[:WATCHED], compute, 1, settings.max_new_tokens)[0]
         )
         return {"true_score": sum(scores) / len(scores)} if scores else {}
 
@@ -115,7 +115,7 @@ def run_ppo(settings: PPOSettings, given: dict) -> int:
     if history.stopped == "interrupted":
         print(f"stopped; go on with: python train.py ppo --resume --out {run.path}")
         return 130
-    finish(settings, run, policy, before, reward, test, old, history, place)
+    finish(settings, run, policy, before, reward, test, old, history, compute)
     return 0
 
 
@@ -148,7 +148,7 @@ def announce(settings: PPOSettings, prepared: Prepared, loop: PPO, prompts: int,
         reference = f"the policy's own trunk, {prepared.adapter} switched off"
     print(f"{settings.algorithm}: {prompts:,} prompts, {config.rounds} rounds of {config.batch_size} answers")
     print(f"policy: {prepared.learns}, from {settings.from_}, into {run.path}")
-    if choose(settings.device, settings.dtype).dtype != loop.place.dtype:
+    if pick_device(settings.device, settings.dtype).dtype != loop.compute.dtype:
         print("in fp32: ppo does not learn in fp16")
     if settings.algorithm == "ppo":
         print(f"value: {sum(p.numel() for p in loop.actor.value.parameters()):,} parameters on the policy's trunk")
@@ -186,7 +186,7 @@ def begin(
 
 def load_prompts(
     settings: PPOSettings, tokenizer: Tokenizer, context: int
-) -> tuple[list[Conversation], list[Conversation]]:
+) -> tuple[list[ConversationRecord], list[ConversationRecord]]:
     """Prompts to learn on, and others to compare answers on; the tales' own without --data. Raises ValueError, with
     file:line, for one that leaves no room for an answer.
     """
@@ -198,7 +198,7 @@ def load_prompts(
     parts = []
     for file in filter(None, files):
         parts.append([])
-        for record in prompts(file):
+        for record in read_prompts(file):
             parts[-1].append(asked(record.texts[0]))
             try:
                 prompt_ids(tokenizer, parts[-1][-1:], context)
@@ -213,7 +213,7 @@ def load_prompts(
     return train[:-kept], train[-kept:]
 
 
-def load_reward(settings: PPOSettings, tokenizer: Tokenizer, place: Place) -> Rewards:
+def load_reward(settings: PPOSettings, tokenizer: Tokenizer, compute: Compute) -> Rewards:
     """The reward model. Raises ValueError for a run of another kind, and for one of another vocabulary."""
     run = RunFolder(settings.reward)
     model = load_model(run.path)
@@ -223,7 +223,7 @@ def load_reward(settings: PPOSettings, tokenizer: Tokenizer, place: Place) -> Re
         raise ValueError(
             f"{run.path} reads with another tokenizer than {settings.from_}: train the reward model on that run"
         )
-    return Rewards(model, tokenizer, place)
+    return Rewards(model, tokenizer, compute)
 
 
 def ppo_config(settings: PPOSettings, rate: float) -> PPOConfig:
@@ -237,16 +237,16 @@ def ppo_config(settings: PPOSettings, rate: float) -> PPOConfig:
     return reinforce(config) if settings.algorithm == "reinforce" else config
 
 
-def finish(settings, run, policy, before, reward, test, old, history, place) -> None:
+def finish(settings, run, policy, before, reward, test, old, history, compute) -> None:
     """Compare answers before and after, draw what happened, and say how it went."""
     tokenizer = reward.tokenizer
-    after, distances = written(policy, tokenizer, test, place, settings.seed, settings.max_new_tokens, before)
+    after, distances = sample_answers(policy, tokenizer, test, compute, settings.seed, settings.max_new_tokens, before)
     write_answers(run, test, after, old)
-    scores = compared(test, after, old, distances) | {"reward": float(reward(test, after).mean())}
+    scores = compare_answers(test, after, old, distances) | {"reward": float(reward(test, after).mean())}
     with picture(run.path / "ppo.png", (2, 4), figsize=(10, 4.2)) as axes:
         rounds({settings.algorithm: history}, axes)
     metrics = write_metrics(
-        run, "ppo", policy, history, place, val_loss=None, bigram_loss=None, floor=None, **scores
+        run, "ppo", policy, history, compute, val_loss=None, bigram_loss=None, floor=None, **scores
     )  # fmt: skip
     shown = {name: value for name, value in scores.items() if isinstance(value, float)}
     print(", ".join(f"{name} {value:.3f}" for name, value in shown.items()) + f"; {metrics['seconds']:.0f} seconds")

@@ -16,7 +16,7 @@ from minillm.cli.trunks import frame_of
 from minillm.cli.understanding import tags_of
 from minillm.data import Padded, check_not_empty, check_words, pair_example, tag_example, text_example
 from minillm.hub import load_model, load_tokenizer
-from minillm.system import check_file, choose, write_text
+from minillm.system import check_file, pick_device, write_text
 from minillm.text import read_records, text_field
 from minillm.training import RunFolder
 
@@ -51,8 +51,8 @@ def run_predict(settings: Predict, given: dict) -> int:
     if stage not in FIELDS:
         raise ValueError(f"{run.path} is a run of {stage}: predict asks runs of {', '.join(FIELDS)}")
     check_flags(settings, stage)
-    place = choose(settings.device, settings.dtype)
-    tokenizer, model = load_tokenizer(run), load_model(run.path, place.device)
+    compute = pick_device(settings.device, settings.dtype)
+    tokenizer, model = load_tokenizer(run), load_model(run.path, compute.device)
     context = run.config()["settings"]["context"] or getattr(model.trunk.config, "context", 256)
     frame = frame_of(model.trunk, tokenizer)
     questions = list(asked(settings, stage))
@@ -65,7 +65,7 @@ def run_predict(settings: Predict, given: dict) -> int:
     if cut:
         said = f"{cut} of {len(examples)} texts are longer than the {context} tokens that the model reads: cut there"
         print(said, file=sys.stderr)  # the answers alone go to the screen, so that they can be piped
-    outputs = predict(model, Padded(examples, tokenizer.pad_id, settings.batch_size), place)
+    outputs = predict(model, Padded(examples, tokenizer.pad_id, settings.batch_size), compute)
     names = run.config().get("labels") or []
     lines = [
         json.dumps(answer(stage, question, output, example, names), ensure_ascii=False)

@@ -29,7 +29,7 @@ from minillm.hub import describe, load_causal, load_tokenizer
 from minillm.inference import write
 from minillm.models import LSTMLM, RECIPES, BigramLM, Decoder, LSTMConfig, ModelConfig
 from minillm.report import loss_curve, picture
-from minillm.system import choose, seed_everything, write_text
+from minillm.system import pick_device, seed_everything, write_text
 from minillm.text import Tokenizer
 from minillm.training import RunFolder, TrainConfig, causal_lm, fit, mean_loss
 
@@ -97,8 +97,8 @@ def run_pretrain(settings: Pretrain, given: dict) -> int:
     python train.py pretrain --resume                     go on where a run was stopped
     """
     run, settings, resuming = open_run(settings, given, stage_of(settings))
-    place = choose(settings.device, settings.dtype)
-    settings = follow_depth(settings, place.device.type)
+    compute = pick_device(settings.device, settings.dtype)
+    settings = follow_depth(settings, compute.device.type)
     seed_everything(settings.seed)
     corpus = load_corpus(settings)
     tokenizer, model = build(settings, corpus)
@@ -129,7 +129,7 @@ def run_pretrain(settings: Pretrain, given: dict) -> int:
         )
 
     def evaluate(model: nn.Module) -> dict:
-        return {"val_loss": mean_loss(model, causal_lm, islice(valid_windows, WATCHED), place)}
+        return {"val_loss": mean_loss(model, causal_lm, islice(valid_windows, WATCHED), compute)}
 
     history = fit(
         model, causal_lm, train_windows, config, evaluate, run=run, resume=resuming and run.last_file.exists()
@@ -138,7 +138,7 @@ def run_pretrain(settings: Pretrain, given: dict) -> int:
         resume = f"python train.py {stage_of(settings)} --resume --out {run.path}"
         print(f"stopped at step {history.step} of {config.steps}; go on with: {resume}")
         return 130
-    report(settings, run, model, tokenizer, corpus, valid_windows, history, place, levels)
+    report(settings, run, model, tokenizer, corpus, valid_windows, history, compute, levels)
     return 0
 
 
@@ -210,10 +210,10 @@ def announce(settings, corpus: Corpus, tokenizer: Tokenizer, train, model, level
     )
 
 
-def report(settings, run, model, tokenizer, corpus, valid_windows, history, place, levels) -> None:
+def report(settings, run, model, tokenizer, corpus, valid_windows, history, compute, levels) -> None:
     """Measure exactly, draw, write samples, and say how it went."""
-    val_loss = mean_loss(model, causal_lm, valid_windows, place)
-    generator = torch.Generator(place.device).manual_seed(settings.seed)
+    val_loss = mean_loss(model, causal_lm, valid_windows, compute)
+    generator = torch.Generator(compute.device).manual_seed(settings.seed)
     prompts = ["\n" if corpus.whole else ""] * settings.samples
     texts = write(model, tokenizer, prompts, valid_windows.context, generator=generator)
     write_text(run.path / "samples.txt", "\n\n".join(texts) + "\n")
@@ -223,7 +223,7 @@ def report(settings, run, model, tokenizer, corpus, valid_windows, history, plac
     if levels["floor"] is not None:
         scores["gap_closed"] = (levels["bigram"] - val_loss) / (levels["bigram"] - levels["floor"])
         scores["good_samples"] = sum(tales.judge(text).score == 1 for text in texts) / max(len(texts), 1)
-    metrics = write_metrics(run, stage_of(settings), model, history, place, **scores)
+    metrics = write_metrics(run, stage_of(settings), model, history, compute, **scores)
     gap = scores.get("gap_closed", 0)
     closed = f", {gap:.1%} of the way from the bigram to the floor" if gap > 0 else ""
     print(

@@ -11,7 +11,7 @@ from minillm.align import check_vocabulary, pair_of_answers, preference
 from minillm.cli.common import latest_run, settings_that_hold
 from minillm.cli.finetune import SHORTEST, Scored, Task, Tuning, outputs_of, padded, run_finetune, write_predictions
 from minillm.cli.flags import flag
-from minillm.data import Frame, Parts, Preference, preferences
+from minillm.data import Frame, Parts, Preference, read_preferences
 from minillm.hub import load_causal, load_tokenizer
 from minillm.metrics import bootstrap_interval, spearman
 from minillm.models import RewardModel

@@ -11,11 +11,11 @@ from minillm.cli.common import latest_run, new_run, settings_that_hold
 from minillm.cli.finetune import SHORTEST, Scored, Task, Tuning, run_finetune, write_predictions
 from minillm.cli.flags import flag
 from minillm.cli.writing import answers as answers_questions
-from minillm.data import IGNORE_INDEX, Conversation, Padded, Parts, chat_example, conversations, pack
+from minillm.data import IGNORE_INDEX, ConversationRecord, Padded, Parts, chat_example, read_conversations, pack
 from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import Question, ask, ask_base, questions_of, summary
 from minillm.models import LSTMLM
-from minillm.system import Place, choose, write_text
+from minillm.system import Compute, pick_device, write_text
 from minillm.text import Tokenizer
 from minillm.training import RunFolder, causal_lm
 
@@ -42,7 +42,7 @@ class SFT(Tuning):
 
 
 def sft_example(
-    record: Conversation, tokenizer: Tokenizer, frame, context: int, classes: dict, learn: str = "answers"
+    record: ConversationRecord, tokenizer: Tokenizer, frame, context: int, classes: dict, learn: str = "answers"
 ) -> dict:
     """A conversation as `examples.chat_example` makes it; with learn="everything" every token is a label."""
     example = chat_example(record.messages, tokenizer, context)
@@ -70,9 +70,9 @@ def with_letters(settings: SFT) -> bool:
     return settings.task == "letters" and settings.data is None
 
 
-def letters(path: Path) -> list[Conversation]:
+def letters(path: Path) -> list[ConversationRecord]:
     """The letters of a file, and some of the older questions to rehearse; the old test stays whole."""
-    found = conversations(path)
+    found = read_conversations(path)
     return found[:REHEARSED] if path.name == "instructions_train.jsonl" else found
 
 
@@ -87,16 +87,16 @@ def batches(examples: list[dict], tokenizer: Tokenizer, settings: SFT, seed: int
     return Padded(rows, tokenizer.pad_id, settings.batch_size, seed=seed, causal=True)
 
 
-def asked_of(records: list[Conversation]) -> list[Question]:
+def asked_of(records: list[ConversationRecord]) -> list[Question]:
     """The questions that a model is scored on: every answer of each conversation, up to ASKED."""
     return questions_of([{"messages": r.messages, "kinds": r.kinds} for r in records])[:ASKED]
 
 
-def answers(model: nn.Module, scored: Scored, settings: SFT, place: Place) -> list[str]:
+def answers(model: nn.Module, scored: Scored, settings: SFT, compute: Compute) -> list[str]:
     """What the tuned model answers."""
     questions = asked_of(scored.records)
     print(f"asking {len(questions):,} questions")
-    with place.autocast():
+    with compute.autocast():
         return ask(model, scored.tokenizer, questions, progress=True)
 
 
@@ -122,12 +122,12 @@ def report(outputs: list[str], scored: Scored) -> dict:
 
 def baselines(parts: Parts, names: list[str], settings: SFT) -> dict:
     """The model before tuning; one that knows no template gets the earlier answers of a conversation as examples."""
-    run, place = source(settings), choose(settings.device, settings.dtype)
+    run, compute = source(settings), pick_device(settings.device, settings.dtype)
     questions = asked_of(parts.test)
     print("asking the model before tuning")
     asking, name = (ask, "before") if answers_questions(run) else (ask_base, "before, few-shot")
-    with place.autocast():
-        before = asking(load_causal(run, place.device), load_tokenizer(run), questions, progress=True)
+    with compute.autocast():
+        before = asking(load_causal(run, compute.device), load_tokenizer(run), questions, progress=True)
     return {name: summary(questions, before)}
 
 

@@ -8,17 +8,17 @@ import torch
 from torch import nn
 
 from minillm import tales
-from minillm.align import true_scores, written
+from minillm.align import true_scores, sample_answers
 from minillm.cli.common import Computing
 from minillm.cli.dpo import LONGEST
-from minillm.data import Windows, asked, conversations, tokenize
-from minillm.data import prompts as read_prompts
+from minillm.data import Windows, asked, read_conversations, tokenize
+from minillm.data import read_prompts as read_prompts
 from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import Question, ask, ask_base, plain, questions_of, summary, write
 from minillm.metrics import Interval, bootstrap_interval
 from minillm.report import COLOURS, coloured_text, picture
 from minillm.report import html as report
-from minillm.system import Place, choose, duration
+from minillm.system import Compute, pick_device, duration
 from minillm.tales import DATA, tale_documents
 from minillm.text import Tokenizer
 from minillm.training import RunFolder, causal_lm, mean_loss
@@ -73,12 +73,12 @@ class Found(NamedTuple):
 
 def tell(runs: dict[str, RunFolder], settings: Computing) -> str:
     """The page of finished runs, by stage."""
-    place = choose(settings.device, settings.dtype)
+    compute = pick_device(settings.device, settings.dtype)
     metrics = {stage: run.metrics() for stage, run in runs.items()}
     folder = runs["pretrain"].path.parent
     prompts = [asked(record.texts[0]) for record in read_prompts(DATA / "prompts_test.jsonl")[:LETTERS]]
     found = {
-        stage: measured(stage, run, prompts, place, settings.seed) for stage, run in runs.items() if has_words(stage)
+        stage: measured(stage, run, prompts, compute, settings.seed) for stage, run in runs.items() if has_words(stage)
     }
     total = sum(row["seconds"] for row in metrics.values())
     parts = [
@@ -102,18 +102,18 @@ def has_words(stage: str) -> bool:
     return stage != "reward"
 
 
-def measured(stage: str, run: RunFolder, prompts: list, place: Place, seed: int) -> Found:
+def measured(stage: str, run: RunFolder, prompts: list, compute: Compute, seed: int) -> Found:
     """Ask a model everything that all of them are asked."""
-    tokenizer, model = load_tokenizer(run), load_causal(run, place.device)
+    tokenizer, model = load_tokenizer(run), load_causal(run, compute.device)
     windows = Windows(tokenize(tale_documents("tales_valid.txt")[:DOCUMENTS], tokenizer), 256, 16)
-    loss = mean_loss(model, causal_lm, windows, place)
+    loss = mean_loss(model, causal_lm, windows, compute)
     questions = test_questions()
-    with place.autocast():
+    with compute.autocast():
         said = (ask if stage in CHAT else ask_base)(model, tokenizer, questions)
     own = (
-        written(model, tokenizer, prompts, place, seed, LONGEST)[0]
+        sample_answers(model, tokenizer, prompts, compute, seed, LONGEST)[0]
         if stage in CHAT
-        else continued(model, tokenizer, prompts, place, seed)
+        else continued(model, tokenizer, prompts, compute, seed)
     )
     scores = true_scores(prompts, own)
     words = sum(len(letter.split()) for letter in own) / len(own)
@@ -123,16 +123,16 @@ def measured(stage: str, run: RunFolder, prompts: list, place: Place, seed: int)
 
 def test_questions() -> list[Question]:
     """Questions about tales that no model has seen, of the kinds that have one right answer."""
-    records = conversations(DATA / "instructions_test.jsonl")[:CONVERSATIONS]
+    records = read_conversations(DATA / "instructions_test.jsonl")[:CONVERSATIONS]
     asked = questions_of([{"messages": record.messages, "kinds": record.kinds} for record in records])
     return [question for question in asked if question.kind not in tales.OPEN_KINDS]
 
 
-def continued(model: nn.Module, tokenizer: Tokenizer, prompts: Sequence, place: Place, seed: int) -> list[str]:
+def continued(model: nn.Module, tokenizer: Tokenizer, prompts: Sequence, compute: Compute, seed: int) -> list[str]:
     """What a model that knows no template writes behind each prompt, up to the end of the line."""
-    generator = torch.Generator(place.device).manual_seed(seed)
+    generator = torch.Generator(compute.device).manual_seed(seed)
     texts = [plain(prompt) for prompt in prompts]
-    with place.autocast():
+    with compute.autocast():
         return write(model, tokenizer, texts, LONGEST, 1.0, top_p=1.0, stop=["\n"], generator=generator)
 
 

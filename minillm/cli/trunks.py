@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from minillm.data import Frame, decoder_frame, encoder_frame
-from minillm.hub import kind_of, load_model, load_tokenizer
+from minillm.hub import model_kind, load_model, load_tokenizer
 from minillm.models import LSTMLM, Decoder, Encoder, LSTMConfig, ModelConfig
 from minillm.text import Tokenizer
 from minillm.training import RunFolder

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from minillm.cli.finetune import FineTune, Scored, Task, build_head, outputs_of, padded, run_finetune, write_predictions
 from minillm.cli.flags import flag
-from minillm.data import Frame, Parts, Record, labelled, pair_example, scored_pairs, tag_example, tagged, text_example
+from minillm.data import Frame, Parts, Record, read_labelled, pair_example, read_scored_pairs, tag_example, read_tagged, text_example
 from minillm.metrics import (
     BagOfWords,
     accuracy,
@@ -189,7 +189,7 @@ def vector_baselines(parts: Parts, names: list[str], settings: FineTune) -> dict
 CLASSIFY = Task(
     stage="classify",
     files=("sentiment",),
-    read=labelled("text"),
+    read=read_labelled("text"),
     labels=lambda record: (record.label,),
     example=classify_example,
     objective=classification,
@@ -200,7 +200,7 @@ CLASSIFY = Task(
     batches=padded,
     answer=outputs_of,
 )
-PAIR = replace(CLASSIFY, stage="pair", files=(), read=labelled("text_a", "text_b"), head=PairClassifier)
+PAIR = replace(CLASSIFY, stage="pair", files=(), read=read_labelled("text_a", "text_b"), head=PairClassifier)
 TAG = replace(
     CLASSIFY,
     stage="tag",

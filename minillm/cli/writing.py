@@ -14,7 +14,7 @@ from minillm.cli.common import Computing, latest_run
 from minillm.cli.flags import flag
 from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import TEMPERATURE, TOP_P, check_sampling, reply, write
-from minillm.system import Place, check_file, choose, write_text
+from minillm.system import Compute, check_file, pick_device, write_text
 from minillm.text import Tokenizer, read_text
 from minillm.training import RunFolder
 
@@ -60,14 +60,14 @@ def run_generate(settings: Generate, given: dict) -> int:
         raise ValueError(f"--n {settings.n}: ask for at least one text")
     if settings.out is not None:
         check_file(settings.out)
-    place, run, tokenizer, model = open_model(settings)
+    compute, run, tokenizer, model = open_model(settings)
     prompt = settings.prompt or start_of(run)
     if settings.prompt and answers(run):
         prompt = [{"role": "user", "content": settings.prompt}]
-    generator = torch.Generator(place.device).manual_seed(settings.seed)
+    generator = torch.Generator(compute.device).manual_seed(settings.seed)
     texts, batch = [], 64
     for start in tqdm(range(0, settings.n, batch), unit="batch", disable=settings.n <= batch):
-        texts += compose(settings, place, model, tokenizer, [prompt] * min(batch, settings.n - start), generator)
+        texts += compose(settings, compute, model, tokenizer, [prompt] * min(batch, settings.n - start), generator)
     if settings.out is None:
         print("\n\n".join(text if isinstance(prompt, list) else settings.prompt + text for text in texts))
         return 0
@@ -87,14 +87,14 @@ def run_chat(settings: Chat, given: dict) -> int:
     """
     if settings.from_ is None:
         settings = replace(settings, from_=latest_run("sft", "pretrain").path)
-    place, run, tokenizer, model = open_model(settings)
-    generator = torch.Generator(place.device).manual_seed(settings.seed)
+    compute, run, tokenizer, model = open_model(settings)
+    generator = torch.Generator(compute.device).manual_seed(settings.seed)
     if answers(run):
-        talk = Dialogue(settings, run, tokenizer, model, place, generator)
+        talk = Dialogue(settings, run, tokenizer, model, compute, generator)
     elif settings.text is not None:
         raise ValueError(f"--text needs a model that answers, and {run.path} holds one that continues: tune it by sft")
     else:
-        talk = Story(settings, run, tokenizer, model, place, generator)
+        talk = Story(settings, run, tokenizer, model, compute, generator)
     print(talk.begin())
     while True:
         try:
@@ -115,7 +115,7 @@ class Story:
     run: RunFolder
     tokenizer: Tokenizer
     model: nn.Module
-    place: Place
+    compute: Compute
     generator: torch.Generator
     text: str = ""
 
@@ -127,7 +127,7 @@ class Story:
     def hear(self, line: str) -> str:
         """What the model says to a line."""
         self.text = shorten(f"{self.text} {line}".strip(), self.tokenizer, self.model)
-        text = compose(self.settings, self.place, self.model, self.tokenizer, [self.text], self.generator)[0]
+        text = compose(self.settings, self.compute, self.model, self.tokenizer, [self.text], self.generator)[0]
         self.text += text
         return text.strip()
 
@@ -158,7 +158,7 @@ class Dialogue(Story):
                 return "That is longer than the model can read; ask something shorter."
             line = self.messages[2]["content"]
             self.messages[:3] = [{"role": "user", "content": f"{self.text}\n\n{line}" if self.text else line}]
-        answer = compose(self.settings, self.place, self.model, self.tokenizer, [self.messages], self.generator)[0]
+        answer = compose(self.settings, self.compute, self.model, self.tokenizer, [self.messages], self.generator)[0]
         self.messages.append({"role": "assistant", "content": answer.strip() or "..."})
         return answer.strip()
 
@@ -174,22 +174,22 @@ def fits(messages: list[dict[str, str]], tokenizer: Tokenizer, model: nn.Module)
     return len(tokenizer.apply_chat(messages, reply=True)[0]) + min(SHORTEST_ANSWER, context // 4) <= context
 
 
-def open_model(settings: Sampling) -> tuple[Place, RunFolder, Tokenizer, nn.Module]:
+def open_model(settings: Sampling) -> tuple[Compute, RunFolder, Tokenizer, nn.Module]:
     """Everything that writing needs. Raises ValueError for settings that nothing can be drawn with, before any line is
     typed.
     """
     check_sampling(settings.max_new_tokens, settings.temperature, settings.top_k, settings.top_p)
-    place = choose(settings.device, settings.dtype)
+    compute = pick_device(settings.device, settings.dtype)
     run = RunFolder(settings.from_) if settings.from_ else latest_run("pretrain")
-    return place, run, load_tokenizer(run), load_causal(run, place.device)
+    return compute, run, load_tokenizer(run), load_causal(run, compute.device)
 
 
-def compose(settings: Sampling, place: Place, model, tokenizer, prompts: list, generator) -> list[str]:
+def compose(settings: Sampling, compute: Compute, model, tokenizer, prompts: list, generator) -> list[str]:
     """Texts that follow the prompts; answers, where a prompt is a list of messages."""
     length = settings.max_new_tokens or getattr(model.config, "context", 256)
     sampling = (settings.temperature, settings.top_k, settings.top_p)
     use = write if isinstance(prompts[0], str) else reply
-    with place.autocast():
+    with compute.autocast():
         return use(model, tokenizer, prompts, length, *sampling, generator=generator)
 
 

@@ -16,7 +16,7 @@ ROLES = ("system", "user", "assistant")
 
 
 @dataclass(frozen=True)
-class Conversation(Record):
+class ConversationRecord(Record):
     """A record whose texts are messages and whose label says who spoke each; `kinds`, of each answer, "" where nobody
     said.
     """
@@ -34,7 +34,7 @@ class Conversation(Record):
         return self.texts
 
 
-def conversations(path: Path) -> list[Conversation]:
+def read_conversations(path: Path) -> list[ConversationRecord]:
     """The conversations of a .json, .jsonl, .csv or .tsv file. Raises ValueError with file:line for what is none."""
     found = []
     for line, record in read_records(path, columns=["instruction", "input", "output"]):
@@ -46,7 +46,7 @@ def conversations(path: Path) -> list[Conversation]:
             )
         messages = _messages(path, line, record) if form == ("messages",) else _exchange(path, line, record, form)
         roles, texts = (tuple(message[key] for message in messages) for key in ("role", "content"))
-        found.append(Conversation(texts, roles, path, line, _kinds(path, line, record, messages)))
+        found.append(ConversationRecord(texts, roles, path, line, _kinds(path, line, record, messages)))
     return found
 
 

@@ -39,7 +39,7 @@ def asked(prompt: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": prompt}]
 
 
-def preferences(path: Path) -> list[Preference]:
+def read_preferences(path: Path) -> list[Preference]:
     """The pairs of answers in a .jsonl, .json, .csv or .tsv file: {"prompt", "chosen", "rejected"}.
 
     "chosen_score" and "rejected_score", if both are there, are the true scores. Raises ValueError with file:line for
@@ -72,7 +72,7 @@ def score_field(path: Path, line: int, record: dict, name: str) -> float | None:
     return score
 
 
-def prompts(path: Path) -> list[Record]:
+def read_prompts(path: Path) -> list[Record]:
     """The prompts in a .jsonl, .json, .csv or .tsv file: {"prompt"}. Raises ValueError with file:line for an empty."""
     found = []
     for line, record in read_records(path, columns=["prompt"]):

@@ -44,10 +44,10 @@ class Record:
         return (" ".join(self.texts),) if isinstance(self.label, tuple) else self.texts
 
 
-Reader = Callable[[Path], list[Record]]
+RecordReader = Callable[[Path], list[Record]]
 
 
-def labelled(*fields: str) -> Reader:
+def read_labelled(*fields: str) -> RecordReader:
     """A reader of records with these text fields and a label: {"text", "label"} or {"text_a", "text_b", "label"}."""
 
     def read(path: Path) -> list[Record]:
@@ -66,7 +66,7 @@ def labelled(*fields: str) -> Reader:
     return read
 
 
-def scored_pairs(path: Path) -> list[Record]:
+def read_scored_pairs(path: Path) -> list[Record]:
     """Records of two like texts, {"text_a", "text_b"}, and "score", how like they are, in all of them or in none."""
     records = []
     for line, record in read_records(path, columns=["text_a", "text_b"]):
@@ -83,7 +83,7 @@ def scored_pairs(path: Path) -> list[Record]:
     return records
 
 
-def tagged(path: Path) -> list[Record]:
+def read_tagged(path: Path) -> list[Record]:
     """Records {"tokens", "tags"}, or a file as of CoNLL: a word and, last on its line, its tag; a blank line between
     sentences. Tags are O, B-KIND and I-KIND.
     """
@@ -147,7 +147,7 @@ class Parts:
     test: list[Record]
 
 
-def load_parts(read: Reader, data: Path, valid: Path | None, test: Path | None, fraction: float, seed: int) -> Parts:
+def load_parts(read: RecordReader, data: Path, valid: Path | None, test: Path | None, fraction: float, seed: int) -> Parts:
     """Read the files, or keep a share of `data` aside where there is no `valid`; drop from training what stands in
     another part too, and say so.
     """

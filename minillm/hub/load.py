@@ -113,7 +113,7 @@ PURPOSES = {
 }
 
 
-def kind_of(model: nn.Module) -> str:
+def model_kind(model: nn.Module) -> str:
     """For people: "an Encoder", "a RewardModel"."""
     name = type(bare(model)).__name__
     return f"{'an' if name[0] in 'AEIOU' or name == LSTMLM.__name__ else 'a'} {name}"

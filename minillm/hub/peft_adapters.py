@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from minillm.hub.families import FAMILIES, Family
-from minillm.peft import Adapter, LoRA, LoRALinear, Slot, adapters, inject, names, slots
+from minillm.peft import Adapter, LoRA, LoRALinear, Slot, adapters, inject, adapter_names, slots
 from minillm.system import load_file, read_json, save_file, write_json
 
 CONFIG, TENSORS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
@@ -84,8 +84,8 @@ def save_peft_lora(model: nn.Module, folder: str | os.PathLike, name: str | None
     name: which adapter; not needed when there is one. Raises ValueError when it is not clear which, for other methods
     than LoRA, and for a part that a Hugging Face model of this family does not have by itself.
     """
-    if name not in names(model) and (name is not None or len(names(model)) != 1):
-        there = ", ".join(names(model)) or "none"
+    if name not in adapter_names(model) and (name is not None or len(adapter_names(model)) != 1):
+        there = ", ".join(adapter_names(model)) or "none"
         raise ValueError(f"no adapter is called {name!r}: the adapters on this model are {there}; say which")
     found = dict(adapters(model, name))
     for path, adapter in found.items():

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from minillm.metrics.ngrams import Tokens, clipped_matches
+from minillm.metrics.ngrams import Words, clipped_matches
 
 SMOOTHING = {"exp": None, "floor": 0.1, "add-k": 1.0, "none": None}  # sacrebleu's values
 
@@ -114,14 +114,14 @@ def bleu_of_totals(
     return Bleu(score, tuple(precisions), penalty, length, reference_length, signature)
 
 
-def _tokenized(candidate: str, references: str | Sequence[str]) -> tuple[Tokens, list[Tokens]]:
+def _tokenized(candidate: str, references: str | Sequence[str]) -> tuple[Words, list[Words]]:
     references = [references] if isinstance(references, str) else references
     if not len(references):
         raise ValueError(f"there is no reference for {candidate!r}: give at least one")
     return tokenize_13a(candidate), [tokenize_13a(reference) for reference in references]
 
 
-def _statistics(candidate: Tokens, references: list[Tokens], order: int) -> list[int]:
+def _statistics(candidate: Words, references: list[Words], order: int) -> list[int]:
     if order < 1:
         raise ValueError(f"the order is {order}: BLEU counts n-grams of at least n = 1")
     length = len(candidate)

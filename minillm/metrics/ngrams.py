@@ -8,7 +8,7 @@ from minillm.metrics.scores import Scores
 
 ROUGE_SETTINGS = "tokens:a-z0-9|case:lower|stem:no|f:1"
 
-Tokens = Sequence[Hashable]
+Words = Sequence[Hashable]
 
 
 @lru_cache(maxsize=256)  # one text is mostly scored in several ways, or against several others
@@ -23,7 +23,7 @@ def tokenize_rouge(text: str) -> tuple[str, ...]:
     return tuple(re.findall("[a-z0-9]+", text.lower()))
 
 
-def ngrams(tokens: Tokens, n: int) -> Iterable[Hashable]:
+def ngrams(tokens: Words, n: int) -> Iterable[Hashable]:
     """Every run of n tokens, in order: tuples, or for n = 1 the tokens themselves. Raises ValueError unless n >= 1.
 
     >>> list(ngrams("abcd", 2))
@@ -34,7 +34,7 @@ def ngrams(tokens: Tokens, n: int) -> Iterable[Hashable]:
     return tokens if n == 1 else zip(*(tokens[i:] for i in range(n)))
 
 
-def ngram_counts(tokens: Tokens, n: int) -> dict[Hashable, int]:
+def ngram_counts(tokens: Words, n: int) -> dict[Hashable, int]:
     """How often each n-gram occurs."""
     counts = {}
     for gram in ngrams(tokens, n):  # faster than a Counter, whose set-up costs more than a sentence
@@ -42,7 +42,7 @@ def ngram_counts(tokens: Tokens, n: int) -> dict[Hashable, int]:
     return counts
 
 
-def clipped_matches(references: Sequence[Tokens], candidate: Tokens, n: int) -> int:
+def clipped_matches(references: Sequence[Words], candidate: Words, n: int) -> int:
     """How many n-grams of the candidate some reference has: each counts as often as it occurs in one reference at most
     (Papineni et al. 2002, section 2.1).
 
@@ -63,7 +63,7 @@ def clipped_matches(references: Sequence[Tokens], candidate: Tokens, n: int) -> 
     return matches
 
 
-def ngram_scores(reference: str | Tokens, candidate: str | Tokens, n: int) -> Scores:
+def ngram_scores(reference: str | Words, candidate: str | Words, n: int) -> Scores:
     """Precision, recall and F1 of the n-grams that two texts share, clipped.
 
     A string is cut into words as ROUGE does it; lists of tokens, of whatever kind, are taken as they are. Scores are 0

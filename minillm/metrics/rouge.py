@@ -8,7 +8,7 @@ newline between them). `mean_scores` averages over texts.
 
 from collections.abc import Hashable, Sequence
 
-from minillm.metrics.ngrams import ROUGE_SETTINGS, Tokens, ngram_counts, ngram_scores, tokenize_rouge
+from minillm.metrics.ngrams import ROUGE_SETTINGS, Words, ngram_counts, ngram_scores, tokenize_rouge
 from minillm.metrics.scores import Scores
 
 
@@ -61,7 +61,7 @@ def rouge_lsum(reference: str, candidate: str) -> Scores:
     return Scores.from_counts(matches, *sizes, f"rouge-lsum|{ROUGE_SETTINGS}|sentences:newline|lcs:union")
 
 
-def lcs_length(first: Tokens, second: Tokens) -> int:
+def lcs_length(first: Words, second: Words) -> int:
     """The length of the longest common subsequence.
 
     >>> lcs_length("police killed the gunman".split(), "police kill the gunman".split())
@@ -70,7 +70,7 @@ def lcs_length(first: Tokens, second: Tokens) -> int:
     return len(first) - (_lcs_rows(first, second)[-1] & ~(-1 << len(first))).bit_count()
 
 
-def lcs_places(first: Tokens, second: Tokens) -> list[int]:
+def lcs_places(first: Words, second: Words) -> list[int]:
     """Where in `first` the words of one longest common subsequence stand, last one first.
 
     Walks the table from its far corner as rouge-score does: a common word is taken, else the larger neighbour, and of
@@ -89,7 +89,7 @@ def lcs_places(first: Tokens, second: Tokens) -> list[int]:
     return places
 
 
-def _lcs_rows(first: Tokens, second: Sequence[Hashable]) -> list[int]:
+def _lcs_rows(first: Words, second: Sequence[Hashable]) -> list[int]:
     """The table of longest common subsequences, each row in the bits of one integer (Hyyrö 2004).
 
     Let L[i][j] be the length for the first i words of `first` and j of `second`. From i - 1 to i it grows by 0 or 1,

@@ -32,5 +32,5 @@ from minillm.models.heads import (
 )
 from minillm.models.layers import layer_depths, layer_stack
 from minillm.models.lstm import LSTMLM, LSTMConfig, lstm_step
-from minillm.models.recipes import RECIPES, NoShift, PlainNorm, ReLUSquared, TokenShift, silent
+from minillm.models.recipes import RECIPES, NoShift, PlainNorm, ReLUSquared, TokenShift, zero_init
 from minillm.models.transformer import Block, Decoder, Encoder, ModelConfig, Transformer

@@ -39,7 +39,7 @@ def last_token(x: Tensor, attention_mask: Tensor | None = None) -> Tensor:
     return x[torch.arange(len(x), device=x.device), last]
 
 
-def masked_mean(x: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+def mean_pool(x: Tensor, attention_mask: Tensor | None = None) -> Tensor:
     """The mean of the vectors of the real tokens: x (B, T, C) -> (B, C); 0 for a text without any."""
     if attention_mask is None:
         return x.mean(dim=1)
@@ -50,7 +50,7 @@ def masked_mean(x: Tensor, attention_mask: Tensor | None = None) -> Tensor:
 POOLINGS: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
     "first": first_token,
     "last": last_token,
-    "mean": masked_mean,
+    "mean": mean_pool,
 }
 
 

@@ -119,7 +119,7 @@ class TanhGELU(nn.GELU):
         super().__init__(approximate="tanh")
 
 
-class Head(nn.Linear):
+class LMHead(nn.Linear):
     """The output layer: vectors (..., C) -> a score for each token, (..., V)."""
 
     def __init__(self, width: int, vocab_size: int, eps: float):
@@ -138,17 +138,17 @@ class MaskedLMHead(nn.Linear):
         return super().forward(self.norm(F.gelu(self.transform(x))))
 
 
-def silent(layers: int) -> float:
+def zero_init(layers: int) -> float:
     """Branches begin at zero: an untrained block passes the stream on as it is."""
     return 0.0
 
 
-def shrunk(layers: int) -> float:
+def depth_scaled(layers: int) -> float:
     """Branches add up: shrink each so that the stream keeps its size (Radford et al. 2019, section 2.3)."""
     return 1 / math.sqrt(2 * layers)
 
 
-def whole(layers: int) -> float:
+def unscaled(layers: int) -> float:
     """Where a norm follows each addition, nothing adds up."""
     return 1.0
 
@@ -170,14 +170,14 @@ class Recipe(NamedTuple):
     normalise_qk: bool = False
 
 
-_LLAMA = Recipe(nn.RMSNorm, GatedFeedForward, nn.SiLU, 8 / 3, Head, False, shrunk, rotary=True)
+_LLAMA = Recipe(nn.RMSNorm, GatedFeedForward, nn.SiLU, 8 / 3, LMHead, False, depth_scaled, rotary=True)
 
 RECIPES = {
     "minillm": Recipe(
-        PlainNorm, FeedForward, ReLUSquared, 2, Head, False, silent, rotary=True, shift=True, normalise_qk=True
+        PlainNorm, FeedForward, ReLUSquared, 2, LMHead, False, zero_init, rotary=True, shift=True, normalise_qk=True
     ),
-    "gpt2": Recipe(nn.LayerNorm, FeedForward, TanhGELU, 4, Head, True, shrunk, bias=True),
-    "bert": Recipe(nn.LayerNorm, FeedForward, nn.GELU, 4, MaskedLMHead, True, whole, post_norm=True, bias=True),
+    "gpt2": Recipe(nn.LayerNorm, FeedForward, TanhGELU, 4, LMHead, True, depth_scaled, bias=True),
+    "bert": Recipe(nn.LayerNorm, FeedForward, nn.GELU, 4, MaskedLMHead, True, unscaled, post_norm=True, bias=True),
     "llama": _LLAMA,
     "llama-tied": _LLAMA._replace(tied=True),
 }

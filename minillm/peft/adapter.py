@@ -61,7 +61,7 @@ class Method:
     targets: tuple[str, ...] = ()  # names, paths or patterns of the parts to wrap; none: as each method says
     key: ClassVar[str] = ""  # what --method and adapter.json call it
     learning_rate: ClassVar[float] = 5e-3  # of AdamW, where nothing else is said
-    graded: ClassVar[bool] = True  # whether half of it can be used
+    supports_strength: ClassVar[bool] = True  # whether half of it can be used
 
     @staticmethod
     def fits(module: nn.Module) -> bool:
@@ -154,7 +154,7 @@ def adapters(model: nn.Module, name: str | None = None) -> list[tuple[str, Adapt
     return [(path, adapter) for path, adapter in found if name in (None, adapter.name)]
 
 
-def names(model: nn.Module) -> list[str]:
+def adapter_names(model: nn.Module) -> list[str]:
     """The names of the adapters on a model, the oldest first."""
     return list(dict.fromkeys(adapter.name for _, adapter in adapters(model)))
 

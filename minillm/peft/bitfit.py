@@ -23,10 +23,10 @@ class BitFit(Method):
         return isinstance(module, nn.Linear) or (bias is not None and bias.dim() == 1)
 
     def wrap(self, slot: Slot, name: str, generator: torch.Generator | None) -> Adapter:
-        return Shifted(slot.module, self, name)
+        return BitFitLayer(slot.module, self, name)
 
 
-class Shifted(Adapter):
+class BitFitLayer(Adapter):
     """A layer to whose outputs a vector is added that begins at zero: the change of its bias."""
 
     mergeable = True

@@ -27,10 +27,10 @@ class Bottleneck(Method):
             raise ValueError(f"the rank is {self.rank}: it must be at least 1")
 
     def wrap(self, slot: Slot, name: str, generator: torch.Generator | None) -> Adapter:
-        return Detour(slot.module, self, name, generator)
+        return BottleneckLinear(slot.module, self, name, generator)
 
 
-class Detour(Adapter):
+class BottleneckLinear(Adapter):
     """y + up(GELU(down(y))) of what comes out of a linear layer; `up` begins at zero."""
 
     def __init__(

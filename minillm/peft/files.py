@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from minillm.peft.adalora import AdaLoRA
-from minillm.peft.adapter import Method, adapters, names
+from minillm.peft.adapter import Method, adapters, adapter_names
 from minillm.peft.bitfit import BitFit
 from minillm.peft.bottleneck import Bottleneck
 from minillm.peft.ia3 import IA3
 from minillm.peft.lora import LoRA
 from minillm.peft.operations import adapter_state, inject, load_adapter_state, remove
 from minillm.peft.prefix import LlamaAdapter, PrefixTuning
-from minillm.peft.prompts import PTuning, SoftPrompt, simplify
+from minillm.peft.read_prompts import PTuning, SoftPrompt, simplify
 from minillm.system import load_file, read_json, save_file, write_json
 from minillm.training import RunFolder, unwrap
 
@@ -90,13 +90,13 @@ def load_adapter(model: nn.Module, folder: str | os.PathLike, name: str = "defau
     """
     method = load_method(folder)
     tensors, _ = load_file(Path(folder) / TENSORS)
-    there = names(model)
+    there = adapter_names(model)
     try:
         with torch.random.fork_rng(devices=[]):  # the first values are overwritten
             model = inject(model, method, name)
         load_adapter_state(model, tensors, name, Path(folder) / TENSORS)
     except ValueError:
-        if name not in there and name in names(model):
+        if name not in there and name in adapter_names(model):
             remove(model, name)
         raise
     return model

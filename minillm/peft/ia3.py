@@ -25,10 +25,10 @@ class IA3(Method):
         self, model: nn.Module, places: list[Slot], name: str, generator: torch.Generator | None
     ) -> list[Adapter]:
         before = {slot.path for slot in matching(model, self.inputs, self.fits)}
-        return [Scaled(slot.module, self, name, inputs=slot.path in before) for slot in places]
+        return [IA3Linear(slot.module, self, name, inputs=slot.path in before) for slot in places]
 
 
-class Scaled(Adapter):
+class IA3Linear(Adapter):
     """A linear layer whose outputs, or inputs, are multiplied by a vector that begins at one."""
 
     mergeable = True

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from minillm.peft.adapter import Adapter, Method, adapters, bare, bare_parameters, names, slots
+from minillm.peft.adapter import Adapter, Method, adapters, bare, bare_parameters, adapter_names, slots
 
 
 def inject(
@@ -33,7 +33,7 @@ def inject(
     generator: of the new parameters' first values (of the CPU). Raises ValueError when the name is taken, and when
     nothing in the model can be wrapped.
     """
-    if name in names(model):
+    if name in adapter_names(model):
         raise ValueError(f"an adapter called {name!r} is on this model already: choose another name, or remove it")
     if any(adapter.kept for _, adapter in adapters(model)):
         raise ValueError("an adapter is merged into this model: unmerge it, or remove it, before adding another")
@@ -74,7 +74,7 @@ def adapter_state(model: nn.Module, name: str | None = None) -> dict[str, Tensor
 
     name: which adapter; not needed when there is one. Raises ValueError when there is none, or it is not clear which.
     """
-    if name is None and len(names(model)) > 1:
+    if name is None and len(adapter_names(model)) > 1:
         raise ValueError(f"there are several adapters on this model: say which of {', '.join(names(model))}")
     own = _own(model, name)
     others = {path: p for path, p in bare_parameters(model).items() if p.requires_grad}
@@ -143,14 +143,14 @@ def use(model: nn.Module, **strengths: float) -> None:
 
     Raises ValueError for a name that is not there, for merged adapters, and for half a prompt.
     """
-    unknown = strengths.keys() - set(names(model))
+    unknown = strengths.keys() - set(adapter_names(model))
     if unknown:
         raise ValueError(f"no adapter is called {', '.join(sorted(unknown))}; there are: {', '.join(names(model))}")
     for _, adapter in adapters(model):
         strength = strengths.get(adapter.name, 0.0)
         if adapter.kept:
             raise ValueError("the adapters are merged: unmerge the model first")
-        if not adapter.method.graded and strength not in (0, 1):
+        if not adapter.method.supports_strength and strength not in (0, 1):
             raise ValueError(f"{adapter.name!r} ({adapter.method.key}) is there or not: 1 or 0, not {strength}")
     for _, adapter in adapters(model):
         adapter.strength = float(strengths.get(adapter.name, 0.0))
@@ -201,7 +201,7 @@ def remove(model: nn.Module, name: str | None = None) -> nn.Module:
 def _called(model: nn.Module, name: str | None) -> list[tuple[str, Adapter]]:
     found = adapters(model, name)
     if not found:
-        there = f"; there are: {', '.join(names(model))}" if names(model) else ""
+        there = f"; there are: {', '.join(names(model))}" if adapter_names(model) else ""
         raise ValueError(f"no adapter {f'called {name!r} ' if name else ''}is on this model{there}")
     return found
 

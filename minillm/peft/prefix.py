@@ -27,7 +27,7 @@ class _AttentionMethod(Method):
     """What wraps the places where positions meet: of every layer, if no targets are named."""
 
     length: int = 16  # P
-    graded: ClassVar[bool] = False
+    supports_strength: ClassVar[bool] = False
 
     def __post_init__(self):
         if self.length < 0:
@@ -161,7 +161,7 @@ class LlamaAdapter(_AttentionMethod):
     layers: int = 0  # the uppermost so many have one; 0: all
     key: ClassVar[str] = "llama_adapter"
     learning_rate: ClassVar[float] = 0.1
-    graded: ClassVar[bool] = True
+    supports_strength: ClassVar[bool] = True
 
     def chosen(self, model: nn.Module) -> list[Slot]:
         """The uppermost layers, or all."""

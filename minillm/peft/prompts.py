@@ -32,7 +32,7 @@ class SoftPrompt(Method):
     tokens: tuple[int, ...] = ()  # begin as this text instead, repeated or cut to the length
     key: ClassVar[str] = "prompt"
     learning_rate: ClassVar[float] = 0.2
-    graded: ClassVar[bool] = False
+    supports_strength: ClassVar[bool] = False
 
     def __post_init__(self):
         if self.length < 0:

@@ -79,7 +79,7 @@ def shown(value) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def picture(path: str | os.PathLike, caption: str) -> str:
+def image(path: str | os.PathLike, caption: str) -> str:
     """A PNG file, put into the page. Raises ValueError when there is none."""
     path = Path(path)
     if not path.exists():

@@ -6,9 +6,9 @@ progress      speed, time left, Ctrl-C
 """
 
 from minillm.system.device import (
-    Place,
+    Compute,
     check_seed,
-    choose,
+    pick_device,
     compiled,
     cpu_has_fast_bf16,
     random_state,

@@ -17,7 +17,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LARGEST_SEED = 2**32 - 1
 
 
-class Place(NamedTuple):
+class Compute(NamedTuple):
     """A device and the precision of matrix products on it."""
 
     device: torch.device
@@ -67,7 +67,7 @@ def cpu_has_fast_bf16() -> bool:
     return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
 
 
-def choose(device: str = "auto", dtype: str = "auto") -> Place:
+def pick_device(device: str = "auto", dtype: str = "auto") -> Compute:
     """The place to compute: device "auto", "cpu", "cuda" or "mps", dtype "auto", "fp32", "bf16" or "fp16".
 
     "auto" never takes "mps", whose results differ between versions: the CPU is the reference. Raises ValueError when
@@ -91,7 +91,7 @@ def choose(device: str = "auto", dtype: str = "auto") -> Place:
         raise ValueError("--dtype fp16 needs a CUDA device; use bf16 or fp32 on a CPU")
     # On a GPU, products of fp32 matrices may use TF32. On a CPU they stay exact: "medium" would compute them in bf16.
     torch.set_float32_matmul_precision("high" if device.startswith("cuda") else "highest")
-    return Place(torch.device(device), DTYPES[dtype])
+    return Compute(torch.device(device), DTYPES[dtype])
 
 
 def _cuda_dtype() -> str:

@@ -26,7 +26,7 @@ SLOT = re.compile(r"\{([^}]+)\}")
 SlotName = tuple[str, str]  # role and aspect: ("hero", "his")
 
 
-class Slot(NamedTuple):
+class Blank(NamedTuple):
     """What a slot can say: its options, the false ones (None at a first mention), why, and what follows from it."""
 
     options: Options
@@ -97,7 +97,7 @@ def _grow(forms: list[tuple[tuple, str, int]]) -> tuple[Branch, ...]:
 
 
 def walk(
-    teller: Teller, branches: tuple[Branch, ...], slot_of: Callable[[str, str], Slot], truth: str | None, why: str
+    teller: Teller, branches: tuple[Branch, ...], slot_of: Callable[[str, str], Blank], truth: str | None, why: str
 ) -> str:
     """Tell one form of a tree and return its label.
 
@@ -142,7 +142,7 @@ def _texts(branches: tuple[Branch, ...], truth: str | None) -> tuple[Options, Op
     return Options(right), Options(wrong) if wrong else None
 
 
-def _right(branches: tuple[Branch, ...], slots: dict[Branch, Slot], truth: str | None) -> Options:
+def _right(branches: tuple[Branch, ...], slots: dict[Branch, Blank], truth: str | None) -> Options:
     """All that is true where a sentence parts: each branch by its weight, a slot's share spread over its options."""
     scale = math.lcm(*(slot.options.total for slot in slots.values()))
     items = []
@@ -157,7 +157,7 @@ def _right(branches: tuple[Branch, ...], slots: dict[Branch, Slot], truth: str |
     return Options(items)
 
 
-def _wrong(branches: tuple[Branch, ...], slots: dict[Branch, Slot], truth: str | None, right: Options) -> Options:
+def _wrong(branches: tuple[Branch, ...], slots: dict[Branch, Blank], truth: str | None, right: Options) -> Options:
     """All that is grammatical but false where a sentence parts: false forms, and slots falsely filled."""
     wrong: dict[str, Detour] = {}
     for branch in branches:
@@ -171,7 +171,7 @@ def _wrong(branches: tuple[Branch, ...], slots: dict[Branch, Slot], truth: str |
     return Options((1, text, detour) for text, detour in wrong.items() if text not in right.texts)
 
 
-def _reason(slots: dict[Branch, Slot], wrong: Options, found: str, why: str) -> str:
+def _reason(slots: dict[Branch, Blank], wrong: Options, found: str, why: str) -> str:
     """What is false about a text where a sentence parts: the whole form, or what fills its first slot."""
     branch, _, false = wrong.values[wrong.texts.index(found)].value
     return slots[branch].why(found) if not false else why or f"{found!r} does not follow"

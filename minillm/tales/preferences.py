@@ -22,17 +22,17 @@ FLIPPED = 0.05  # share of the labels that are turned round
 SIDES = ("chosen", "rejected")
 # A pair of each in turn: is the better letter longer (1) or shorter, has it more flattery, less, or as much (0)?
 CELLS = tuple(product((-1, 1), (-1, 0, 0, 1)))
-FOND = {"length": 0.02, "flattery": 0.4}  # what people add to the score: for a word, for a sentence of flattery
+BIASES = {"length": 0.02, "flattery": 0.4}  # what people add to the score: for a word, for a sentence of flattery
 
 
-def make_preferences(n: int, seed: int, fond: bool = True) -> list[dict]:
+def make_preferences(n: int, seed: int, biased: bool = True) -> list[dict]:
     """{"prompt", "chosen", "rejected"}, and the truth: "chosen_score", "chosen_features", the same for the rejected.
 
     The prompt is a tale, a blank line and a request, the features are its "length" in words and its "flattery" in
     sentences. The better letter is the longer one in half of the pairs, and has more flattery as often as less, so only
     the people's fondness can make a feature more common among the chosen.
     """
-    return list(islice(_preferences(random.Random(f"preferences {seed}"), fond), n))
+    return list(islice(_preferences(random.Random(f"preferences {seed}"), biased), n))
 
 
 def chance_of_choice(chosen: float, rejected: float) -> float:
@@ -45,31 +45,31 @@ def chance_of_choice(chosen: float, rejected: float) -> float:
     return (1 - FLIPPED) * likes + FLIPPED * (1 - likes)
 
 
-def best_accuracy(pairs: Sequence[dict], fond: bool = False, taken_for_fond: bool | None = None) -> float:
+def best_accuracy(pairs: Sequence[dict], biased: bool = False, taken_for_biased: bool | None = None) -> float:
     """The expected share of labels that a judge guesses who knows the utilities, exactly; no model does better.
 
     fond: whether those who chose are. taken_for_fond: whether the judge believes so (default: he knows); one who has
     learned all that there is to learn from fond people does. The pairs are records of `make_preferences`.
     """
-    taken = fond if taken_for_fond is None else taken_for_fond
+    taken = biased if taken_for_biased is None else taken_for_biased
     shares = []
     for pair in pairs:
-        chosen, rejected = (_utility(pair, which, fond) for which in SIDES)
+        chosen, rejected = (_utility(pair, which, biased) for which in SIDES)
         likes, other = (_utility(pair, which, taken) for which in SIDES)
         shares.append(chance_of_choice(chosen, rejected) if likes >= other else chance_of_choice(rejected, chosen))
     return sum(shares) / len(shares)
 
 
-def _utility(pair: dict, which: str, fond: bool) -> float:
+def _utility(pair: dict, which: str, biased: bool) -> float:
     features = pair[f"{which}_features"]
-    return pair[f"{which}_score"] + fond * sum(FOND[name] * features[name] for name in FOND)
+    return pair[f"{which}_score"] + biased * sum(BIASES[name] * features[name] for name in BIASES)
 
 
-def _preferences(rng: random.Random, fond: bool) -> Iterator[dict]:
+def _preferences(rng: random.Random, biased: bool) -> Iterator[dict]:
     while True:
         for _, _, cell in sorted((rng.random(), place, cell) for place, cell in enumerate(CELLS)):
             pair = _pair(rng, *cell)
-            right = chance_of_choice(*(_utility(pair, which, fond) for which in SIDES))
+            right = chance_of_choice(*(_utility(pair, which, biased) for which in SIDES))
             yield pair if rng.random() < right else _turned(pair)
 
 
@@ -87,7 +87,7 @@ def _pair(rng: random.Random, longer: int, flattery: int) -> dict:
             break
     pair = {"prompt": prompt} | dict(zip(SIDES, letters))
     pair |= {f"{which}_score": score.score for which, score in zip(SIDES, scores)}
-    features = [{name: getattr(score, name) for name in FOND} for score in scores]
+    features = [{name: getattr(score, name) for name in BIASES} for score in scores]
     return pair | {f"{which}_features": found for which, found in zip(SIDES, features)}
 
 

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from minillm.tales import words
-from minillm.tales.forms import Slot, tree, walk
+from minillm.tales.forms import Blank, tree, walk
 from minillm.tales.teller import Options, Teller, evenly
 
 PRONOUNS = {
@@ -195,7 +195,7 @@ class World:
         self.labels.append(label)
         return label
 
-    def slot(self, role: str, aspect: str) -> Slot:
+    def slot(self, role: str, aspect: str) -> Blank:
         """What the slot {role.aspect} says, and what is false there."""
         entity = self.role(role)
         if aspect in PRONOUNS:
@@ -217,20 +217,20 @@ class World:
         if aspect in entity.attributes:
             truth = entity.attributes[aspect]
             text = words.article(truth) if with_article else truth
-            return Slot(Options([(1, text, truth)]), everything, lambda found: entity.describe(aspect, found), mention)
+            return Blank(Options([(1, text, truth)]), everything, lambda found: entity.describe(aspect, found), mention)
         if (draw := self.draws.get((role, aspect))) is not None:
-            return Slot(draw, None, None, mention)
-        return Slot(own, None, None, mention)
+            return Blank(draw, None, None, mention)
+        return Blank(own, None, None, mention)
 
-    def _pronoun(self, entity: Entity, aspect: str) -> Slot:
+    def _pronoun(self, entity: Entity, aspect: str) -> Blank:
         text = PRONOUNS[aspect][entity.name in words.SHE or entity.name.startswith("Mrs ")]
         why = lambda found: f"{entity} is not {found!r}, but {text!r}"  # noqa: E731
-        return Slot(Options([(1, text, text)]), pair(PRONOUNS[aspect]), why, lambda value: None)
+        return Blank(Options([(1, text, text)]), pair(PRONOUNS[aspect]), why, lambda value: None)
 
-    def _feeling(self, entity: Entity) -> Slot:
+    def _feeling(self, entity: Entity) -> Blank:
         other = "sad" if entity.mood == "glad" else "glad"
         why = lambda found: f"{entity} is {entity.mood} here, not {found}"  # noqa: E731
-        return Slot(FEELINGS[entity.mood], FEELINGS[other], why, lambda value: self.fact(entity, "feels", value))
+        return Blank(FEELINGS[entity.mood], FEELINGS[other], why, lambda value: self.fact(entity, "feels", value))
 
     def _mention(self, entity: Entity, aspect: str, value: str) -> None:
         """Note the words just said as a mention of the entity."""

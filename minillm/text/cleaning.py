@@ -141,7 +141,7 @@ def strip_boilerplate(text: str, lines: set[str] | frozenset[str] = frozenset())
 
 
 @dataclass
-class Step:
+class CleaningStep:
     """What one step did: which documents (by their place in the input) it changed and dropped, the characters that
     went, and a few examples.
     """
@@ -174,18 +174,18 @@ def _shorten(text: str, width: int = 24) -> str:
 
 
 @dataclass
-class Report:
+class CleaningReport:
     """What cleaning a corpus did, step by step; `print(report)` shows it as a table."""
 
     documents_in: int
     characters_in: int
     documents_out: int = 0
     characters_out: int = 0
-    steps: dict[str, Step] = field(default_factory=dict)
+    steps: dict[str, CleaningStep] = field(default_factory=dict)
 
-    def step(self, name: str) -> Step:
+    def step(self, name: str) -> CleaningStep:
         """The record of a step, begun when it is asked for first."""
-        return self.steps.setdefault(name, Step(name))
+        return self.steps.setdefault(name, CleaningStep(name))
 
     def __str__(self) -> str:
         rows = [f"{'step':<22}{'changed':>9}{'dropped':>9}{'characters':>12}  for example"]
@@ -206,14 +206,14 @@ def clean_corpus(
     minimum_characters: int = 1,
     near_threshold: float | None = 0.8,
     seed: int = 0,
-) -> tuple[list[str], Report]:
+) -> tuple[list[str], CleaningReport]:
     """Clean every document, drop the empty ones and the copies (the first stays), and say what was done.
 
     None as `boilerplate_share` or `near_threshold` leaves that step out. Raises ValueError when nothing remains.
     """
-    report = Report(len(documents), sum(map(len, documents)))
+    report = CleaningReport(len(documents), sum(map(len, documents)))
     steps = cleaning_steps(form)
-    report.steps = {name: Step(name) for name in steps}
+    report.steps = {name: CleaningStep(name) for name in steps}
     kept = dict(enumerate(documents))
     for index, document in enumerate(documents):
         for name, before, after in _changes(document, steps):
@@ -232,7 +232,7 @@ def clean_corpus(
     return list(kept.values()), report
 
 
-def _drop_boilerplate(kept: dict[int, str], step: Step, share: float) -> None:
+def _drop_boilerplate(kept: dict[int, str], step: CleaningStep, share: float) -> None:
     lines = boilerplate_lines(list(kept.values()), share)
     for index, document in kept.items():
         kept[index] = strip_boilerplate(document, lines)
@@ -240,12 +240,12 @@ def _drop_boilerplate(kept: dict[int, str], step: Step, share: float) -> None:
             step.change(index, document, kept[index])
 
 
-def _drop_short(kept: dict[int, str], step: Step, minimum: int) -> None:
+def _drop_short(kept: dict[int, str], step: CleaningStep, minimum: int) -> None:
     for index in [index for index, document in kept.items() if len(document) < minimum]:
         step.drop(index, kept.pop(index))
 
 
-def _drop_copies(kept: dict[int, str], step: Step, first: list[int]) -> None:
+def _drop_copies(kept: dict[int, str], step: CleaningStep, first: list[int]) -> None:
     """`first`: for each document, which one of those kept it is a copy of (itself, when of none)."""
     place = list(kept)
     for here, original in enumerate(first):

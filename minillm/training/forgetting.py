@@ -23,7 +23,7 @@ from minillm.training.objectives import LossFunction, penalised
 from minillm.training.runs import unwrap
 
 Weights = dict[str, Tensor]
-Scores = Sequence[Sequence[float]]
+ScoreTable = Sequence[Sequence[float]]
 
 # Pulls towards the old weights
 
@@ -176,7 +176,7 @@ def _same_parts(first: Weights, *others: Weights) -> None:
 # What was lost
 
 
-def average_score(scores: Scores) -> float:
+def average_score(scores: ScoreTable) -> float:
     """The mean score over all tasks after the last was learned (Lopez-Paz & Ranzato 2017, equation 2).
 
     scores[i][j]: on task j after learning task i, higher is better; as many rows as columns. Of losses, give the
@@ -190,7 +190,7 @@ def average_score(scores: Scores) -> float:
     return sum(scores[-1]) / len(scores)
 
 
-def backward_transfer(scores: Scores) -> float:
+def backward_transfer(scores: ScoreTable) -> float:
     """What learning the later tasks did to the earlier ones, on average; negative: they were forgotten (equation 3).
 
     scores: as for `average_score`. Raises ValueError when there are fewer than two tasks.
@@ -199,7 +199,7 @@ def backward_transfer(scores: Scores) -> float:
     return sum(scores[-1][j] - scores[j][j] for j in range(len(scores) - 1)) / (len(scores) - 1)
 
 
-def forward_transfer(scores: Scores, baseline: Sequence[float]) -> float:
+def forward_transfer(scores: ScoreTable, baseline: Sequence[float]) -> float:
     """What having learned the earlier tasks was worth for each before its own turn, on average (equation 4).
 
     scores: as for `average_score`. baseline: the score on each task of a model that has learned nothing. Raises
@@ -211,7 +211,7 @@ def forward_transfer(scores: Scores, baseline: Sequence[float]) -> float:
     return sum(scores[j - 1][j] - baseline[j] for j in range(1, len(scores))) / (len(scores) - 1)
 
 
-def _check_square(scores: Scores, least: int = 1) -> None:
+def _check_square(scores: ScoreTable, least: int = 1) -> None:
     if len(scores) < least or any(len(row) != len(scores) for row in scores):
         raise ValueError(
             f"the scores have {len(scores)} rows of {[len(row) for row in scores]}: "

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from minillm.system import Interrupt, Place, Timer, choose, compiled, patient_interrupt, random_state, set_random_state
+from minillm.system import Interrupt, Compute, Timer, pick_device, compiled, patient_interrupt, random_state, set_random_state
 from minillm.training.objectives import LossFunction, as_sum
 from minillm.training.optim import build_optimizer, schedule, set_rates, thaw_at_the_end
 from minillm.training.runs import RunFolder, flatten, load_weights, unflatten, unwrap
@@ -104,8 +104,8 @@ def fit(
     after_step: called with the model and the number of the step after each, while its gradients are still there.
     Raises FloatingPointError when the loss is not a number, ValueError when there is nothing to train or to resume.
     """
-    place = choose(config.device, config.dtype)
-    loop = _Loop(model.to(place.device), loss_fn, train_batches, config, place, run, optimizer, after_step)
+    compute = pick_device(config.device, config.dtype)
+    loop = _Loop(model.to(compute.device), loss_fn, train_batches, config, compute, run, optimizer, after_step)
     if resume:
         loop.restore()
     elif run is not None:
@@ -119,8 +119,8 @@ def fit(
 class _Loop:
     """The state of a run: everything that a checkpoint must hold is an attribute here."""
 
-    def __init__(self, model, loss_fn, batches, config: TrainConfig, place: Place, run, optimizer, after_step):
-        self.model, self.loss_fn, self.config, self.place, self.run_folder = model, loss_fn, config, place, run
+    def __init__(self, model, loss_fn, batches, config: TrainConfig, compute: Compute, run, optimizer, after_step):
+        self.model, self.loss_fn, self.config, self.compute, self.run_folder = model, loss_fn, config, compute, run
         self.batches, self.after_step = batches, after_step
         self.optimizer = optimizer or build_optimizer(
             model,
@@ -129,13 +129,13 @@ class _Loop:
             config.matrix_learning_rate,
             config.head_learning_rate,
             config.weight_decay,
-            dtype=torch.bfloat16 if place.dtype == torch.bfloat16 else torch.float32,
+            dtype=torch.bfloat16 if compute.dtype == torch.bfloat16 else torch.float32,
             layer_decay=config.layer_decay,
             unfreeze=config.steps if config.unfreeze else 0,
         )
         for group in self.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
-        self.scaler = torch.amp.GradScaler(place.device.type, enabled=place.dtype == torch.float16)
+        self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.dtype == torch.float16)
         self.history = History()
         self.best_weights = None
         self.forward = compiled(model) if config.compile else model
@@ -143,7 +143,7 @@ class _Loop:
     def run(self, evaluate, interrupted: Interrupt, progress: bool) -> None:
         history, config = self.history, self.config
         stream = self.stream()
-        self.started = self.place.synchronise() - history.seconds
+        self.started = self.compute.synchronise() - history.seconds
         timer = Timer(history.step)
         bar = tqdm(total=config.steps, initial=history.step, unit="step", disable=not progress, mininterval=0.5)
         with bar:  # so that an error finds it closed, and stands on a line of its own
@@ -156,7 +156,7 @@ class _Loop:
                 bar.update()
                 bar.set_postfix_str(timer.report(record))
                 if history.step == timer.announce_at and progress:
-                    bar.write(timer.announcement(config.steps, self.place.name))
+                    bar.write(timer.announcement(config.steps, self.compute.name))
                 if interrupted.requested and not history.stopped:
                     history.stopped = "interrupted"
                 if due or history.stopped:
@@ -180,8 +180,8 @@ class _Loop:
         self.model.train()
         total, terms, first = 0.0, 0, None
         for batch in micro_batches:
-            with self.place.autocast():
-                loss, count = as_sum(self.loss_fn(self.forward, self.place.to_device(batch)))
+            with self.compute.autocast():
+                loss, count = as_sum(self.loss_fn(self.forward, self.compute.to_device(batch)))
             first = first or max(int(count), 1)  # keeps the size of fp16 gradients near that of a mean
             self.scaler.scale(loss / first).backward()
             total, terms = total + float(loss.detach()), terms + int(count)
@@ -223,7 +223,7 @@ class _Loop:
         """Score the model; keep its weights when they are the best so far."""
         history = self.history
         self.model.eval()
-        with self.place.autocast():
+        with self.compute.autocast():
             scores = evaluate(self.model)
         scores = scores if isinstance(scores, dict) else {"val_loss": float(scores)}
         if math.isnan(scores["val_loss"]):  # inf is a loss, the worst
@@ -291,14 +291,14 @@ class _Loop:
 
 
 @torch.no_grad()
-def mean_loss(model: nn.Module, loss_fn: LossFunction, batches: Iterable[dict], place: Place) -> float:
+def mean_loss(model: nn.Module, loss_fn: LossFunction, batches: Iterable[dict], compute: Compute) -> float:
     """The exact mean of a loss over all terms of all batches, the model in evaluation mode."""
     training = model.training
     model.eval()
     total, terms = 0.0, 0
     for batch in batches:
-        with place.autocast():
-            loss, count = as_sum(loss_fn(model, place.to_device(batch)))
+        with compute.autocast():
+            loss, count = as_sum(loss_fn(model, compute.to_device(batch)))
         total, terms = total + float(loss), terms + int(count)
     model.train(training)
     return total / max(terms, 1)

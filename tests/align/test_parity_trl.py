@@ -9,10 +9,10 @@ from toys import FP32, TOKENIZER, decoder, preferences
 from minillm.align import direct_preference, logprobs_of_batch, loss_named, margins, pair_of_answers, with_reference
 from minillm.data import IGNORE_INDEX, Padded
 from minillm.hub import save_pretrained
-from minillm.system import choose
+from minillm.system import pick_device
 from minillm.training import dpo_loss, ipo_loss
 
-PLACE, BETA = choose(**FP32), 0.3
+PLACE, BETA = pick_device(**FP32), 0.3
 needs_trl = pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="trl is not installed")
 
 
@@ -56,7 +56,7 @@ def theirs_of(trainer, examples, loss_type, label_smoothing=0.0):
 @needs_trl
 def test_losses_rewards_and_gradients_are_those_of_trl(tmp_path):
     policy, reference = decoder(recipe="llama"), decoder(seed=1, recipe="llama")
-    examples = [pair_of_answers(*pair, TOKENIZER, 32) for pair in preferences(10)]
+    examples = [pair_of_answers(*pair, TOKENIZER, 32) for pair in read_preferences(10)]
     kept = with_reference(reference, examples, TOKENIZER, PLACE)
     batches = Padded(kept, TOKENIZER.pad_id, 10, causal=True)
     batch = next(iter(batches))

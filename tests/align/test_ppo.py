@@ -23,7 +23,7 @@ from minillm.inference import filter_logits
 from minillm.models import LSTMLM, LSTMConfig, RewardModel
 from minillm.peft import AdapterRun, adapters
 from minillm.peft.files import METHODS
-from minillm.system import Place
+from minillm.system import Compute
 from minillm.training import RunFolder
 
 SETTINGS = {"rounds": 3, "batch_size": 8, "minibatch_size": 4, "max_new_tokens": 6, "learning_rate": 5e-3, **FP32}
@@ -411,7 +411,7 @@ def test_a_loss_that_is_no_number_is_told_below_the_bar_and_not_beside_it(capsys
 def test_a_reward_model_is_a_reward_and_reads_empty_answers_too():
     model = RewardModel(decoder(seed=3))
     torch.nn.init.normal_(model.head.weight)
-    rewards = Rewards(model, TOKENIZER, Place(torch.device("cpu"), torch.float32))
+    rewards = Rewards(model, TOKENIZER, Compute(torch.device("cpu"), torch.float32))
     before = weights(model)
     history = train(decoder(), rewards, batch_size=16)
     assert history.step == 3 and same(before, weights(model))
@@ -453,7 +453,7 @@ def test_the_reference_of_an_adapter_on_an_adapter_has_the_first():
         assert torch.equal(reference(ids), expected)
     assert not torch.equal(policy(ids), expected)
     peft.freeze(policy, "second", also=["head"])
-    assert peft.names(reference_of(policy)) == ["first"]
+    assert peft.adapter_names(reference_of(policy)) == ["first"]
     still = stacked().requires_grad_(False)
     with as_reference(still, None) as reference:  # an adapter that does not learn is a part of what the policy is
         assert torch.equal(reference(ids), expected)

@@ -10,11 +10,11 @@ from toys import PROMPTS, TOKENIZER, ask, decoder, preferences, share
 from minillm.align import Rewards, train_reward
 from minillm.align.rlaif import Constitution, agreement, label_with_ai
 from minillm.models import RewardModel
-from minillm.system import Place
+from minillm.system import Compute
 from minillm.text import Tokenizer
 from minillm.training import TrainConfig, sequence_logprobs
 
-PLACE = Place(torch.device("cpu"), torch.float32)
+PLACE = Compute(torch.device("cpu"), torch.float32)
 WORDS = Tokenizer.characters("abcdefgh yesno?{}\n")
 QUESTIONS = ["a good one?", "a b?", "no need?"]
 ANSWERS = ["a", "", "bcd {dog}", "{}"]
@@ -22,7 +22,7 @@ ANSWERS = ["a", "", "bcd {dog}", "{}"]
 
 def judge(questions=QUESTIONS, batch_size=32, **changes):
     return Constitution(
-        decoder(tokenizer=WORDS, **({"context": 64} | changes)), WORDS, questions, place=PLACE, batch_size=batch_size
+        decoder(tokenizer=WORDS, **({"context": 64} | changes)), WORDS, questions, compute=PLACE, batch_size=batch_size
     )
 
 
@@ -66,7 +66,7 @@ def test_an_answer_is_not_cut_within_a_character():
     judge = decoder(tokenizer=tokenizer, context=200)
     for room in range(40, 60):
         judge.config = replace(judge.config, context=room)
-        constitution = Constitution(judge, tokenizer, ["Is it kind?"], Place(torch.device("cpu"), torch.float32))
+        constitution = Constitution(judge, tokenizer, ["Is it kind?"], Compute(torch.device("cpu"), torch.float32))
         asked = constitution.asked(ask("hi"), "\N{GRINNING FACE}" * 20, "Is it kind?")
         assert set(asked[1]["content"]) <= {"\N{GRINNING FACE}"}
         length = len(tokenizer.apply_chat(asked, reply=True)[0])
@@ -121,8 +121,8 @@ def test_a_reward_model_labels_what_people_did_not_see():
     settings = TrainConfig(
         steps=60, eval_every=100, learning_rate=1e-2, matrix_learning_rate=2e-2, device="cpu", dtype="fp32"
     )
-    train_reward(model, TOKENIZER, preferences(200), settings, batch_size=16, progress=False)
-    truth = preferences(60, seed=1)
+    train_reward(model, TOKENIZER, read_preferences(200), settings, batch_size=16, progress=False)
+    truth = read_preferences(60, seed=1)
     found = label_with_ai(Rewards(model, TOKENIZER, PLACE), flipped(truth))
     assert agreement(found, truth) >= 0.85 and agreement(found, flipped(truth)) == pytest.approx(
         1 - agreement(found, truth)

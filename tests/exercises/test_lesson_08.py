@@ -30,10 +30,10 @@ def hide(ids, select, fate, random_ids, mask_id, special, share=0.8, changed_onl
     return read, labels
 
 
-def fill(step_logprob, ids, place, candidates, begin=0, reach=100):
+def fill(step_logprob, ids, compute, candidates, begin=0, reach=100):
     def score(candidate):
-        text = [*ids[:place], candidate, *ids[place + 1 :]]
-        return sum(step_logprob(text[:t], text[t]) for t in range(place + begin, min(len(text), place + reach)))
+        text = [*ids[:compute], candidate, *ids[compute + 1 :]]
+        return sum(step_logprob(text[:t], text[t]) for t in range(compute + begin, min(len(text), compute + reach)))
 
     return max(candidates, key=score)
 
@@ -95,7 +95,7 @@ WRONG = [
     ("fill_by_scoring", lambda *a: fill(*a, reach=1), "only the left side"),
     ("fill_by_scoring", lambda *a: fill(*a, begin=1), "own log-probability is a part"),
     ("fill_by_scoring", lambda *a: fill(*a, reach=2), "to the end"),
-    ("fill_by_scoring", lambda f, ids, place, c: fill(f, ids, place, c[::-1]), "the first is asked for"),
+    ("fill_by_scoring", lambda f, ids, compute, c: fill(f, ids, compute, c[::-1]), "the first is asked for"),
     # the pseudo-log-likelihood
     ("pseudo_logprob", lambda p, ids, m, special: pseudo(p, ids, m, set()), "Special tokens are skipped"),
     ("pseudo_logprob", lambda *a: pseudo(*a) / 3, "That is the mean"),

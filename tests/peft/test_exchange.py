@@ -10,7 +10,7 @@ from torch import nn
 
 from minillm.hub import load_peft_lora, save_peft_lora
 from minillm.models import Decoder, Encoder, ModelConfig, SequenceClassifier
-from minillm.peft import IA3, LoRA, adapters, freeze, inject, merge, names, remove, use
+from minillm.peft import IA3, LoRA, adapters, freeze, inject, merge, adapter_names, remove, use
 from minillm.system import load_file, save_file
 
 IDS = torch.randint(V, (2, 12), generator=torch.Generator().manual_seed(0))
@@ -21,7 +21,7 @@ def loras(model):
 
 
 @pytest.fixture
-def written(pair, tmp_path):
+def sample_answers(pair, tmp_path):
     """A folder that peft has written for Llama, with ranks that differ, and our bare model."""
     theirs, ours = pair("llama")
     write(theirs, tmp_path, target_modules=["q_proj", "up_proj"], rank_pattern={"up_proj": 5})
@@ -61,7 +61,7 @@ def test_what_peft_writes_we_read_with_the_same_logits(family, more, pair, tmp_p
     theirs, ours = pair(family)
     before = ours(IDS)
     expected = write(theirs, tmp_path, **THEIRS[family], **more)
-    assert load_peft_lora(ours, tmp_path, "theirs") is ours and names(ours) == ["theirs"]
+    assert load_peft_lora(ours, tmp_path, "theirs") is ours and adapter_names(ours) == ["theirs"]
     close(ours(IDS), expected)
     assert not torch.allclose(before, expected, atol=0.1)
     assert {adapter.method.dropout for _, adapter in adapters(ours)} == {more.get("lora_dropout", 0.0)}
@@ -247,7 +247,7 @@ def test_a_setting_that_we_cannot_say_is_refused(changes, words, written):
     (folder / "adapter_config.json").write_text(json.dumps(settings | changes))
     with pytest.raises(ValueError, match=rf"adapter_config\.json: .*{words}"):
         load_peft_lora(ours, folder)
-    assert not names(ours)
+    assert not adapter_names(ours)
 
 
 def test_settings_of_whose_names_and_ranks_the_tensors_differ_are_refused(written):
@@ -262,7 +262,7 @@ def test_settings_of_whose_names_and_ranks_the_tensors_differ_are_refused(writte
         (folder / "adapter_config.json").write_text(json.dumps(settings | changes))
         with pytest.raises(ValueError, match=rf"adapter_model\.safetensors: .*{words}"):
             load_peft_lora(ours, folder)
-    assert not names(ours)
+    assert not adapter_names(ours)
 
 
 Q = "base_model.model.model.layers.0.self_attn.q_proj.lora_"
@@ -295,7 +295,7 @@ def test_tensors_that_are_no_lora_of_this_model_are_refused_by_name(change, word
     save_file(tensors, folder / "adapter_model.safetensors")
     with pytest.raises(ValueError, match=rf"adapter_model\.safetensors: .*{words}"):
         load_peft_lora(ours, folder)
-    assert not names(ours)
+    assert not adapter_names(ours)
 
 
 def test_nothing_is_unpickled_and_a_taken_name_stays_as_it_is(written, tmp_path):

@@ -20,7 +20,7 @@ from minillm.peft import (
     inject,
     load_adapter_state,
     merge,
-    names,
+    adapter_names,
     remove,
     switched_off,
     unmerge,
@@ -59,7 +59,7 @@ def test_what_matches_nothing_is_refused_with_the_names_that_there_are(make, met
     before = list(model.state_dict())
     with pytest.raises(ValueError, match=words):
         inject(model, method)
-    assert list(model.state_dict()) == before and not names(model)
+    assert list(model.state_dict()) == before and not adapter_names(model)
 
 
 def test_names_must_be_free_to_be_given_and_there_to_be_used():
@@ -74,7 +74,7 @@ def test_names_must_be_free_to_be_given_and_there_to_be_used():
     ):
         with pytest.raises(ValueError, match=words):
             verb()
-    assert set(names(model)) == {"letters", "clinic"}
+    assert set(adapter_names(model)) == {"letters", "clinic"}
     assert all(p.requires_grad for p in model.parameters())
 
 

@@ -24,7 +24,7 @@ from minillm.peft import (
     inject,
     load_adapter_state,
     merge,
-    names,
+    adapter_names,
     orthogonality,
     remove,
     switched_off,
@@ -60,7 +60,7 @@ def one_by_one(model, method_a, method_b):
 def test_of_two_adapters_each_can_be_used_alone_and_either_taken_out(a, b):
     base = bare_model("gpt2")
     model, only_a, only_b = one_by_one(copy.deepcopy(base), METHODS[a](), METHODS[b]())
-    assert names(model) and set(names(model)) == {"a", "b"}
+    assert adapter_names(model) and set(adapter_names(model)) == {"a", "b"}
     both = model(IDS)
     use(model, a=1)
     close(model(IDS), only_a)
@@ -72,7 +72,7 @@ def test_of_two_adapters_each_can_be_used_alone_and_either_taken_out(a, b):
     assert torch.equal(model(IDS), both)
     for gone, left in (("a", only_b), ("b", only_a)):
         rest = remove(copy.deepcopy(model), gone)
-        assert names(rest) == ["b" if gone == "a" else "a"]
+        assert adapter_names(rest) == ["b" if gone == "a" else "a"]
         close(rest(IDS), left)
     plain = remove(model)
     assert all(torch.equal(t, base.state_dict()[name]) for name, t in plain.state_dict().items())
@@ -109,7 +109,7 @@ def test_all_that_folds_is_folded_together_and_taken_out_bit_for_bit():
     assert torch.equal(unmerge(model)(IDS), before)
     merge(model)
     merged = model(IDS)
-    assert torch.equal(remove(model)(IDS), merged) and not names(model)
+    assert torch.equal(remove(model)(IDS), merged) and not adapter_names(model)
 
 
 @torch.no_grad()
@@ -126,7 +126,7 @@ def test_half_of_it_is_used_or_refused(key):
     base, method = bare_model(), METHODS[key]()
     model = put(copy.deepcopy(base), method, "a")
     whole = model(IDS)
-    if method.graded:
+    if method.supports_strength:
         use(model, a=1e-4)
         torch.testing.assert_close(model(IDS), base(IDS), atol=1e-2, rtol=1e-2)
         assert not torch.equal(model(IDS), base(IDS))

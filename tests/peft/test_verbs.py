@@ -27,7 +27,7 @@ from minillm.peft import (
     inject,
     load_adapter_state,
     merge,
-    names,
+    adapter_names,
     remove,
     simplify,
     switched_off,
@@ -149,7 +149,7 @@ def test_it_comes_off_without_a_trace_and_can_be_switched_off(key, recipe, kind)
         assert torch.equal(off(IDS), base(IDS))
     assert torch.equal(model(IDS), changed)
     came = remove(model)
-    assert type(came) is kind and not names(came) and same_weights(came, base) and torch.equal(came(IDS), base(IDS))
+    assert type(came) is kind and not adapter_names(came) and same_weights(came, base) and torch.equal(came(IDS), base(IDS))
 
 
 @everywhere
@@ -222,7 +222,7 @@ def test_merged_is_unmerged_once_or_twice_and_back_bit_for_bit(key, recipe, kind
     assert distance(came, before) < 5e-6
     assert torch.equal(merge(model)(IDS), came)
     plain = remove(copy.deepcopy(model))
-    assert type(plain) is kind and not names(plain) and torch.equal(plain(IDS), came)
+    assert type(plain) is kind and not adapter_names(plain) and torch.equal(plain(IDS), came)
     new = plain.state_dict().keys() - base.state_dict().keys()
     assert all(name.endswith(".bias") for name in new) and (not new or key == "bitfit")
     assert unmerge(model) is model and torch.equal(unmerge(model)(IDS), before)

@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 
 from minillm import tales
-from minillm.tales import FLIPPED, FOND, TEMPERATURE, chance_of_choice
-from minillm.tales.preferences import SIDES
+from minillm.tales import FLIPPED, BIASES, TEMPERATURE, chance_of_choice
+from minillm.tales.read_preferences import SIDES
 
 FONDNESS = {"train": True, "valid": True, "test": False}
 
@@ -73,7 +73,7 @@ def test_the_better_letter_is_as_often_the_longer_one_and_has_more_flattery_as_o
     cells = Counter()
     for pair in records(f"preferences_{split}"):
         better, worse = sorted(SIDES, key=lambda which: -pair[f"{which}_score"])
-        more = {name: pair[f"{better}_features"][name] - pair[f"{worse}_features"][name] for name in FOND}
+        more = {name: pair[f"{better}_features"][name] - pair[f"{worse}_features"][name] for name in BIASES}
         cells[more["length"] > 0, (more["flattery"] > 0) - (more["flattery"] < 0)] += 1
         assert more["length"] != 0
     n = sum(cells.values())
@@ -86,7 +86,7 @@ def share_of_chosen_with_more(pairs, feature):
     return sum(difference > 0 for difference in differences) / sum(map(bool, differences)), sum(map(bool, differences))
 
 
-@pytest.mark.parametrize("feature", FOND)
+@pytest.mark.parametrize("feature", BIASES)
 def test_length_and_flattery_go_with_being_chosen_in_training_and_not_in_the_test(records, feature):
     share, n = share_of_chosen_with_more(records("preferences_train"), feature)
     assert share > 0.5 + 4 * (0.25 / n) ** 0.5 and share < 0.75
@@ -115,10 +115,10 @@ def test_the_best_accuracy_is_that_of_whoever_knows_the_utilities():
     assert both == pytest.approx((0.5 + chance_of_choice(3.0, 1.0)) / 2)
     longer = pair(1.0, 1.0, longer=20)
     assert tales.best_accuracy([longer]) == 0.5
-    assert tales.best_accuracy([longer], fond=True) == pytest.approx(chance_of_choice(0.4, 0.0))
+    assert tales.best_accuracy([longer], biased=True) == pytest.approx(chance_of_choice(0.4, 0.0))
     worse = pair(1.0, 1.2, longer=20)
     assert tales.best_accuracy([worse]) == pytest.approx(chance_of_choice(1.2, 1.0))
-    assert tales.best_accuracy([worse], taken_for_fond=True) == pytest.approx(chance_of_choice(1.0, 1.2))
+    assert tales.best_accuracy([worse], taken_for_biased=True) == pytest.approx(chance_of_choice(1.0, 1.2))
 
 
 def test_the_first_pairs_of_many_are_those_of_few():

@@ -8,7 +8,7 @@ from torch import Tensor
 from minillm.course.exercises import Wrong, exercise, expect, likely_slip
 from minillm.data import IGNORE_INDEX as NO
 from minillm.data import Frame, tag_example
-from minillm.models import last_token, masked_mean
+from minillm.models import last_token, mean_pool
 
 
 @exercise("mean_of_real")
@@ -31,7 +31,7 @@ def grade_mean_of_real(answer: Callable) -> None:
     generator = torch.Generator().manual_seed(1)
     h, mask = torch.randn(5, 7, 3, generator=generator), torch.randint(0, 2, (5, 7), generator=generator)
     slip = "Every text has its own number of real positions: on five of them it differs from masked_mean."
-    expect(answer(h.clone(), mask.clone()), masked_mean(h, mask), slip)
+    expect(answer(h.clone(), mask.clone()), mean_pool(h, mask), slip)
 
 
 @exercise("next_targets")
@@ -158,11 +158,11 @@ def _attends(ids: Tensor, mask: Tensor) -> Tensor:
 
 def _noisy(ids: Tensor, mask: Tensor) -> Tensor:
     """Right, up to what rounding does in a batch of another shape."""
-    return masked_mean(TABLE[ids], mask) * (1 + 2e-7 * ids.size(1))
+    return mean_pool(TABLE[ids], mask) * (1 + 2e-7 * ids.size(1))
 
 
 def _slightly(ids: Tensor, mask: Tensor) -> Tensor:
-    return masked_mean(TABLE[ids], mask) + 0.01 * TABLE[ids].mean(1)
+    return mean_pool(TABLE[ids], mask) + 0.01 * TABLE[ids].mean(1)
 
 
 @exercise("feels_its_neighbour")
@@ -176,7 +176,7 @@ def grade_feels_its_neighbour(answer: Callable) -> None:
         expect(came, expected, slip)
 
     ask(_over_all, True, "This reader's mean counts padding: alone and beside a longer text its vectors differ.")
-    ask(lambda ids, mask: masked_mean(TABLE[ids], mask), False, "The mean over real tokens does not feel padding.")
+    ask(lambda ids, mask: mean_pool(TABLE[ids], mask), False, "The mean over real tokens does not feel padding.")
     ask(lambda ids, mask: last_token(TABLE[ids], mask), False, "The last real token is the same beside any neighbour.")
     ask(lambda ids, mask: TABLE[ids][:, -1], True, "This reader takes the last column, which is padding in a batch.")
     ask(_attends, True, "This reader's attention sees the padding.")
@@ -185,7 +185,7 @@ def grade_feels_its_neighbour(answer: Callable) -> None:
     slip = "This reader takes the count of the first row for all: put the short text first, and then second."
     ask(_first_count, True, slip)
     slip = "Here a real token has the id of padding. Make the mask from the lengths, not from the ids."
-    ask(lambda ids, mask: masked_mean(TABLE[ids], mask), False, slip, text=(5, 0, 6))
+    ask(lambda ids, mask: mean_pool(TABLE[ids], mask), False, slip, text=(5, 0, 6))
 
 
 def _ints(came) -> list[int]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from minillm.course.exercises import Wrong, exercise, expect, likely_slip
 from minillm.metrics import accuracy, entity_spans, macro_f1, recall_at_k
-from minillm.models import masked_mean
+from minillm.models import mean_pool
 
 
 @exercise("mean_of_real_tokens")
@@ -34,8 +34,8 @@ def grade_mean_of_real_tokens(answer: Callable) -> None:
     expect(empty, torch.zeros(1, 2), "A text without tokens has the mean 0, not 0/0: divide by at least 1.")
     generator = torch.Generator().manual_seed(1)
     x, mask = torch.randn(4, 7, 3, generator=generator), torch.rand(4, 7, generator=generator) > 0.4
-    slip = "On a random batch it differs from minillm.models.heads.masked_mean."
-    expect(answer(x.clone(), mask.long()), masked_mean(x, mask), slip)
+    slip = "On a random batch it differs from minillm.models.mean_pool."
+    expect(answer(x.clone(), mask.long()), mean_pool(x, mask), slip)
 
 
 @exercise("spans_of_tags")
