@@ -38,10 +38,10 @@ from minillm.align import (
     compare_answers,
     label_with_ai,
     rewards_of,
+    sample_answers,
     train_dpo,
     train_reward,
     true_scores,
-    sample_answers,
 )
 from minillm.align import Reward as Judge
 from minillm.cli import (

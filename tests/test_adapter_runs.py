@@ -8,7 +8,7 @@ import torch
 
 from minillm.cli import finetune, main
 from minillm.hub import load_model
-from minillm.peft import METHODS, adapters, merge, adapter_names, remove
+from minillm.peft import METHODS, adapter_names, adapters, merge, remove
 from minillm.system import load_file
 from minillm.training import RunFolder, trainer
 

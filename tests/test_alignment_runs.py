@@ -483,15 +483,17 @@ def test_true_scores_of_a_table_are_numbers_and_a_missing_one_is_unknown(tmp_pat
 def test_no_prompt_is_learned_from_and_watched_too_and_a_turned_pair_is_the_same_pair(tmp_path):
     pairs = [{"prompt": f"p{i % 6}", "chosen": f"good {i}", "rejected": "bad"} for i in range(36)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
-    parts = load_parts(preferences, tmp_path / "pairs.jsonl", None, None, 0.2, 0)
+    parts = load_parts(read_preferences, tmp_path / "pairs.jsonl", None, None, 0.2, 0)
     learned, watched = ({record.texts[0] for record in part} for part in (parts.train, parts.valid))
     assert learned and watched and not learned & watched
     turned = {"prompt": "p1", "chosen": "bad", "rejected": "good 1"}
     (tmp_path / "valid.jsonl").write_text(json.dumps(turned) + "\n")
-    assert len(load_parts(preferences, tmp_path / "pairs.jsonl", tmp_path / "valid.jsonl", None, 0.2, 0).train) == 35
+    assert (
+        len(load_parts(read_preferences, tmp_path / "pairs.jsonl", tmp_path / "valid.jsonl", None, 0.2, 0).train) == 35
+    )
     (tmp_path / "one.jsonl").write_text((json.dumps(turned) + "\n") * 3)
     with pytest.raises(ValueError, match=r"one\.jsonl: holds one example, and measuring needs a second"):
-        load_parts(preferences, tmp_path / "one.jsonl", None, None, 0.2, 0)
+        load_parts(read_preferences, tmp_path / "one.jsonl", None, None, 0.2, 0)
 
 
 def test_a_run_with_settings_of_another_version_is_not_resumed(runs, capsys):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from minillm.data import label_names, read_labelled, load_parts, read_scored_pairs, read_tagged
+from minillm.data import label_names, load_parts, read_labelled, read_scored_pairs, read_tagged
 
 
 def write(path, lines):
@@ -27,23 +27,26 @@ def test_tags_are_read_from_json_and_from_columns(tmp_path):
     assert [(r.texts, r.line) for r in read_tagged(conll)] == [(("Mira", "ran"), 3), (("She",), 7)]
 
 
+TEXTS = read_labelled("text")
+
+
 @pytest.mark.parametrize(
     ("read", "name", "lines", "message"),
     [
-        (read_labelled("text"), "a.jsonl", [{"text": "x", "label": 1}, {"text": " ", "label": 1}], r'jsonl:2: "text" is'),
-        (read_labelled("text"), "a.jsonl", [{"text": "x"}], r'a.jsonl:1: expected a field "label", found \'text\''),
-        (read_labelled("text"), "a.jsonl", [{"text": "x", "label": None}], r"a.jsonl:1: expected a label that is a word"),
-        (read_labelled("text"), "a.jsonl", [{"text": "x", "label": [1]}], r"a.jsonl:1: expected a label that is a word"),
+        (TEXTS, "a.jsonl", [{"text": "x", "label": 1}, {"text": " ", "label": 1}], r'jsonl:2: "text" is'),
+        (TEXTS, "a.jsonl", [{"text": "x"}], r'a.jsonl:1: expected a field "label", found \'text\''),
+        (TEXTS, "a.jsonl", [{"text": "x", "label": None}], r"a.jsonl:1: expected a label that is a word"),
+        (TEXTS, "a.jsonl", [{"text": "x", "label": [1]}], r"a.jsonl:1: expected a label that is a word"),
         (read_labelled("text_a", "text_b"), "a.jsonl", [{"text_a": "x", "label": 1}], r'jsonl:1: .* field "text_b"'),
-        (tagged, "a.jsonl", [{"tokens": ["a", "b"], "tags": ["O"]}], r"a.jsonl:1: 2 tokens and 1 tags"),
-        (tagged, "a.jsonl", [{"tokens": "a b", "tags": ["O"]}], r'a.jsonl:1: expected "tokens" and "tags", two lists'),
-        (tagged, "a.jsonl", [{"tokens": ["a"], "tags": ["PER"]}], r'a.jsonl:1: expected tags such as .* found \'PER\''),
-        (tagged, "a.jsonl", [{"tokens": [""], "tags": ["O"]}], r"a.jsonl:1: expected tokens that are words"),
-        (tagged, "a.conll", ["Mira B-PER", "ran"], r"a.conll:2: expected a word and its tag, found 'ran'"),
-        (tagged, "a.conll", [" "], r"a.conll: the file holds no tagged sentence"),
-        (scored_pairs, "a.jsonl", [{"text_a": "x", "text_b": "y", "score": "much"}], r'jsonl:1: .* "score" to be'),
+        (read_tagged, "a.jsonl", [{"tokens": ["a", "b"], "tags": ["O"]}], r"a.jsonl:1: 2 tokens and 1 tags"),
+        (read_tagged, "a.jsonl", [{"tokens": "a b", "tags": ["O"]}], r'expected "tokens" and "tags", two lists'),
+        (read_tagged, "a.jsonl", [{"tokens": ["a"], "tags": ["PER"]}], r'expected tags such as .* found \'PER\''),
+        (read_tagged, "a.jsonl", [{"tokens": [""], "tags": ["O"]}], r"a.jsonl:1: expected tokens that are words"),
+        (read_tagged, "a.conll", ["Mira B-PER", "ran"], r"a.conll:2: expected a word and its tag, found 'ran'"),
+        (read_tagged, "a.conll", [" "], r"a.conll: the file holds no tagged sentence"),
+        (read_scored_pairs, "a.jsonl", [{"text_a": "x", "text_b": "y", "score": "much"}], r'jsonl:1: .* "score" to be'),
         (
-            scored_pairs, "a.jsonl", [{"text_a": "x", "text_b": "y", "score": 1}, {"text_a": "x", "text_b": "z"}],
+            read_scored_pairs, "a.jsonl", [{"text_a": "x", "text_b": "y", "score": 1}, {"text_a": "x", "text_b": "z"}],
             r'a.jsonl:2: this record has no "score"',
         ),
     ],
@@ -60,29 +63,29 @@ def records(tmp_path, name, rows):
 def test_a_label_that_training_never_saw_and_a_single_label_are_refused(tmp_path):
     train = records(tmp_path, "train.jsonl", [("a", "x"), ("b", "y")])
     valid = records(tmp_path, "valid.jsonl", [("c", "x"), ("d", "z")])
-    parts = load_parts(read_labelled("text"), train, valid, None, 0.1, 0)
+    parts = load_parts(TEXTS, train, valid, None, 0.1, 0)
     with pytest.raises(
         ValueError, match=r"valid.jsonl:2: the label 'z' never occurs in training, where there are x, y"
     ):
         label_names(parts, lambda record: (record.label,))
     alone = records(tmp_path, "alone.jsonl", [("a", "x"), ("b", "x"), ("c", "x")])
     with pytest.raises(ValueError, match=r"alone.jsonl: every example has the label 'x'"):
-        label_names(load_parts(read_labelled("text"), alone, None, None, 0.4, 0), lambda record: (record.label,))
+        label_names(load_parts(TEXTS, alone, None, None, 0.4, 0), lambda record: (record.label,))
 
 
 def test_what_also_stands_in_validation_is_not_learned_and_that_is_said(tmp_path, capsys):
     train = records(tmp_path, "train.jsonl", [("a", "x"), ("b", "y"), ("c", "x")])
     valid = records(tmp_path, "valid.jsonl", [("b", "y")])
-    parts = load_parts(read_labelled("text"), train, valid, None, 0.1, 0)
+    parts = load_parts(TEXTS, train, valid, None, 0.1, 0)
     assert [record.texts for record in parts.train] == [("a",), ("c",)]
     out = capsys.readouterr().out
     assert "1 of 3 training examples also stand in validation or test" in out
     assert f"{train}:2 is {valid}:1" in out
     with pytest.raises(ValueError, match="nothing is left to learn from"):
-        load_parts(read_labelled("text"), valid, valid, None, 0.1, 0)
+        load_parts(TEXTS, valid, valid, None, 0.1, 0)
 
 
 def test_a_share_kept_aside_keeps_copies_of_one_text_on_one_side(tmp_path):
     data = records(tmp_path, "data.jsonl", [(f"text {i % 10}", "xy"[i % 2]) for i in range(40)])
-    parts = load_parts(read_labelled("text"), data, None, None, 0.3, 1)
+    parts = load_parts(TEXTS, data, None, None, 0.3, 1)
     assert {r.texts for r in parts.train}.isdisjoint(r.texts for r in parts.valid) and parts.test is parts.valid

@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from minillm.cli import main
-from minillm.data import IGNORE_INDEX, Padded, chat_example, read_conversations, pack
+from minillm.data import IGNORE_INDEX, Padded, chat_example, pack, read_conversations
 from minillm.hub import load_model
 from minillm.inference import ask, ask_base, plain, questions_of
 from minillm.inference.answering import scores_by_kind

@@ -14,7 +14,7 @@ rlaif       a model's preferences in the place of people's
 
 from minillm.align.actor import as_reference, reference_of
 from minillm.align.best_of import best_of_n, best_of_n_kl, rejection_sampled
-from minillm.align.comparison import compare_answers, true_scores, write_answers, sample_answers
+from minillm.align.comparison import compare_answers, sample_answers, true_scores, write_answers
 from minillm.align.config import PPOConfig
 from minillm.align.dpo import (
     LOSSES,

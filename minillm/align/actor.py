@@ -12,7 +12,7 @@ import copy
 
 from torch import Tensor, nn
 
-from minillm.align.rollout import Rollout, logprobs_and_entropy, answer_states, scatter_to_mask
+from minillm.align.rollout import Rollout, answer_states, logprobs_and_entropy, scatter_to_mask
 from minillm.models import in_fp32
 from minillm.peft import Adapter, adapters, remove, switched_off
 

@@ -30,13 +30,13 @@ from minillm.align.reward import Reward, rewards_of
 from minillm.align.rollout import (
     Conversation,
     Rollout,
+    answer_states,
     check_vocabulary,
     logprobs_and_entropy,
     prompt_ids,
-    answer_states,
     sample,
 )
-from minillm.system import Interrupt, Compute, pick_device, patient_interrupt, random_state, set_random_state
+from minillm.system import Compute, Interrupt, patient_interrupt, pick_device, random_state, set_random_state
 from minillm.text import Tokenizer
 from minillm.training import (
     History,
@@ -77,7 +77,7 @@ def train_ppo(
     resume: bool = False,
     progress: bool = True,
 ) -> History:
-    """Teach `policy` in place to answer `read_prompts` so that `reward` is high and the reference is near; the last weights
+    """Teach `policy` in place to answer `prompts` so that `reward` is high and the reference is near; the last weights
     are kept.
 
     prompts: conversations that end with a user's message. reward(conversations, answers) -> (B,). reference: without

@@ -13,10 +13,10 @@ from minillm.align import (
     direct_preference,
     loss_named,
     margins,
+    sample_answers,
     with_reference,
     without_reference,
     write_answers,
-    sample_answers,
 )
 from minillm.cli.common import settings_that_hold
 from minillm.cli.finetune import SHORTEST, Scored, Task, run_finetune
@@ -105,7 +105,7 @@ def run_dpo(settings: DPO, given: dict) -> int:
     task = Task(
         stage="dpo",
         files=("preferences",),
-        read=preferences,
+        read=read_preferences,
         labels=None,
         example=answers_of,
         objective=direct_preference(loss, average),

@@ -20,7 +20,7 @@ from minillm.cli.common import Learning, check_context, open_run, saved_settings
 from minillm.cli.flags import flag, flag_name
 from minillm.cli.methods import Method, Prepared, prepare
 from minillm.cli.trunks import TRUNKS, build_trunk, frame_of
-from minillm.data import Padded, Parts, RecordReader, Record, label_names, load_parts, show_example
+from minillm.data import Padded, Parts, Record, RecordReader, label_names, load_parts, show_example
 from minillm.hub import base_of, describe
 from minillm.peft import AdapterRun, adapter_bytes, bare, simplify
 from minillm.report import loss_curve, picture

@@ -23,7 +23,7 @@ from minillm.cli.common import (
 )
 from minillm.cli.flags import flag
 from minillm.data import IGNORE_INDEX, Padded, encoder_frame, mask_tokens, pair_example, show_example, text_example
-from minillm.hub import describe, model_kind, load_model, load_tokenizer
+from minillm.hub import describe, load_model, load_tokenizer, model_kind
 from minillm.models import RECIPES, Encoder, ModelConfig, SequenceClassifier
 from minillm.report import loss_curve, picture
 from minillm.system import pick_device, seed_everything
@@ -133,7 +133,7 @@ def build(settings: MLM, corpus) -> tuple[Tokenizer, Encoder]:
         model = load_model(source.path)
         model = getattr(model, "trunk", model)
         if not isinstance(model, Encoder):
-            raise ValueError(f"{source.path} holds {kind_of(model)}: mlm goes on from a run of mlm")
+            raise ValueError(f"{source.path} holds {model_kind(model)}: mlm goes on from a run of mlm")
         return load_tokenizer(source), model
     tokenizer = make_tokenizer(settings, corpus)
     size = {"layers": settings.depth, "width": settings.width, "heads": settings.heads, "dropout": settings.dropout}

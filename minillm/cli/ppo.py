@@ -10,7 +10,7 @@ from torch import nn
 from minillm.align import (
     GRPO,
     PPO,
-    ConversationRecord,
+    Conversation,
     GRPOConfig,
     PPOConfig,
     Rewards,
@@ -18,16 +18,16 @@ from minillm.align import (
     place_of,
     prompt_ids,
     reinforce,
+    sample_answers,
     true_scores,
     write_answers,
-    sample_answers,
 )
 from minillm.cli.common import Learning, latest_run, open_run, saved_settings, write_metrics
 from minillm.cli.flags import flag, flag_name
 from minillm.cli.methods import SELECTIVE, Method, Prepared, prepare
 from minillm.cli.reward import load_answering, start
 from minillm.data import asked, read_prompts, show_example
-from minillm.hub import base_of, describe, model_kind, load_causal, load_model, load_tokenizer
+from minillm.hub import base_of, describe, load_causal, load_model, load_tokenizer, model_kind
 from minillm.models import RewardModel
 from minillm.peft import AdapterRun, bare
 from minillm.report import picture, rounds
@@ -98,7 +98,9 @@ def run_ppo(settings: PPOSettings, given: dict) -> int:
         reward.mean, reward.deviation = (run.config()[name] for name in SCALE)
     else:
         some = list(itertools.islice(itertools.cycle(train), STANDARD))
-        reward.standardise(some, sample_answers(before, tokenizer, some, compute, settings.seed, settings.max_new_tokens)[0])
+        reward.standardise(
+            some, sample_answers(before, tokenizer, some, compute, settings.seed, settings.max_new_tokens)[0]
+        )
     loop = (PPO if settings.algorithm == "ppo" else GRPO)(policy, tokenizer, train, reward, config, None, run)
     announce(settings, prepared, loop, len(train), run)
     begin(settings, prepared, tokenizer, train, reward, run, resuming)
@@ -186,7 +188,7 @@ def begin(
 
 def load_prompts(
     settings: PPOSettings, tokenizer: Tokenizer, context: int
-) -> tuple[list[ConversationRecord], list[ConversationRecord]]:
+) -> tuple[list[Conversation], list[Conversation]]:
     """Prompts to learn on, and others to compare answers on; the tales' own without --data. Raises ValueError, with
     file:line, for one that leaves no room for an answer.
     """
@@ -218,7 +220,7 @@ def load_reward(settings: PPOSettings, tokenizer: Tokenizer, compute: Compute) -
     run = RunFolder(settings.reward)
     model = load_model(run.path)
     if not isinstance(bare(model), RewardModel):
-        raise ValueError(f"{run.path} holds {kind_of(model)}, and ppo needs a reward model: a run of reward")
+        raise ValueError(f"{run.path} holds {model_kind(model)}, and ppo needs a reward model: a run of reward")
     if load_tokenizer(run).fingerprint != tokenizer.fingerprint:
         raise ValueError(
             f"{run.path} reads with another tokenizer than {settings.from_}: train the reward model on that run"

@@ -129,7 +129,7 @@ def baselines(parts: Parts, names: list[str], settings: Preferring) -> dict:
 REWARD = Task(
     stage="reward",
     files=("preferences",),
-    read=preferences,
+    read=read_preferences,
     labels=None,
     example=answers_of,
     objective=preference(),

@@ -11,7 +11,7 @@ from minillm.cli.common import latest_run, new_run, settings_that_hold
 from minillm.cli.finetune import SHORTEST, Scored, Task, Tuning, run_finetune, write_predictions
 from minillm.cli.flags import flag
 from minillm.cli.writing import answers as answers_questions
-from minillm.data import IGNORE_INDEX, ConversationRecord, Padded, Parts, chat_example, read_conversations, pack
+from minillm.data import IGNORE_INDEX, ConversationRecord, Padded, Parts, chat_example, pack, read_conversations
 from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import Question, ask, ask_base, questions_of, summary
 from minillm.models import LSTMLM
@@ -134,7 +134,7 @@ def baselines(parts: Parts, names: list[str], settings: SFT) -> dict:
 INSTRUCT = Task(
     stage="sft",
     files=("instructions",),
-    read=conversations,
+    read=read_conversations,
     labels=None,
     example=sft_example,
     objective=causal_lm,

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from minillm import tales
-from minillm.align import true_scores, sample_answers
+from minillm.align import sample_answers, true_scores
 from minillm.cli.common import Computing
 from minillm.cli.dpo import LONGEST
 from minillm.data import Windows, asked, read_conversations, tokenize
@@ -16,9 +16,8 @@ from minillm.data import read_prompts as read_prompts
 from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import Question, ask, ask_base, plain, questions_of, summary, write
 from minillm.metrics import Interval, bootstrap_interval
-from minillm.report import COLOURS, coloured_text, picture
-from minillm.report import html as report
-from minillm.system import Compute, pick_device, duration
+from minillm.report import COLOURS, coloured_text, html, picture
+from minillm.system import Compute, duration, pick_device
 from minillm.tales import DATA, tale_documents
 from minillm.text import Tokenizer
 from minillm.training import RunFolder, causal_lm, mean_loss
@@ -82,7 +81,7 @@ def tell(runs: dict[str, RunFolder], settings: Computing) -> str:
     }
     total = sum(row["seconds"] for row in metrics.values())
     parts = [
-        report.paragraph(
+        html.paragraph(
             f"Everything on this page was trained on this machine, one stage after another, in {duration(total)} of "
             "training. The text is a small world in which every probability is known: its loss has a floor, and a "
             "letter has a true score, which no model is told."
@@ -92,9 +91,9 @@ def tell(runs: dict[str, RunFolder], settings: Computing) -> str:
         *tokens(load_tokenizer(runs["pretrain"]), folder),
     ]
     for stage, run in runs.items():
-        parts += [report.heading(TITLES[stage]), report.paragraph(ABOUT[stage])]
-        parts += [report.picture(run.path / name, caption) for name, caption in PICTURES[stage]]
-    return report.page("The life of a language model", [*parts, *stories(runs, settings), *letters(found, prompts)])
+        parts += [html.heading(TITLES[stage]), html.paragraph(ABOUT[stage])]
+        parts += [html.image(run.path / name, caption) for name, caption in PICTURES[stage]]
+    return html.page("The life of a language model", [*parts, *stories(runs, settings), *letters(found, prompts)])
 
 
 def has_words(stage: str) -> bool:
@@ -151,10 +150,10 @@ def gains(found: dict[str, Found], folder: Path) -> list[str]:
     rows = [(stage, row.loss, row.right, row.score.mean, row.deviation, row.words) for stage, row in found.items()]
     header = ("model", "loss on tales", "questions right", "true score of letters", "its deviation", "words a letter")
     return [
-        report.heading("What each model can do"),
-        report.picture(path, "How good the letters are that each model writes."),
-        report.table(header, rows),
-        report.paragraph(
+        html.heading("What each model can do"),
+        html.image(path, "How good the letters are that each model writes."),
+        html.table(header, rows),
+        html.paragraph(
             "The loss is in nats per token. The questions are those with one right answer; the first two models get "
             "the earlier questions and answers of a conversation as examples, the others know its template. To be "
             "taught to answer costs the tales: a tuned model no longer tells them well."
@@ -169,13 +168,13 @@ def costs(metrics: dict[str, dict], runs: dict[str, RunFolder]) -> list[str]:
         for stage, row in metrics.items()
     ]
     header = ("stage", "seconds", "parameters that learn", "memory (MB)", "reached")
-    return [report.heading("What each stage cost, and what it gained"), report.table(header, rows)]
+    return [html.heading("What each stage cost, and what it gained"), html.table(header, rows)]
 
 
 def reached(stage: str, row: dict) -> str:
     """What a stage reached, in a sentence."""
     if stage in ("bigram", "pretrain"):
-        return f"loss {row['val_loss']:.3f}; the floor is {report.shown(row['floor'])}"
+        return f"loss {row['val_loss']:.3f}; the floor is {html.shown(row['floor'])}"
     if stage == "letters":
         return f"letters with a true score of {row['true_score_of_letters']:.2f} at temperature 0"
     if stage == "sft":
@@ -198,12 +197,12 @@ def tokens(tokenizer: Tokenizer, folder: Path) -> list[str]:
     with picture(path, figsize=(6.4, 0.22 * (1 + len(tale) // 78))) as ax:
         coloured_text(pieces, [pale[i % len(pale)] for i in range(len(pieces))], ax=ax)
     return [
-        report.heading("Text becomes tokens"),
-        report.paragraph(
+        html.heading("Text becomes tokens"),
+        html.paragraph(
             f"A model reads numbers. Pairs of characters that often stand together were merged until there were "
             f"{tokenizer.vocab_size:,} tokens; this tale of {len(tale)} characters is {len(ids)} of them."
         ),
-        report.picture(path, "A tale, each token on its own ground."),
+        html.image(path, "A tale, each token on its own ground."),
     ]
 
 
@@ -214,22 +213,20 @@ def stories(runs: dict[str, RunFolder], settings: Computing) -> list[str]:
         generator = torch.Generator().manual_seed(settings.seed)
         model, tokenizer = load_causal(runs[stage]), load_tokenizer(runs[stage])
         told[stage] = write(model, tokenizer, [""], 120, generator=generator)[0]
-    return [report.heading("Two tales"), report.texts(told)]
+    return [html.heading("Two tales"), html.texts(told)]
 
 
 def letters(found: dict[str, Found], prompts: Sequence) -> list[str]:
     """What each model answers to the same prompts, with the true score of each answer."""
     parts = [
-        report.heading("The same letters, by every model"),
-        report.paragraph(
-            f"Beside each model's name stands the letter's true score; {tales.BEST_SCORE:.1f} is the best."
-        ),
+        html.heading("The same letters, by every model"),
+        html.paragraph(f"Beside each model's name stands the letter's true score; {tales.BEST_SCORE:.1f} is the best."),
     ]
     for number, prompt in enumerate(prompts[:COMPARED]):
         own = {stage: row.letters[number] for stage, row in found.items()}
         scores = {stage: true_scores([prompt], [letter])[0] for stage, letter in own.items()}
         parts += [
-            report.quotation(prompt[-1]["content"]),
-            report.texts({f"{stage}: {scores[stage]:+.1f}": letter or "(nothing)" for stage, letter in own.items()}),
+            html.quotation(prompt[-1]["content"]),
+            html.texts({f"{stage}: {scores[stage]:+.1f}": letter or "(nothing)" for stage, letter in own.items()}),
         ]
     return parts

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from minillm.data import Frame, decoder_frame, encoder_frame
-from minillm.hub import model_kind, load_model, load_tokenizer
+from minillm.hub import load_model, load_tokenizer, model_kind
 from minillm.models import LSTMLM, Decoder, Encoder, LSTMConfig, ModelConfig
 from minillm.text import Tokenizer
 from minillm.training import RunFolder
@@ -22,7 +22,7 @@ def build_trunk(settings, texts: Sequence[str]) -> tuple[Tokenizer, nn.Module]:
         tokenizer, trunk = load_tokenizer(source), load_model(source.path)
         trunk = getattr(trunk, "trunk", trunk)
         if not hasattr(trunk, "hidden"):
-            raise ValueError(f"{source.path}: {kind_of(trunk)} has no vectors for a head to read")
+            raise ValueError(f"{source.path}: {model_kind(trunk)} has no vectors for a head to read")
         return tokenizer, trunk
     if settings.tokenizer == "bpe":
         tokenizer = Tokenizer.train(texts, settings.vocab_size)

@@ -9,7 +9,17 @@ from torch import Tensor
 
 from minillm.cli.finetune import FineTune, Scored, Task, build_head, outputs_of, padded, run_finetune, write_predictions
 from minillm.cli.flags import flag
-from minillm.data import Frame, Parts, Record, read_labelled, pair_example, read_scored_pairs, tag_example, read_tagged, text_example
+from minillm.data import (
+    Frame,
+    Parts,
+    Record,
+    pair_example,
+    read_labelled,
+    read_scored_pairs,
+    read_tagged,
+    tag_example,
+    text_example,
+)
 from minillm.metrics import (
     BagOfWords,
     accuracy,
@@ -205,7 +215,7 @@ TAG = replace(
     CLASSIFY,
     stage="tag",
     files=("tags",),
-    read=tagged,
+    read=read_tagged,
     labels=lambda record: record.label,
     example=tagged_example,
     report=report_tags,
@@ -216,7 +226,7 @@ ENCODE = replace(
     CLASSIFY,
     stage="encode",
     files=("paraphrases",),
-    read=scored_pairs,
+    read=read_scored_pairs,
     labels=None,
     example=like_texts,
     objective=contrastive,

@@ -8,7 +8,7 @@ records       labelled files, read and checked; conversations, preferences: the 
 """
 
 from minillm.data.batches import Batches, Padded, Tokens, Windows, tokenize
-from minillm.data.read_conversations import Conversation, read_conversations
+from minillm.data.conversations import ConversationRecord, read_conversations
 from minillm.data.examples import (
     IGNORE_INDEX,
     Frame,
@@ -23,16 +23,16 @@ from minillm.data.examples import (
 from minillm.data.masking import mask_tokens
 from minillm.data.mixing import Mixed
 from minillm.data.packing import pack
-from minillm.data.read_preferences import Preference, asked, read_preferences, read_prompts
+from minillm.data.preferences import Preference, asked, read_preferences, read_prompts
 from minillm.data.records import (
     Parts,
-    RecordReader,
     Record,
+    RecordReader,
     check_not_empty,
     check_words,
     label_names,
-    read_labelled,
     load_parts,
+    read_labelled,
     read_scored_pairs,
     read_tagged,
 )

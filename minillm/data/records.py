@@ -147,7 +147,9 @@ class Parts:
     test: list[Record]
 
 
-def load_parts(read: RecordReader, data: Path, valid: Path | None, test: Path | None, fraction: float, seed: int) -> Parts:
+def load_parts(
+    read: RecordReader, data: Path, valid: Path | None, test: Path | None, fraction: float, seed: int
+) -> Parts:
     """Read the files, or keep a share of `data` aside where there is no `valid`; drop from training what stands in
     another part too, and say so.
     """

@@ -124,7 +124,7 @@ def load_causal(run: RunFolder, device: str | torch.device = "cpu") -> nn.Module
     model = load_model(run.path, device)
     if hasattr(model, "trunk") or not getattr(model, "causal", True):
         raise ValueError(
-            f"{run.path} holds {kind_of(model)}, which {PURPOSES[type(bare(model)).__name__]} and writes none: "
+            f"{run.path} holds {model_kind(model)}, which {PURPOSES[type(bare(model)).__name__]} and writes none: "
             "this needs a run of pretrain or sft"
         )
     return model

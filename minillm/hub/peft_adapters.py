@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from minillm.hub.families import FAMILIES, Family
-from minillm.peft import Adapter, LoRA, LoRALinear, Slot, adapters, inject, adapter_names, slots
+from minillm.peft import Adapter, LoRA, LoRALinear, Slot, adapter_names, adapters, inject, slots
 from minillm.system import load_file, read_json, save_file, write_json
 
 CONFIG, TENSORS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"

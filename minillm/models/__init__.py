@@ -28,7 +28,7 @@ from minillm.models.heads import (
     TokenClassifier,
     in_fp32,
     last_token,
-    masked_mean,
+    mean_pool,
 )
 from minillm.models.layers import layer_depths, layer_stack
 from minillm.models.lstm import LSTMLM, LSTMConfig, lstm_step

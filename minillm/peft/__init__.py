@@ -13,7 +13,7 @@ Everything here works on any nn.Module that has the parts it needs, and which ne
 """
 
 from minillm.peft.adalora import AdaLoRA, Budget, orthogonality
-from minillm.peft.adapter import Adapter, Method, Slot, adapters, bare, adapter_names, slots
+from minillm.peft.adapter import Adapter, Method, Slot, adapter_names, adapters, bare, slots
 from minillm.peft.bitfit import BitFit
 from minillm.peft.bottleneck import Bottleneck
 from minillm.peft.files import METHODS, AdapterRun, adapter_bytes, load_adapter, save_adapter
@@ -31,5 +31,5 @@ from minillm.peft.operations import (
     use,
 )
 from minillm.peft.prefix import LlamaAdapter, PrefixTuning
-from minillm.peft.read_prompts import PTuning, SoftPrompt, first_real, insert, simplify
+from minillm.peft.prompts import PTuning, SoftPrompt, first_real, insert, simplify
 from minillm.peft.selective import train_all, train_head, train_last, train_norms, train_only

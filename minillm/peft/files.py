@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from minillm.peft.adalora import AdaLoRA
-from minillm.peft.adapter import Method, adapters, adapter_names
+from minillm.peft.adapter import Method, adapter_names, adapters
 from minillm.peft.bitfit import BitFit
 from minillm.peft.bottleneck import Bottleneck
 from minillm.peft.ia3 import IA3
 from minillm.peft.lora import LoRA
 from minillm.peft.operations import adapter_state, inject, load_adapter_state, remove
 from minillm.peft.prefix import LlamaAdapter, PrefixTuning
-from minillm.peft.read_prompts import PTuning, SoftPrompt, simplify
+from minillm.peft.prompts import PTuning, SoftPrompt, simplify
 from minillm.system import load_file, read_json, save_file, write_json
 from minillm.training import RunFolder, unwrap
 

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from minillm.peft.adapter import Adapter, Method, adapters, bare, bare_parameters, adapter_names, slots
+from minillm.peft.adapter import Adapter, Method, adapter_names, adapters, bare, bare_parameters, slots
 
 
 def inject(
@@ -75,7 +75,7 @@ def adapter_state(model: nn.Module, name: str | None = None) -> dict[str, Tensor
     name: which adapter; not needed when there is one. Raises ValueError when there is none, or it is not clear which.
     """
     if name is None and len(adapter_names(model)) > 1:
-        raise ValueError(f"there are several adapters on this model: say which of {', '.join(names(model))}")
+        raise ValueError(f"there are several adapters on this model: say which of {', '.join(adapter_names(model))}")
     own = _own(model, name)
     others = {path: p for path, p in bare_parameters(model).items() if p.requires_grad}
     return {path: p.detach() for path, p in (own | others).items()}
@@ -145,7 +145,9 @@ def use(model: nn.Module, **strengths: float) -> None:
     """
     unknown = strengths.keys() - set(adapter_names(model))
     if unknown:
-        raise ValueError(f"no adapter is called {', '.join(sorted(unknown))}; there are: {', '.join(names(model))}")
+        raise ValueError(
+            f"no adapter is called {', '.join(sorted(unknown))}; there are: {', '.join(adapter_names(model))}"
+        )
     for _, adapter in adapters(model):
         strength = strengths.get(adapter.name, 0.0)
         if adapter.kept:
@@ -201,7 +203,7 @@ def remove(model: nn.Module, name: str | None = None) -> nn.Module:
 def _called(model: nn.Module, name: str | None) -> list[tuple[str, Adapter]]:
     found = adapters(model, name)
     if not found:
-        there = f"; there are: {', '.join(names(model))}" if adapter_names(model) else ""
+        there = f"; there are: {', '.join(adapter_names(model))}" if adapter_names(model) else ""
         raise ValueError(f"no adapter {f'called {name!r} ' if name else ''}is on this model{there}")
     return found
 

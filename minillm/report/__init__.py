@@ -1,6 +1,5 @@
 """What people look at: plots, the pictures; html, a page that needs no other file."""
 
-from minillm.report.html import picture
 from minillm.report.plots import (
     COLOURS,
     LINE_STYLES,
@@ -9,6 +8,7 @@ from minillm.report.plots import (
     heat_map,
     log_probabilities,
     loss_curve,
+    picture,
     reliability,
     rounds,
     use_style,

@@ -8,9 +8,9 @@ progress      speed, time left, Ctrl-C
 from minillm.system.device import (
     Compute,
     check_seed,
-    pick_device,
     compiled,
     cpu_has_fast_bf16,
+    pick_device,
     random_state,
     seed_everything,
     set_random_state,

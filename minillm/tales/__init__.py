@@ -29,6 +29,6 @@ from minillm.tales.letter_scores import WEIGHTS, LetterScore, score_letter, unde
 from minillm.tales.letters import FORMS, Traits, ask_for_letter, draw_traits, make_prompts, write_letter
 from minillm.tales.pairs import make_entailment, make_next_sentence, make_paraphrases
 from minillm.tales.patterns import game_ceiling, make_pattern_questions
-from minillm.tales.read_preferences import FLIPPED, BIASES, TEMPERATURE, best_accuracy, chance_of_choice, make_preferences
+from minillm.tales.preferences import BIASES, FLIPPED, TEMPERATURE, best_accuracy, chance_of_choice, make_preferences
 from minillm.tales.relations import GROUPS, LABELS, RELATIONS
 from minillm.tales.tasks import make_sentiment, make_tags

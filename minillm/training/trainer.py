@@ -18,7 +18,16 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from minillm.system import Interrupt, Compute, Timer, pick_device, compiled, patient_interrupt, random_state, set_random_state
+from minillm.system import (
+    Compute,
+    Interrupt,
+    Timer,
+    compiled,
+    patient_interrupt,
+    pick_device,
+    random_state,
+    set_random_state,
+)
 from minillm.training.objectives import LossFunction, as_sum
 from minillm.training.optim import build_optimizer, schedule, set_rates, thaw_at_the_end
 from minillm.training.runs import RunFolder, flatten, load_weights, unflatten, unwrap

@@ -22,7 +22,7 @@ from minillm.system import Compute
 from minillm.training import TrainConfig, dpo_loss, ipo_loss, sequence_logprobs, simpo_loss
 
 PLACE = Compute(torch.device("cpu"), torch.float32)
-PAIRS = read_preferences(10)
+PAIRS = preferences(10)
 
 
 def config(**changes):
@@ -127,10 +127,10 @@ def test_an_adapter_learns_against_its_own_trunk_which_stays_as_it_was():
 @pytest.mark.parametrize("loss, beta, more", [("dpo", 0.1, {}), ("ipo", 0.1, {}), ("simpo", 2.0, {"gamma": 0.3})])
 def test_unseen_pairs_come_into_the_right_order(loss, beta, more):
     policy = decoder()
-    valid = read_preferences(40, seed=1)
+    valid = preferences(40, seed=1)
     settings = config(steps=50, eval_every=50, learning_rate=5e-3, matrix_learning_rate=5e-3)
     history = train(
-        policy, read_preferences(160), settings=settings, loss=loss, beta=beta, valid=valid, batch_size=8, **more
+        policy, preferences(160), settings=settings, loss=loss, beta=beta, valid=valid, batch_size=8, **more
     )
     last = history.records[-1]
     assert last["accuracy"] >= 0.85 and last["loss"] < history.records[0]["loss"]

@@ -56,7 +56,7 @@ def theirs_of(trainer, examples, loss_type, label_smoothing=0.0):
 @needs_trl
 def test_losses_rewards_and_gradients_are_those_of_trl(tmp_path):
     policy, reference = decoder(recipe="llama"), decoder(seed=1, recipe="llama")
-    examples = [pair_of_answers(*pair, TOKENIZER, 32) for pair in read_preferences(10)]
+    examples = [pair_of_answers(*pair, TOKENIZER, 32) for pair in preferences(10)]
     kept = with_reference(reference, examples, TOKENIZER, PLACE)
     batches = Padded(kept, TOKENIZER.pad_id, 10, causal=True)
     batch = next(iter(batches))

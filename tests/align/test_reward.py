@@ -34,7 +34,7 @@ def test_the_loss_begins_at_ln_2_and_dropout_draws_nothing():
     histories = []
     for dropout in (0.0, 0.5):
         model = RewardModel(decoder(dropout=dropout), dropout=dropout)
-        histories.append(train_reward(model, TOKENIZER, read_preferences(12), config(), progress=False))
+        histories.append(train_reward(model, TOKENIZER, preferences(12), config(), progress=False))
         assert not model.training
     assert histories[0].records[0]["loss"] == pytest.approx(math.log(2), abs=1e-7)
     assert histories[0].records == histories[1].records
@@ -112,7 +112,7 @@ def test_standardised_rewards_have_mean_0_and_deviation_1_and_keep_their_order()
 
 @pytest.mark.parametrize("centre", [0.0, 0.1])
 def test_the_objective_equals_a_loop_over_pairs_whatever_stands_together(centre):
-    model, pairs = reward_model(), read_preferences(10)
+    model, pairs = reward_model(), preferences(10)
     score = Rewards(model, TOKENIZER, PLACE, batch_size=1)
     chosen, rejected = (score([pair[0] for pair in pairs], [pair[side] for pair in pairs]) for side in (1, 2))
     expected = preference_loss(chosen, rejected, centre=centre).item()
@@ -126,9 +126,9 @@ def test_the_objective_equals_a_loop_over_pairs_whatever_stands_together(centre)
 def test_a_reward_model_learns_which_of_two_unseen_answers_is_preferred():
     model = RewardModel(decoder())
     rates = {"learning_rate": 1e-2, "matrix_learning_rate": 2e-2}
-    history = train_reward(model, TOKENIZER, read_preferences(250), config(steps=80, **rates), batch_size=16, progress=False)
+    history = train_reward(model, TOKENIZER, preferences(250), config(steps=80, **rates), batch_size=16, progress=False)
     assert history.records[-1]["loss"] < 0.3
-    unseen = read_preferences(60, seed=1)
+    unseen = preferences(60, seed=1)
     score = Rewards(model, TOKENIZER, PLACE)
     chosen, rejected = (score([pair[0] for pair in unseen], [pair[side] for pair in unseen]) for side in (1, 2))
     assert (chosen > rejected).float().mean() >= 0.9
@@ -162,7 +162,7 @@ def test_a_reward_model_of_another_vocabulary_is_refused():
     with pytest.raises(ValueError, match=sentence):
         Rewards(reward_model(), other)
     with pytest.raises(ValueError, match=sentence):
-        train_reward(reward_model(), other, read_preferences(2), config())
+        train_reward(reward_model(), other, preferences(2), config())
     with pytest.raises(ValueError, match="leaves no room for an answer in a context of 6"):
         Rewards(reward_model(context=6), TOKENIZER, PLACE)([ask("abcdef")], ["a"])
 
@@ -170,7 +170,7 @@ def test_a_reward_model_of_another_vocabulary_is_refused():
 def test_a_decoder_that_was_not_made_a_reward_model_is_refused():
     sentence = r"a Decoder gives no rewards: wrap it in RewardModel\(\.\.\.\)"
     with pytest.raises(ValueError, match=sentence):
-        train_reward(decoder(), TOKENIZER, read_preferences(2), config())
+        train_reward(decoder(), TOKENIZER, preferences(2), config())
     with pytest.raises(ValueError, match=sentence):
         Rewards(decoder(), TOKENIZER)
 

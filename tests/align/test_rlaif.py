@@ -121,8 +121,8 @@ def test_a_reward_model_labels_what_people_did_not_see():
     settings = TrainConfig(
         steps=60, eval_every=100, learning_rate=1e-2, matrix_learning_rate=2e-2, device="cpu", dtype="fp32"
     )
-    train_reward(model, TOKENIZER, read_preferences(200), settings, batch_size=16, progress=False)
-    truth = read_preferences(60, seed=1)
+    train_reward(model, TOKENIZER, preferences(200), settings, batch_size=16, progress=False)
+    truth = preferences(60, seed=1)
     found = label_with_ai(Rewards(model, TOKENIZER, PLACE), flipped(truth))
     assert agreement(found, truth) >= 0.85 and agreement(found, flipped(truth)) == pytest.approx(
         1 - agreement(found, truth)

@@ -13,7 +13,7 @@ from minillm.models import LSTMLM, RECIPES, LSTMConfig, RewardModel
 from minillm.training import inputs_of
 
 TALK = [*ask("a"), {"role": "assistant", "content": "bcd"}, *ask("c")]
-PAIRS = [*read_preferences(6), (ask("c" * 17), "abcdefgh", "a"), (TALK, "d", "da"), (ask(""), "b", "abcdef")]
+PAIRS = [*preferences(6), (ask("c" * 17), "abcdefgh", "a"), (TALK, "d", "da"), (ask(""), "b", "abcdef")]
 EXAMPLES = [pair_of_answers(*pair, TOKENIZER, 32) for pair in PAIRS]
 PARTS = [peft.LoRA(rank=4), peft.IA3(), peft.PrefixTuning(length=3), peft.LlamaAdapter(length=3)]
 WHOLE = [peft.SoftPrompt(length=3), peft.PTuning(length=3)]
@@ -55,7 +55,7 @@ def row_by_row(model, batch):
 
 
 def agree(model, batch, plain=logprobs_of_batch, shared=pair_logprob):
-    (a, one), (b, other) = (with_gradients(model, answer_states(model, batch)) for read in (plain, shared))
+    (a, one), (b, other) = (with_gradients(model, read(model, batch)) for read in (plain, shared))
     torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
     assert one.keys() == other.keys() and any(g.abs().max() > 1e-3 for g in one.values())
     for name in one:

@@ -39,7 +39,7 @@ def various(conversations, answers):
     return torch.tensor([sum(ord(c) * (i + 1) for i, c in enumerate(text)) % 7 / 7 for text in answers])
 
 
-def read_preferences(number, seed=0):
+def preferences(number, seed=0):
     """Pairs of which the answer with more a's is the better one."""
     draw = random.Random(seed)
     pairs = []

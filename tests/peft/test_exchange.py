@@ -10,7 +10,7 @@ from torch import nn
 
 from minillm.hub import load_peft_lora, save_peft_lora
 from minillm.models import Decoder, Encoder, ModelConfig, SequenceClassifier
-from minillm.peft import IA3, LoRA, adapters, freeze, inject, merge, adapter_names, remove, use
+from minillm.peft import IA3, LoRA, adapter_names, adapters, freeze, inject, merge, remove, use
 from minillm.system import load_file, save_file
 
 IDS = torch.randint(V, (2, 12), generator=torch.Generator().manual_seed(0))

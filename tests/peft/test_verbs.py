@@ -21,13 +21,13 @@ from minillm.peft import (
     PrefixTuning,
     PTuning,
     SoftPrompt,
+    adapter_names,
     adapter_state,
     adapters,
     freeze,
     inject,
     load_adapter_state,
     merge,
-    adapter_names,
     remove,
     simplify,
     switched_off,
@@ -149,7 +149,12 @@ def test_it_comes_off_without_a_trace_and_can_be_switched_off(key, recipe, kind)
         assert torch.equal(off(IDS), base(IDS))
     assert torch.equal(model(IDS), changed)
     came = remove(model)
-    assert type(came) is kind and not adapter_names(came) and same_weights(came, base) and torch.equal(came(IDS), base(IDS))
+    assert (
+        type(came) is kind
+        and not adapter_names(came)
+        and same_weights(came, base)
+        and torch.equal(came(IDS), base(IDS))
+    )
 
 
 @everywhere

@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 
 from minillm import tales
-from minillm.tales import FLIPPED, BIASES, TEMPERATURE, chance_of_choice
-from minillm.tales.read_preferences import SIDES
+from minillm.tales import BIASES, FLIPPED, TEMPERATURE, chance_of_choice
+from minillm.tales.preferences import SIDES
 
 FONDNESS = {"train": True, "valid": True, "test": False}
 
