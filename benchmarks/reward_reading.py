@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from minillm import tales
 from minillm.align import Rewards, rewards_of, train_reward
-from minillm.cli import Reward, prepare, train_config
+from minillm.cli import RewardSettings, prepare, tuning_config
 from minillm.hub import load_causal, load_tokenizer
 from minillm.metrics import bootstrap_interval
 from minillm.models import RewardModel
@@ -70,13 +70,13 @@ def pairs(thing: str, wording: str, seed: str) -> Iterator[tuple]:
 def accuracy(thing: str, wording: str, seed: int, flags: argparse.Namespace) -> dict:
     """How often a reward model that has learned from clean pairs is right about others."""
     run = RunFolder(flags.from_)
-    tokenizer, settings = load_tokenizer(run), Reward(from_=flags.from_, seed=seed)
+    tokenizer, settings = load_tokenizer(run), RewardSettings(from_=flags.from_)
     seed_everything(seed)
-    prepared = prepare(RewardModel(load_causal(run)), settings, tokenizer, seed)
+    prepared = prepare(RewardModel(load_causal(run)), settings.method, tokenizer, seed)
     learned = list(islice(pairs(thing, wording, f"train {seed}"), flags.pairs))
-    config = train_config(settings, len(learned), prepared)
+    config = tuning_config(settings, len(learned), prepared)
     history = train_reward(
-        prepared.model, tokenizer, learned, config, batch_size=settings.batch_size, centre=settings.centre, seed=seed,
+        prepared.model, tokenizer, learned, config, batch_size=settings.training.batch_size, centre=settings.centre, seed=seed,
         progress=False,
     )  # fmt: skip
     if history.stopped:

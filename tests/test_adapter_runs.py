@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from minillm.cli import finetune, main
+from minillm.cli import main
 from minillm.hub import load_model
 from minillm.peft import METHODS, adapter_names, adapters, merge, remove
 from minillm.system import load_file
@@ -136,7 +136,7 @@ def test_a_run_killed_while_it_is_scored_can_be_ended(bases, records, tmp_path, 
         raise KeyboardInterrupt
 
     more = ["--method", method, "--prompt-network", "8"]
-    monkeypatch.setattr(finetune, "finish", stop)  # the network is thrown away by now
+    monkeypatch.setattr("minillm.cli.finetune.loss_curve", stop)  # the network is thrown away by now
     assert tune("classify", tmp_path / "mlm", records, tmp_path / "parts", *more) == 130
     monkeypatch.undo()
     assert main(["classify", "--resume", "--out", str(tmp_path / "parts")]) == 0

@@ -257,7 +257,7 @@ def test_a_run_remembers_where_it_began_and_refuses_more_context_than_there_is(b
     out = tmp_path / "long"
     assert main(["sft", *flags, "--from", str(base), "--context", "999", "--out", str(out)]) == 2
     assert "--context 999 is longer than the 64" in capsys.readouterr().err and not out.exists()
-    monkeypatch.setattr("minillm.cli.sft.latest_run", lambda stage: RunFolder(base))
+    monkeypatch.setattr("minillm.cli.sft.named_or_latest", lambda path, *names: RunFolder(path or base))
     assert main(["sft", *flags, "--out", str(tmp_path / "run")]) == 0
     assert RunFolder(tmp_path / "run").config()["settings"]["from_"] == str(base)
 
