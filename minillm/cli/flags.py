@@ -6,11 +6,17 @@ handed the group that it needs. On the command line and in config.json the names
 
 import argparse
 import dataclasses
+import sys
 import types
 import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+
+def program() -> str:
+    """What a person types to start a command: the program of a checkout, or the one that pip installed."""
+    return "minillm" if Path(sys.argv[0]).stem in ("minillm", "__main__") else "python train.py"
 
 
 def flag(default, help: str, *, choices: tuple | None = None):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from minillm.cli.flags import build, change, fields_of, flag_name, flat
+from minillm.cli.flags import build, change, fields_of, flag_name, flat, program
 from minillm.data import show_example
 from minillm.hub import describe
 from minillm.system import Compute, pick_device, seed_everything, write_json
@@ -52,7 +52,7 @@ class TrainingCommand:
         self.begin()
         history = self.learn(self.resuming and self.run.last_file.exists())
         if history.stopped == "interrupted":
-            resume = f"python train.py {self.name} --resume --out {self.run.path}"
+            resume = f"{program()} {self.name} --resume --out {self.run.path}"
             print(f"stopped at step {history.step}; go on with: {resume}")
             return 130
         self.report(history)
@@ -174,7 +174,7 @@ def latest_run(*names: str, whole: bool = True) -> RunFolder:
             return max(runs, key=lambda run: (run.path / "config.json").stat().st_mtime)
     how = "sft --task letters" if names[0] == "letters" else names[0]
     raise ValueError(
-        f"there is no run of {' or '.join(names)} in {RUNS}/: make one with `python train.py {how}`, or name one"
+        f"there is no run of {' or '.join(names)} in {RUNS}/: make one with `{program()} {how}`, or name one"
     )
 
 
@@ -205,7 +205,7 @@ def open_run(settings: Any, given: dict, name: str) -> tuple[RunFolder, Any, boo
     run = RunFolder(settings.run.out) if settings.run.out else latest_run(name, whole=False)
     own = run.config().get("stage")
     if own != name:
-        raise ValueError(f"{run.path} is a run of {own}, not of {name}: resume it by `python train.py {own}`")
+        raise ValueError(f"{run.path} is a run of {own}, not of {name}: resume it by `{program()} {own}`")
     saved = run.config()["settings"]
     for flag, value in given.items():
         value = str(value) if isinstance(value, Path) else value

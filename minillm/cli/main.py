@@ -22,7 +22,7 @@ from minillm.cli.classify import Classify, ClassifySettings
 from minillm.cli.dpo import DPO, DPOSettings
 from minillm.cli.encode import Encode, EncodeSettings
 from minillm.cli.evaluate import EvaluateSettings, run_evaluate
-from minillm.cli.flags import add_flags, build
+from minillm.cli.flags import add_flags, build, program
 from minillm.cli.generate import GenerateSettings, run_generate
 from minillm.cli.merge import MergeSettings, run_merge
 from minillm.cli.mlm import MLM, MLMSettings
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         message, status = explain(error)
-        print(f"train.py: {message}", file=sys.stderr)
+        print(f"{program().split()[-1]}: {message}", file=sys.stderr)
         return status
 
 
@@ -82,9 +82,9 @@ def explain(error: BaseException) -> tuple[str, int]:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = argparse.ArgumentParser(
-        prog="train.py",
+        prog=program(),
         description="Train a language model and use it. Without a command: pretrain, on the tales that come with it.",
-        epilog="train.py COMMAND --help shows every flag of a command.",
+        epilog=f"{program()} COMMAND --help shows every flag of a command.",
     )
     parser.add_argument("--version", action="version", version=f"minillm {__version__}, torch {torch.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -92,7 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name,
             help=command.summary,
-            description=command.help,
+            description=(command.help or "").replace("python train.py", program()),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         add_flags(sub, command.settings)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from minillm.cli.flags import flag, group
+from minillm.cli.flags import flag, group, program
 from minillm.cli.life import TrainingCommand
 from minillm.cli.pretrain import Corpus, load_corpus, make_tokenizer
 from minillm.cli.settings import Machine, PreTraining, RunChoice, TextSource, train_config
@@ -149,7 +149,7 @@ class MLM(TrainingCommand):
         metrics = self.write_metrics(history, **scores, bigram_loss=None, floor=None)
         print(
             ", ".join(f"{name} {value:.4f}" for name, value in scores.items()) + f"; {metrics['seconds']:.0f} seconds\n"
-            f"use it with: python train.py classify --from {self.run.path}"
+            f"use it with: {program()} classify --from {self.run.path}"
         )
 
     @torch.no_grad()

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from minillm import tales
-from minillm.cli.flags import change, flag, group
+from minillm.cli.flags import change, flag, group, program
 from minillm.cli.life import TrainingCommand, check_context
 from minillm.cli.settings import Machine, PreTraining, RunChoice, TextSource, train_config
 from minillm.data import Windows, tokenize
@@ -169,7 +169,7 @@ class Pretrain(TrainingCommand):
         print(
             f"validation loss {val_loss:.4f} nats per token{closed}; {metrics['seconds']:.0f} seconds\n"
             f"{self.run.path}/loss.png shows how it learned; one of {self.run.path}/samples.txt:\n\n"
-            f"{texts[0] if texts else ''}\n\ngenerate more with: python train.py generate --from {self.run.path}"
+            f"{texts[0] if texts else ''}\n\ngenerate more with: {program()} generate --from {self.run.path}"
         )
 
     def sample(self) -> list[str]:

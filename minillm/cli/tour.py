@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from minillm.cli.flags import flag, flag_name, group
+from minillm.cli.flags import flag, flag_name, group, program
 from minillm.cli.life import check_folder
 from minillm.cli.settings import Machine
 from minillm.cli.tour_report import life_story
@@ -65,7 +65,7 @@ def run_tour(settings: TourSettings, given: dict, start: Callable[[list[str]], i
             status = start(command_of(stage, out, settings.machine))
             if status:
                 flags = "".join(f" {flag_name(name)} {value}" for name, value in given.items() if name != "out")
-                print(f"the tour stopped at {stage.name}; go on with: python train.py tour --out {out}{flags}")
+                print(f"the tour stopped at {stage.name}; go on with: {program()} tour --out {out}{flags}")
                 return status
     print("\nall models answer the same prompts", flush=True)
     runs = {stage.name: RunFolder(out / stage.name) for stage in STAGES}
