@@ -114,7 +114,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(bases, records, tmp_path, monkeyp
         method, []
     )
     assert tune("classify", tmp_path / "mlm", records, tmp_path / "whole", *more) == 0
-    save, calls = trainer._Loop.save, []
+    save, calls = trainer.Trainer.save_checkpoint, []
 
     def stop(self):
         save(self)
@@ -122,7 +122,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(bases, records, tmp_path, monkeyp
         if len(calls) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(trainer._Loop, "save", stop)
+    monkeypatch.setattr(trainer.Trainer, "save_checkpoint", stop)
     assert tune("classify", tmp_path / "mlm", records, tmp_path / "parts", *more) == 130
     monkeypatch.undo()
     assert main(["classify", "--resume", "--out", str(tmp_path / "parts")]) == 0

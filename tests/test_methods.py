@@ -80,14 +80,14 @@ def test_a_stopped_run_whose_layers_begin_one_after_another_goes_on_to_the_same_
         "2",
     ]
     assert main([*arguments, "--out", str(tmp_path / "whole")]) == 0
-    step = trainer._Loop.step
+    step = trainer.Trainer.step
 
     def stop_at_5(self, batches):
         if self.history.step == 5:
             raise KeyboardInterrupt
         return step(self, batches)
 
-    monkeypatch.setattr(trainer._Loop, "step", stop_at_5)
+    monkeypatch.setattr(trainer.Trainer, "step", stop_at_5)
     assert main([*arguments, "--out", str(tmp_path / "part")]) == 130
     monkeypatch.undo()
     assert main(["classify", "--resume", "--out", str(tmp_path / "part")]) == 0

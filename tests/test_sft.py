@@ -236,14 +236,14 @@ def test_sft_resumes_to_the_same_bits(base, tmp_path, monkeypatch):
     data = write(tmp_path / "a.jsonl", [{"prompt": f"Say {i}.", "completion": f"{i % 4}"} for i in range(60)])
     flags = ["--data", data, "--from", str(base), "--max-steps", "12", "--eval-every", "4", "--device", "cpu"]
     assert main(["sft", *flags, "--out", str(tmp_path / "whole")]) == 0
-    step = trainer._Loop.step
+    step = trainer.Trainer.step
 
     def stop_at_8(self, batches):
         if self.history.step == 8:
             raise KeyboardInterrupt
         return step(self, batches)
 
-    monkeypatch.setattr(trainer._Loop, "step", stop_at_8)
+    monkeypatch.setattr(trainer.Trainer, "step", stop_at_8)
     assert main(["sft", *flags, "--out", str(tmp_path / "part")]) == 130
     monkeypatch.undo()
     assert main(["sft", "--resume", "--out", str(tmp_path / "part")]) == 0

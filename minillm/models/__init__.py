@@ -17,7 +17,7 @@ from minillm.models.attention import (
     rotary_tables,
     rotate,
 )
-from minillm.models.bigram import BigramLM, CountBigram
+from minillm.models.bigram import BigramLM, CountBigram, bigram_loss
 from minillm.models.heads import (
     POOLINGS,
     Head,

@@ -46,9 +46,10 @@ from minillm.training.objectives import (
     inputs_of,
     masked_lm,
     masked_lm_and_next_sentence,
+    mean_loss,
     next_tokens,
     penalised,
 )
-from minillm.training.optim import build_optimizer, orthogonalise, schedule, set_rates
+from minillm.training.optim import OPTIMIZERS, build_optimizer, orthogonalise, schedule, set_rates
 from minillm.training.runs import RunFolder, flatten, load_weights, unflatten, unwrap
-from minillm.training.trainer import History, TrainConfig, fit, mean_loss
+from minillm.training.trainer import History, TrainConfig, fit

@@ -4,11 +4,13 @@ The formulas stand in `losses`; here is only which tensors of a batch they get. 
 small model, so it is asked for the positions that have a label and for no others: `model(..., keep=positions)`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+import torch
 from torch import Tensor, nn
 
 from minillm.data import IGNORE_INDEX
+from minillm.system import Compute
 from minillm.training.losses import info_nce, masked_lm_sum
 
 LossFunction = Callable[[nn.Module, dict], Tensor | tuple[Tensor, Tensor]]
@@ -17,6 +19,20 @@ LossFunction = Callable[[nn.Module, dict], Tensor | tuple[Tensor, Tensor]]
 def as_sum(loss: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | int]:
     """A loss function's result as (sum, number of terms); a plain mean counts as one term."""
     return loss if isinstance(loss, tuple) else (loss, 1)
+
+
+@torch.no_grad()
+def mean_loss(model: nn.Module, loss_fn: LossFunction, batches: Iterable[dict], compute: Compute) -> float:
+    """The exact mean of a loss over all terms of all batches, with the model in evaluation mode."""
+    training = model.training
+    model.eval()
+    total, terms = 0.0, 0
+    for batch in batches:
+        with compute.autocast():
+            loss, count = as_sum(loss_fn(model, compute.to_device(batch)))
+        total, terms = total + float(loss), terms + int(count)
+    model.train(training)
+    return total / max(terms, 1)
 
 
 def penalised(loss_fn: LossFunction, penalty: Callable[[nn.Module], Tensor]) -> LossFunction:
