@@ -26,7 +26,7 @@ from minillm.cli.common import Learning, latest_run, open_run, saved_settings, w
 from minillm.cli.flags import flag, flag_name
 from minillm.cli.methods import SELECTIVE, Method, Prepared, prepare
 from minillm.cli.reward import load_answering, start
-from minillm.data import asked, read_prompts, show_example
+from minillm.data import read_prompts, show_example, user_message
 from minillm.hub import base_of, describe, load_causal, load_model, load_tokenizer, model_kind
 from minillm.models import RewardModel
 from minillm.peft import AdapterRun, bare
@@ -201,7 +201,7 @@ def load_prompts(
     for file in filter(None, files):
         parts.append([])
         for record in read_prompts(file):
-            parts[-1].append(asked(record.texts[0]))
+            parts[-1].append(user_message(record.texts[0]))
             try:
                 prompt_ids(tokenizer, parts[-1][-1:], context)
             except ValueError as error:

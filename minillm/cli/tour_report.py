@@ -11,7 +11,7 @@ from minillm import tales
 from minillm.align import sample_answers, true_scores
 from minillm.cli.common import Computing
 from minillm.cli.dpo import LONGEST
-from minillm.data import Windows, asked, read_conversations, tokenize
+from minillm.data import Windows, read_conversations, tokenize, user_message
 from minillm.data import read_prompts as read_prompts
 from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import Question, ask, ask_base, plain, questions_of, summary, write
@@ -75,7 +75,7 @@ def tell(runs: dict[str, RunFolder], settings: Computing) -> str:
     compute = pick_device(settings.device, settings.dtype)
     metrics = {stage: run.metrics() for stage, run in runs.items()}
     folder = runs["pretrain"].path.parent
-    prompts = [asked(record.texts[0]) for record in read_prompts(DATA / "prompts_test.jsonl")[:LETTERS]]
+    prompts = [user_message(record.texts[0]) for record in read_prompts(DATA / "prompts_test.jsonl")[:LETTERS]]
     found = {
         stage: measured(stage, run, prompts, compute, settings.seed) for stage, run in runs.items() if has_words(stage)
     }
