@@ -1,12 +1,10 @@
-"""train_bpe against a slow loop, Hugging Face's trainer, tiktoken's way of splitting, and an example worked by hand."""
+"""train_bpe against the plain loop, Hugging Face's trainer, tiktoken, and an example worked by hand."""
 
 import json
 import os
 import subprocess
 import sys
 import unicodedata
-from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,37 +14,12 @@ from hostile import HOSTILE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minillm.text import BYTES, train_bpe
-from minillm.text.bpe import _BYTE_ORDER, GPT2_PATTERN, _Splitter
+from minillm.text import BYTES, Tokenizer, encode_plain, train_bpe, train_plain
+from minillm.text.bpe import BYTE_ORDER, GPT2_PATTERN, BytePairs, Splitter
 
 SHAKESPEARE = Path(__file__).parents[2] / "shared" / "data" / "tinyshakespeare.txt"
 # After GPT-4's pattern, without what Python 3.10 lacks.
 GPT4_LIKE = r"(?i:'s|'t|'ll)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-
-
-def slow_merges(words: list[bytes], vocab_size: int) -> list[bytes]:
-    """The algorithm as one would tell it: count all pairs anew, merge the first of the most frequent, go on."""
-    order = {bytes([b]): place for place, b in enumerate(_BYTE_ORDER)}
-    split_words = Counter(tuple(bytes([b]) for b in word) for word in words)
-    while len(order) < vocab_size:
-        counts = Counter()
-        for word, times in split_words.items():
-            for pair in pairwise(word):
-                counts[pair] += times
-        if not counts:
-            break
-        best = min(counts, key=lambda pair: (-counts[pair], order[pair[0]], order[pair[1]]))
-        order.setdefault(best[0] + best[1], len(order))
-        merged = Counter()
-        for word, times in split_words.items():
-            new, i = [], 0
-            while i < len(word):
-                step = 2 if word[i : i + 2] == best else 1
-                new.append(b"".join(word[i : i + step]))
-                i += step
-            merged[tuple(new)] += times
-        split_words = merged
-    return list(order)[256:]
 
 
 def merged_tokens(ranks: dict[bytes, int]) -> list[bytes]:
@@ -70,16 +43,51 @@ def test_a_text_that_runs_out_of_pairs_gives_a_smaller_vocabulary():
     assert merged_tokens(train_bpe("a" * 8, 1000)) == [b"aa", b"aaaa", b"aaaaaaaa"]
 
 
+def encode_fast(text: str, ranks: dict[bytes, int]) -> list[int]:
+    """What tiktoken makes of it."""
+    return BytePairs({rank: token for token, rank in ranks.items()}, GPT2_PATTERN).encode(text)
+
+
+def test_the_plain_loop_learns_the_example_worked_by_hand():
+    for train in (train_plain, train_bpe):
+        ranks = train("low lower lowest", 259)
+        assert merged_tokens(ranks) == [b"lo", b"low", b" low"]
+        assert [encode(" lower low", ranks) for encode in (encode_plain, encode_fast)] == [[258, 101, 114, 258]] * 2
+
+
+REPEATS_AND_TIES = st.lists(st.text(alphabet="aab \n'sé1-", max_size=40), max_size=4)
+WORDS = st.lists(st.text(alphabet=st.characters(exclude_categories=["Cs", "Cn"]), max_size=12), max_size=6)
+
+
 @settings(deadline=None, max_examples=150)
-@given(st.lists(st.text(alphabet="aab \n'sé1-", max_size=40), max_size=4), st.integers(256, 300))
-def test_equals_the_slow_loop_on_text_full_of_repeats_and_ties(documents, vocab_size):
-    words = [word.encode() for document in documents for word in regex.findall(GPT2_PATTERN, document)]
-    assert merged_tokens(train_bpe(documents, vocab_size)) == slow_merges(words, vocab_size)
+@given(REPEATS_AND_TIES | WORDS, st.integers(256, 300), st.text(alphabet="aab \n'sé1-", max_size=40))
+def test_the_plain_loop_equals_the_fast_one_and_tiktoken(documents, vocab_size, unseen):
+    ranks = train_plain(documents, vocab_size)
+    assert train_bpe(documents, vocab_size) == ranks
+    for text in (*documents, unseen):
+        assert encode_plain(text, ranks) == encode_fast(text, ranks)
 
 
-def test_equals_the_slow_loop_on_hostile_text():
-    words = [word.encode() for document in HOSTILE for word in regex.findall(GPT2_PATTERN, document)]
-    assert merged_tokens(train_bpe(HOSTILE, 700)) == slow_merges(words, 700)
+def test_the_plain_loop_equals_the_fast_one_and_tiktoken_on_hostile_text():
+    ranks = train_plain(HOSTILE, 700)
+    assert train_bpe(HOSTILE, 700) == ranks
+    for text in [*HOSTILE, "\n".join(HOSTILE)]:
+        assert encode_plain(text, ranks) == encode_fast(text, ranks)
+
+
+def test_the_plain_loop_equals_the_fast_one_and_tiktoken_on_real_text():
+    text = Path(__file__).read_text(encoding="utf-8")
+    ranks = train_plain(text, 400)
+    assert train_bpe(text, 400) == ranks
+    tokenizer = Tokenizer.train(text, 400 + len(Tokenizer.characters("a").specials))
+    assert encode_plain(text, ranks) == encode_fast(text, ranks) == tokenizer.encode(text)
+
+
+def test_the_plain_loop_takes_another_pattern():
+    text, pattern = "low lower low lower", r"(?s:.+)"
+    ranks = train_plain(text, 300, pattern)
+    assert b"low lower" in ranks and train_bpe(text, 300, pattern) == ranks
+    assert encode_plain(text, ranks, pattern) == [ranks[text.encode()]]
 
 
 def hugging_face_merges(texts: list[str], vocab_size: int) -> list[bytes]:
@@ -91,7 +99,7 @@ def hugging_face_merges(texts: list[str], vocab_size: int) -> list[bytes]:
         vocab_size=vocab_size, initial_alphabet=byte_level.alphabet(), show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
-    printed = {character: b for b, character in zip(_BYTE_ORDER, sorted(byte_level.alphabet()))}
+    printed = {character: b for b, character in zip(BYTE_ORDER, sorted(byte_level.alphabet()))}
     merges = json.loads(tokenizer.to_str())["model"]["merges"]
     return [bytes(printed[character] for character in left + right) for left, right in merges]
 
@@ -131,20 +139,20 @@ def assert_tiktoken_makes_these_words(words: list[str], text: str, pattern: str)
 
 @pytest.mark.parametrize("pattern", [GPT2_PATTERN, GPT4_LIKE])
 def test_text_is_split_exactly_as_tiktoken_splits_it(pattern):
-    splitter = _Splitter(pattern)
+    splitter = Splitter(pattern)
     for text in [*HOSTILE, "\n".join(HOSTILE)]:
         assert_tiktoken_makes_these_words(splitter.split(text), text, pattern)
 
 
 def test_text_with_characters_of_every_block_is_split_exactly_as_tiktoken_splits_it():
     text = characters_of_every_block_in_context()
-    assert_tiktoken_makes_these_words(_Splitter(GPT2_PATTERN).split(text), text, GPT2_PATTERN)
+    assert_tiktoken_makes_these_words(Splitter(GPT2_PATTERN).split(text), text, GPT2_PATTERN)
 
 
 @given(st.text())
 def test_text_is_split_as_the_regex_package_splits_it(text):
     assigned = "".join(c for c in text if unicodedata.category(c) != "Cn")  # new characters: tables differ by their age
-    assert _Splitter(GPT2_PATTERN).split(assigned) == regex.findall(GPT2_PATTERN, assigned)
+    assert Splitter(GPT2_PATTERN).split(assigned) == regex.findall(GPT2_PATTERN, assigned)
 
 
 def test_merges_cross_neither_words_nor_documents():

@@ -28,6 +28,13 @@ def test_a_corpus_mapped_from_a_file_is_the_same(tmp_path):
     assert torch.equal(batch["input_ids"], next(iter(Windows(tokenize(DOCUMENTS, TOKENIZER), 4, 2)))["input_ids"])
 
 
+def test_targets_are_what_follows_but_for_the_beginnings_of_documents():
+    tokens = tokenize(["ab", "c"], TOKENIZER)
+    assert tokens.targets().tolist() == [0, 1, TOKENIZER.eos_id, IGNORE_INDEX, 2, TOKENIZER.eos_id]
+    assert tokenize(["ab", "c"], TOKENIZER, whole=True).targets().tolist() == [1, 2]
+    assert tokens.targets().dtype == torch.long and tokenize(["ab"], TOKENIZER, whole=True).ids.dtype == torch.int32
+
+
 def test_the_worked_examples_of_the_docstring():
     assert window_table(9, 4).tolist() == [[0, 1], [4, 5]]
     assert window_table(9, 4, torch.tensor([0, 3, 7])).tolist() == [[0, 1], [3, 5], [4, 8]]

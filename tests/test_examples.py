@@ -9,6 +9,7 @@ from minillm.data import (
     Padded,
     decoder_frame,
     encoder_frame,
+    frame_of,
     mask_tokens,
     pair_example,
     show_example,
@@ -16,6 +17,7 @@ from minillm.data import (
     text_example,
 )
 from minillm.data.examples import word_pieces
+from minillm.models import LSTMLM, Decoder, Encoder, LSTMConfig, ModelConfig
 from minillm.text import Tokenizer
 
 TOKENIZER = Tokenizer.train(["Mira has a kite. Owl has a lamp."] * 20, 300)
@@ -33,6 +35,15 @@ def test_golden_rows_of_one_text_and_of_two():
 def test_frames_are_those_of_pre_training():
     assert encoder_frame(TOKENIZER)[:3] == (TOKENIZER.cls_id, TOKENIZER.sep_id, TOKENIZER.sep_id)
     assert decoder_frame(TOKENIZER) == (TOKENIZER.bos_id, TOKENIZER.sep_id, TOKENIZER.eos_id, False)
+
+
+def test_the_frame_of_a_trunk_is_that_of_its_kind():
+    size = {"vocab_size": 300, "context": 8, "layers": 1, "width": 8, "heads": 2}
+    for segments in (0, 2):
+        encoder = Encoder(ModelConfig(**size, segments=segments))
+        assert frame_of(encoder, TOKENIZER) == encoder_frame(TOKENIZER, segments=segments > 0)
+    for causal in (Decoder(ModelConfig(**size)), LSTMLM(LSTMConfig(300, 1, 8))):
+        assert frame_of(causal, TOKENIZER) == decoder_frame(TOKENIZER)
 
 
 def test_a_pair_is_cut_as_bert_cuts_it_one_token_at_a_time_from_the_longer():

@@ -1,10 +1,32 @@
 """Labelled files: what is read, and one clear sentence, with file and line, for what is not."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from minillm.data import label_names, load_parts, read_labelled, read_scored_pairs, read_tagged
+from minillm.data import (
+    IGNORE_INDEX,
+    Frame,
+    Record,
+    chat_example,
+    classify_example,
+    conversation_example,
+    label_names,
+    load_parts,
+    pair_example,
+    read_conversations,
+    read_labelled,
+    read_preferences,
+    read_scored_pairs,
+    read_tagged,
+    tag_example,
+    tagged_example,
+    text_example,
+    texts_example,
+    user_message,
+)
+from minillm.text import Tokenizer
 
 
 def write(path, lines):
@@ -89,3 +111,50 @@ def test_a_share_kept_aside_keeps_copies_of_one_text_on_one_side(tmp_path):
     data = records(tmp_path, "data.jsonl", [(f"text {i % 10}", "xy"[i % 2]) for i in range(40)])
     parts = load_parts(TEXTS, data, None, None, 0.3, 1)
     assert {r.texts for r in parts.train}.isdisjoint(r.texts for r in parts.valid) and parts.test is parts.valid
+
+
+TOKENIZER, FRAME = Tokenizer.characters("a cat sat."), Frame(1, 2, 3, True)
+
+
+def record(texts, label=None):
+    return Record(texts, label, Path("a.jsonl"), 1)
+
+
+def test_a_record_of_one_text_and_of_two_becomes_a_row_with_its_class():
+    one, two = TOKENIZER.encode("a cat"), TOKENIZER.encode("sat")
+    classes = {"no": 0, "yes": 1}
+    example = classify_example(record(("a cat",), "yes"), TOKENIZER, FRAME, 9, classes)
+    assert example == {**text_example(one, FRAME, 9), "labels": 1}
+    example = classify_example(record(("a cat", "sat"), "no"), TOKENIZER, FRAME, 9, classes)
+    assert example == {**pair_example(one, two, FRAME, 9), "labels": 0} and example["cut"] == 2
+
+
+def test_tagged_words_become_a_row_with_a_class_at_each_word():
+    words, classes = ("a", "cat", "sat"), {"B-PET": 0, "O": 1}
+    tagged = record(words, ("O", "B-PET", "O"))
+    example = tagged_example(tagged, TOKENIZER, FRAME, 20, classes)
+    assert example == tag_example(words, [1, 0, 1], TOKENIZER, FRAME, 20)
+    assert [label for label in example["labels"] if label != IGNORE_INDEX] == [1, 0, 1]
+    every = tagged_example(tagged, TOKENIZER, FRAME, 20, classes, every_piece=True)
+    assert every["labels"][1:-1] == [1] + [0] * len(" cat") + [1] * len(" sat")
+
+
+def test_like_texts_become_a_row_each():
+    rows = texts_example(record(("a cat", "sat"), 0.5), TOKENIZER, FRAME, 20)
+    assert rows == tuple(text_example(TOKENIZER.encode(text), FRAME, 20) for text in ("a cat", "sat"))
+
+
+def test_of_a_conversation_the_answers_are_learned_or_everything(tmp_path):
+    (talk,) = read_conversations(write(tmp_path / "a.jsonl", [{"prompt": "a cat", "completion": "sat"}]))
+    answers = conversation_example(talk, TOKENIZER, 12)
+    assert answers == chat_example(talk.messages, TOKENIZER, 12) and set(answers["labels"][:-4]) == {IGNORE_INDEX}
+    assert answers["labels"][-4:] == [*TOKENIZER.encode("sat"), TOKENIZER.eos_id]
+    everything = conversation_example(talk, TOKENIZER, 12, learn="everything")
+    assert everything == {**answers, "labels": answers["input_ids"]}
+
+
+def test_a_preference_is_a_message_of_the_user_and_two_answers(tmp_path):
+    line = {"prompt": "a cat?", "chosen": "sat", "rejected": "cat"}
+    (preference,) = read_preferences(write(tmp_path / "a.jsonl", [line]))
+    assert user_message("a cat?") == [{"role": "user", "content": "a cat?"}]
+    assert preference.pair == (user_message("a cat?"), "sat", "cat")

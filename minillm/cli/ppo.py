@@ -29,7 +29,7 @@ from minillm.cli.life import TrainingCommand, named_or_latest
 from minillm.cli.methods import SELECTIVE, MethodSettings, prepare
 from minillm.cli.reward import load_answering
 from minillm.cli.settings import Machine, RunChoice
-from minillm.data import asked, read_prompts
+from minillm.data import read_prompts, user_message
 from minillm.hub import base_of, load_causal, load_model, load_tokenizer, model_kind
 from minillm.models import RewardModel
 from minillm.peft import AdapterRun, bare
@@ -216,7 +216,7 @@ def load_prompts(
     for file in filter(None, files):
         parts.append([])
         for record in read_prompts(file):
-            parts[-1].append(asked(record.texts[0]))
+            parts[-1].append(user_message(record.texts[0]))
             try:
                 prompt_ids(tokenizer, parts[-1][-1:], context)
             except ValueError as error:

@@ -31,15 +31,22 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def targets(self) -> Tensor:
+        """The token that follows each but the last, IGNORE_INDEX where it is not predicted: (N - 1,)."""
+        after = self.ids[1:].long()
+        return after if self.bos_id is None else after.masked_fill(after == self.bos_id, IGNORE_INDEX)
+
 
 def tokenize(
     documents: Iterable[str], tokenizer: Tokenizer, whole: bool = False, file: str | os.PathLike | None = None
 ) -> Tokens:
     """Encode documents into one row of tokens, each between <|bos|> and <|eos|>.
 
-    `whole`: the documents are pieces of one text, and nothing is put between them. `file`: keep the ids there and map
-    it into memory, for a corpus that does not fit. (In GPT-2's vocabulary <|bos|> and <|eos|> are one token, and one
-    stands between two documents.)
+    In GPT-2's vocabulary <|bos|> and <|eos|> are one token, and one stands between two documents.
+
+    Args:
+        whole: the documents are pieces of one text, and nothing is put between them.
+        file: keep the ids there and map it into memory, for a corpus that does not fit.
     """
     begin = [] if whole else [tokenizer.bos_id]
     end = [] if whole or tokenizer.eos_id == tokenizer.bos_id else [tokenizer.eos_id]
@@ -76,11 +83,13 @@ def _chunks(items: Iterable, size: int) -> Iterator[list]:
 
 
 def window_table(length: int, context: int, starts: Tensor | None = None) -> Tensor:
-    """Where each window begins and which token it predicts first: (number of windows, 2).
+    """Where each window begins and which token it predicts first.
 
     A window reads `context` tokens and predicts the token after each. Every token but the first of the corpus is
     predicted by exactly one window: the first that reaches it. A window begins at the start of the document that holds
     the first token it predicts, or, in a document longer than the context, right before that token.
+
+    Returns: (number of windows, 2)
 
     >>> window_table(9, 4)                            # one text of nine tokens
     tensor([[0, 1],
@@ -106,6 +115,8 @@ class Batches:
 
     Iterating gives one epoch; `forever` shuffles anew each epoch, and `state_dict` is where it stands. Without a seed
     the examples come as they stand. A subclass says in `batch` what the examples of some rows look like together.
+
+    Raises: ValueError for a batch of none, and as `check_seed`.
     """
 
     def __init__(self, examples: int, batch_size: int, seed: int | None):
@@ -160,6 +171,8 @@ class Windows(Batches):
 
     The last token has no successor in the window, so a model reads all but it (`causal_lm_sum` takes either). Labels
     are IGNORE_INDEX where a token is predicted by another window, and on <|bos|>, which nothing announces.
+
+    Raises: ValueError for a text shorter than one window.
     """
 
     def __init__(self, tokens: Tokens, context: int, batch_size: int, seed: int | None = None):
@@ -188,12 +201,15 @@ class Windows(Batches):
 class Padded(Batches):
     """Batches of examples of different lengths: input_ids and attention_mask (B, T), and what else an example has.
 
-    Examples that belong together (two texts of one meaning, a better and a worse answer) come as a tuple and stand in
-    neighbouring rows. A list is padded on the right: labels with IGNORE_INDEX, the rest with 0. A number becomes one
-    of B. Texts of about one length come together, so that little is padded, in an order that is still random.
-    `change(batch, generator)`, if given, is called on each batch with a generator that depends on the seed, the epoch
-    and the batch alone. `causal`: for a model that reads from left to right, which never sees the padding behind a
-    text; without a mask attention is faster. Examples that bring an attention_mask (`examples.pack`) keep it.
+    A list is padded on the right: labels with IGNORE_INDEX, the rest with 0. A number becomes one of B. Texts of about
+    one length come together, so that little is padded, in an order that is still random.
+
+    Args:
+        examples: a tuple of examples that belong together (two texts of one meaning, a better and a worse answer)
+            stands in neighbouring rows. Those that bring an attention_mask (`pack`) keep it.
+        change: called on each batch with a generator that depends on the seed, the epoch and the batch alone.
+        causal: for a model that reads from left to right, which never sees the padding behind a text; without a mask
+            attention is faster.
     """
 
     def __init__(

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from minillm.data.examples import chat_example
 from minillm.data.records import Record, check_not_empty
-from minillm.text import read_records, text_field
+from minillm.text import CHAT_ROLES, Tokenizer, read_records, text_field
 
-FORMS = (("instruction", "output"), ("prompt", "completion"), ("messages",))
-ROLES = ("system", "user", "assistant")
+RECORD_FORMS = (("instruction", "output"), ("prompt", "completion"), ("messages",))
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,13 @@ class ConversationRecord(Record):
 
 
 def read_conversations(path: Path) -> list[ConversationRecord]:
-    """The conversations of a .json, .jsonl, .csv or .tsv file. Raises ValueError with file:line for what is none."""
+    """The conversations of a .json, .jsonl, .csv or .tsv file.
+
+    Raises: ValueError with file:line for what is none.
+    """
     found = []
     for line, record in read_records(path, columns=["instruction", "input", "output"]):
-        form = next((form for form in FORMS if set(form) <= record.keys()), None)
+        form = next((form for form in RECORD_FORMS if set(form) <= record.keys()), None)
         if form is None:
             raise ValueError(
                 f'{path}:{line}: expected "instruction" and "output", "prompt" and "completion", or "messages"; '
@@ -48,6 +51,18 @@ def read_conversations(path: Path) -> list[ConversationRecord]:
         roles, texts = (tuple(message[key] for message in messages) for key in ("role", "content"))
         found.append(ConversationRecord(texts, roles, path, line, _kinds(path, line, record, messages)))
     return found
+
+
+def conversation_example(
+    record: ConversationRecord, tokenizer: Tokenizer, context: int, learn: str = "answers"
+) -> dict:
+    """A conversation as `chat_example` makes it.
+
+    Args:
+        learn: "answers", or "everything": then every token is a label.
+    """
+    example = chat_example(record.messages, tokenizer, context)
+    return example if learn == "answers" else {**example, "labels": list(example["input_ids"])}
 
 
 def _exchange(path: Path, line: int, record: dict, form: tuple[str, str]) -> tuple[dict[str, str], ...]:
@@ -64,7 +79,7 @@ def _messages(path: Path, line: int, record: dict) -> tuple[dict[str, str], ...]
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise ValueError(f'{path}:{line}: expected "messages" to be a list of {{"role", "content"}}')
     for place, message in enumerate(messages):
-        if message.get("role") not in ROLES:
+        if message.get("role") not in CHAT_ROLES:
             raise ValueError(
                 f"{path}:{line}: message {place}: expected a role of system, user or assistant, "
                 f"found {message.get('role')!r}"

@@ -5,13 +5,13 @@ A text stands in the frame that its trunk was pre-trained with: an encoder reads
 has segments each token says which text it belongs to. What does not fit is cut at the end, from the longer text of a
 pair first, and counted.
 
-An example is a dictionary of lists; `data.Padded` puts several into a batch. `show_example` prints what comes out.
+An example is a dictionary of lists; `Padded` puts several into a batch. `show_example` prints what comes out.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from minillm.text import Tokenizer
 
@@ -29,17 +29,35 @@ class Frame(NamedTuple):
 
 
 def encoder_frame(tokenizer: Tokenizer, segments: bool = True) -> Frame:
-    """<|cls|> text <|sep|>, or <|cls|> text <|sep|> text <|sep|> with segments (Devlin et al. 2019)."""
+    """<|cls|> text <|sep|>, or <|cls|> text <|sep|> text <|sep|> with segments.
+
+    Source: Devlin et al. 2019, figure 2.
+    """
     return Frame(tokenizer.cls_id, tokenizer.sep_id, tokenizer.sep_id, segments)
 
 
 def decoder_frame(tokenizer: Tokenizer) -> Frame:
-    """<|bos|> text <|eos|>, or <|bos|> text <|sep|> text <|eos|> (Radford et al. 2018, figure 1)."""
+    """<|bos|> text <|eos|>, or <|bos|> text <|sep|> text <|eos|>.
+
+    Source: Radford et al. 2018, figure 1.
+    """
     return Frame(tokenizer.bos_id, tokenizer.sep_id, tokenizer.eos_id)
 
 
+def frame_of(trunk: nn.Module, tokenizer: Tokenizer) -> Frame:
+    """What stands around a text that this trunk reads."""
+    if getattr(trunk, "causal", True):
+        return decoder_frame(tokenizer)
+    return encoder_frame(tokenizer, segments=trunk.config.segments > 0)
+
+
 def text_example(ids: Sequence[int], frame: Frame, context: int) -> dict:
-    """One text in its frame: {"input_ids", "cut"}; "cut" is the number of tokens that did not fit into the context."""
+    """One text in its frame.
+
+    Returns: {"input_ids", "segment_ids" where the trunk has them, "cut"}, the last the number of tokens that did not
+        fit into the context.
+    Raises: ValueError for a context without room for text.
+    """
     room = _room(context, 2)
     example = {"input_ids": [frame.begin, *ids[:room], frame.end], "cut": max(len(ids) - room, 0)}
     if frame.segments:
@@ -48,7 +66,10 @@ def text_example(ids: Sequence[int], frame: Frame, context: int) -> dict:
 
 
 def pair_example(first: Sequence[int], second: Sequence[int], frame: Frame, context: int) -> dict:
-    """Two texts in one row: {"input_ids", "segment_ids" where the trunk has them, "cut"}.
+    """Two texts in one row, cut from the longer one first.
+
+    Returns: {"input_ids", "segment_ids" where the trunk has them, "cut"}, as `text_example`.
+    Raises: ValueError for a context without room for text.
 
     >>> pair_example([5, 6, 7, 8], [9], Frame(1, 2, 3, True), context=7)   # one of the longer text is cut
     {'input_ids': [1, 5, 6, 7, 2, 9, 3], 'cut': 1, 'segment_ids': [0, 0, 0, 0, 0, 1, 1]}
@@ -73,10 +94,13 @@ def tag_example(
     context: int,
     every_piece: bool = False,
 ) -> dict:
-    """Words with a tag each, as tokens with a label each: {"input_ids", "labels", "words", "cut"}.
+    """Words with a tag each, as tokens with a label each.
 
     A word becomes one or more tokens. Its first token carries the tag and the others are ignored, or carry it too with
-    `every_piece` (Devlin et al. 2019, section 5.3, take the first). "words" numbers the word of each labelled token.
+    `every_piece`.
+
+    Returns: {"input_ids", "labels", "words", "cut"}; "words" numbers the word of each token, -1 for the frame.
+    Source: Devlin et al. 2019, section 5.3, for the first token.
     """
     ids, labels, places = [], [], []
     for place, (pieces, tag) in enumerate(zip(word_pieces(words, tokenizer), tags, strict=True)):
@@ -105,10 +129,10 @@ def word_pieces(words: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
 
 
 def chat_example(messages: Sequence[dict[str, str]], tokenizer: Tokenizer, context: int) -> dict:
-    """A conversation {"input_ids", "labels", "cut"}: what the assistant says is learned, and the end after it.
+    """A conversation of which what the assistant says is learned, and the end after it.
 
-    What does not fit into the context is cut off at the end. "cut" is the number of tokens; where no answer fits, no
-    label counts.
+    Returns: {"input_ids", "labels", "cut"}; what does not fit into the context is cut off at the end, and where no
+        answer fits, no label counts.
 
     >>> tokenizer = Tokenizer.characters("hi yo")
     >>> messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]
@@ -133,7 +157,9 @@ def show_example(tokenizer: Tokenizer, batch: dict[str, Tensor], row: int = 0, n
     """Print one row of a batch as the model gets it, a line a token: position, token, id, label, mask, segment.
 
     A label that does not count is shown as a dot; one that counts as its token, or as its name in `names`. A label of
-    the whole text stands below. Returns what was printed.
+    the whole text stands below.
+
+    Returns: what was printed.
     """
     ids = batch["input_ids"][row].tolist()
     mask = batch["attention_mask"][row].tolist() if "attention_mask" in batch else [1] * len(ids)

@@ -12,12 +12,15 @@ MASKED, REPLACED = 0.8, 0.1  # of the selected tokens; the rest stay
 def mask_tokens(
     input_ids: Tensor, tokenizer: Tokenizer, probability: float = 0.15, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Hide tokens for a model to restore: (inputs, labels), both as input_ids (B, T).
+    """Hide tokens for a model to restore.
 
     Each ordinary token is selected with `probability`, special ones never. Of the selected 80 % become <|mask|>, 10 %
-    a random ordinary token, and 10 % stay; the model must say what stood at every one of them (Devlin et al. 2019,
-    section 3.1). labels: the original token where selected, IGNORE_INDEX elsewhere. Raises ValueError for a
-    probability outside [0, 1].
+    a random ordinary token, and 10 % stay; the model must say what stood at every one of them.
+
+    Returns: (inputs, labels), both as input_ids (B, T); labels are the original token where selected, IGNORE_INDEX
+        elsewhere.
+    Raises: ValueError for a probability outside [0, 1].
+    Source: Devlin et al. 2019, section 3.1.
     """
     if not 0 <= probability <= 1:
         raise ValueError(f"the share of tokens to mask is {probability}: it must lie between 0 and 1")

@@ -18,9 +18,13 @@ from minillm.system import check_seed
 class Mixed:
     """Batches of several sources, each time from one that is drawn by weight, in an order that the seed alone decides.
 
-    weights: shares of the stream, in any unit; None: by the number of batches in each source, so that every example
-    comes about equally often (Raffel et al. 2020, section 3.5.2). For `fit`, as any `Batches`. Raises ValueError for
-    weights that are none.
+    For `fit`, as any `Batches`.
+
+    Args:
+        weights: shares of the stream, in any unit; None: by the number of batches in each source, so that every example
+            comes about equally often.
+    Raises: ValueError for weights that are none.
+    Source: Raffel et al. 2020, section 3.5.2, for shares by size.
 
     >>> Mixed([Windows(clinic, 256, 8, seed=0), Windows(tales, 256, 8, seed=0)], weights=[0.8, 0.2])
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 from minillm.data.records import Record, check_not_empty
 from minillm.text import read_records, text_field
 
-FIELDS = ("prompt", "chosen", "rejected")
+PREFERENCE_FIELDS = ("prompt", "chosen", "rejected")
 
 
 @dataclass(frozen=True)
@@ -31,34 +31,37 @@ class Preference(Record):
     @property
     def pair(self) -> tuple[list[dict[str, str]], str, str]:
         """As `minillm.align` takes it: a conversation, the better answer, the worse."""
-        return asked(self.texts[0]), *self.texts[1:]
+        return user_message(self.texts[0]), *self.texts[1:]
 
 
-def asked(prompt: str) -> list[dict[str, str]]:
-    """A prompt as a conversation that waits for its answer."""
+def user_message(prompt: str) -> list[dict[str, str]]:
+    """A prompt as a conversation that waits for its answer: one message, the user's."""
     return [{"role": "user", "content": prompt}]
 
 
 def read_preferences(path: Path) -> list[Preference]:
     """The pairs of answers in a .jsonl, .json, .csv or .tsv file: {"prompt", "chosen", "rejected"}.
 
-    "chosen_score" and "rejected_score", if both are there, are the true scores. Raises ValueError with file:line for
-    what is no pair, for an empty text, for two answers that are the same, and for a score that is no number.
+    "chosen_score" and "rejected_score", if both are there, are the true scores.
+
+    Raises: ValueError with file:line for what is no pair, for an empty text, for two answers that are the same, and for
+        a score that is no number.
     """
     found = []
-    for line, record in read_records(path, columns=FIELDS):
-        texts = tuple(text_field(path, line, record, field) for field in FIELDS)
-        check_not_empty(path, line, FIELDS, texts)
+    for line, record in read_records(path, columns=PREFERENCE_FIELDS):
+        texts = tuple(text_field(path, line, record, field) for field in PREFERENCE_FIELDS)
+        check_not_empty(path, line, PREFERENCE_FIELDS, texts)
         if texts[1].strip() == texts[2].strip():
             raise ValueError(f'{path}:{line}: "chosen" and "rejected" are the same: there is nothing to learn from it')
-        scores = tuple(score_field(path, line, record, f"{side}_score") for side in FIELDS[1:])
+        scores = tuple(score_field(path, line, record, f"{side}_score") for side in PREFERENCE_FIELDS[1:])
         found.append(Preference(texts, None, path, line, None if None in scores else scores))
     return found
 
 
 def score_field(path: Path, line: int, record: dict, name: str) -> float | None:
-    """A true score, which in a table is a text; None where there is none. Raises ValueError with file:line for what is
-    no number.
+    """A true score, which in a table is a text; None where there is none.
+
+    Raises: ValueError with file:line for what is no number.
     """
     value = record.get(name)
     if value is None or value == "":
@@ -73,7 +76,10 @@ def score_field(path: Path, line: int, record: dict, name: str) -> float | None:
 
 
 def read_prompts(path: Path) -> list[Record]:
-    """The prompts in a .jsonl, .json, .csv or .tsv file: {"prompt"}. Raises ValueError with file:line for an empty."""
+    """The prompts in a .jsonl, .json, .csv or .tsv file: {"prompt"}.
+
+    Raises: ValueError with file:line for an empty one.
+    """
     found = []
     for line, record in read_records(path, columns=["prompt"]):
         text = text_field(path, line, record, "prompt")

@@ -1,4 +1,4 @@
-"""The labelled files that users bring: read, checked, and kept apart.
+"""The labelled files that users bring: read, checked, kept apart, and made into examples.
 
 Every complaint is one sentence with file and line. What stands in training and in validation too is dropped from
 training, and said: a score on what was learned by heart is no score.
@@ -8,7 +8,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from minillm.text import read_records, read_text, split, text_field
+from minillm.data.examples import Frame, pair_example, tag_example, text_example
+from minillm.text import Tokenizer, read_records, read_text, split, text_field
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,10 @@ RecordReader = Callable[[Path], list[Record]]
 
 
 def read_labelled(*fields: str) -> RecordReader:
-    """A reader of records with these text fields and a label: {"text", "label"} or {"text_a", "text_b", "label"}."""
+    """A reader of records with these text fields and a label: {"text", "label"} or {"text_a", "text_b", "label"}.
+
+    It raises ValueError with file:line for a text that is empty, and for a label that is no word and no whole number.
+    """
 
     def read(path: Path) -> list[Record]:
         records = []
@@ -67,7 +71,10 @@ def read_labelled(*fields: str) -> RecordReader:
 
 
 def read_scored_pairs(path: Path) -> list[Record]:
-    """Records of two like texts, {"text_a", "text_b"}, and "score", how like they are, in all of them or in none."""
+    """Records of two like texts, {"text_a", "text_b"}, and "score", how like they are, in all of them or in none.
+
+    Raises: ValueError with file:line for a record that is not so.
+    """
     records = []
     for line, record in read_records(path, columns=["text_a", "text_b"]):
         texts = tuple(text_field(path, line, record, field) for field in ("text_a", "text_b"))
@@ -86,6 +93,8 @@ def read_scored_pairs(path: Path) -> list[Record]:
 def read_tagged(path: Path) -> list[Record]:
     """Records {"tokens", "tags"}, or a file as of CoNLL: a word and, last on its line, its tag; a blank line between
     sentences. Tags are O, B-KIND and I-KIND.
+
+    Raises: ValueError with file:line for a record that is not so, and for a file without one.
     """
     conll = path.suffix.lower() not in (".jsonl", ".json")
     records = []
@@ -126,13 +135,13 @@ def _conll(path: Path):
 
 
 def check_words(path: Path, line: int, words: object) -> None:
-    """Raises ValueError for tokens that are no list of words."""
+    """Raise ValueError for tokens that are no list of words."""
     if not isinstance(words, list) or not words or not all(isinstance(word, str) and word.strip() for word in words):
         raise ValueError(f"{path}:{line}: expected tokens that are words, found {str(words)[:60]}")
 
 
 def check_not_empty(path: Path, line: int, fields: Sequence[str], texts: Sequence[str]) -> None:
-    """Raises ValueError for a text without a word."""
+    """Raise ValueError for a text without a word."""
     for field, text in zip(fields, texts):
         if not text.strip():
             raise ValueError(f'{path}:{line}: "{field}" is empty; remove the record or give it a text')
@@ -152,6 +161,8 @@ def load_parts(
 ) -> Parts:
     """Read the files, or keep a share of `data` aside where there is no `valid`; drop from training what stands in
     another part too, and say so.
+
+    Raises: ValueError where nothing can be kept aside, or nothing is left to learn from.
     """
     train = read(data)
     if valid is None:
@@ -179,8 +190,9 @@ def load_parts(
 
 
 def label_names(parts: Parts, labels: Callable[[Record], Sequence[str]]) -> list[str]:
-    """The labels of the training records, sorted. Raises ValueError for a single one, and for one that only comes up
-    in validation or test.
+    """The labels of the training records, sorted.
+
+    Raises: ValueError for a single one, and for one that only comes up in validation or test.
     """
     names = sorted({label for record in parts.train for label in labels(record)})
     for record in [*parts.valid, *parts.test]:
@@ -195,3 +207,22 @@ def label_names(parts: Parts, labels: Callable[[Record], Sequence[str]]) -> list
             "bring examples of at least two"
         )
     return names
+
+
+def classify_example(record: Record, tokenizer: Tokenizer, frame: Frame, context: int, classes: dict[str, int]) -> dict:
+    """One text, or two in one row, and the class of it."""
+    ids = [tokenizer.encode(text) for text in record.texts]
+    example = text_example(*ids, frame, context) if len(ids) == 1 else pair_example(*ids, frame, context)
+    return {**example, "labels": classes[record.label]}
+
+
+def tagged_example(
+    record: Record, tokenizer: Tokenizer, frame: Frame, context: int, classes: dict[str, int], every_piece: bool = False
+) -> dict:
+    """Words and the class of each, at its first token or at every one."""
+    return tag_example(record.texts, [classes[tag] for tag in record.label], tokenizer, frame, context, every_piece)
+
+
+def texts_example(record: Record, tokenizer: Tokenizer, frame: Frame, context: int) -> tuple[dict, ...]:
+    """Two texts, a row each."""
+    return tuple(text_example(tokenizer.encode(text), frame, context) for text in record.texts)

@@ -76,6 +76,27 @@ def recall_at_k(similarity: torch.Tensor, k: int) -> float:
     return (before < k).double().mean().item()
 
 
+def similarity_scores(similarity: torch.Tensor, labels: Sequence[float | None]) -> dict[str, float]:
+    """How well cosines find the second text of each first one, among all second texts.
+
+    Args:
+        similarity: (N, N), the cosines of N first texts (rows) and their N second texts (columns).
+        labels: how like the texts of each pair are, or None for all. With scores, only pairs of the highest are looked
+            for, among all; and the cosines of all pairs are compared with their scores.
+    Returns: {"recall_at_1", "recall_at_5"}, and with scores "spearman".
+    """
+    if labels[0] is None:
+        return {"recall_at_1": recall_at_k(similarity, 1), "recall_at_5": recall_at_k(similarity, 5)}
+    alike = torch.tensor([label == max(labels) for label in labels])
+    order = torch.cat([alike.nonzero(), (~alike).nonzero()]).flatten()  # so that a row's own column is its number
+    found = similarity[alike][:, order]
+    return {
+        "recall_at_1": recall_at_k(found, 1),
+        "recall_at_5": recall_at_k(found, 5),
+        "spearman": spearman(similarity.diagonal().tolist(), labels),
+    }
+
+
 def spearman(first: Sequence[float], second: Sequence[float]) -> float:
     """Rank correlation (Spearman 1904): Pearson's correlation of the ranks, ties sharing the mean of theirs.
 

@@ -1,7 +1,7 @@
 """What touches the machine, and nothing else does.
 
 device        where to compute and how exactly; seeds
-files         files that are whole or absent; safetensors: tensors in them, nothing pickled
+files         files that are whole or absent: bytes, text, JSON, tensors; nothing pickled
 progress      speed, time left, Ctrl-C
 """
 
@@ -15,6 +15,5 @@ from minillm.system.device import (
     seed_everything,
     set_random_state,
 )
-from minillm.system.files import check_file, read_json, write_atomic, write_json, write_text
+from minillm.system.files import check_file, load_file, read_json, save_file, write_atomic, write_json, write_text
 from minillm.system.progress import Interrupt, Timer, duration, patient_interrupt
-from minillm.system.safetensors import load_file, save_file

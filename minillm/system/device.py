@@ -68,10 +68,13 @@ def cpu_has_fast_bf16() -> bool:
 
 
 def pick_device(device: str = "auto", dtype: str = "auto") -> Compute:
-    """The place to compute: device "auto", "cpu", "cuda" or "mps", dtype "auto", "fp32", "bf16" or "fp16".
+    """Where to compute, and how exactly.
 
-    "auto" never takes "mps", whose results differ between versions: the CPU is the reference. Raises ValueError when
-    the device is not there, or cannot compute in that precision.
+    Args:
+        device: "auto", "cpu", "cuda" or "mps". "auto" never takes "mps", whose results differ between versions: the CPU
+            is the reference.
+        dtype: "auto", "fp32", "bf16" or "fp16".
+    Raises: ValueError when the device is not there, or cannot compute in that precision.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -103,15 +106,16 @@ def _cpu_dtype() -> str:
 
 
 def check_seed(seed: int) -> None:
-    """Raises ValueError for a seed that is too large: numpy tells no more apart, and torch must take a million times
-    as many, a number for each epoch.
-    """
+    """Raise ValueError for too large a seed: NumPy seeds are 32-bit; seed * 1,000,003 + epoch must fit in 64."""
     if abs(seed) > LARGEST_SEED:
         raise ValueError(f"the seed is {seed}: it must lie between -{LARGEST_SEED} and {LARGEST_SEED}")
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python's, numpy's and torch's random numbers, on every device. Raises ValueError as `check_seed` does."""
+    """Seed Python's, NumPy's and torch's random numbers, on every device.
+
+    Raises: ValueError as `check_seed`.
+    """
     check_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - a user's loss_fn may draw from it

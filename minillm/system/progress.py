@@ -15,7 +15,7 @@ class Interrupt:
 
 @contextlib.contextmanager
 def patient_interrupt() -> Iterator[Interrupt]:
-    """Let Ctrl-C and a polite kill finish the step in hand; a second one stops at once."""
+    """Let Ctrl-C and SIGTERM finish the step in hand; a second one stops at once."""
     interrupt, previous = Interrupt(), {}
 
     def request(number, frame):

@@ -9,7 +9,10 @@ Text is first split into words by a pattern, and a merge never crosses the borde
 counts as often as it occurs, so the work depends on how many *different* words there are. After a merge, only the pairs
 beside the merged ones have changed: their counts are corrected, nothing is counted anew.
 
-Left out: encoding (tiktoken does it with the ranks made here), special tokens (minillm.text.tokenizer adds them).
+`plain_bpe` does the same in plain loops: read it first. Encoding is tiktoken's, with the ranks made here: in each word
+the pair whose joined bytes have the lowest rank is merged, until no pair has one.
+
+Left out: special tokens (`tokenizer` adds them).
 Papers: Gage 1994, "A new algorithm for data compression"; Sennrich et al. 2016, arXiv:1508.07909; bytes as in GPT-2.
 """
 
@@ -27,7 +30,7 @@ GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s
 
 BYTES = {bytes([b]): b for b in range(256)}
 # The order in which pairs of equal count are taken: bytes that GPT-2 prints as themselves, then all other bytes.
-_BYTE_ORDER = sorted(range(256), key=lambda b: (not chr(b).isprintable() or chr(b) == " ", b))
+BYTE_ORDER = sorted(range(256), key=lambda b: (not chr(b).isprintable() or chr(b) == " ", b))
 
 
 def train_bpe(text: str | Iterable[str], vocab_size: int, pattern: str = GPT2_PATTERN) -> dict[bytes, int]:
@@ -36,22 +39,23 @@ def train_bpe(text: str | Iterable[str], vocab_size: int, pattern: str = GPT2_PA
     The result is what `tiktoken.Encoding(mergeable_ranks=...)` takes: the byte b has rank b, then come the merged
     tokens, oldest first. There are fewer than `vocab_size` when the text runs out of pairs to merge.
 
-    `pattern` cuts the text into words; it may use what tiktoken and Python's `re` share, and \\p{...} classes.
     Of the pairs with the highest count, the one whose left token, then right token, is first in this order is merged:
     bytes that are printable in Latin-1 (but not the space), all other bytes, merged tokens by age. Hugging Face's
     BpeTrainer follows the same rule, so the two learn the same merges.
 
+    Args:
+        pattern: cuts the text into words; it may use what tiktoken and Python's `re` share, and \\p{...} classes.
+    Raises: ValueError for a vocabulary of less than the 256 bytes, for a pattern with capturing groups, and for text
+        with half a surrogate pair in it.
+
     >>> ranks = train_bpe("low lower lowest", 259)
     >>> [token for token, rank in ranks.items() if rank >= 256]
     [b'lo', b'low', b' low']
-
-    Raises ValueError for a vocabulary of less than the 256 bytes, for a pattern with capturing groups, and for text
-    with half a surrogate pair in it.
     """
     if vocab_size < len(BYTES):
         raise ValueError(f"vocab_size is {vocab_size}, but every byte needs a token: make it 256 or more.")
     counts = Counter()
-    splitter = _Splitter(pattern)
+    splitter = Splitter(pattern)
     for document in [text] if isinstance(text, str) else text:
         counts.update(splitter.split(document))
     ranks = dict(BYTES)
@@ -66,17 +70,11 @@ def _merges(word_counts: dict[str, int], vocab_size: int) -> Iterator[bytes]:
     A token is written as one character, so that a word is a string and a merge is `str.replace`: the characters are not
     those of the text, but chr(0), chr(1) ... in the order that breaks ties. A pair is a string of two.
     """
-    token_of = [bytes([b]) for b in _BYTE_ORDER]
-    to_symbols = bytes(_BYTE_ORDER.index(b) for b in range(256))
+    token_of = [bytes([b]) for b in BYTE_ORDER]
+    to_symbols = bytes(BYTE_ORDER.index(b) for b in range(256))
     words = [word.encode().translate(to_symbols).decode("latin-1") for word in word_counts]
     occurrences = list(word_counts.values())
-
-    pair_counts: dict[str, int] = defaultdict(int)
-    words_with: dict[str, set[int]] = defaultdict(set)  # may name words that have lost the pair since
-    for i, word in enumerate(words):
-        for left, right in pairwise(word):
-            pair_counts[left + right] += occurrences[i]
-            words_with[left + right].add(i)
+    pair_counts, words_with = _count_pairs(words, occurrences)
     # Counts in the heap may be out of date, but only too high: a pair is corrected when it comes to the top.
     heap = [(-count, pair) for pair, count in pair_counts.items()]
     heapq.heapify(heap)
@@ -105,6 +103,17 @@ def _merges(word_counts: dict[str, int], vocab_size: int) -> Iterator[bytes]:
             heapq.heappush(heap, (-pair_counts[new], new))
 
 
+def _count_pairs(words: list[str], occurrences: list[int]) -> tuple[dict[str, int], dict[str, set[int]]]:
+    """How often each pair occurs, and which words hold it (later also words that have lost it since)."""
+    pair_counts: dict[str, int] = defaultdict(int)
+    words_with: dict[str, set[int]] = defaultdict(set)
+    for i, word in enumerate(words):
+        for left, right in pairwise(word):
+            pair_counts[left + right] += occurrences[i]
+            words_with[left + right].add(i)
+    return pair_counts, words_with
+
+
 def _merge_word(word: str, pair: str, symbol: str) -> tuple[str, list[str], list[str]]:
     """Replace `pair` by `symbol`; return the new word, and the neighbouring pairs that it lost and gained.
 
@@ -126,8 +135,35 @@ def _merge_word(word: str, pair: str, symbol: str) -> tuple[str, list[str], list
     return symbol.join(parts), lost, gained
 
 
-class _Splitter:
-    """Split text with a tiktoken pattern, exactly as tiktoken does, by Python's `re`.
+class BytePairs:
+    """Encodes by byte pairs: `tokens` maps ids to bytes, and the id is also the rank by which tiktoken merges."""
+
+    def __init__(self, tokens: dict[int, bytes], pattern: str) -> None:
+        ranks = {token: i for i, token in tokens.items()}
+        missing = [b for b in range(256) if bytes([b]) not in ranks]
+        if missing or len(ranks) < len(tokens):
+            raise ValueError(f"These are not byte pairs: {len(missing)} bytes have no token, or tokens are repeated.")
+        self._encoding = tiktoken.Encoding("minillm", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text."""
+        check_surrogates(text)  # tiktoken would replace them without a word
+        return self._encoding.encode_ordinary(text)
+
+
+def check_surrogates(text: str) -> None:
+    """Raise ValueError where text has half of a surrogate pair, which is no character and has no UTF-8 bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"Character {error.start} of the text is half of a surrogate pair (U+{ord(text[error.start]):04X}), so the "
+            "text was not decoded properly. Read it with the right encoding."
+        ) from None
+
+
+class Splitter:
+    """Splits text into words with a tiktoken pattern, exactly as tiktoken does, by Python's `re`.
 
     `re` has no \\p{L}, and its \\s is not Unicode's White_Space. So each class in the pattern is written out as the
     list of its members, and tiktoken is asked which of the characters seen so far those are: no table can disagree.
@@ -139,6 +175,7 @@ class _Splitter:
         self.find = re.compile("(?!)").findall
 
     def split(self, document: str) -> list[str]:
+        """The words of a document; joined they are the document."""
         try:
             document.encode()
         except UnicodeEncodeError as error:

@@ -33,7 +33,7 @@ UTF16_AND_32 = {
 def read_text(path: StrPath) -> str:
     """The whole text of a UTF-8 file, character for character.
 
-    Raises ValueError when there is no such file, and for a folder, an empty or a binary file, or another encoding.
+    Raises: ValueError when there is no such file, and for a folder, an empty or a binary file, or another encoding.
     """
     try:
         data = Path(path).read_bytes()
@@ -74,18 +74,18 @@ def _how_to_convert(path: StrPath, encoding: str) -> str:
 def read_documents(path: StrPath, documents: Literal["blank-line", "file"] = "blank-line") -> list[str]:
     """The documents of a file, in order, none of them empty.
 
-    A file of records (.jsonl, .json, .csv, .tsv) holds one document a record, in the field "text". Anything else is
-    plain text, where `documents` says what a document is:
+    A file of records (.jsonl, .json, .csv, .tsv) holds one document a record, in the field "text".
 
-    - "blank-line": what stands between blank lines; joined with "\\n\\n" the documents are the file again, but for
-      extra blank lines and trailing white space. Right for a collection of texts.
-    - "file": the whole file, exactly. Right for one long text in which blank lines are part of the style, such as a
-      play with a blank line between speeches: a model then reads across them, and `split_stream` cuts it.
+    Args:
+        documents: what a document of any other file, plain text, is.
+            "blank-line": what stands between blank lines; joined with "\\n\\n" the documents are the file again, but
+            for extra blank lines and trailing white space. Right for a collection of texts.
+            "file": the whole file, exactly. Right for one long text in which blank lines are part of the style, such as
+            a play with a blank line between speeches: a model then reads across them, and `split_stream` cuts it.
+    Raises: ValueError as `read_text` and `read_records` do, and for a file without any text.
 
     >>> split_documents("A tale.\\nIts end.\\n\\n\\nAnother.\\n")
     ['A tale.\\nIts end.', 'Another.']
-
-    Raises ValueError as `read_text` and `read_records` do, and for a file without any text.
     """
     if documents not in ("blank-line", "file"):
         raise ValueError(f'documents is {documents!r}; choose "blank-line" or "file"')
@@ -109,7 +109,10 @@ def split_documents(text: str) -> list[str]:
 
 
 def text_field(path: StrPath, line: int, record: dict, name: str = "text") -> str:
-    """The string under `name` in a record; ValueError with file:line when there is none, or it is no usable string."""
+    """The string under `name` in a record.
+
+    Raises: ValueError with file:line when there is none, or it is no usable string.
+    """
     if name not in record:
         raise ValueError(f'{path}:{line}: expected a field "{name}", found {", ".join(map(repr, record)) or "none"}')
     text = record[name]
@@ -124,14 +127,15 @@ def read_records(path: StrPath, columns: Sequence[str] | None = None) -> list[tu
     """The records of a .jsonl, .json, .csv or .tsv file, each with the number of the line on which it begins.
 
     .jsonl has an object a line (blank lines are skipped), .json a list of objects. .csv and .tsv begin with a row of
-    column names, and all their values are strings. `columns`, for those two, are the names to expect: when the first
-    row lacks one of them it is a record already, and the names are given to the values in this order. A .tsv has no
-    quoting: what stands between two tabs is the value.
+    column names, and all their values are strings. A .tsv has no quoting: what stands between two tabs is the value.
+
+    Args:
+        columns: the names to expect in a table: when the first row lacks one of them it is a record already, and the
+            names are given to the values in this order.
+    Raises: ValueError with file:line and what was expected for the first record that is wrong, and for no record.
 
     >>> read_records("reviews.tsv", columns=["text", "label"])   # doctest: +SKIP
     [(1, {'text': 'no movement , no yuks , not much of anything', 'label': '0'}), ...
-
-    Raises ValueError with file:line and what was expected for the first record that is wrong, and for no record at all.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in RECORD_FORMATS:
@@ -231,14 +235,15 @@ def split(
 ) -> tuple[list[T], list[T]]:
     """Split documents into (training, validation), whole documents at random, each side in the order it came in.
 
-    `groups`, one label a document (`minillm.text.dedup.near_duplicates` gives them): documents of one label stay on one
-    side, so that no near copy of a validation document is learned by heart. About `valid_fraction` of the documents go
-    to validation, at least one; more than that only when the smallest group is larger.
+    Args:
+        valid_fraction: of the documents, that go to validation; at least one does, and more only when the smallest
+            group is larger.
+        groups: one label a document, as `near_duplicates` gives them; documents of one label stay on one side, so that
+            no near copy of a validation document is learned by heart.
+    Raises: ValueError when there are not two documents (or two groups) to share out.
 
     >>> split(["a", "b", "c", "d"], 0.25, seed=1)
     (['a', 'b', 'c'], ['d'])
-
-    Raises ValueError when there are not two documents (or two groups) to share out.
     """
     _check_fraction(valid_fraction)
     members: dict[Hashable, list[int]] = {}
@@ -270,6 +275,8 @@ def split_stream(text: str, valid_fraction: float = 0.1) -> tuple[str, str]:
     """Cut one long text in two: all but the last `valid_fraction` of its characters are for training.
 
     The cut is nanoGPT's, int(0.9 n) characters, so that losses can be compared with it.
+
+    Raises: ValueError for a text too short to cut.
 
     >>> split_stream("abcdefghij", 0.2)
     ('abcdefgh', 'ij')

@@ -23,13 +23,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 MERSENNE = 2**31 - 1  # a prime: products of two smaller numbers fit into 64 bits, and x mod p needs no division
-WORD = re.compile(r"\w+")
 
 
-def fingerprint(text: str) -> bytes:
+def normalised_digest(text: str) -> bytes:
     """16 bytes that are equal for equal texts; case, white space and the way an accent is coded do not count.
 
-    >>> fingerprint("The  End.") == fingerprint("the end.\\n")
+    >>> normalised_digest("The  End.") == normalised_digest("the end.\\n")
     True
     """
     normal = " ".join(unicodedata.normalize("NFC", text).casefold().split())
@@ -37,13 +36,13 @@ def fingerprint(text: str) -> bytes:
 
 
 def exact_duplicates(documents: Iterable[str]) -> list[int]:
-    """For each document, the index of the first one with the same fingerprint: its own, unless it is a copy.
+    """For each document, the index of the first one with the same digest: its own, unless it is a copy.
 
     >>> exact_duplicates(["a tale", "a song", "A tale "])
     [0, 1, 0]
     """
     first: dict[bytes, int] = {}
-    return [first.setdefault(fingerprint(document), index) for index, document in enumerate(documents)]
+    return [first.setdefault(normalised_digest(document), index) for index, document in enumerate(documents)]
 
 
 def shingles(documents: Iterable[str], width: int = 5) -> list[np.ndarray]:
@@ -56,7 +55,7 @@ def shingles(documents: Iterable[str], width: int = 5) -> list[np.ndarray]:
     number: dict[str, int] = {}  # words by first appearance, from 1; 0 fills up short documents
     lengths, words = [], []
     for document in documents:
-        found = WORD.findall(document.lower())
+        found = re.findall(r"\w+", document.lower())
         ids = [number.setdefault(word, len(number) + 1) for word in found]
         ids += [0] * (width - len(ids) if ids else 0)
         lengths.append(max(len(ids) - width + 1, 0))
@@ -94,8 +93,10 @@ def jaccard(a: np.ndarray, b: np.ndarray) -> float:
 def signatures(sets: Sequence[np.ndarray], hashes: int = 128, seed: int = 0) -> np.ndarray:
     """MinHash: (number of sets, hashes), the smallest value of each of `hashes` random functions over each set.
 
-    The functions are h(x) = (a x + b) mod p with random a and b and the prime p = 2**31 - 1 (Carter and Wegman 1979).
-    The signature of an empty set is p everywhere.
+    The functions are h(x) = (a x + b) mod p with random a and b and the prime p = 2**31 - 1. The signature of an empty
+    set is p everywhere.
+
+    Source: Carter and Wegman 1979 for the functions; Broder 1997 for the minimum.
     """
     rng = np.random.default_rng(seed)
     a = rng.integers(1, MERSENNE, hashes, dtype=np.uint64)
@@ -126,9 +127,11 @@ def _chunks(items: list[int], sizes: list[int], size: int) -> Iterable[list[int]
 
 
 def estimated_jaccard(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The share of equal numbers in two signatures (..., hashes), whose mean over hash functions is the similarity.
+    """The share of equal numbers in two signatures, whose mean over hash functions is the similarity J.
 
-    Its standard deviation is sqrt(J (1 - J) / hashes).
+    Args:
+        a, b: (..., hashes)
+    Returns: (...), of standard deviation sqrt(J (1 - J) / hashes).
     """
     return (a == b).mean(axis=-1)
 
@@ -136,7 +139,9 @@ def estimated_jaccard(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def collision_probability(jaccard: float | np.ndarray, bands: int, rows: int) -> float | np.ndarray:
     """The S-curve 1 - (1 - J**rows)**bands: how likely documents of this similarity agree on some band.
 
-    It climbs steepest near (1 / bands) ** (1 / rows) (Mining of Massive Datasets, section 3.4.2).
+    It climbs steepest near (1 / bands) ** (1 / rows).
+
+    Source: Mining of Massive Datasets, section 3.4.2.
 
     >>> [round(collision_probability(j, bands=20, rows=5), 3) for j in (0.2, 0.5, 0.8)]
     [0.006, 0.47, 1.0]
@@ -147,6 +152,8 @@ def collision_probability(jaccard: float | np.ndarray, bands: int, rows: int) ->
 def bands_and_rows(threshold: float, hashes: int = 128, recall: float = 0.95) -> tuple[int, int]:
     """The most rows (so the fewest needless comparisons) with which a pair *at* the threshold is still compared with
     probability `recall`; more similar pairs are likelier.
+
+    Raises: ValueError for a threshold that is no similarity.
 
     >>> bands_and_rows(0.8)
     (18, 7)
@@ -159,10 +166,14 @@ def bands_and_rows(threshold: float, hashes: int = 128, recall: float = 0.95) ->
 
 
 def candidate_pairs(signatures: np.ndarray, bands: int, rows: int) -> np.ndarray:
-    """Pairs (P, 2), i < j, that agree on all rows of some band.
+    """The pairs of documents that agree on all rows of some band.
 
     Of a bucket with many documents each is paired with the first and with the one before it, not with all: at most
     2 * bands pairs for each document, however alike they are.
+
+    Args:
+        signatures: (documents, hashes)
+    Returns: (P, 2), i < j.
     """
     if len(signatures) < 2:
         return np.zeros((0, 2), dtype=np.int64)

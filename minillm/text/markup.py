@@ -48,7 +48,7 @@ def strip_markup(text: str) -> str:
     """
     if "<" not in text and "&" not in text:
         return text
-    parser = _Reader()
+    parser = _PageText()
     parser.feed(_protect(text))
     parser.close()
     return "".join(parser.pieces)
@@ -81,7 +81,7 @@ def _protect(text: str) -> str:
     return "".join(protected)
 
 
-class _Reader(HTMLParser):
+class _PageText(HTMLParser):
     """Collects the text of a page in `pieces`."""
 
     # Said here because it differs between Python versions: where tags are not tags until the element ends.

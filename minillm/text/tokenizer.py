@@ -1,10 +1,10 @@
 """Text to ids and back: one Tokenizer over byte pairs or over characters, with special tokens that text cannot forge.
 
 Special tokens have ids behind those of ordinary text. Encoding never yields them from a text, whatever is written in
-it: "<|eos|>" in a document is seven ordinary characters. Only code of ours puts them in, by id (`eos_id`), by template
-(`apply_chat`) or by saying so (`allow_special=True`). Padding has a token of its own, never that of the end of a text.
+it: "<|eos|>" in a document is seven ordinary characters. Only code of ours puts them in, by id (`eos_id`), by the chat
+template or by saying so (`allow_special=True`). Padding has a token of its own, never that of the end of a text.
 
-Byte pairs are run by `tiktoken.Encoding` and trained by `bpe`, or they are GPT-2's, from its files or by name.
+Byte pairs are trained by `bpe`, or they are GPT-2's, from its files or by name.
 Left out: normalising text (`corpus` does it); unknown tokens (bytes have none, a character tokenizer raises).
 Paper: Radford et al. 2019, "Language models are unsupervised multitask learners", section 2.2.
 """
@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from operator import index
@@ -23,13 +23,33 @@ import tiktoken
 import torch
 
 from minillm.system import read_json, write_json
-from minillm.text.bpe import BYTES, GPT2_PATTERN, train_bpe
-from minillm.text.engines import BytePairs, Characters, check_surrogates, read_gpt2
+from minillm.text.bpe import BYTES, GPT2_PATTERN, BytePairs, check_surrogates, train_bpe
+from minillm.text.chat_template import CHAT_ROLES, apply_chat_template
+from minillm.text.gpt2_files import read_gpt2
 
-ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
-SPECIALS = ("<|pad|>", "<|bos|>", "<|eos|>", "<|mask|>", "<|cls|>", "<|sep|>", *ROLES)
+SPECIALS = ("<|pad|>", "<|bos|>", "<|eos|>", "<|mask|>", "<|cls|>", "<|sep|>", *(f"<|{role}|>" for role in CHAT_ROLES))
 END_OF_TEXT = "<|endoftext|>"  # GPT-2's only special token, which both begins and ends a text
 FORMAT, VERSION = "minillm tokenizer", 1
+
+
+class Characters:
+    """Encodes by characters, one token for each that it was made from."""
+
+    def __init__(self, tokens: dict[int, bytes]) -> None:
+        self._ids = {token.decode(): i for i, token in tokens.items()}
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text."""
+        try:
+            return [self._ids[character] for character in text]
+        except KeyError as error:
+            unknown = error.args[0]
+        place = text.index(unknown)
+        raise ValueError(
+            f"Character {place} (line {text.count(chr(10), 0, place) + 1}) of the text is {unknown!r} "
+            f"(U+{ord(unknown):04X}), which this tokenizer of {len(self._ids)} characters does not know. "
+            "Remove it, or use a byte-pair tokenizer, which can encode everything."
+        )
 
 
 class Tokenizer:
@@ -41,8 +61,7 @@ class Tokenizer:
     >>> tokenizer.decode([2, 3, 5, tokenizer.eos_id])
     'low<|eos|>'
 
-    `vocab_size` counts every id, special ones too; `specials` maps their names to ids; `fingerprint` is the SHA-256 of
-    all that decides an encoding, by which a checkpoint knows its own tokenizer.
+    `vocab_size` counts every id, special ones too; `specials` maps their names to ids.
     """
 
     def __init__(self, kind: str, pattern: str | None, tokens: dict[int, bytes], specials: dict[str, int]) -> None:
@@ -61,9 +80,11 @@ class Tokenizer:
 
     @classmethod
     def train(cls, texts: str | Iterable[str], vocab_size: int) -> "Tokenizer":
-        """Learn byte pairs from one text or many documents; `vocab_size` counts the special tokens too.
+        """Learn byte pairs from one text or many documents; too short a text gives a smaller vocabulary.
 
-        A text too short to fill the vocabulary gives a smaller one.
+        Args:
+            vocab_size: counts the special tokens too.
+        Raises: ValueError when it has no room for the bytes and the special tokens, and as `train_bpe`.
         """
         if vocab_size < len(BYTES) + len(SPECIALS):
             raise ValueError(
@@ -75,7 +96,10 @@ class Tokenizer:
 
     @classmethod
     def characters(cls, texts: str | Iterable[str]) -> "Tokenizer":
-        """One id for each different character of one text or many documents, in the order of their code points."""
+        """One id for each different character of one text or many documents, in the order of their code points.
+
+        Raises: ValueError for no text, and for half a surrogate pair.
+        """
         alphabet = set()
         for text in [texts] if isinstance(texts, str) else texts:
             check_surrogates(text)
@@ -89,7 +113,8 @@ class Tokenizer:
     def from_tiktoken(cls, name: str) -> "Tokenizer":
         """One of tiktoken's vocabularies, such as "gpt2". Its ids stay, and ours come behind its own special tokens.
 
-        tiktoken downloads a vocabulary when it is first used, unless it lies in its cache.
+        Raises: ValueError for an unknown name; OSError where tiktoken, which downloads a vocabulary that is not in its
+            cache, cannot get it.
         """
         if name not in tiktoken.list_encoding_names():
             raise ValueError(f"tiktoken has no vocabulary {name!r}: choose one of {tiktoken.list_encoding_names()}.")
@@ -109,7 +134,7 @@ class Tokenizer:
 
     @classmethod
     def from_gpt2_files(cls, vocab_bpe: str | Path, encoder_json: str | Path) -> "Tokenizer":
-        """GPT-2's vocabulary from vocab.bpe (merges.txt) and encoder.json (vocab.json), with GPT-2's ids."""
+        """GPT-2's vocabulary with GPT-2's ids, as `read_gpt2` reads it."""
         tokens, end_of_text = read_gpt2(Path(vocab_bpe), Path(encoder_json))
         return cls("bpe", GPT2_PATTERN, tokens, _with_specials(end_of_text + 1, {END_OF_TEXT: end_of_text}))
 
@@ -118,8 +143,8 @@ class Tokenizer:
     def encode(self, text: str, allow_special: bool = False) -> list[int]:
         """The ids of a text. Names of special tokens in it are ordinary text, unless `allow_special` is true.
 
-        Raises ValueError for half a surrogate pair and, in a character tokenizer, for a character that it does not
-        know: a token for the unknown would hide the loss of text, and decoding could not give it back.
+        Raises: ValueError for half a surrogate pair and, in a character tokenizer, for a character that it does not
+            know: a token for the unknown would hide the loss of text, and decoding could not give it back.
         """
         if not isinstance(text, str):
             raise ValueError(f"encode takes one text, but this is a {type(text).__name__}; encode_batch takes a list.")
@@ -146,7 +171,9 @@ class Tokenizer:
     def decode(self, ids: Iterable[int], skip_special: bool = False) -> str:
         """The text of a list or 1-D tensor of ids; bytes that are not valid UTF-8 become U+FFFD.
 
-        Special tokens are shown by name, so that nothing is hidden; `skip_special` leaves them out, for readers.
+        Args:
+            skip_special: leave special tokens out, for readers; else they are shown by name.
+        Raises: ValueError for what is no row of ids of this vocabulary.
         """
         ids = self._checked(ids)
         kept = [i for i in ids if i not in self.special_ids] if skip_special else ids
@@ -184,10 +211,12 @@ class Tokenizer:
     def pad(
         self, sequences: Sequence[Sequence[int]], max_length: int | None = None, side: str = "right"
     ) -> dict[str, torch.Tensor]:
-        """Make lists of ids equally long: {"input_ids", "attention_mask"}, both (B, T) int64, T the longest list.
+        """Make lists of ids equally long.
 
-        `side` is where short lists are padded and where lists of more than `max_length` ids are cut: "right" keeps the
-        beginning, as for training; "left" keeps the end, from which generation goes on. The mask is 1 on real tokens.
+        Args:
+            side: where short lists are padded, and where those of more than `max_length` ids are cut. "right" keeps the
+                beginning, as for training; "left" keeps the end, from which generation goes on.
+        Returns: {"input_ids", "attention_mask"}, both (B, T) int64, T the longest list; the mask is 1 on real tokens.
         """
         if side not in ("left", "right"):
             raise ValueError(f"side is {side!r}: it must be 'left' or 'right'.")
@@ -205,37 +234,14 @@ class Tokenizer:
         return {"input_ids": input_ids, "attention_mask": attention_mask}
 
     def apply_chat(self, messages: Sequence[dict[str, str]], reply: bool = False) -> tuple[list[int], list[bool]]:
-        """A conversation as ids, and for each id whether the assistant learns it: its own words and the end after them.
-
-        <|bos|> <|system|> ... <|user|> ... <|assistant|> ... <|eos|> <|user|> ...; `reply` opens the assistant's turn.
-        Each text is encoded by itself, so a prompt has the same ids in training, with its answer, and in generation.
-        Raises ValueError for what is no list of messages, and for a message without a role or a text.
-        """
-        if isinstance(messages, str | Mapping) or not all(isinstance(message, Mapping) for message in messages):
-            raise ValueError(
-                'A conversation is a list of messages such as [{"role": "user", "content": "Is it far?"}], '
-                f"but this one is {_shown(messages)}."
-            )
-        ids, learned = [self.bos_id], [False]
-        for place, message in enumerate(messages):
-            role = f"<|{message.get('role')}|>"
-            if role not in ROLES or not isinstance(message.get("content"), str):
-                raise ValueError(
-                    f"Message {place} must have a 'role' (system, user or assistant) and a text as 'content', "
-                    f"but it is {message!r}."
-                )
-            answers = role == "<|assistant|>"
-            content = self.encode(message["content"]) + [self.eos_id] * answers
-            ids += [self.specials[role], *content]
-            learned += [False] + [answers] * len(content)
-        if reply:
-            ids, learned = [*ids, self.specials["<|assistant|>"]], [*learned, False]
-        return ids, learned
+        """A conversation as ids, and for each id whether the assistant learns it: `apply_chat_template`."""
+        return apply_chat_template(self, messages, reply)
 
     # Files
 
     @cached_property
     def fingerprint(self) -> str:
+        """The SHA-256 of all that decides an encoding, by which a checkpoint knows its own tokenizer."""
         return _fingerprint(self._record())
 
     def _record(self) -> dict:
@@ -251,7 +257,10 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":
-        """Read what `save` wrote. Raises ValueError for any other file, and for one that was changed since."""
+        """Read what `save` wrote.
+
+        Raises: ValueError for any other file, and for one that was changed since.
+        """
         saved = read_json(path)
         if not isinstance(saved, dict) or saved.pop("format", None) != FORMAT:
             raise ValueError(f"{path} is not a tokenizer that minillm saved: it does not say 'format': {FORMAT!r}.")
@@ -282,12 +291,6 @@ def _with_specials(size: int, own: dict[str, int] | None = None) -> dict[str, in
             specials[name] = size
             size += 1
     return specials
-
-
-def _shown(value, most: int = 60) -> str:
-    """How a value is written, its beginning where that is long."""
-    text = repr(value)
-    return text if len(text) <= most else text[:most] + "..."
 
 
 def _fingerprint(record: dict) -> str:

@@ -67,3 +67,27 @@ def test_recall_counts_a_tie_as_lost():
     assert metrics.recall_at_k(similarity, 1) == pytest.approx(1 / 3)
     assert metrics.recall_at_k(similarity, 2) == pytest.approx(2 / 3)
     assert metrics.recall_at_k(similarity, 3) == 1
+
+
+def slow_similarity_scores(similarity, labels):
+    """Pair by pair: among all second texts, is the own one of a pair of the highest score among the k nearest?"""
+    sought = [i for i, label in enumerate(labels) if label is None or label == max(labels)]
+    scores = {}
+    for k in (1, 5):
+        found = 0
+        for i in sought:
+            nearer = [j for j in range(len(labels)) if j != i and similarity[i][j] >= similarity[i][i]]
+            found += len(nearer) < k
+        scores[f"recall_at_{k}"] = found / len(sought)
+    if labels[0] is not None:
+        scores["spearman"] = metrics.spearman([similarity[i][i] for i in range(len(labels))], labels)
+    return scores
+
+
+def test_scores_of_similarities_equal_a_slow_loop():
+    for seed in range(30):
+        generator = torch.Generator().manual_seed(seed)
+        similarity = torch.randint(10, (12, 12), generator=generator) / 10 + 0.3 * torch.eye(12)  # full of ties
+        for scores in ([None] * 12, [float(s) for s in labels(12, 4, seed)]):
+            found = metrics.similarity_scores(similarity, scores)
+            assert found == pytest.approx(slow_similarity_scores(similarity.tolist(), scores))
