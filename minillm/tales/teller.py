@@ -122,7 +122,7 @@ class Teller:
         """Emit fixed text."""
         self._emit(text)
 
-    def pick_device(self, options: Options, wrong: Wrong = None, why: Why = None) -> Any:
+    def choose(self, options: Options, wrong: Wrong = None, why: Why = None) -> Any:
         """Emit one of the texts and return its value.
 
         `wrong` holds texts of the same kind that would be grammatical here but false (those that are true are ignored),
@@ -217,7 +217,7 @@ class Judge(Reader):
         self.mistakes: list[tuple[int, str]] = []
         self.recalls = 0
 
-    def pick_device(self, options, wrong=None, why=None):
+    def choose(self, options, wrong=None, why=None):
         """As Teller.choose; a wrong text is taken and noted; unless it is a detour, the first option is what counts."""
         self.recalls += wrong is not None
         if wrong is not None and options.match(self.text, self.offset) is None:
