@@ -25,7 +25,7 @@ def records(tmp_path):
 
 
 @pytest.fixture
-def read_conversations(tmp_path):
+def conversations(tmp_path):
     path = tmp_path / "c.jsonl"
     rows = [{"prompt": f"is {i} odd", "completion": "yes" if i % 2 else "no"} for i in range(30)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))

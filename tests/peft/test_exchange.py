@@ -21,7 +21,7 @@ def loras(model):
 
 
 @pytest.fixture
-def sample_answers(pair, tmp_path):
+def written(pair, tmp_path):
     """A folder that peft has written for Llama, with ranks that differ, and our bare model."""
     theirs, ours = pair("llama")
     write(theirs, tmp_path, target_modules=["q_proj", "up_proj"], rank_pattern={"up_proj": 5})
