@@ -31,11 +31,9 @@ class Options:
     """
 
     def __init__(self, items: Iterable[tuple[int, str, Any]]):
-        items = list(items)
-        self.texts = tuple(text for _, text, _ in items)
-        self.values = tuple(value for _, _, value in items)
-        self.cumulative = list(accumulate(weight for weight, _, _ in items))
-        self.total = sum(weight for weight, _, _ in items)
+        weights, self.texts, self.values = zip(*items, strict=True) if (items := list(items)) else ((), (), ())
+        self.cumulative = list(accumulate(weights))
+        self.total = self.cumulative[-1] if weights else 0
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -73,6 +71,12 @@ def _without(options: Options, values: frozenset) -> Options:
 def evenly(texts: Iterable[str]) -> Options:
     """Alternatives of equal weight, each standing for itself."""
     return Options((1, text, text) for text in texts)
+
+
+@lru_cache(maxsize=4096)
+def only(text: str, value: Any) -> Options:
+    """The one alternative there is."""
+    return Options([(1, text, value)])
 
 
 def check_prefix_free(texts: Iterable[str]) -> None:
@@ -139,7 +143,7 @@ class Teller:
 
     def recall(self, truth: str, among: Options, why: Why = None) -> None:
         """Emit the text that the state forces; `among` are all texts of its kind."""
-        self.choose(_only(truth), among, why)
+        self.choose(only(truth, truth), among, why)
 
     @property
     def logprob(self) -> float:
@@ -151,11 +155,6 @@ class Teller:
 
     def _emit(self, text: str) -> None:
         self.offset += len(text)
-
-
-@lru_cache(maxsize=4096)
-def _only(text: str) -> Options:
-    return Options([(1, text, text)])
 
 
 class Sampler(Teller):
