@@ -132,7 +132,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(bases, records, tmp_path, monkeyp
 
 @pytest.mark.parametrize("method", ["ptuning", "prefix"])
 def test_a_run_killed_while_it_is_scored_can_be_ended(bases, records, tmp_path, monkeypatch, method):
-    def stop(*_):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
     more = ["--method", method, "--prompt-network", "8"]
