@@ -26,9 +26,10 @@ from torch import nn
 from tqdm import tqdm
 
 from minillm import peft
-from minillm.cli import CLASSIFY, METHODS, Classify, Method, Prepared, frame_of, load, predict, prepare, train_config
+from minillm.cli import CLASSIFY, METHODS, Classify, Method, Prepared, frame_of, load, prepare, train_config
 from minillm.course import mlm_run
 from minillm.data import Batches, Windows, label_names
+from minillm.inference import predict
 from minillm.metrics import accuracy
 from minillm.report import COLOURS, picture
 from minillm.system import pick_device, seed_everything, write_json

@@ -13,9 +13,9 @@ from minillm.align import (
     Conversation,
     GRPOConfig,
     PPOConfig,
-    Rewards,
+    RewardModelScorer,
     compare_answers,
-    place_of,
+    compute_of,
     prompt_ids,
     reinforce,
     sample_answers,
@@ -82,7 +82,7 @@ def run_ppo(settings: PPOSettings, given: dict) -> int:
         settings = replace(settings, from_=start(settings).path, reward=judge.path)
         check_flags(settings, given)
     run, settings, resuming = open_run(settings, given, "ppo")
-    compute = place_of(settings)
+    compute = compute_of(settings)
     seed_everything(settings.seed)
     source = RunFolder(settings.from_)
     tokenizer, before = load_answering(source, compute.device)
@@ -162,7 +162,7 @@ def begin(
     prepared: Prepared,
     tokenizer: Tokenizer,
     train: list,
-    reward: Rewards,
+    reward: RewardModelScorer,
     run: RunFolder,
     resuming: bool,
 ) -> None:
@@ -215,7 +215,7 @@ def load_prompts(
     return train[:-kept], train[-kept:]
 
 
-def load_reward(settings: PPOSettings, tokenizer: Tokenizer, compute: Compute) -> Rewards:
+def load_reward(settings: PPOSettings, tokenizer: Tokenizer, compute: Compute) -> RewardModelScorer:
     """The reward model. Raises ValueError for a run of another kind, and for one of another vocabulary."""
     run = RunFolder(settings.reward)
     model = load_model(run.path)
@@ -225,7 +225,7 @@ def load_reward(settings: PPOSettings, tokenizer: Tokenizer, compute: Compute) -
         raise ValueError(
             f"{run.path} reads with another tokenizer than {settings.from_}: train the reward model on that run"
         )
-    return Rewards(model, tokenizer, compute)
+    return RewardModelScorer(model, tokenizer, compute)
 
 
 def ppo_config(settings: PPOSettings, rate: float) -> PPOConfig:
