@@ -33,7 +33,7 @@ from minillm.align import (
     PPO,
     PPOConfig,
     Constitution,
-    Rewards,
+    RewardModelScorer,
     agreement,
     best_of_n_kl,
     compare_answers,
@@ -121,7 +121,7 @@ class World:
         return prompts, self.write(self.before, prompts, 0)[0]
 
     @cached_property
-    def reward(self) -> Rewards:
+    def reward(self) -> RewardModelScorer:
         """The reward model: the proxy."""
         reward = load_reward(self.settings, self.tokenizer, self.compute)
         reward.standardise(*self.some)
@@ -172,7 +172,7 @@ def truth(conversations: Sequence, answers: Sequence[str]) -> Tensor:
 
 
 def standardised(judge: Judge, conversations: Sequence, answers: Sequence[str]) -> Judge:
-    """A judge whose rewards have mean 0 and deviation 1 on these answers, as `Rewards.standardise` does it."""
+    """A judge whose rewards have mean 0 and deviation 1 on these answers, as `RewardModelScorer.standardise` sets."""
     rewards = rewards_of(judge, conversations, answers)
     mean, deviation = float(rewards.mean()), float(rewards.std())
     return lambda conversations, answers: (judge(conversations, answers) - mean) / deviation
@@ -329,7 +329,7 @@ def reward_model(world: World, pairs: int, noise: str, seed: int) -> dict:
     seed_everything(seed)
     model = RewardModel(load_causal(RunFolder(settings.from_)))
     prepared = prepare(model, settings.method, world.tokenizer, seed)
-    rewards = Rewards(prepared.model, world.tokenizer, world.compute)
+    rewards = RewardModelScorer(prepared.model, world.tokenizer, world.compute)
 
     def evaluate(model: nn.Module) -> float:
         chosen, rejected = both(rewards, valid).unbind(1)
@@ -354,13 +354,13 @@ def reward_model(world: World, pairs: int, noise: str, seed: int) -> dict:
     }
 
 
-def both(rewards: Rewards, pairs: Sequence[tuple]) -> Tensor:
+def both(rewards: RewardModelScorer, pairs: Sequence[tuple]) -> Tensor:
     """The rewards of the chosen and of the rejected letter of each pair, (N, 2)."""
     prompts = [prompt for prompt, *_ in pairs for _ in range(2)]
     return rewards_of(rewards, prompts, [letter for _, *letters in pairs for letter in letters]).view(-1, 2)
 
 
-def flattered(rewards: Rewards, records: Sequence[Preference]) -> float:
+def flattered(rewards: RewardModelScorer, records: Sequence[Preference]) -> float:
     """By how much the reward of a letter without flattery rises when one sentence of it stands before the last."""
     plain, sweet, prompts = [], [], []
     sentences = itertools.cycle(FORMS["flattery"])

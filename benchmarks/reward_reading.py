@@ -20,7 +20,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from minillm import tales
-from minillm.align import Rewards, rewards_of, train_reward
+from minillm.align import RewardModelScorer, rewards_of, train_reward
 from minillm.cli import RewardSettings, prepare, tuning_config
 from minillm.hub import load_causal, load_tokenizer
 from minillm.metrics import bootstrap_interval
@@ -81,7 +81,7 @@ def accuracy(thing: str, wording: str, seed: int, flags: argparse.Namespace) -> 
     )  # fmt: skip
     if history.stopped:
         raise SystemExit("stopped: what has ended is kept")
-    rewards = Rewards(prepared.model, tokenizer, pick_device("cpu", "fp32"))
+    rewards = RewardModelScorer(prepared.model, tokenizer, pick_device("cpu", "fp32"))
     right = []
     for prompt, better, worse in islice(pairs(thing, wording, "test"), SCORED):
         high, low = rewards_of(rewards, [prompt] * 2, [better, worse]).tolist()

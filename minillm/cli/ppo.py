@@ -14,9 +14,9 @@ from minillm.align import (
     Conversation,
     GRPOConfig,
     PPOConfig,
-    Rewards,
+    RewardModelScorer,
     compare_answers,
-    place_of,
+    compute_of,
     prompt_ids,
     reinforce,
     sample_answers,
@@ -102,7 +102,7 @@ class RLHF(TrainingCommand):
 
     def read(self) -> None:
         settings, training = self.settings, self.settings.training
-        self.compute = place_of(settings.machine)
+        self.compute = compute_of(settings.machine)
         source = RunFolder(settings.from_)
         self.tokenizer, self.before = load_answering(source, self.compute.device)
         self.prepared = prepare(load_causal(source), settings.method, self.tokenizer, settings.machine.seed)
@@ -230,7 +230,7 @@ def load_prompts(
     return train[:-kept], train[-kept:]
 
 
-def load_reward(settings: PPOSettings, tokenizer: Tokenizer, compute: Compute) -> Rewards:
+def load_reward(settings: PPOSettings, tokenizer: Tokenizer, compute: Compute) -> RewardModelScorer:
     """The reward model. Raises: ValueError for a run of another kind, and for one of another vocabulary."""
     run = RunFolder(settings.reward)
     model = load_model(run.path)
@@ -240,7 +240,7 @@ def load_reward(settings: PPOSettings, tokenizer: Tokenizer, compute: Compute) -
         raise ValueError(
             f"{run.path} reads with another tokenizer than {settings.from_}: train the reward model on that run"
         )
-    return Rewards(model, tokenizer, compute)
+    return RewardModelScorer(model, tokenizer, compute)
 
 
 def ppo_config(training: PPOTraining, machine: Machine, rate: float = 0.0) -> PPOConfig:
