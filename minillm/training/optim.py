@@ -6,9 +6,8 @@ be fine-tuned with lower learning rates in lower layers, or unfrozen layer by la
 Ruder 2018, "ULMFiT"). Left out: other adaptive methods (Adafactor, Lion), second-order ones.
 """
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -242,15 +241,6 @@ def set_rates(optimizer: torch.optim.Optimizer, step: float, share: float) -> No
         if "start" in group:
             for p in group["params"]:
                 p.requires_grad_(step >= group["start"])
-
-
-@contextlib.contextmanager
-def unfrozen_at_the_end(optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """However the block ends, nothing stays frozen that `set_rates` froze."""
-    try:
-        yield
-    finally:
-        set_rates(optimizer, math.inf, 1.0)
 
 
 def schedule(step: int, steps: int, warmup: int, decay: str = "linear", decay_share: float = 0.5) -> float:
