@@ -37,7 +37,6 @@ def l2_sp(loss_fn: LossFunction, start: Weights, alpha: float, beta: float = 0.0
     """The mean loss + alpha / 2 ||w - start||^2 over the weights in `start` + beta / 2 ||w||^2 over all others.
 
     This is weight decay towards the old weights (as of `weights_of`), and towards 0 for what is new, such as a head.
-
     Raises: ValueError, in the loss, for a model that has none of these weights, or has them in another shape.
     Source: Li et al. 2018, "Explicit inductive bias for transfer learning", equations 2 and 3.
     """
