@@ -40,7 +40,7 @@ def _shift(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 def causal_lm_sum(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Like `masked_lm_sum`, each position predicting the next label: logits[:, t] against labels[:, t + 1].
 
-    Args: logits (B, T, V) or, as the last token has no successor, (B, T - 1, V); labels (B, T).
+    Args: logits: (B, T, V) or, as the last token has no successor, (B, T - 1, V); labels: (B, T).
     """
     return masked_lm_sum(*_shift(logits, labels))
 
@@ -86,7 +86,7 @@ def token_entropy(logits: Tensor) -> Tensor:
 def info_nce(first: Tensor, second: Tensor, temperature: float = 0.05) -> Tensor:
     """Mean -log p(which of the batch belongs to which) in nats, both ways; 0 for an empty batch.
 
-    Args: first and second (B, C), unit vectors that belong together row by row. p: softmax of cosines / temperature.
+    Args: first, second: (B, C), unit vectors, paired row by row; p is the softmax of their cosines / temperature.
     Source: van den Oord et al. 2018, equation 4.
     >>> info_nce(torch.eye(2), torch.eye(2), temperature=1.0)     # ln(1 + 1/e)
     tensor(0.3133)
@@ -177,7 +177,7 @@ def ipo_loss(
 def simpo_loss(policy_chosen: Tensor, policy_rejected: Tensor, beta: float, gamma: float) -> LossAndRewards:
     """Like `dpo_loss` without a reference: rewards are beta times the average log p of a token, to differ by `gamma`.
 
-    Args: policy_chosen and policy_rejected (B,), `sequence_logprobs` with `average=True`.
+    Args: policy_chosen, policy_rejected: (B,), `sequence_logprobs` with `average=True`.
     Source: Meng et al. 2024, equation 6.
     >>> simpo_loss(torch.tensor([-1.0]), torch.tensor([-2.0]), beta=2.0, gamma=1.0)     # ln(1 + 1/e)
     (tensor(0.3133), tensor([-2.]), tensor([-4.]))
@@ -286,7 +286,7 @@ def ppo_value_loss(
 def group_advantages(rewards: Tensor, scale: bool = True) -> Tensor:
     """By how many standard deviations each of N answers beats the mean of its group; 0 where all of a group are equal.
 
-    Args: rewards (G, N), a group for each prompt. `scale` divides: it favours prompts whose answers hardly differ.
+    Args: rewards: (G, N), a group a prompt; scale: divide, which favours prompts whose answers hardly differ.
     Source: Shao et al. 2024, section 4.1.2; Liu et al. 2025, "Dr. GRPO", section 3.2 (without scale).
     >>> group_advantages(torch.tensor([[1.0, 0.0, 0.0]]))
     tensor([[ 1.1545, -0.5773, -0.5773]])

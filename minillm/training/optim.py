@@ -6,9 +6,8 @@ be fine-tuned with lower learning rates in lower layers, or unfrozen layer by la
 Ruder 2018, "ULMFiT"). Left out: other adaptive methods (Adafactor, Lion), second-order ones.
 """
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -26,7 +25,6 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
 
     Newton-Schulz iteration: X <- a X + (b A + c A A) X with A = X X', an odd polynomial that acts on the singular
     values alone.
-
     Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
     """
     a, b, c = QUINTIC
@@ -45,7 +43,6 @@ class Muon(torch.optim.Optimizer):
     As torch.optim.Muon, which a test compares it with, but for two things. Matrices of one shape are orthogonalised in
     one batched product; and `dtype` is the precision of that product. torch always takes bf16, which a processor
     without bf16 instructions multiplies a hundred times slower than fp32.
-
     Source: Jordan et al. 2024.
     """
 
@@ -244,21 +241,11 @@ def set_rates(optimizer: torch.optim.Optimizer, step: float, share: float) -> No
                 p.requires_grad_(step >= group["start"])
 
 
-@contextlib.contextmanager
-def unfrozen_at_the_end(optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """However the block ends, nothing stays frozen that `set_rates` froze."""
-    try:
-        yield
-    finally:
-        set_rates(optimizer, math.inf, 1.0)
-
-
 def schedule(step: int, steps: int, warmup: int, decay: str = "linear", decay_share: float = 0.5) -> float:
     """The learning rate at `step` (from 0) of `steps`, as a share of its peak.
 
     Rises linearly over `warmup` steps. Then "linear" holds the peak and falls to 0 over the last `decay_share` of the
     run, "cosine" falls to a tenth along half a wave, "constant" holds.
-
     Source: Hägele et al. 2024 (linear); Loshchilov & Hutter 2017 (cosine).
 
     >>> [schedule(step, 8, warmup=2, decay_share=0.5) for step in range(8)]

@@ -29,7 +29,7 @@ from minillm.system import (
     set_random_state,
 )
 from minillm.training.objectives import LossFunction, as_sum
-from minillm.training.optim import build_optimizer, optimizer_spec, schedule, set_rates, unfrozen_at_the_end
+from minillm.training.optim import build_optimizer, optimizer_spec, schedule, set_rates
 from minillm.training.runs import RunFolder, flatten, load_weights, unflatten, unwrap
 
 
@@ -120,8 +120,11 @@ def fit(
         trainer.load_checkpoint()
     elif run is not None:
         run.truncate_log(-1)
-    with patient_interrupt() as interrupted, unfrozen_at_the_end(trainer.optimizer):
-        trainer.train(evaluate, interrupted, progress)
+    try:
+        with patient_interrupt() as interrupted:
+            trainer.train(evaluate, interrupted, progress)
+    finally:
+        set_rates(trainer.optimizer, math.inf, 1.0)  # however it ended, gradual unfreezing leaves nothing frozen
     trainer.load_best()
     return trainer.history
 
@@ -154,7 +157,7 @@ class Trainer:
         """All the steps that are left."""
         history, config = self.history, self.config
         batches = self.endless_batches()
-        self.started = self.compute.synchronise() - history.seconds
+        started = self.compute.synchronise() - history.seconds
         timer = Timer(history.step)
         bar = tqdm(total=config.steps, initial=history.step, unit="step", disable=not progress, mininterval=0.5)
         with bar:  # an error closes it, so that its message begins a line of its own
@@ -163,7 +166,10 @@ class Trainer:
                 due = history.step % config.eval_every == 0 or history.step == config.steps
                 if evaluate is not None and due:
                     record |= self.evaluate(evaluate)
-                self.log(record)
+                history.records.append(record)
+                history.seconds = time.perf_counter() - started
+                if self.run_folder is not None:
+                    self.run_folder.log(record)
                 bar.update()
                 bar.set_postfix_str(timer.report(record))
                 if history.step == timer.announce_at and progress:
@@ -253,13 +259,6 @@ class Trainer:
             if self.config.patience and history.since_best >= self.config.patience:
                 history.stopped = f"no better evaluation in {history.since_best}"
         return scores
-
-    def log(self, record: dict) -> None:
-        """Keep a record, in memory and in the run folder."""
-        self.history.records.append(record)
-        self.history.seconds = time.perf_counter() - self.started
-        if self.run_folder is not None:
-            self.run_folder.log(record)
 
     def save_checkpoint(self) -> None:
         """Write all that `load_checkpoint` needs: weights, optimizer, random generators, place in the data, totals."""
