@@ -6,8 +6,7 @@ import shutil
 import pytest
 import torch
 
-from minillm.hub import describe, load_model, save_pretrained
-from minillm.hub.huggingface import load_pretrained
+from minillm.hub import describe, load_model, load_pretrained, save_pretrained
 from minillm.inference import generate
 from minillm.models import Decoder, Encoder, ModelConfig
 from minillm.system import load_file, save_file

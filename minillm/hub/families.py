@@ -1,7 +1,8 @@
 """How Hugging Face's files write what we have: one row of `FAMILIES` for GPT-2, for BERT and for Llama.
 
 The names of settings and of tensors differ, and GPT-2's matrices are transposed and hold queries, keys and values in
-one; nothing else: Hugging Face turns rotary pairs as `attention.rotate` does. `pretrained` reads and writes by the row.
+one; nothing else: Hugging Face turns rotary pairs as `attention.rotate` does. `huggingface` reads and writes by the
+row.
 """
 
 import re
@@ -63,7 +64,10 @@ class Family(NamedTuple):
         return self.output.split(".")[0] + "."
 
     def name(self, ours: str) -> str:
-        """Their name of our tensor: "blocks.3.norm_1.weight" is "transformer.h.3.ln_1.weight" to GPT-2."""
+        """Their name of our tensor: "blocks.3.norm_1.weight" is "transformer.h.3.ln_1.weight" to GPT-2.
+
+        Raises: ValueError for a tensor that the family does not have.
+        """
         place = re.match(r"(?:blocks\.(\d+)\.)?(.+)\.(\w+)$", ours)
         layer, module, tensor = place.groups()
         if module not in self.names:

@@ -4,8 +4,8 @@ GPT-2 (Radford et al. 2019), BERT (Devlin et al. 2019) and Llama (Touvron et al.
 written. What changes the maths in a way that we do not have is refused, and so is a folder that lacks a tensor or has
 one too many: a model that loads computes what the original computes. Nothing is unpickled.
 
-Left out: downloading, scaled rotary positions, quantised weights, tokenizers (see `tokenizer`), BERT's pooler and
-next-sentence output, which are dropped on reading.
+Left out: downloading, scaled rotary positions, quantised weights, tokenizers, BERT's pooler and next-sentence output,
+which are dropped on reading.
 """
 
 import os
@@ -27,7 +27,8 @@ def load_pretrained(folder: str | os.PathLike) -> tuple[Transformer, ModelConfig
     """The model of a folder, in fp32 and evaluation mode, and its config.
 
     A file of the trunk alone (transformers' BertModel) gets a new output layer where one is needed, with a warning.
-    Raises ValueError, naming file and setting or tensor, for what is not wholly a model that we have.
+
+    Raises: ValueError, naming file and setting or tensor, for what is not wholly a model that we have.
     """
     folder = Path(folder)
     source = folder / "config.json"
@@ -48,7 +49,7 @@ def load_pretrained(folder: str | os.PathLike) -> tuple[Transformer, ModelConfig
 def save_pretrained(model: nn.Module, folder: str | os.PathLike) -> None:
     """Write a model so that transformers' AutoModelForCausalLM, or for BERT AutoModelForMaskedLM, loads it.
 
-    Raises ValueError for a model that none of Hugging Face's families can be.
+    Raises: ValueError for a model that none of Hugging Face's families can be.
     """
     model = unwrap(model)
     recipe = getattr(getattr(model, "config", None), "recipe", None)

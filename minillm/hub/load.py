@@ -1,7 +1,8 @@
-"""What a run folder holds, as a model and a tokenizer, ready to use.
+"""A run folder as a model and a tokenizer, ready to use: `load`, or `load_model`, `load_causal`, `load_tokenizer`.
 
 config.json says which kind of model it is and how large (`describe`), so it can be built again (`rebuild`). A run that
-trained an adapter holds the adapter alone: its model is that of another run, which must be there and unchanged.
+trained an adapter holds the adapter alone: its model is that of another run, its base, which must be there and
+unchanged (`base_of`, `on_base`).
 """
 
 import os
@@ -29,16 +30,79 @@ from minillm.system import load_file
 from minillm.text import Tokenizer
 from minillm.training import RunFolder, load_weights, unwrap
 
+Run = RunFolder | str | os.PathLike
+
 BUILDERS = {
-    Decoder: lambda **config: Decoder(ModelConfig(**config)),
-    Encoder: lambda **config: Encoder(ModelConfig(**config)),
-    LSTMLM: lambda **config: LSTMLM(LSTMConfig(**config)),
-    BigramLM: BigramLM,
-    **{head: head for head in (SequenceClassifier, PairClassifier, TokenClassifier, TextEncoder, RewardModel)},
+    "Decoder": lambda **config: Decoder(ModelConfig(**config)),
+    "Encoder": lambda **config: Encoder(ModelConfig(**config)),
+    "LSTMLM": lambda **config: LSTMLM(LSTMConfig(**config)),
+    "BigramLM": BigramLM,
+    **{cls.__name__: cls for cls in (SequenceClassifier, PairClassifier, TokenClassifier, TextEncoder, RewardModel)},
+}
+PURPOSES = {  # of the models that generate no text
+    "SequenceClassifier": "sorts texts into classes",
+    "PairClassifier": "judges pairs of texts",
+    "TokenClassifier": "tags words",
+    "TextEncoder": "turns texts into vectors",
+    "RewardModel": "says how good an answer is",
+    "Encoder": "reads both ways",
 }
 
 
-KINDS = {cls.__name__: cls for cls in BUILDERS}
+def load(path: str | os.PathLike, device: str | torch.device = "cpu") -> tuple[nn.Module, Tokenizer]:
+    """The model of a run folder, in evaluation mode, and its tokenizer.
+
+    Raises: ValueError as `load_model` and `load_tokenizer`.
+    """
+    return load_model(path, device), load_tokenizer(path)
+
+
+def load_model(run: Run, device: str | torch.device = "cpu") -> nn.Module:
+    """The best model of a run, in evaluation mode; with the adapter on it, where the run trained one.
+
+    Raises: ValueError for a folder that is no whole run, and for an adapter whose base is gone or was trained anew.
+    """
+    folder = _folder(run)
+    config = folder.config()
+    try:
+        model = rebuild(config["model"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{folder.path / 'config.json'}: does not describe a model ({error})") from None
+    if config.get("base"):
+        model = load_adapter(on_base(folder, model, config["base"]), folder.path, config["base"]["adapter"])
+    else:
+        load_weights(model, load_file(folder.best_file())[0], folder.model_file)
+    return model.to(device).eval()
+
+
+def load_causal(run: Run, device: str | torch.device = "cpu") -> nn.Module:
+    """The model of a run that reads from left to right, and so can continue a text and say how likely it is.
+
+    Raises: ValueError for a run that holds another kind of model, and as `load_model`.
+    """
+    folder, model = _folder(run), load_model(run, device)
+    if hasattr(model, "trunk") or not getattr(model, "causal", True):
+        raise ValueError(
+            f"{folder.path} holds {model_kind(model)}, which {PURPOSES[type(bare(model)).__name__]} and writes none: "
+            "this needs a run of pretrain or sft"
+        )
+    return model
+
+
+def load_tokenizer(run: Run) -> Tokenizer:
+    """The tokenizer of a run.
+
+    Raises: ValueError when it is not the one that the model was trained with.
+    """
+    folder = _folder(run)
+    expected = folder.config().get("tokenizer")
+    tokenizer = Tokenizer.load(folder.path / "tokenizer.json")
+    if tokenizer.fingerprint != expected:
+        raise ValueError(
+            f"{folder.path / 'tokenizer.json'} is not the tokenizer that this model was trained with "
+            f"(fingerprint {tokenizer.fingerprint[:12]}, expected {str(expected)[:12]}); put the right file back"
+        )
+    return tokenizer
 
 
 def describe(model: nn.Module) -> dict:
@@ -53,29 +117,14 @@ def describe(model: nn.Module) -> dict:
 
 
 def rebuild(description: dict) -> nn.Module:
-    """An untrained model from what `describe` said of one. Raises KeyError or TypeError when it said something else."""
+    """An untrained model from what `describe` said of one.
+
+    Raises: KeyError or TypeError when it said something else.
+    """
     settings = dict(description)
     if "trunk" in settings:
         settings["trunk"] = rebuild(settings["trunk"])
-    return BUILDERS[KINDS[settings.pop("kind")]](**settings)
-
-
-def load_model(run: str | os.PathLike, device: str | torch.device = "cpu") -> nn.Module:
-    """The best model of a run folder, in evaluation mode; with the adapter on it, where the run trained one.
-
-    Raises ValueError for a folder that is no whole run, and for an adapter whose base is gone or was trained anew.
-    """
-    folder = RunFolder(run)
-    config = folder.config()
-    try:
-        model = rebuild(config["model"])
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{folder.path / 'config.json'}: does not describe a model ({error})") from None
-    if config.get("base"):
-        model = load_adapter(on_base(folder, model, config["base"]), folder.path, config["base"]["adapter"])
-    else:
-        load_weights(model, load_file(folder.best_file())[0], folder.model_file)
-    return model.to(device).eval()
+    return BUILDERS[settings.pop("kind")](**settings)
 
 
 def base_of(run: RunFolder, folder: RunFolder, adapter: str) -> dict:
@@ -85,7 +134,12 @@ def base_of(run: RunFolder, folder: RunFolder, adapter: str) -> dict:
 
 
 def on_base(folder: RunFolder, model: nn.Module, base: dict) -> nn.Module:
-    """The model that an adapter was trained on: that of another run, or a head on its trunk."""
+    """The model that an adapter was trained on: that of another run, or a head on its trunk.
+
+    Args:
+        folder: the run of the adapter; base: what `base_of` said of the other; model: as `rebuild` made it.
+    Raises: ValueError when the other run is gone, or has other weights.
+    """
     run = RunFolder(os.path.normpath(folder.path.resolve() / base["run"]))
     if not run.started:
         raise ValueError(f"{folder.path} holds an adapter for the model of {run.path}, which is gone: bring it back")
@@ -94,23 +148,12 @@ def on_base(folder: RunFolder, model: nn.Module, base: dict) -> nn.Module:
             f"{folder.path} holds an adapter for the model that was in {run.path}, which has been trained anew since: "
             "train the adapter anew, too"
         )
-    trained = load_model(run.path)
+    trained = load_model(run)
     trained = getattr(trained, "trunk", trained)
     if not hasattr(model, "trunk"):
         return trained
     model.trunk = trained
     return model
-
-
-# What models are for that do not write
-PURPOSES = {
-    "SequenceClassifier": "sorts texts into classes",
-    "PairClassifier": "judges pairs of texts",
-    "TokenClassifier": "tags words",
-    "TextEncoder": "turns texts into vectors",
-    "RewardModel": "says how good an answer is",
-    "Encoder": "reads both ways",
-}
 
 
 def model_kind(model: nn.Module) -> str:
@@ -119,24 +162,5 @@ def model_kind(model: nn.Module) -> str:
     return f"{'an' if name[0] in 'AEIOU' or name == LSTMLM.__name__ else 'a'} {name}"
 
 
-def load_causal(run: RunFolder, device: str | torch.device = "cpu") -> nn.Module:
-    """The model of a run that reads from left to right, and so can continue a text and say how likely it is."""
-    model = load_model(run.path, device)
-    if hasattr(model, "trunk") or not getattr(model, "causal", True):
-        raise ValueError(
-            f"{run.path} holds {model_kind(model)}, which {PURPOSES[type(bare(model)).__name__]} and writes none: "
-            "this needs a run of pretrain or sft"
-        )
-    return model
-
-
-def load_tokenizer(run: RunFolder) -> Tokenizer:
-    """The tokenizer of a run. Raises ValueError when it is not the one that the model was trained with."""
-    expected = run.config().get("tokenizer")
-    tokenizer = Tokenizer.load(run.path / "tokenizer.json")
-    if tokenizer.fingerprint != expected:
-        raise ValueError(
-            f"{run.path / 'tokenizer.json'} is not the tokenizer that this model was trained with "
-            f"(fingerprint {tokenizer.fingerprint[:12]}, expected {str(expected)[:12]}); put the right file back"
-        )
-    return tokenizer
+def _folder(run: Run) -> RunFolder:
+    return run if isinstance(run, RunFolder) else RunFolder(run)

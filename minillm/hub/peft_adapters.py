@@ -30,7 +30,7 @@ from minillm.hub.families import FAMILIES, Family
 from minillm.peft import Adapter, LoRA, LoRALinear, Slot, adapter_names, adapters, inject, slots
 from minillm.system import load_file, read_json, save_file, write_json
 
-CONFIG, TENSORS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
+CONFIG_FILE, TENSORS_FILE, PICKLED_FILE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 PREFIX = "base_model.model."  # of every tensor: how peft wraps
 FUSED = (r"\.attn\.(query|key|value)$", ".attn.c_attn")  # of GPT-2, what `families` packs into one
 ONLY = {  # settings with the values that we have, null included; other beginnings change the model's own weights
@@ -38,8 +38,8 @@ ONLY = {  # settings with the values that we have, null included; other beginnin
     "bias": ("none",),
     "init_lora_weights": (True, False, "gaussian", "orthogonal", "eva"),
 }
-KINDS = {"r": int, "lora_alpha": int | float, "lora_dropout": int | float, "use_rslora": bool}
-KINDS |= {"rank_pattern": dict, "alpha_pattern": dict, "target_modules": list | str}
+SETTING_TYPES = {"r": int, "lora_alpha": int | float, "lora_dropout": int | float, "use_rslora": bool}
+SETTING_TYPES |= {"rank_pattern": dict, "alpha_pattern": dict, "target_modules": list | str}
 HARMLESS = {  # where it comes from, how it was begun, and which parts were chosen, which the tensors' names say too
     "auto_mapping", "base_model_name_or_path", "eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode",
     "layers_pattern", "layers_to_transform", "megatron_core", "peft_version", "qalora_group_size", "revision",
@@ -51,15 +51,17 @@ def load_peft_lora(model: nn.Module, folder: str | os.PathLike, name: str = "def
     """Put the LoRA of a folder on a model, under this name, and return the model.
 
     A rank that is zero in the rows of one part of GPT-2's fused matrix, and not in those of another, is none of that
-    part's. Raises ValueError, naming file and setting or tensor, for what is not wholly a LoRA of this model, and as
-    `inject`; the model is then as it was.
+    part's.
+
+    Raises: ValueError, naming file and setting or tensor, for what is not wholly a LoRA of this model, and as `inject`;
+        the model is then as it was.
     """
     folder = Path(folder)
-    settings = read_json(folder / CONFIG)
+    settings = read_json(folder / CONFIG_FILE)
     try:
         common = _read_settings(settings)
     except ValueError as error:
-        raise ValueError(f"{folder / CONFIG}: {error}") from None
+        raise ValueError(f"{folder / CONFIG_FILE}: {error}") from None
     tensors, places, parts = _read_tensors(folder), _places(model), {}
     try:
         pairs = _pairs(_without_own(tensors, places), _family(model)[1])
@@ -67,7 +69,7 @@ def load_peft_lora(model: nn.Module, folder: str | os.PathLike, name: str = "def
         for module, (A, B) in pairs.items():
             parts |= _split(module, A, B, places[module], _of_module(module, settings, common))
     except ValueError as error:
-        raise ValueError(f"{folder / TENSORS}: {error}") from None
+        raise ValueError(f"{folder / TENSORS_FILE}: {error}") from None
     methods = {path: replace(method, targets=tuple(parts)) for path, (method, _, _) in parts.items()}
     model = inject(model, _Each(each=methods), name, torch.Generator())
     with torch.no_grad():
@@ -81,8 +83,10 @@ def save_peft_lora(model: nn.Module, folder: str | os.PathLike, name: str | None
     """Write a LoRA, whole whatever `use` says of it, so that peft's PeftModel.from_pretrained(their_model, folder)
     loads it. What has learned beside it is not written.
 
-    name: which adapter; not needed when there is one. Raises ValueError when it is not clear which, for other methods
-    than LoRA, and for a part that a Hugging Face model of this family does not have by itself.
+    Args:
+        name: which adapter; not needed when there is one.
+    Raises: ValueError when it is not clear which, for other methods than LoRA, and for a part that a Hugging Face model
+        of this family does not have by itself.
     """
     if name not in adapter_names(model) and (name is not None or len(adapter_names(model)) != 1):
         there = ", ".join(adapter_names(model)) or "none"
@@ -101,9 +105,9 @@ def save_peft_lora(model: nn.Module, folder: str | os.PathLike, name: str | None
     tensors = {}
     for module, (_, A, B) in modules.items():
         tensors |= {f"{PREFIX}{module}.lora_A.weight": A, f"{PREFIX}{module}.lora_B.weight": B}
-    save_file(tensors, Path(folder) / TENSORS, {"format": "pt"})
+    save_file(tensors, Path(folder) / TENSORS_FILE, {"format": "pt"})
     methods = {module: method for module, (method, _, _) in modules.items()}
-    write_json(Path(folder) / CONFIG, _write_settings(methods, _family(model)[1]))
+    write_json(Path(folder) / CONFIG_FILE, _write_settings(methods, _family(model)[1]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,18 +159,20 @@ def _read_settings(settings: dict) -> LoRA:
     for key, only in ONLY.items():
         if settings.get(key) not in (*only, None):
             raise ValueError(f"{key} is {settings[key]!r}, and only {only[0]!r} is supported")
-    for key, kind in KINDS.items():
+    for key, kind in SETTING_TYPES.items():
         value = settings.get(key)
         if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
             raise ValueError(f"{key} is {value!r}, which is not of the type that peft writes")
     for pattern in ("rank_pattern", "alpha_pattern"):
         for key, value in (settings.get(pattern) or {}).items():
-            if isinstance(value, bool) or not isinstance(value, KINDS["r" if pattern[0] == "r" else "lora_alpha"]):
+            if isinstance(value, bool) or not isinstance(
+                value, SETTING_TYPES["r" if pattern[0] == "r" else "lora_alpha"]
+            ):
                 raise ValueError(f"{pattern} has {value!r} for {key!r} where a number was expected")
-    for key in sorted(settings.keys() - ONLY.keys() - KINDS.keys() - HARMLESS):
+    for key in sorted(settings.keys() - ONLY.keys() - SETTING_TYPES.keys() - HARMLESS):
         if settings[key]:
             raise ValueError(f"{key} is {settings[key]!r}, which is not supported: it changes what the adapter does")
-    given = {key: settings.get(key) for key in KINDS}
+    given = {key: settings.get(key) for key in SETTING_TYPES}
     return LoRA(
         rank=8 if given["r"] is None else given["r"],  # 8 and 8 are what peft takes where a file says nothing
         alpha=float(8 if given["lora_alpha"] is None else given["lora_alpha"]),
@@ -183,7 +189,7 @@ def _of_module(module: str, settings: dict, common: LoRA) -> LoRA:
             try:
                 fits = re.match(rf"(.*\.)?({pattern})$", module)
             except re.error:
-                raise ValueError(f"{theirs} of {CONFIG} has {pattern!r}, which is no regular expression") from None
+                raise ValueError(f"{theirs} of {CONFIG_FILE} has {pattern!r}, which is no regular expression") from None
             if fits:
                 found[ours] = value
                 break
@@ -214,12 +220,12 @@ def _write_settings(methods: dict[str, LoRA], family: Family | None) -> dict:
 
 
 def _read_tensors(folder: Path) -> dict[str, Tensor]:
-    if not (folder / TENSORS).exists() and (folder / PICKLED).exists():
+    if not (folder / TENSORS_FILE).exists() and (folder / PICKLED_FILE).exists():
         raise ValueError(
-            f"{folder / PICKLED}: is pickled, and reading it could run code: convert it where you trust it, with "
+            f"{folder / PICKLED_FILE}: is pickled, and reading it could run code: convert it where you trust it, with "
             "peft's PeftModel.from_pretrained(model, folder).save_pretrained(folder)"
         )
-    return load_file(folder / TENSORS)[0]
+    return load_file(folder / TENSORS_FILE)[0]
 
 
 def _without_own(tensors: dict[str, Tensor], places: dict[str, list[Slot]]) -> dict[str, Tensor]:
@@ -272,7 +278,7 @@ def _check_complete(pairs: dict, places: dict[str, list[Slot]], settings: dict) 
 def _split(module: str, A: Tensor, B: Tensor, places: list[Slot], method: LoRA) -> dict[str, tuple]:
     """The method, A and B of each part of a module of theirs, by its path."""
     if A.size(0) != method.rank:
-        raise ValueError(f"the rank of {module} is {A.size(0)}, where {CONFIG} says {method.rank}")
+        raise ValueError(f"the rank of {module} is {A.size(0)}, where {CONFIG_FILE} says {method.rank}")
     sizes = [slot.bare.out_features for slot in places]
     if (len(B), A.size(1)) != (sum(sizes), places[0].bare.in_features):
         expected = [sum(sizes), places[0].bare.in_features]

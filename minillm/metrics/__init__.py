@@ -1,12 +1,10 @@
-"""Scores of texts and of experiments, with the standard library and torch only.
+"""Scores of texts and of experiments. The reference, or the truth, comes first; only in BLEU the candidates do.
 
-Of a text against references: `ngram_scores`, `rouge_n`, `rouge_l`, `rouge_lsum`, `bleu`, `sentence_bleu`,
-`exact_match`, `token_f1`; these say with a `signature` what they depend on. Of texts by themselves: `distinct_n`,
-`repetition`, `self_bleu`. Of what a model foresaw: `perplexity`, `bits_per_character`, `bits_per_byte`. Of classes:
-`accuracy`, `macro_f1` and others. How sure any of them is: `bootstrap_interval`, `seed_interval`,
-`paired_comparison`.
-
-Where there is a reference it comes first, as the truth does; only in BLEU the candidates do, as everywhere.
+ngrams, scores                  what the others are made of, and the signature that says what a score depends on
+rouge, bleu_score, answers      a text against references
+diversity, likelihood           texts by themselves; what a model foresaw, in the units that people compare
+classes, baselines              classes, tags, similarities; what counting alone would score
+statistics                      how sure any of them is, and whether two systems differ
 
 Left out: METEOR, chrF, TER, and scores that need a trained model, such as BERTScore.
 """

@@ -14,9 +14,11 @@ PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def squad_words(text: str) -> list[str]:
-    """The words of an answer as SQuAD compares them (Rajpurkar et al. 2016, section 6.1).
+    """The words of an answer as SQuAD compares them.
 
     Lower case, ASCII punctuation deleted, the words a, an and the left out, cut at white space.
+
+    Source: Rajpurkar et al. 2016, section 6.1.
 
     >>> squad_words("The U.S.A.'s  well-known hero")
     ['usas', 'wellknown', 'hero']

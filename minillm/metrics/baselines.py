@@ -1,10 +1,9 @@
-"""What a score is worth: the answers of those who understand nothing.
+"""Baselines, by which one sees what a score is worth: a model that does not beat them has learned only to count.
 
-The majority class; a bag of words, which knows what a text says but not in which order (logistic regression on the
-words it holds, Jurafsky & Martin, chapter 5); for tags, the commonest tag of each word. A model that does not beat
-them has learned nothing that counting would not.
+The majority class; a bag of words, which ignores word order (logistic regression on the words that a text holds,
+Jurafsky & Martin, chapter 5); for tags, the commonest tag of each word.
 
-Left out: n-grams, tf-idf in the classifier, tuning: the strength of the pull towards zero is fixed.
+Left out: n-grams, tf-idf in the classifier, tuning: the weight decay is fixed.
 """
 
 import re
@@ -14,8 +13,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-DECAY = 1e-3  # of the weights of the bag of words; fits a few thousand texts
-STEPS = 60  # of L-BFGS, enough to converge
+BAG_DECAY = 1e-3  # weight decay of the bag of words; fits a few thousand texts
+BAG_STEPS = 60  # of L-BFGS, enough to converge
 
 
 def words_of(text: str) -> list[str]:
@@ -42,12 +41,12 @@ class BagOfWords:
         x, y = self._matrix(texts), torch.tensor(labels)
         self.weight = torch.zeros(max(len(self.words), 1), classes, requires_grad=True)
         self.bias = torch.zeros(classes, requires_grad=True)
-        optimizer = torch.optim.LBFGS([self.weight, self.bias], max_iter=STEPS, line_search_fn="strong_wolfe")
+        optimizer = torch.optim.LBFGS([self.weight, self.bias], max_iter=BAG_STEPS, line_search_fn="strong_wolfe")
 
         def closure():
             optimizer.zero_grad()
             logits = torch.sparse.mm(x, self.weight) + self.bias
-            loss = F.cross_entropy(logits, y) + DECAY * self.weight.square().sum()
+            loss = F.cross_entropy(logits, y) + BAG_DECAY * self.weight.square().sum()
             loss.backward()
             return loss
 
@@ -85,7 +84,11 @@ def commonest_tags(words: Sequence[Sequence[str]], tags: Sequence[Sequence[str]]
 
 
 def word_similarity(first: Sequence[str], second: Sequence[str]) -> torch.Tensor:
-    """Cosines (N, M) of texts as bags of words, a word weighing ln(texts / texts that hold it) (Spärck Jones 1972)."""
+    """Cosines of texts as bags of words, a word weighing ln(texts / texts that hold it).
+
+    Returns: (N, M), of N first texts with M second ones.
+    Source: Spärck Jones 1972.
+    """
     bags = [set(words_of(text)) for text in [*first, *second]]
     counts = Counter(word for bag in bags for word in bag)
     place = {word: i for i, word in enumerate(counts)}

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from minillm.metrics.ngrams import Words, clipped_matches
 
-SMOOTHING = {"exp": None, "floor": 0.1, "add-k": 1.0, "none": None}  # sacrebleu's values
+BLEU_SMOOTHING = {"exp": None, "floor": 0.1, "add-k": 1.0, "none": None}  # sacrebleu's values
 
 
 class Bleu(NamedTuple):
@@ -44,13 +44,16 @@ def bleu(
     smooth_value: float | None = None,
     order: int = 4,
 ) -> Bleu:
-    """Corpus BLEU. references[i] belongs to candidates[i]: one text or several (sacrebleu's lists, transposed).
+    """Corpus BLEU: matches and lengths are added up before anything is divided, so it is no mean of sentence scores.
 
-    Matches and lengths are added up over the corpus before anything is divided, so this is no mean of sentence scores.
-    smooth: what becomes of an n without matches. "exp": each such n halves what one match would have given, further
-    than the n before; "floor": it counts `smooth_value` matches (0.1); "add-k": every n > 1 counts `smooth_value` more
-    n-grams, and matches (1); "none": BLEU is 0. A corpus without a single n-gram of some n is 0 under "exp", "floor"
-    and "none". Raises ValueError for lists that do not belong together and unknown smoothing.
+    Args:
+        references: references[i] belongs to candidates[i]: one text or several (sacrebleu's lists, transposed).
+        smooth: what becomes of an n without matches. "exp": each such n halves what one match would have given, further
+            than the n before; "floor": it counts `smooth_value` matches (0.1); "add-k": every n > 1 counts
+            `smooth_value` more n-grams, and matches (1); "none": BLEU is 0. A corpus without a single n-gram of some n
+            is 0 under "exp", "floor" and "none".
+    Raises: ValueError for lists that do not belong together and unknown smoothing.
+    Source: Papineni et al. 2002.
 
     >>> bleu(["the cat sat on the mat"], ["the cat is on the mat"], smooth="none", order=2).precisions   # 5/6, 3/5
     (83.33333333333333, 60.0)
@@ -74,10 +77,11 @@ def sentence_bleu(
 
 
 def bleu_statistics(candidates: Sequence[str], references: Sequence[str | Sequence[str]], order: int = 4) -> Tensor:
-    """What BLEU has to know of each text, (N, 3 + 2 * order): how many references it has, its length, that of the
-    closest reference, its matches for each n, its n-grams for each n.
+    """What BLEU has to know of each text; it is made of their sums, so the bootstrap draws rows and reads no text again.
 
-    BLEU is made of their sums, so the bootstrap draws rows and reads no text again.
+    Returns: (N, 3 + 2 * order): how many references a text has, its length, that of the closest reference, its matches
+        for each n, its n-grams for each n.
+    Raises: ValueError for lists that do not belong together.
     """
     if isinstance(candidates, str) or isinstance(references, str):
         raise ValueError("bleu scores a list of texts: for one text take sentence_bleu")
@@ -100,7 +104,10 @@ def bleu_of(statistics: Tensor, smooth: str = "exp", smooth_value: float | None 
 def bleu_of_totals(
     totals: Sequence, smooth: str = "exp", smooth_value: float | None = None, effective: bool = False
 ) -> Bleu:
-    """BLEU of one row of statistics, or of the sum of several (Papineni et al. 2002, section 2.3)."""
+    """BLEU of one row of statistics, or of the sum of several.
+
+    Source: Papineni et al. 2002, section 2.3.
+    """
     k = _smoothing_value(smooth, smooth_value)
     order = (len(totals) - 3) // 2
     nrefs, length, reference_length = totals[:3]
@@ -132,13 +139,13 @@ def _statistics(candidate: Words, references: list[Words], order: int) -> list[i
 
 
 def _smoothing_value(smooth: str, value: float | None) -> float | None:
-    if smooth not in SMOOTHING:
-        raise ValueError(f"there is no smoothing {smooth!r}: choose one of {', '.join(SMOOTHING)}")
-    if value is not None and SMOOTHING[smooth] is None:
+    if smooth not in BLEU_SMOOTHING:
+        raise ValueError(f"there is no smoothing {smooth!r}: choose one of {', '.join(BLEU_SMOOTHING)}")
+    if value is not None and BLEU_SMOOTHING[smooth] is None:
         raise ValueError(f"smoothing {smooth!r} takes no value, but {value} is given")
     if value is not None and value <= 0:
         raise ValueError(f"smoothing {smooth!r} adds a positive value, not {value}")
-    return SMOOTHING[smooth] if value is None else value
+    return BLEU_SMOOTHING[smooth] if value is None else value
 
 
 def _precisions(matches: Sequence[int], totals: Sequence[int], smooth: str, k: float | None) -> list[float]:

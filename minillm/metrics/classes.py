@@ -6,7 +6,10 @@ import torch
 
 
 def accuracy(truth: Sequence, predicted: Sequence) -> float:
-    """The share of predictions that are right. Raises ValueError for none."""
+    """The share of predictions that are right.
+
+    Raises: ValueError for none.
+    """
     _check_pairs(truth, predicted)
     return sum(a == b for a, b in zip(truth, predicted)) / len(truth)
 
@@ -20,9 +23,12 @@ def confusion_matrix(truth: Sequence[int], predicted: Sequence[int], classes: in
 
 
 def macro_f1(truth: Sequence, predicted: Sequence) -> float:
-    """The mean over classes of F1 = 2 TP / (2 TP + FP + FN), every class counting alike (van Rijsbergen 1979).
+    """The mean over classes of F1 = 2 TP / (2 TP + FP + FN), every class counting alike.
 
     The classes are those that occur on either side, as in scikit-learn.
+
+    Raises: ValueError for no predictions.
+    Source: van Rijsbergen 1979.
     """
     _check_pairs(truth, predicted)
     classes = set(truth) | set(predicted)
@@ -58,7 +64,10 @@ def entity_spans(tags: Sequence[str]) -> set[tuple[str, int, int]]:
 def entity_f1(truth: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> float:
     """F1 over the entities of many texts: one counts as found when its kind and both its ends are right.
 
-    0 when there are none on either side (Tjong Kim Sang & De Meulder 2003; the micro average of seqeval).
+    0 when there are none on either side.
+
+    Raises: ValueError for a text with more tags on one side.
+    Source: Tjong Kim Sang & De Meulder 2003; the micro average of seqeval.
     """
     right = found = there = 0
     for a, b in zip(truth, predicted, strict=True):
@@ -70,7 +79,11 @@ def entity_f1(truth: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]
 
 
 def recall_at_k(similarity: torch.Tensor, k: int) -> float:
-    """The share of rows i of similarity (N, M) whose own column i is among the k largest (ties count as before it)."""
+    """The share of rows i whose own column i is among the k largest (ties count as before it).
+
+    Args:
+        similarity: (N, M), M at least N.
+    """
     own = similarity.diagonal()[:, None]
     before = (similarity >= own).sum(dim=1) - 1  # itself is no rival
     return (before < k).double().mean().item()
@@ -98,9 +111,11 @@ def similarity_scores(similarity: torch.Tensor, labels: Sequence[float | None]) 
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float:
-    """Rank correlation (Spearman 1904): Pearson's correlation of the ranks, ties sharing the mean of theirs.
+    """Rank correlation: Pearson's correlation of the ranks, ties sharing the mean of theirs.
 
-    Not a number when one side is constant.
+    Returns: -1 to 1; not a number when one side is constant.
+    Raises: ValueError for no values.
+    Source: Spearman 1904.
     """
     _check_pairs(first, second)
     a, b = (_ranks(torch.as_tensor(values, dtype=torch.float64)) for values in (first, second))

@@ -12,10 +12,12 @@ from minillm.metrics.scores import Score
 
 
 def distinct_n(texts: Sequence[str], n: int) -> Score:
-    """The share of different n-grams of words among all n-grams of the texts (Li et al. 2016); 0 when there are none.
+    """The share of different n-grams of words among all n-grams of the texts; 0 when there are none.
 
-    It falls as texts get longer, so compare only samples of one size. Raises ValueError for one text in the place of a
-    list, which would be read letter by letter.
+    It falls as texts get longer, so compare only samples of one size.
+
+    Raises: ValueError for one text in the place of a list, which would be read letter by letter.
+    Source: Li et al. 2016.
 
     >>> distinct_n(["a b a b"], 2)    # ab, ba, ab
     0.6666666666666666
@@ -27,9 +29,9 @@ def distinct_n(texts: Sequence[str], n: int) -> Score:
 
 
 def repetition(text: str, n: int = 4) -> Score:
-    """The share of the n-grams of a text that occurred in it before: seq-rep-n of Welleck et al. (2020).
+    """The share of the n-grams of a text that occurred in it before; 0 when there are none.
 
-    0 when there are none.
+    Source: seq-rep-n of Welleck et al. 2020.
 
     >>> repetition("again and again and again", 2)    # the last two of four: "again and", "and again", twice
     0.5
@@ -40,10 +42,12 @@ def repetition(text: str, n: int = 4) -> Score:
 
 
 def self_bleu(texts: Sequence[str], order: int = 4) -> Score:
-    """Mean over the texts of `sentence_bleu` with all other texts as references, 0 to 100 (Zhu et al. 2018).
+    """Mean over the texts of `sentence_bleu` with all other texts as references, 0 to 100: high where they are alike.
 
-    High where samples are alike. It grows with the number of texts, so compare only samples of one size. Raises
-    ValueError for fewer than two texts, and for one text in the place of a list.
+    It grows with the number of texts, so compare only samples of one size.
+
+    Raises: ValueError for fewer than two texts, and for one text in the place of a list.
+    Source: Zhu et al. 2018.
 
     >>> self_bleu(["a b c d", "a b c d", "x y"])   # 100, 100 and 0
     66.6666666666667

@@ -20,7 +20,7 @@ def perplexity(loss: float) -> float:
 def bits_per_character(loss: float, tokens: int, characters: int) -> float:
     """Bits per character of a loss in nats per token; comparable between tokenizers, as a loss per token is not.
 
-    Raises ValueError for a text of no characters.
+    Raises: ValueError for a text of no characters.
     """
     if characters < 1:
         raise ValueError(f"the text has {characters} characters: there is nothing to share the bits among")
@@ -30,7 +30,7 @@ def bits_per_character(loss: float, tokens: int, characters: int) -> float:
 def bits_per_byte(loss: float, tokens: int, size: int) -> float:
     """Bits per byte, of a text that is `size` bytes long in UTF-8; comparable between scripts as well.
 
-    Raises ValueError for a text of no bytes.
+    Raises: ValueError for a text of no bytes.
     """
     if size < 1:
         raise ValueError(f"the text has {size} bytes: there is nothing to share the bits among")

@@ -24,7 +24,9 @@ def tokenize_rouge(text: str) -> tuple[str, ...]:
 
 
 def ngrams(tokens: Words, n: int) -> Iterable[Hashable]:
-    """Every run of n tokens, in order: tuples, or for n = 1 the tokens themselves. Raises ValueError unless n >= 1.
+    """Every run of n tokens, in order: tuples, or for n = 1 the tokens themselves.
+
+    Raises: ValueError unless n >= 1.
 
     >>> list(ngrams("abcd", 2))
     [('a', 'b'), ('b', 'c'), ('c', 'd')]
@@ -43,8 +45,9 @@ def ngram_counts(tokens: Words, n: int) -> dict[Hashable, int]:
 
 
 def clipped_matches(references: Sequence[Words], candidate: Words, n: int) -> int:
-    """How many n-grams of the candidate some reference has: each counts as often as it occurs in one reference at most
-    (Papineni et al. 2002, section 2.1).
+    """How many n-grams of the candidate some reference has: each counts as often as it occurs in one reference at most.
+
+    Source: Papineni et al. 2002, section 2.1.
 
     >>> clipped_matches(["the cat is on the mat".split()], "the the the".split(), 1)
     2

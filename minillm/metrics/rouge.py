@@ -13,7 +13,9 @@ from minillm.metrics.scores import Scores
 
 
 def rouge_n(reference: str, candidate: str, n: int) -> Scores:
-    """ROUGE-N: clipped overlap of n-grams (Lin 2004, section 2).
+    """ROUGE-N: clipped overlap of n-grams.
+
+    Source: Lin 2004, section 2.
 
     >>> fox = "The quick brown fox jumps over the lazy dog", "The quick brown dog jumps on the log."
     >>> rouge_n(*fox, 2)    # "the quick" and "quick brown", of seven pairs of words and of eight
@@ -23,10 +25,12 @@ def rouge_n(reference: str, candidate: str, n: int) -> Scores:
 
 
 def rouge_l(reference: str, candidate: str) -> Scores:
-    """ROUGE-L: the words of the longest common subsequence, over the whole text (Lin 2004, section 3.1).
+    """ROUGE-L: the words of the longest common subsequence, over the whole text.
 
     A subsequence keeps the order and may leave gaps. Newlines are gaps like others: for summaries of several sentences
     papers mostly report `rouge_lsum`.
+
+    Source: Lin 2004, section 3.1.
 
     >>> rouge_l("police killed the gunman", "the gunman kill police").f1    # the gunman
     0.5
@@ -37,11 +41,13 @@ def rouge_l(reference: str, candidate: str) -> Scores:
 
 
 def rouge_lsum(reference: str, candidate: str) -> Scores:
-    """ROUGE-Lsum: ROUGE-L by sentence, one a line (Lin 2004, section 3.2).
+    """ROUGE-Lsum: ROUGE-L by sentence, one a line.
 
     Of each sentence of the reference those words count that stand in its longest common subsequence with any sentence
     of the candidate (their union), and no word more often than either text has it. Where several subsequences are
     longest, which one is taken matters; it is the one of rouge-score.
+
+    Source: Lin 2004, section 3.2.
 
     >>> rouge_lsum("w1 w2 w3 w4 w5", "w1 w2 w6 w7 w8\\nw1 w3 w8 w9 w5").recall    # Lin's example: all but w4
     0.8

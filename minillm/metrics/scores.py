@@ -36,7 +36,9 @@ class Scores(_Three):
     """Precision, recall and F1, each from 0 to 1, with their `signature`; unpacks into the three numbers.
 
     precision: the share of the candidate that the reference has too. recall: the share of the reference that the
-    candidate has. f1 = 2 P R / (P + R), their harmonic mean (van Rijsbergen 1979); 0 when both are.
+    candidate has. f1 = 2 P R / (P + R), their harmonic mean; 0 when both are.
+
+    Source: van Rijsbergen 1979.
     """
 
     signature: str = ""
@@ -60,8 +62,9 @@ class Scores(_Three):
 def mean_scores(scores: Sequence[Scores], samples: int = 2000, seed: int = 0) -> Scores:
     """The means over many texts, each an `Interval` (95 %, bootstrap over the texts), as published ROUGE is.
 
-    F1 is the mean of the texts' F1, not the F1 of the means. Raises ValueError for no scores, and for scores of
-    different settings.
+    F1 is the mean of the texts' F1, not the F1 of the means.
+
+    Raises: ValueError for no scores, and for scores of different settings.
     """
     signatures = sorted({score.signature for score in scores})
     if len(signatures) != 1:

@@ -34,10 +34,14 @@ def _mean(values: Tensor) -> float:
 def bootstrap_interval(
     values: Sequence[float] | Tensor, samples: int = 2000, seed: int = 0, score: Callable[[Tensor], float] = _mean
 ) -> Interval:
-    """Mean of many values with its 95 % percentile bootstrap interval (Efron 1979). Raises ValueError for no values.
+    """Mean of many values with its 95 % percentile bootstrap interval.
 
-    Some scores are no means of items. For those, values (N, K) are what is known of each item and `score` makes one
-    number of such rows, as in `bootstrap_interval(bleu_statistics(...), score=lambda rows: bleu_of(rows).score)`.
+    Args:
+        values: (N,), or for a score that is no mean of items (N, K), what is known of each item.
+        score: makes one number of such rows, as in
+            `bootstrap_interval(bleu_statistics(...), score=lambda rows: bleu_of(rows).score)`.
+    Raises: ValueError for no values.
+    Source: Efron 1979.
     """
     values = torch.as_tensor(values, dtype=torch.float64)
     if not len(values):
@@ -54,7 +58,9 @@ def _middle(drawn: Sequence[float]) -> list[float]:
 
 
 def seed_interval(values: Sequence[float]) -> Interval:
-    """Mean of a few runs with its 95 % Student-t interval. Raises ValueError for fewer than two values.
+    """Mean of a few runs with its 95 % Student-t interval.
+
+    Raises: ValueError for fewer than two values.
 
     >>> print(seed_interval([1.0, 2.0, 3.0]))
     2 (-0.484 to 4.48)
@@ -76,7 +82,7 @@ class Comparison(NamedTuple):
     """How much higher the first of two systems scores, and what speaks against chance.
 
     difference: first minus second, with its 95 % interval over other items like these.
-    wins: the share of the resamples in which the first scores higher (Koehn 2004).
+    wins: the share of the resamples in which the first scores higher.
     p: how often a difference at least as large comes about, either way, where it is chance who wrote what.
     """
 
@@ -93,14 +99,17 @@ def paired_comparison(
     seed: int = 0,
     score: Callable[[Tensor], float] = _mean,
 ) -> Comparison:
-    """Two systems on the same items: first[i] and second[i] are what they scored on item i, or rows as
-    `bootstrap_interval` takes them.
+    """Two systems on the same items.
 
-    The interval and the wins are of a paired bootstrap (Koehn 2004). p is of approximate randomisation (Noreen 1989;
-    Riezler & Maxwell 2005): were both systems alike, then swapping their answers to an item would change nothing, so
-    each sample swaps every item or not by a coin. It counts the truth as one of the samples, hence is never 0, and
-    differences as large as the true one (sacrebleu: only larger ones, too few where many items are equal). Raises
-    ValueError unless both have as many items, at least one.
+    The interval and the wins are of a paired bootstrap. p is of approximate randomisation: were both systems alike,
+    then swapping their answers to an item would change nothing, so each sample swaps every item or not by a coin. It
+    counts the truth as one of the samples, hence is never 0, and differences as large as the true one (sacrebleu: only
+    larger ones, too few where many items are equal).
+
+    Args:
+        first, second: what they scored on item i, or rows as `bootstrap_interval` takes them.
+    Raises: ValueError unless both have as many items, at least one.
+    Source: Koehn 2004; for p, Noreen 1989 and Riezler & Maxwell 2005.
 
     >>> paired_comparison([1, 1, 1, 0], [0, 1, 0, 0]).difference.mean
     0.5

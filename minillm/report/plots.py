@@ -13,7 +13,7 @@ import matplotlib
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
 LINE_STYLES = ["-", "--", "-.", ":"]
-STYLE = {
+PLOT_STYLE = {
     "figure.figsize": (6.4, 3.6),
     "figure.dpi": 88,
     "savefig.bbox": "tight",
@@ -31,7 +31,7 @@ STYLE = {
 
 def use_style() -> None:
     """The house style for every picture from here on, as a notebook wants it."""
-    matplotlib.rcParams.update(STYLE)
+    matplotlib.rcParams.update(PLOT_STYLE)
 
 
 def axis(ax=None):
@@ -41,14 +41,15 @@ def axis(ax=None):
     import matplotlib.pyplot as plt
 
     matplotlib.get_backend()  # loads a notebook's, which the context would undo if it came first within it
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(PLOT_STYLE):
         return plt.subplots(layout="constrained")[1]
 
 
 def loss_curve(history, levels: dict[str, float | None] | None = None, ax=None):
     """Training and validation loss of a run (nats per token) by step, with named levels as horizontal lines.
 
-    history: a `trainer.History`. levels: for example {"bigram": 2.4, "floor": 0.6}; a level of None is not drawn.
+    Args:
+        history: a `History`; levels: for example {"bigram": 2.4, "floor": 0.6}; a level of None is not drawn.
     """
     ax = axis(ax)
     steps, losses = history.series("loss")
@@ -65,8 +66,11 @@ def loss_curve(history, levels: dict[str, float | None] | None = None, ax=None):
 
 
 def heat_map(values, rows: list[str], columns: list[str], form: str = "{:.2g}", hide: float | None = 0, ax=None):
-    """A table of numbers as a heat map with the numbers in it: darker is larger. values (R, C), a name for each row
-    and column. Numbers equal to `hide` are left out; `form` says how the others are written.
+    """A table of numbers as a heat map with the numbers in it: darker is larger.
+
+    Args:
+        values: (R, C); rows, columns: a name for each of them.
+        form: how numbers are written; hide: the number that is not.
     """
     ax = axis(ax)
     largest = max(max(map(float, row)) for row in values)
@@ -84,8 +88,9 @@ def heat_map(values, rows: list[str], columns: list[str], form: str = "{:.2g}", 
 def coloured_text(pieces: list[str], colours: list, width: int = 84, ax=None):
     """A text on coloured ground, in lines of at most `width` characters, broken at spaces.
 
-    pieces: strings that make up the text; colours: one for each piece. A new axis is made as high as the text; one that
-    is given is filled, and must be about as high.
+    Args:
+        pieces: strings that make up the text; colours: one for each piece.
+        ax: is filled, and must be about as high as the text; a new one is made so high.
     """
     places, line, column = [], 0, 0
     for word in re.findall(r"\n|[^\S\n]+|\S+", "".join(pieces)):
@@ -117,9 +122,11 @@ def coloured_text(pieces: list[str], colours: list, width: int = 84, ax=None):
 
 def reliability(chances: list[float], right: list[bool], bins: int = 5, ax=None):
     """How often a model was right (y) where it was so sure (x), with the number of cases in each bin; a model that
-    knows what it knows lies on the diagonal (Guo et al. 2017, "On Calibration of Modern Neural Networks", figure 1).
+    knows what it knows lies on the diagonal.
 
-    chances: its probability for what it said, 0.5 at least.
+    Args:
+        chances: its probability for what it said, 0.5 at least.
+    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", figure 1.
     """
     ax = axis(ax)
     ax.plot([0.5, 1], [0.5, 1], color="#444444", linewidth=0.9, linestyle=LINE_STYLES[1], label="well calibrated")
@@ -138,7 +145,7 @@ def reliability(chances: list[float], right: list[bool], bins: int = 5, ax=None)
 ROUNDS = {  # what a round of PPO logs: how it is called in a picture
     "reward": "reward (deviations)",
     "true_score": "true score",
-    "kl": "distance from the reference (nats)",
+    "kl": "KL from the reference (nats)",
     "entropy": "entropy (nats a token)",
     "clip_fraction": "share of tokens clipped",
     "explained_variance": "explained variance of the value",
@@ -150,13 +157,15 @@ ROUNDS = {  # what a round of PPO logs: how it is called in a picture
 def rounds(histories: dict, axes=None, quantities: dict[str, str] = ROUNDS):
     """What happened in runs of PPO or its kin, round by round: a small picture for each quantity, a line for each run.
 
-    histories: {name: a `trainer.History`}. axes: as many as there are quantities; without them they are made, four in
-    a row. Returns the array of axes.
+    Args:
+        histories: {name: a `History`}.
+        axes: as many as there are quantities; without them they are made, four in a row.
+    Returns: the array of axes.
     """
     if axes is None:
         import matplotlib.pyplot as plt
 
-        with matplotlib.rc_context(STYLE):
+        with matplotlib.rc_context(PLOT_STYLE):
             rows = -(-len(quantities) // 4)
             axes = plt.subplots(rows, 4, figsize=(10, 2.1 * rows), layout="constrained", sharex=True)[1]
     for ax, (key, label) in zip(axes.flat, quantities.items()):
@@ -174,7 +183,10 @@ def rounds(histories: dict, axes=None, quantities: dict[str, str] = ROUNDS):
 def log_probabilities(history, ax=None):
     """How likely a policy of DPO finds the chosen and the rejected answers of held-out pairs, by step (nats an answer).
 
-    history: a `trainer.History` of `align.train_dpo` with `valid`. Both may fall; what is learned is that they part.
+    Both may fall; what is learned is that they part.
+
+    Args:
+        history: a `History` of `train_dpo` with `valid`.
     """
     ax = axis(ax)
     for index, side in enumerate(("chosen", "rejected")):
@@ -199,12 +211,13 @@ def smooth(values: list[float], share: float = 0.02) -> list[float]:
 def picture(path: str | os.PathLike, grid: tuple[int, int] = (1, 1), **figure):
     """A figure that is written to `path` when the block ends: `with picture("loss.png") as ax: ...`
 
-    grid: rows and columns of axes; more than one come as an array.
+    Args:
+        grid: rows and columns of axes; more than one come as an array.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(PLOT_STYLE):
         canvas = FigureCanvasAgg(Figure(layout="constrained", **figure))
         yield canvas.figure.subplots(*grid)
         temporary = f"{os.fspath(path)}.part"
