@@ -31,8 +31,8 @@ from minillm import tales
 from minillm.align import (
     GRPO,
     PPO,
-    PPOConfig,
     Constitution,
+    PPOConfig,
     RewardModelScorer,
     agreement,
     best_of_n_kl,

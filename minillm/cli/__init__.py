@@ -1,8 +1,8 @@
 """The command line: `python train.py COMMAND`. To read: main, life, then a command, such as pretrain or sft.
 
-    flags       settings, dataclasses, to flags; settings: the groups that commands share
-    life        the life of a run, once; finetune: of those that tune a trained model; methods: what of it learns
-    main        which commands there are; every other file is one of them
+flags       settings, dataclasses, to flags; settings: the groups that commands share
+life        the life of a run, once; finetune: of those that tune a trained model; methods: what of it learns
+main        which commands there are; every other file is one of them
 """
 
 from minillm.cli.classify import Classify, ClassifySettings

@@ -144,7 +144,8 @@ class RLHF(TrainingCommand):
         if pick_device(settings.machine.device, settings.machine.dtype).dtype != self.compute.dtype:
             print("in fp32: ppo does not learn in fp16")
         if algorithm == "ppo":
-            print(f"value: {sum(p.numel() for p in self.loop.actor.value.parameters()):,} parameters on the policy's trunk")
+            size = sum(p.numel() for p in self.loop.actor.value.parameters())
+            print(f"value: {size:,} parameters on the policy's trunk")
         print(f"reference: {reference}\nreward: {settings.reward}")
 
     def fingerprint(self) -> str:

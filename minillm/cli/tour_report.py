@@ -72,7 +72,8 @@ def life_story(runs: dict[str, RunFolder], machine: Machine) -> str:
     compute = pick_device(machine.device, machine.dtype)
     metrics = {stage: run.metrics() for stage, run in runs.items()}
     folder = runs["pretrain"].path.parent
-    prompts = [user_message(record.texts[0]) for record in read_prompts(tales.data_file("prompts_test.jsonl"))[:LETTERS]]
+    asked = read_prompts(tales.data_file("prompts_test.jsonl"))[:LETTERS]
+    prompts = [user_message(record.texts[0]) for record in asked]
     found = {
         stage: measured(stage, run, prompts, compute, machine.seed) for stage, run in runs.items() if has_words(stage)
     }
