@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from minillm.cli.flags import change, flag, flag_name, group
-from minillm.cli.life import TrainingCommand, check_context
+from minillm.cli.life import TrainingCommand, check_context, shown
 from minillm.cli.methods import MethodSettings, Prepared, prepare
 from minillm.cli.settings import Machine, RecordSource, RunChoice, Training, train_config
 from minillm.data import Padded, Parts, Record, frame_of, label_names, load_parts
@@ -316,8 +316,3 @@ def say_what_is_cut(records: list[Record], examples: list, context: int) -> None
             f"{len(cut)} of {len(records)} examples are longer than the {context} tokens that the model reads; their "
             f"ends are cut off, first at {cut[0].place}"
         )
-
-
-def shown(scores: dict) -> str:
-    """The numbers among scores, for people."""
-    return ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if isinstance(value, float))

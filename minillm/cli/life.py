@@ -139,6 +139,11 @@ class TrainingCommand:
         return metrics
 
 
+def shown(scores: dict) -> str:
+    """The numbers among scores, for people."""
+    return ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if isinstance(value, float))
+
+
 # Where runs live
 
 

@@ -23,9 +23,8 @@ from minillm.align import (
     true_scores,
     write_answers,
 )
-from minillm.cli.finetune import shown
 from minillm.cli.flags import change, flag, flag_name, flat, group
-from minillm.cli.life import TrainingCommand, named_or_latest
+from minillm.cli.life import TrainingCommand, named_or_latest, shown
 from minillm.cli.methods import SELECTIVE, MethodSettings, prepare
 from minillm.cli.reward import load_answering
 from minillm.cli.settings import Machine, RunChoice
