@@ -147,7 +147,7 @@ def grade_compute_again(answer: Callable) -> None:
         )
     if sum(saved.values()) > x.numel():
         raise Wrong(
-            f"the numbers are right, but {sum(saved.values())} numbers were saved for the backward pass, as without you. "
+            f"the numbers are right, but {sum(saved.values())} numbers were saved for backward, as without you. "
             "Run the function under no_grad, and keep x alone."
         )
     layer.zero_grad()
