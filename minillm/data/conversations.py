@@ -24,6 +24,11 @@ class ConversationRecord(Record):
     kinds: tuple[str, ...] = ()
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """None: who speaks is no class."""
+        return ()
+
+    @property
     def messages(self) -> list[dict[str, str]]:
         """As `Tokenizer.apply_chat` takes them."""
         return [{"role": role, "content": text} for role, text in zip(self.label, self.texts)]

@@ -40,6 +40,12 @@ class Record:
         return self.texts
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes that it names: one, or one a word; none where its label is a score or nothing."""
+        label = self.label
+        return label if isinstance(label, tuple) else (label,) if isinstance(label, str) else ()
+
+    @property
     def prose(self) -> tuple[str, ...]:
         """The texts as one would write them: tagged words are one text, with spaces."""
         return (" ".join(self.texts),) if isinstance(self.label, tuple) else self.texts
@@ -189,19 +195,19 @@ def load_parts(
     return parts
 
 
-def label_names(parts: Parts, labels: Callable[[Record], Sequence[str]]) -> list[str]:
-    """The labels of the training records, sorted.
+def label_names(parts: Parts) -> list[str]:
+    """The labels of the training records, sorted; none of records that have none.
 
     Raises: ValueError for a single one, and for one that only comes up in validation or test.
     """
-    names = sorted({label for record in parts.train for label in labels(record)})
+    names = sorted({label for record in parts.train for label in record.labels})
     for record in [*parts.valid, *parts.test]:
-        for label in labels(record):
+        for label in record.labels:
             if label not in names:
                 raise ValueError(
                     f"{record.place}: the label {label!r} never occurs in training, where there are {', '.join(names)}"
                 )
-    if len(names) < 2:
+    if len(names) == 1:
         raise ValueError(
             f"{parts.train[0].path}: every example has the label {names[0]!r}, and there is nothing to tell apart; "
             "bring examples of at least two"
