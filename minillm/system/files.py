@@ -18,18 +18,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-SAFETENSORS_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
+SAFETENSORS_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+SAFETENSORS_DTYPES |= {"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8}
+SAFETENSORS_DTYPES |= {"U8": torch.uint8, "BOOL": torch.bool}
 SAFETENSORS_NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
 
 
@@ -76,10 +67,7 @@ def write_json(path: str | os.PathLike, content) -> None:
 
 
 def read_json(path: str | os.PathLike):
-    """The content of a JSON file.
-
-    Raises: ValueError, naming the file, when it is missing or damaged.
-    """
+    """The content of a JSON file; ValueError, naming the file, when it is missing or damaged."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -89,9 +77,7 @@ def read_json(path: str | os.PathLike):
 
 
 def save_file(tensors: dict[str, Tensor], path: str | os.PathLike, metadata: dict[str, str] | None = None) -> None:
-    """Write tensors (on any device; copies are made where one is not contiguous) and a dictionary of strings as
-    safetensors.
-    """
+    """Write tensors, on any device (copied where not contiguous), and a dictionary of strings as safetensors."""
     header, chunks, end = {}, [], 0
     for name, tensor in tensors.items():
         tensor = tensor.detach().cpu().contiguous()
@@ -110,10 +96,7 @@ def save_file(tensors: dict[str, Tensor], path: str | os.PathLike, metadata: dic
 
 
 def load_file(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors, on the CPU, and the metadata of a safetensors file.
-
-    Raises: ValueError when it is damaged or there is none.
-    """
+    """The tensors, on the CPU, and the metadata of a safetensors file; ValueError when it is damaged or missing."""
     try:
         with open(path, "rb") as file:
             raw = bytearray(file.read())
