@@ -85,7 +85,7 @@ def tag_example(
     A word becomes one or more tokens. Its first token carries the tag and the others are ignored, or carry it too with
     `every_piece`. "words" numbers the word of each labelled token.
 
-    Source: Devlin et al. 2019, section 5.3, take the first.
+    Source: Devlin et al. 2019, section 5.3 (its first token).
     """
     ids, labels, places = [], [], []
     for place, (pieces, tag) in enumerate(zip(word_pieces(words, tokenizer), tags, strict=True)):
@@ -116,8 +116,8 @@ def word_pieces(words: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
 def chat_example(messages: Sequence[dict[str, str]], tokenizer: Tokenizer, context: int) -> dict:
     """A conversation of which what the assistant says is learned, and the end after it.
 
-    Returns: {"input_ids", "labels", "cut"}; what does not fit into the context is cut off at the end, and where no
-        answer fits, no label counts.
+    Returns: {"input_ids", "labels", "cut"}; "cut" is the number of tokens at the end that did not fit into the context.
+        Where no answer fits, no label counts.
 
     >>> tokenizer = Tokenizer.characters("hi yo")
     >>> messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]
