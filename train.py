@@ -1,4 +1,4 @@
-"""Train and use language models: `python train.py STAGE`, or `python train.py --help`."""
+"""Train and use language models: `python train.py COMMAND`, or `python train.py --help`."""
 
 import sys
 

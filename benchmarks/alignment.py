@@ -32,7 +32,8 @@ from minillm.align import (
     GRPO,
     PPO,
     Constitution,
-    Rewards,
+    PPOConfig,
+    RewardModelScorer,
     agreement,
     best_of_n_kl,
     compare_answers,
@@ -45,19 +46,20 @@ from minillm.align import (
 )
 from minillm.align import Reward as Judge
 from minillm.cli import (
-    DPO,
-    LONGEST,
     STANDARD,
     WATCHED,
+    DPOSettings,
     PPOSettings,
-    Reward,
+    RewardSettings,
     against_truth,
+    build,
+    change,
     load_answering,
     load_prompts,
     load_reward,
     ppo_config,
     prepare,
-    train_config,
+    tuning_config,
 )
 from minillm.course import ROOT
 from minillm.data import Preference, read_preferences
@@ -109,7 +111,7 @@ class World:
         self.compute = pick_device("auto", "auto")
         self.settings = PPOSettings(from_=self.flags.from_, reward=self.flags.reward)
         self.tokenizer, self.before = load_answering(RunFolder(self.flags.from_), self.compute.device)
-        self.train, test = load_prompts(self.settings, self.tokenizer, self.before.config.context)
+        self.train, test = load_prompts(None, None, self.tokenizer, self.before.config.context)
         self.test = test[: self.flags.prompts]
 
     @cached_property
@@ -119,7 +121,7 @@ class World:
         return prompts, self.write(self.before, prompts, 0)[0]
 
     @cached_property
-    def reward(self) -> Rewards:
+    def reward(self) -> RewardModelScorer:
         """The reward model: the proxy."""
         reward = load_reward(self.settings, self.tokenizer, self.compute)
         reward.standardise(*self.some)
@@ -139,7 +141,7 @@ class World:
 
     def write(self, policy: nn.Module, prompts: Sequence, seed: int, reference: nn.Module | None = None) -> tuple:
         """Letters, and how far each is from the reference."""
-        return sample_answers(policy, self.tokenizer, prompts, self.compute, seed, LONGEST, reference)
+        return sample_answers(policy, self.tokenizer, prompts, self.compute, seed, PPOConfig.max_new_tokens, reference)
 
     def letters(self, policy: nn.Module, seed: int) -> dict:
         """What a policy writes for the prompts of the test, beside what the model before writes."""
@@ -170,7 +172,7 @@ def truth(conversations: Sequence, answers: Sequence[str]) -> Tensor:
 
 
 def standardised(judge: Judge, conversations: Sequence, answers: Sequence[str]) -> Judge:
-    """A judge whose rewards have mean 0 and deviation 1 on these answers, as `Rewards.standardise` does it."""
+    """A judge whose rewards have mean 0 and deviation 1 on these answers, as `RewardModelScorer.standardise` sets."""
     rewards = rewards_of(judge, conversations, answers)
     mean, deviation = float(rewards.mean()), float(rewards.std())
     return lambda conversations, answers: (judge(conversations, answers) - mean) / deviation
@@ -182,14 +184,13 @@ def standardised(judge: Judge, conversations: Sequence, answers: Sequence[str]) 
 def by_rewards(world: World, method: str, seed: int) -> dict:
     """A policy that learns from rewards, and how it went."""
     changes, judge = REWARDED[method]
-    settings = replace(world.settings, seed=seed, **changes)
-    if world.flags.rounds:
-        settings = replace(settings, rounds=world.flags.rounds)
+    rounds = {"rounds": world.flags.rounds} if world.flags.rounds else {}
+    settings = change(world.settings, seed=seed, **changes, **rounds)
     judge = world.judge(judge)
     seed_everything(seed)
-    prepared = prepare(load_causal(RunFolder(settings.from_)), settings, world.tokenizer, seed)
-    config = replace(ppo_config(settings, prepared.rate), evaluate_every=EVERY)
-    loop = (PPO if settings.algorithm == "ppo" else GRPO)(
+    prepared = prepare(load_causal(RunFolder(settings.from_)), settings.method, world.tokenizer, seed)
+    config = replace(ppo_config(settings.training, settings.machine, prepared.rate), evaluate_every=EVERY)
+    loop = (PPO if settings.training.algorithm == "ppo" else GRPO)(
         prepared.model, world.tokenizer, world.train, judge, config, None, None
     )
     watched, looking = world.test[:WATCHED], 0.0
@@ -224,16 +225,17 @@ def by_rewards(world: World, method: str, seed: int) -> dict:
 
 def by_preferences(world: World, method: str, seed: int, ai_labels: str = "") -> dict:
     """A policy that learns from pairs, and how it went."""
-    settings = DPO(from_=world.flags.from_, seed=seed, max_steps=world.flags.steps, **PREFERRED[method])
+    given = {"from_": world.flags.from_, "max_steps": world.flags.steps, **PREFERRED[method]}
+    settings = build(DPOSettings, given)
     pairs, valid = ([record.pair for record in read(part)] for part in ("train", "valid"))
     if method.endswith("AI labels"):
         pairs = [pair if same == "1" else (pair[0], *pair[:0:-1]) for pair, same in zip(pairs, ai_labels)]
         valid = label_with_ai(world.constitution, valid, torch.Generator().manual_seed(seed))
     seed_everything(seed)
-    prepared = prepare(load_causal(RunFolder(settings.from_)), settings, world.tokenizer, seed)
+    prepared = prepare(load_causal(RunFolder(settings.from_)), settings.method, world.tokenizer, seed)
     history = train_dpo(
-        prepared.model, world.tokenizer, pairs, train_config(settings, len(pairs), prepared), beta=settings.beta,
-        loss=settings.loss, valid=valid, batch_size=settings.batch_size, seed=seed, progress=False,
+        prepared.model, world.tokenizer, pairs, tuning_config(settings, len(pairs), prepared), beta=settings.beta,
+        loss=settings.loss, valid=valid, batch_size=settings.training.batch_size, seed=seed, progress=False,
     )  # fmt: skip
     if history.stopped:
         raise SystemExit("stopped")
@@ -319,23 +321,23 @@ def ai_labels(world: World) -> dict:
 
 def reward_model(world: World, pairs: int, noise: str, seed: int) -> dict:
     """A reward model that has learned from some pairs, scored on the test."""
-    settings = Reward(from_=world.flags.from_, seed=seed, max_steps=world.flags.steps)
+    settings = build(RewardSettings, {"from_": world.flags.from_, "max_steps": world.flags.steps})
     ordered = {"as it is": lambda records: [record.pair for record in records], "none": by_truth}[noise]
     records = read("train")
     order = torch.randperm(len(records), generator=torch.Generator().manual_seed(seed))[:pairs]
     learned, valid = ordered([records[i] for i in order.tolist()]), ordered(read("valid"))
     seed_everything(seed)
     model = RewardModel(load_causal(RunFolder(settings.from_)))
-    prepared = prepare(model, settings, world.tokenizer, seed)
-    rewards = Rewards(prepared.model, world.tokenizer, world.compute)
+    prepared = prepare(model, settings.method, world.tokenizer, seed)
+    rewards = RewardModelScorer(prepared.model, world.tokenizer, world.compute)
 
     def evaluate(model: nn.Module) -> float:
         chosen, rejected = both(rewards, valid).unbind(1)
         return float(preference_loss(chosen, rejected, centre=settings.centre))
 
     history = train_reward(
-        prepared.model, world.tokenizer, learned, train_config(settings, len(learned), prepared),
-        batch_size=settings.batch_size, centre=settings.centre, seed=seed, evaluate=evaluate, progress=False,
+        prepared.model, world.tokenizer, learned, tuning_config(settings, len(learned), prepared),
+        batch_size=settings.training.batch_size, centre=settings.centre, seed=seed, evaluate=evaluate, progress=False,
     )  # fmt: skip
     if history.stopped:
         raise SystemExit("stopped")
@@ -352,13 +354,13 @@ def reward_model(world: World, pairs: int, noise: str, seed: int) -> dict:
     }
 
 
-def both(rewards: Rewards, pairs: Sequence[tuple]) -> Tensor:
+def both(rewards: RewardModelScorer, pairs: Sequence[tuple]) -> Tensor:
     """The rewards of the chosen and of the rejected letter of each pair, (N, 2)."""
     prompts = [prompt for prompt, *_ in pairs for _ in range(2)]
     return rewards_of(rewards, prompts, [letter for _, *letters in pairs for letter in letters]).view(-1, 2)
 
 
-def flattered(rewards: Rewards, records: Sequence[Preference]) -> float:
+def flattered(rewards: RewardModelScorer, records: Sequence[Preference]) -> float:
     """By how much the reward of a letter without flattery rises when one sentence of it stands before the last."""
     plain, sweet, prompts = [], [], []
     sentences = itertools.cycle(FORMS["flattery"])

@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 
 from minillm import tales
-from minillm.cli import SFT, asked_of, batches, sft_example, train_config
+from minillm.cli import SFTSettings, build, questions_in, tuning_config
 from minillm.course import default_run
-from minillm.data import Windows, read_conversations, tokenize
+from minillm.data import Padded, Windows, conversation_example, read_conversations, tokenize
 from minillm.hub import load_model
 from minillm.inference import Question, ask, right
 from minillm.metrics import seed_interval
@@ -77,17 +77,17 @@ def main() -> None:
     start, compute = default_run(), pick_device("cpu", "fp32")
     tokenizer = Tokenizer.load(start.path / "tokenizer.json")
     train, test = (read_conversations(DATA / f"instructions_{part}.jsonl") for part in ("train", "test"))
-    questions = asked_of(test)
+    questions = questions_in(test)
     windows = Windows(tokenize(tale_documents("tales_valid.txt")[:200], tokenizer), 256, 16)
 
     def measure(size: int, seed: int, learn: str) -> dict:
-        settings = SFT(max_steps=flags.steps, context=256, seed=seed, from_=start.path)
+        settings = build(SFTSettings, {"max_steps": flags.steps, "from_": start.path})
         seed_everything(seed)
         model = load_model(start.path)
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:size]
-        examples = [sft_example(train[i], tokenizer, None, 256, {}, learn) for i in order.tolist()]
-        rows = batches(examples, tokenizer, settings, seed)
-        history = fit(model, causal_lm, rows, train_config(settings, len(examples)), progress=False)
+        examples = [conversation_example(train[i], tokenizer, 256, learn) for i in order.tolist()]
+        rows = Padded(examples, tokenizer.pad_id, settings.training.batch_size, seed=seed, causal=True)
+        history = fit(model, causal_lm, rows, tuning_config(settings, len(examples)), progress=False)
         if history.stopped:
             raise SystemExit(f"stopped after {history.step} steps")
         kinds = scores(questions, ask(model, tokenizer, questions))

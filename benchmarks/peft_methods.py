@@ -26,9 +26,9 @@ from torch import nn
 from tqdm import tqdm
 
 from minillm import peft
-from minillm.cli import CLASSIFY, METHODS, Classify, Method, Prepared, frame_of, load, predict, prepare, train_config
+from minillm.cli import METHODS, Classify, ClassifySettings, MethodSettings, Prepared, build, prepare
 from minillm.course import mlm_run
-from minillm.data import Batches, Windows, label_names
+from minillm.data import Batches, Windows
 from minillm.metrics import accuracy
 from minillm.report import COLOURS, picture
 from minillm.system import pick_device, seed_everything, write_json
@@ -53,8 +53,7 @@ def tuned(
     if history.stopped:
         raise SystemExit("stopped: the runs that have ended are kept")
     seconds = (time.process_time() - begun) / config.steps
-    run = RunFolder(folder)
-    run.adapter = prepared.adapter
+    run = peft.AdapterRun(folder, prepared.adapter) if prepared.adapter else RunFolder(folder)
     run.save_model(peft.simplify(model))
     return model, {
         "share": learns / there,
@@ -66,7 +65,7 @@ def tuned(
 def question(s: Setting, method: str, examples: int, seed: int, folder: Path) -> dict:
     """One kind of question more: right answers of the new kind and of the old ones, and the loss on tales."""
     seed_everything(seed)
-    prepared = prepare(copy.deepcopy(s.before), Method(method=method), s.tokenizer, seed)
+    prepared = prepare(copy.deepcopy(s.before), MethodSettings(method=method), s.tokenizer, seed)
     steps = TASKS["question"][examples]
     config = replace(CONFIG, steps=steps, eval_every=steps)
     if prepared.adapter:
@@ -83,28 +82,18 @@ def question(s: Setting, method: str, examples: int, seed: int, folder: Path) ->
 def sentiment(method: str, examples: int, seed: int, folder: Path) -> dict:
     """How a tale ends: the accuracy on those of the test."""
     seed_everything(seed)
-    settings = Classify(
-        method=method,
-        from_=mlm_run().path,
-        examples=examples,
-        seed=seed,
-        max_steps=TASKS["sentiment"][examples],
-        context=256,
+    settings = build(
+        ClassifySettings,
+        {"method": method, "from_": mlm_run().path, "examples": examples, "seed": seed, "context": 256}
+        | {"max_steps": TASKS["sentiment"][examples]},
     )
-    parts = load(CLASSIFY, settings)
-    names = label_names(parts, CLASSIFY.labels)
-    tokenizer, model = CLASSIFY.build(CLASSIFY, settings, [], len(names))
-    frame, classes = frame_of(model.trunk, tokenizer), {name: index for index, name in enumerate(names)}
-    train, test = (
-        [CLASSIFY.example(record, tokenizer, frame, settings.context, classes) for record in records]
-        for records in (parts.train, parts.test)
-    )
-    prepared = prepare(model, settings, tokenizer, seed)
-    batches = CLASSIFY.batches(train, tokenizer, settings, seed)
-    config = train_config(settings, batches.examples, prepared)
-    model, cost = tuned(prepared, classification, batches, config, folder)
-    outputs = predict(model, CLASSIFY.batches(test, tokenizer, settings, None), pick_device("cpu", "fp32"))
-    truth = [example["labels"] for example in test]
+    task = Classify(settings, RunFolder(folder), pick_device("cpu", "fp32"), {})
+    task.read()
+    task.build()
+    task.prepare()
+    task.model, cost = tuned(task.prepared, classification, task.rows, task.config, folder)
+    truth = [example["labels"] for example in task.test_examples]
+    outputs = task.answers()
     return {"accuracy": accuracy(truth, [int(logits.argmax()) for logits in outputs])} | cost
 
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from minillm import tales
-from minillm.align import Rewards, rewards_of, train_reward
-from minillm.cli import Reward, prepare, train_config
+from minillm.align import RewardModelScorer, rewards_of, train_reward
+from minillm.cli import RewardSettings, prepare, tuning_config
 from minillm.hub import load_causal, load_tokenizer
 from minillm.metrics import bootstrap_interval
 from minillm.models import RewardModel
@@ -70,18 +70,18 @@ def pairs(thing: str, wording: str, seed: str) -> Iterator[tuple]:
 def accuracy(thing: str, wording: str, seed: int, flags: argparse.Namespace) -> dict:
     """How often a reward model that has learned from clean pairs is right about others."""
     run = RunFolder(flags.from_)
-    tokenizer, settings = load_tokenizer(run), Reward(from_=flags.from_, seed=seed)
+    tokenizer, settings = load_tokenizer(run), RewardSettings(from_=flags.from_)
     seed_everything(seed)
-    prepared = prepare(RewardModel(load_causal(run)), settings, tokenizer, seed)
+    prepared = prepare(RewardModel(load_causal(run)), settings.method, tokenizer, seed)
     learned = list(islice(pairs(thing, wording, f"train {seed}"), flags.pairs))
-    config = train_config(settings, len(learned), prepared)
+    config = tuning_config(settings, len(learned), prepared)
     history = train_reward(
-        prepared.model, tokenizer, learned, config, batch_size=settings.batch_size, centre=settings.centre, seed=seed,
-        progress=False,
+        prepared.model, tokenizer, learned, config, batch_size=settings.training.batch_size, centre=settings.centre,
+        seed=seed, progress=False,
     )  # fmt: skip
     if history.stopped:
         raise SystemExit("stopped: what has ended is kept")
-    rewards = Rewards(prepared.model, tokenizer, pick_device("cpu", "fp32"))
+    rewards = RewardModelScorer(prepared.model, tokenizer, pick_device("cpu", "fp32"))
     right = []
     for prompt, better, worse in islice(pairs(thing, wording, "test"), SCORED):
         high, low = rewards_of(rewards, [prompt] * 2, [better, worse]).tolist()

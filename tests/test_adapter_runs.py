@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from minillm.cli import finetune, main
+from minillm.cli import main
 from minillm.hub import load_model
 from minillm.peft import METHODS, adapter_names, adapters, merge, remove
 from minillm.system import load_file
@@ -25,7 +25,7 @@ def records(tmp_path):
 
 
 @pytest.fixture
-def read_conversations(tmp_path):
+def conversations(tmp_path):
     path = tmp_path / "c.jsonl"
     rows = [{"prompt": f"is {i} odd", "completion": "yes" if i % 2 else "no"} for i in range(30)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -114,7 +114,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(bases, records, tmp_path, monkeyp
         method, []
     )
     assert tune("classify", tmp_path / "mlm", records, tmp_path / "whole", *more) == 0
-    save, calls = trainer._Loop.save, []
+    save, calls = trainer.Trainer.save_checkpoint, []
 
     def stop(self):
         save(self)
@@ -122,7 +122,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(bases, records, tmp_path, monkeyp
         if len(calls) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(trainer._Loop, "save", stop)
+    monkeypatch.setattr(trainer.Trainer, "save_checkpoint", stop)
     assert tune("classify", tmp_path / "mlm", records, tmp_path / "parts", *more) == 130
     monkeypatch.undo()
     assert main(["classify", "--resume", "--out", str(tmp_path / "parts")]) == 0
@@ -132,11 +132,11 @@ def test_a_killed_run_goes_on_to_the_same_bits(bases, records, tmp_path, monkeyp
 
 @pytest.mark.parametrize("method", ["ptuning", "prefix"])
 def test_a_run_killed_while_it_is_scored_can_be_ended(bases, records, tmp_path, monkeypatch, method):
-    def stop(*_):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
     more = ["--method", method, "--prompt-network", "8"]
-    monkeypatch.setattr(finetune, "finish", stop)  # the network is thrown away by now
+    monkeypatch.setattr("minillm.cli.finetune.loss_curve", stop)  # the network is thrown away by now
     assert tune("classify", tmp_path / "mlm", records, tmp_path / "parts", *more) == 130
     monkeypatch.undo()
     assert main(["classify", "--resume", "--out", str(tmp_path / "parts")]) == 0

@@ -8,7 +8,7 @@ import torch
 
 from minillm.data import IGNORE_INDEX
 from minillm.inference import beam_search, write
-from minillm.models import BigramLM, CountBigram
+from minillm.models import BigramLM, CountBigram, bigram_loss
 from minillm.text import Tokenizer
 from minillm.training import causal_lm_loss
 
@@ -50,6 +50,30 @@ def test_labels_to_ignore_are_not_counted():
     ids = torch.tensor([0, 1, 2, 0, 1])
     model = CountBigram(ids, 3, smoothing=0, targets=torch.tensor([1, IGNORE_INDEX, 0, 1]))
     assert model(torch.tensor([[1]])).exp().flatten().tolist() == pytest.approx([1 / 3] * 3)
+
+
+class Corpus:
+    """What `bigram_loss` asks of `data.Tokens`: the beginnings of documents, token 0, are not predicted."""
+
+    def __init__(self, ids):
+        self.ids = ids.int()
+
+    def targets(self):
+        return self.ids[1:].long().masked_fill(self.ids[1:] == 0, IGNORE_INDEX)
+
+
+def test_the_loss_of_the_counted_bigram_equals_a_slow_loop_over_the_validation_text():
+    train, valid = text(400, seed=0), text(150, seed=1)
+    follows, total, terms = Counter(), 0.0, 0
+    for a, b in zip(train.tolist(), train[1:].tolist()):
+        follows[a, b] += b != 0
+    for a, b in zip(valid.tolist(), valid[1:].tolist()):
+        if b != 0:
+            after_a = sum(follows[a, c] for c in range(12))
+            total -= math.log((follows[a, b] + 0.01) / (after_a + 0.01 * 12))
+            terms += 1
+    assert 0 < terms < 149
+    assert bigram_loss(Corpus(train), Corpus(valid), 12) == pytest.approx(total / terms, rel=1e-6)
 
 
 def test_the_learned_table_reaches_the_loss_of_the_counted_one():

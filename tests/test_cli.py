@@ -13,8 +13,10 @@ import pytest
 import torch
 
 from minillm.cli import main
-from minillm.cli import main as cli
-from minillm.cli.commands import STAGES
+from minillm.cli.flags import change, fields_of, flag_name
+from minillm.cli.life import restore_settings, saved_settings
+from minillm.cli.main import COMMANDS
+from minillm.cli.sft import SFTSettings
 from minillm.hub import load_tokenizer
 from minillm.text import Tokenizer
 from minillm.training import RunFolder
@@ -278,13 +280,48 @@ def test_a_gpu_out_of_memory_is_one_sentence(text, tmp_path, capsys, monkeypatch
 
 
 def test_every_stage_explains_every_flag(capsys):
-    for name, stage in STAGES.items():
+    for name, command in COMMANDS.items():
         with pytest.raises(SystemExit) as exit:
             main([name, "--help"])
         shown = capsys.readouterr().out
-        assert exit.value.code == 0 and stage.function.__doc__.split("\n")[0] in shown
-        for field in stage.settings.__dataclass_fields__.values():
-            assert cli.flag_name(field.name) in shown and field.metadata["help"], field.name
+        assert exit.value.code == 0 and command.help.split("\n")[0] in shown
+        for _, field, _ in fields_of(command.settings):
+            assert flag_name(field.name) in shown and field.metadata["help"], field.name
+
+
+def test_no_setting_of_a_command_has_the_name_of_another_and_groups_have_headings(capsys):
+    for name, command in COMMANDS.items():
+        names = [field.name for _, field, _ in fields_of(command.settings)]
+        assert len(set(names)) == len(names), name
+    with pytest.raises(SystemExit):
+        main(["sft", "--help"])
+    shown = capsys.readouterr().out
+    for heading in ("data:", "task:", "training:", "what learns:", "adapter:", "run:", "machine:"):
+        assert f"\n{heading}\n" in shown, heading
+
+
+def test_a_setting_is_changed_in_its_group_and_comes_back_from_json():
+    settings = change(SFTSettings(), rank=3, learning_rate=0.5, from_=Path("a"))
+    assert settings.method.adapter.rank == 3 and settings.training.learning_rate == 0.5
+    assert settings.training.batch_size == SFTSettings().training.batch_size
+    assert restore_settings(SFTSettings, json.loads(json.dumps(saved_settings(settings)))) == settings
+    with pytest.raises(ValueError, match=r"settings of another version of minillm \(colour\)"):
+        restore_settings(SFTSettings, {"colour": "red"})
+
+
+def test_an_error_that_nobody_expected_is_one_sentence_and_debug_shows_where(run, capsys, monkeypatch):
+    def broken(*args, **kwargs):
+        raise KeyError("lost")
+
+    monkeypatch.setattr("minillm.cli.generate.write", broken)
+    assert main(["generate", "--from", str(run)]) == 1
+    said = capsys.readouterr().err
+    assert "did not expect (KeyError: 'lost'): --debug" in said and "Traceback" not in said
+    assert main(["generate", "--from", str(run), "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+    monkeypatch.setenv("MINILLM_DEBUG", "1")
+    assert main(["generate", "--from", str(run), "--n", "0"]) == 2
+    assert "ask for at least one text" in capsys.readouterr().err
 
 
 def test_chat_continues_what_is_typed(run, capsys, monkeypatch):

@@ -69,7 +69,7 @@ def slow_l2_sp(model, start, alpha, beta):
     return total
 
 
-# Pulls towards the old weights
+# Penalties on the distance from the old weights
 
 
 def test_l2_sp_is_the_loss_plus_the_two_sums_of_the_paper_in_value_and_gradient():
@@ -301,7 +301,7 @@ def test_averages_leave_whole_numbers_alone_and_refuse_what_does_not_belong_toge
         average([])
 
 
-# What was lost
+# Measures
 
 
 def test_transfer_on_a_table_worked_out_by_hand():

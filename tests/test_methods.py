@@ -5,9 +5,10 @@ import json
 import pytest
 import torch
 
-from minillm.cli import Method, main, prepare, train_config
-from minillm.cli.common import Learning
-from minillm.cli.finetune import FineTune
+from minillm.cli import main
+from minillm.cli.finetune import HeadSettings, tuning_config
+from minillm.cli.flags import build
+from minillm.cli.methods import MethodSettings, prepare
 from minillm.hub import load_model
 from minillm.models import Decoder, ModelConfig
 from minillm.training import RunFolder, trainer
@@ -79,14 +80,14 @@ def test_a_stopped_run_whose_layers_begin_one_after_another_goes_on_to_the_same_
         "2",
     ]
     assert main([*arguments, "--out", str(tmp_path / "whole")]) == 0
-    step = trainer._Loop.step
+    step = trainer.Trainer.step
 
     def stop_at_5(self, batches):
         if self.history.step == 5:
             raise KeyboardInterrupt
         return step(self, batches)
 
-    monkeypatch.setattr(trainer._Loop, "step", stop_at_5)
+    monkeypatch.setattr(trainer.Trainer, "step", stop_at_5)
     assert main([*arguments, "--out", str(tmp_path / "part")]) == 130
     monkeypatch.undo()
     assert main(["classify", "--resume", "--out", str(tmp_path / "part")]) == 0
@@ -97,17 +98,16 @@ def test_a_stopped_run_whose_layers_begin_one_after_another_goes_on_to_the_same_
 
 
 def test_the_flags_of_a_method_reach_the_loop():
-    settings = FineTune(layer_decay=0.5, unfreeze=True, patience=3)
-    config = train_config(settings, 100)
-    assert (config.layer_decay, config.unfreeze, config.patience) == (0.5, True, 3)
-    assert issubclass(FineTune, Method) and issubclass(FineTune, Learning)
+    settings = build(HeadSettings, {"layer_decay": 0.5, "unfreeze": True, "patience": 3, "dtype": "fp32"})
+    config = tuning_config(settings, 100)
+    assert (config.layer_decay, config.unfreeze, config.patience, config.dtype) == (0.5, True, 3, "fp32")
 
 
 def test_of_a_language_model_the_head_is_the_output_layer():
     model = Decoder(ModelConfig(20, context=8, layers=2, width=16, heads=2))
     size = f"{sum(p.numel() for p in model.parameters()):,}"
-    assert prepare(model, Method(method="head")).learns == f"320 of {size} parameters learn (6.73%)"
-    assert prepare(model, Method()).learns == f"{size} of {size} parameters learn"
+    assert prepare(model, MethodSettings(method="head")).learns == f"320 of {size} parameters learn (6.73%)"
+    assert prepare(model, MethodSettings()).learns == f"{size} of {size} parameters learn"
 
 
 @pytest.mark.parametrize(

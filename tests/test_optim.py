@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from minillm.models import RECIPES, Decoder, ModelConfig, layer_depths
-from minillm.training import build_optimizer, orthogonalise, schedule, set_rates
+from minillm.training import OPTIMIZERS, TrainConfig, build_optimizer, orthogonalise, schedule, set_rates
 from minillm.training.optim import Muon, split_parameters
 
 
@@ -20,10 +20,11 @@ def train_a_step(model, optimizer):
     optimizer.step()
 
 
-def test_every_trainable_parameter_is_in_exactly_one_group():
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_trainable_parameter_is_in_exactly_one_group(name):
     for recipe in RECIPES:
         decoder = model(recipe=recipe)
-        optimizer = build_optimizer(decoder)
+        optimizer = build_optimizer(decoder, name)
         ids = [id(p) for group in optimizer.param_groups for p in group["params"]]
         assert len(ids) == len(set(ids)) and set(ids) == {id(p) for p in decoder.parameters()}
 
@@ -43,8 +44,37 @@ def test_each_kind_of_parameter_has_its_own_learning_rate():
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert rates[id(decoder.embedding.weight)] == 0.1 and rates[id(decoder.head.weight)] == 0.3
     assert rates[id(decoder.blocks[0].attention.query.weight)] == 0.2
-    rates = {id(p): g["lr"] for g in build_optimizer(decoder, "adamw", 0.1).param_groups for p in g["params"]}
-    assert set(rates.values()) == {0.1}
+    for name in ("adamw", "sgd"):
+        assert {group["lr"] for group in build_optimizer(decoder, name, 0.1, 0.2).param_groups} == {0.1}
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
+def test_sgd_and_adamw_are_torch_s_with_weight_decay_for_matrices_alone(name, theirs):
+    ours, same = model(recipe="gpt2"), model(recipe="gpt2")
+    matrices, vectors = ([p for p in same.parameters() if (p.dim() > 1) == wide] for wide in (True, False))
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+    options = {"momentum": 0.9} if name == "sgd" else {"betas": (0.9, 0.95), "fused": True}
+    optimizers = build_optimizer(ours, name, 0.05, weight_decay=0.1), theirs(groups, lr=0.05, **options)
+    for _ in range(4):
+        train_a_step(ours, optimizers[0])
+        train_a_step(same, optimizers[1])
+    assert all(torch.equal(p, q) for p, q in zip(ours.parameters(), same.parameters()))
+    assert not torch.equal(ours.norm.bias, model(recipe="gpt2").norm.bias)
+
+
+def test_an_optimizer_is_one_entry_of_one_table(monkeypatch):
+    with pytest.raises(ValueError, match=f"unknown optimizer 'rprop': choose one of {', '.join(OPTIMIZERS)}"):
+        build_optimizer(model(), "rprop")
+    with pytest.raises(ValueError, match="unknown optimizer 'rprop'"):
+        TrainConfig(optimizer="rprop")
+    plain = lambda groups, lr: torch.optim.Rprop([{**g, "weight_decay": 0} for g in groups], lr)  # noqa: E731
+    monkeypatch.setitem(OPTIMIZERS, "rprop", OPTIMIZERS["sgd"]._replace(others=plain))
+    assert TrainConfig(optimizer="rprop").optimizer == "rprop"
+    (rprop,) = build_optimizer(model(), "rprop").optimizers
+    assert isinstance(rprop, torch.optim.Rprop)
+    for spec in OPTIMIZERS.values():
+        assert 0 < spec.learning_rate < 1 and 0 < spec.head_learning_rate < 1
+        assert (spec.matrix_learning_rate > 0) == (spec.matrices is not None)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 32), (32, 8)])
@@ -89,7 +119,7 @@ def test_frozen_parameters_are_left_out_and_a_frozen_model_is_refused():
         build_optimizer(decoder.requires_grad_(False))
 
 
-@pytest.mark.parametrize("name", ["muon", "adamw"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_saved_state_goes_on_as_if_nothing_had_happened(name):
     straight, resumed = model(), model()
     a, b = build_optimizer(straight, name), build_optimizer(resumed, name)
@@ -119,8 +149,6 @@ def test_schedules_at_their_corners():
     assert schedule(10, 100, 10, "cosine") == 1 and schedule(100, 100, 10, "cosine") == pytest.approx(0.1)
     with pytest.raises(ValueError, match="unknown decay"):
         schedule(5, 10, 0, "square")
-    with pytest.raises(ValueError, match="unknown optimizer"):
-        build_optimizer(model(), "sgd")
 
 
 def group_of(optimizer, parameter):
@@ -128,7 +156,7 @@ def group_of(optimizer, parameter):
     return group
 
 
-@pytest.mark.parametrize("name", ["muon", "adamw"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_each_layer_learns_more_slowly_than_the_one_above(name):
     decoder = model(recipe="llama", layers=3)
     plain, layered = (build_optimizer(decoder, name, 0.1, 0.2, 0.3, 0.5, layer_decay=d) for d in (1.0, 0.25))

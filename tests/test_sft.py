@@ -18,7 +18,7 @@ from minillm.system import pick_device
 from minillm.text import Tokenizer
 from minillm.training import RunFolder, TrainConfig, causal_lm, causal_lm_loss, fit, mean_loss, trainer
 
-PLACE = pick_device("cpu")
+PLACE = pick_device("cpu", "fp32")
 TOKENIZER = Tokenizer.characters("abcdefghijklmnopqrstuvwxyz ?\n")
 CHAT = [
     {"role": "system", "content": "be kind"},
@@ -135,7 +135,9 @@ def test_micro_batches_of_ragged_conversations_add_up_to_the_whole(size):
         model = copy.deepcopy(start)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         batches = Padded(examples(), TOKENIZER.pad_id, batch_size, causal=True)
-        config = TrainConfig(steps=1, accumulate=6 // batch_size, warmup=0, decay="constant", clip=0, device="cpu")
+        config = TrainConfig(
+            steps=1, accumulate=6 // batch_size, warmup=0, decay="constant", clip=0, device="cpu", dtype="fp32"
+        )
         fit(model, causal_lm, batches, config, optimizer=optimizer, progress=False)
         moved.append(model.state_dict())
     assert_close(moved[0], moved[1], rtol=1e-5, atol=1e-6)
@@ -148,7 +150,7 @@ def test_a_batch_without_labels_costs_nothing_and_moves_nothing():
     total, count = causal_lm(model, next(iter(batches)))
     assert total == 0 and count == 0
     before = copy.deepcopy(model.state_dict())
-    fit(model, causal_lm, batches, TrainConfig(steps=2, optimizer="adamw", device="cpu"), progress=False)
+    fit(model, causal_lm, batches, TrainConfig(steps=2, optimizer="adamw", device="cpu", dtype="fp32"), progress=False)
     assert all(torch.isfinite(p).all() for p in model.parameters())
     assert_close(model.state_dict(), before)
 
@@ -236,14 +238,14 @@ def test_sft_resumes_to_the_same_bits(base, tmp_path, monkeypatch):
     data = write(tmp_path / "a.jsonl", [{"prompt": f"Say {i}.", "completion": f"{i % 4}"} for i in range(60)])
     flags = ["--data", data, "--from", str(base), "--max-steps", "12", "--eval-every", "4", "--device", "cpu"]
     assert main(["sft", *flags, "--out", str(tmp_path / "whole")]) == 0
-    step = trainer._Loop.step
+    step = trainer.Trainer.step
 
     def stop_at_8(self, batches):
         if self.history.step == 8:
             raise KeyboardInterrupt
         return step(self, batches)
 
-    monkeypatch.setattr(trainer._Loop, "step", stop_at_8)
+    monkeypatch.setattr(trainer.Trainer, "step", stop_at_8)
     assert main(["sft", *flags, "--out", str(tmp_path / "part")]) == 130
     monkeypatch.undo()
     assert main(["sft", "--resume", "--out", str(tmp_path / "part")]) == 0
@@ -257,7 +259,7 @@ def test_a_run_remembers_where_it_began_and_refuses_more_context_than_there_is(b
     out = tmp_path / "long"
     assert main(["sft", *flags, "--from", str(base), "--context", "999", "--out", str(out)]) == 2
     assert "--context 999 is longer than the 64" in capsys.readouterr().err and not out.exists()
-    monkeypatch.setattr("minillm.cli.sft.latest_run", lambda stage: RunFolder(base))
+    monkeypatch.setattr("minillm.cli.sft.named_or_latest", lambda path, *names: RunFolder(path or base))
     assert main(["sft", *flags, "--out", str(tmp_path / "run")]) == 0
     assert RunFolder(tmp_path / "run").config()["settings"]["from_"] == str(base)
 
@@ -316,7 +318,7 @@ def test_the_mean_loss_of_validation_counts_answers_alone():
         model,
         causal_lm,
         Padded(examples(), TOKENIZER.pad_id, 6),
-        pick_device("cpu"),
+        pick_device("cpu", "fp32"),
     )
     by_hand = [causal_lm(model, batch) for batch in Padded(examples(), TOKENIZER.pad_id, 1)]
     assert_close(whole, (sum(t for t, _ in by_hand) / sum(n for _, n in by_hand)).item(), rtol=1e-5, atol=1e-6)

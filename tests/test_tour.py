@@ -44,9 +44,9 @@ class Tags(html.parser.HTMLParser):
 
 @pytest.fixture
 def small(monkeypatch):
-    stops = [stop._replace(more=SMALL[stop.name]) for stop in tour.STOPS]
-    monkeypatch.setattr(tour, "STOPS", stops)
-    for name, value in {"LETTERS": 4, "CONVERSATIONS": 2, "DOCUMENTS": 4, "LONGEST": 6, "COMPARED": 2}.items():
+    stages = [stage._replace(command=(*stage.command, *SMALL[stage.name])) for stage in tour.STAGES]
+    monkeypatch.setattr(tour, "STAGES", stages)
+    for name, value in {"LETTERS": 4, "CONVERSATIONS": 2, "DOCUMENTS": 4, "COMPARED": 2}.items():
         monkeypatch.setattr(tour_report, name, value)
 
 
@@ -67,8 +67,8 @@ def test_a_tour_goes_through_every_stage_and_ends_with_a_page_that_needs_no_othe
 
 
 def test_a_tour_that_fails_in_a_stage_says_how_to_go_on(small, monkeypatch, tmp_path, capsys):
-    broken = [tour.STOPS[0]._replace(more=("--max-steps", "2", "--vocab-size", "3"))]
-    monkeypatch.setattr(tour, "STOPS", broken)
+    broken = [tour.STAGES[0]._replace(command=("bigram", "--max-steps", "2", "--vocab-size", "3"))]
+    monkeypatch.setattr(tour, "STAGES", broken)
     assert main(["tour", "--out", str(tmp_path)]) == 2
     assert f"go on with: python train.py tour --out {tmp_path}" in capsys.readouterr().out
 
@@ -110,4 +110,4 @@ def test_a_table_puts_numbers_on_the_right_and_leaves_a_missing_value_empty():
 
 def test_a_picture_that_is_not_there_is_named():
     with pytest.raises(ValueError, match=r"nothing\.png: there is no such picture"):
-        report.picture("nothing.png", "caption")
+        report.image("nothing.png", "caption")

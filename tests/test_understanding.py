@@ -45,14 +45,14 @@ def test_a_stopped_run_goes_on_and_other_examples_are_refused(tmp_path, monkeypa
     assert main([*arguments, "--out", str(tmp_path / "whole")]) == 0
     from minillm.training import trainer
 
-    step = trainer._Loop.step
+    step = trainer.Trainer.step
 
     def stop_at_20(self, batches):
         if self.history.step == 20:
             raise KeyboardInterrupt
         return step(self, batches)
 
-    monkeypatch.setattr(trainer._Loop, "step", stop_at_20)
+    monkeypatch.setattr(trainer.Trainer, "step", stop_at_20)
     assert main([*arguments, "--out", str(tmp_path / "part")]) == 130
     monkeypatch.undo()
     write(tmp_path / "a.jsonl", texts(58))

@@ -1,21 +1,18 @@
-"""Alignment: from what people prefer to a model that does it.
+"""Alignment: from what people prefer to a model that does it; in the order to read it:
 
-rollout     what a policy answers, and what anybody makes of each token of it
-actor       who takes part in PPO: a policy with its value, and a reference
-pairs       both answers of a pair behind one reading of their prompt
-reward      a number for an answer, learned from preferences
-config      the settings of PPO and its kin
-ppo         the only training loop besides `fit`: answers, rewards, and a policy that moves a little
-grpo        the same without a value; REINFORCE
-dpo         preferences learned directly
-best_of     the best of n answers: no training
-rlaif       a model's preferences in the place of people's
+rollout, actor   what a policy answers, token by token; a policy with its value, and its reference
+reward           a number for an answer, learned from preferences; pairs: both answers after one reading of the prompt
+config, ppo      the settings, and the only training loop besides `fit`; grpo: the same without a value, and REINFORCE
+dpo              preferences learned directly
+best_of          the best of n answers: no training
+rlaif            a model's preferences in the place of people's
+comparison       answers before and after, sampled and scored
 """
 
 from minillm.align.actor import as_reference, reference_of
 from minillm.align.best_of import best_of_n, best_of_n_kl, rejection_sampled
 from minillm.align.comparison import compare_answers, sample_answers, true_scores, write_answers
-from minillm.align.config import PPOConfig
+from minillm.align.config import PPOConfig, compute_of
 from minillm.align.dpo import (
     LOSSES,
     direct_preference,
@@ -27,7 +24,15 @@ from minillm.align.dpo import (
     without_reference,
 )
 from minillm.align.grpo import GRPO, GRPOConfig, reinforce, train_grpo
-from minillm.align.ppo import PPO, place_of, train_ppo
-from minillm.align.reward import Reward, Rewards, answer_example, pair_of_answers, preference, rewards_of, train_reward
+from minillm.align.ppo import PPO, train_ppo
+from minillm.align.reward import (
+    Reward,
+    RewardModelScorer,
+    answer_example,
+    pair_of_answers,
+    preference,
+    rewards_of,
+    train_reward,
+)
 from minillm.align.rlaif import Constitution, agreement, label_with_ai
 from minillm.align.rollout import Conversation, Rollout, check_vocabulary, prompt_ids, sample

@@ -40,10 +40,11 @@ def learning_adapters(policy: nn.Module) -> list[Adapter]:
 
 
 def reference_of(policy: nn.Module, given: nn.Module | None = None) -> nn.Module | None:
-    """The reference that was given, or a copy of what the policy was before the adapters that learn, or of all of it
-    where none does; None where switching them off is as good as a copy.
+    """The frozen model from which a policy shall not stray, beside it in memory only where that is needed.
 
-    Raises ValueError for a reference that would learn with the policy.
+    Returns: the reference that was given, or a copy of what the policy was before the adapters that learn, or of all
+        of it where none does; None where switching them off is as good as a copy.
+    Raises: ValueError for a reference that would learn with the policy.
     """
     learning = {id(p) for p in policy.parameters() if p.requires_grad}
     if given is not None:

@@ -1,8 +1,7 @@
-"""Using a reward without training: the best of several answers, and what that costs in distance.
+"""Using a reward without training: the best of several answers, and what that costs in KL divergence.
 
-Best-of-n draws n answers and keeps the one with the highest reward (Stiennon et al. 2020). Its distance from the policy
-that draws is known without measuring: KL <= ln n - (n - 1) / n (Beirami et al. 2024, theorem 1). Rejection sampling
-keeps the best answers as conversations to tune on.
+Best-of-n draws n answers and keeps the one with the highest reward (Stiennon et al. 2020). Its KL divergence from the
+policy that draws is bounded without measuring. Rejection sampling keeps the best answers as conversations to tune on.
 """
 
 import math
@@ -17,7 +16,9 @@ from minillm.text import Tokenizer
 
 
 def best_of_n_kl(n: int) -> float:
-    """The most by which best-of-n differs from its policy, in nats.
+    """An upper bound on the KL divergence of best-of-n from its policy, in nats: ln n - (n - 1) / n.
+
+    Source: Beirami et al. 2024, theorem 1.
 
     >>> best_of_n_kl(1), best_of_n_kl(4)
     (0.0, 0.6362943611198906)
@@ -37,10 +38,12 @@ def best_of_n(
     generator: torch.Generator | None = None,
     batch_size: int = 128,
 ) -> tuple[list[str], Tensor]:
-    """The best of n sampled answers to each conversation, and all rewards (B, n). batch_size: answers drawn at a time.
-    generator: on the policy's device.
+    """The best of n sampled answers to each conversation.
 
-    Raises ValueError for n < 1 or batch_size < 1, and as `rollout.sample` and `reward.rewards_of` do.
+    Args:
+        batch_size: answers drawn at a time; generator: on the policy's device
+    Returns: the best answers (B), and the rewards of all, (B, n).
+    Raises: ValueError for n < 1 or batch_size < 1, and as `rollout.sample` and `reward.rewards_of`.
     """
     best_of_n_kl(n)
     if batch_size < 1:

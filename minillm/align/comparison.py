@@ -1,4 +1,4 @@
-"""What an aligned policy writes, beside what it wrote before: sampled for the same prompts, and judged by the truth
+"""What an aligned policy answers, beside what it answered before: sampled for the same prompts, and judged by the truth
 where it is known, as it is of letters about tales.
 """
 
@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from minillm import tales
-from minillm.align.rollout import Conversation, Rollout, answer_logprobs, sample
+from minillm.align.rollout import Conversation, answer_logprobs, sample
 from minillm.metrics import bootstrap_interval
 from minillm.system import Compute, write_text
 from minillm.text import Tokenizer
 from minillm.training import RunFolder
 
-TOGETHER = 50  # prompts that are answered at once
-SHOWN = 8  # answers in samples.txt
+PROMPTS_AT_ONCE = 50
+ANSWERS_SHOWN = 8  # in samples.txt
 
 
 @torch.no_grad()
@@ -29,22 +29,26 @@ def sample_answers(
     max_new_tokens: int,
     reference: nn.Module | None = None,
 ) -> tuple[list[str], list[float]]:
-    """An answer to each prompt, drawn at temperature 1, and how far it is from the reference: the sum of the tokens'
-    log-ratios, in nats, whose mean estimates the KL divergence (0 without a reference).
+    """Answer each prompt once, drawn at temperature 1, and measure how far the policy is from a reference.
+
+    Args:
+        conversations: prompts, each ending with a user's message; compute: where policy and reference are
+    Returns: the answers, and the log-ratio of each in nats, log p(answer) under the policy less that under the
+        reference (0 without one): their mean estimates the KL divergence.
     """
     generator = torch.Generator(compute.device).manual_seed(seed)
-    answers, distances = [], []
-    for begin in range(0, len(conversations), TOGETHER):
-        some = conversations[begin : begin + TOGETHER]
+    answers, log_ratios = [], []
+    for begin in range(0, len(conversations), PROMPTS_AT_ONCE):
+        some = conversations[begin : begin + PROMPTS_AT_ONCE]
         with compute.autocast():
-            rollout: Rollout = sample(policy, tokenizer, some, max_new_tokens, generator=generator)
+            rollout = sample(policy, tokenizer, some, max_new_tokens, generator=generator)
+            answers += rollout.answers
             if reference is None:
-                distances += [0.0] * len(some)
+                log_ratios += [0.0] * len(some)
             else:
-                ratio = answer_logprobs(policy, rollout) - answer_logprobs(reference, rollout)
-                distances += ratio.sum(1).tolist()
-        answers += rollout.answers
-    return answers, distances
+                of_tokens = answer_logprobs(policy, rollout) - answer_logprobs(reference, rollout)
+                log_ratios += of_tokens.sum(1).tolist()
+    return answers, log_ratios
 
 
 def true_scores(conversations: Sequence[Conversation], answers: Sequence[str]) -> list[float] | None:
@@ -56,11 +60,15 @@ def true_scores(conversations: Sequence[Conversation], answers: Sequence[str]) -
 
 
 def compare_answers(
-    conversations: Sequence[Conversation], after: Sequence[str], before: Sequence[str], distances: Sequence[float]
+    conversations: Sequence[Conversation], after: Sequence[str], before: Sequence[str], log_ratios: Sequence[float]
 ) -> dict:
-    """Scores of the answers after alignment, beside those before it: true scores, and how often the later one wins."""
+    """Scores of the answers after alignment, beside those before it: true scores, and how often the later one wins.
+
+    Args:
+        log_ratios: of the answers after, as of `sample_answers`
+    """
     found = {
-        "kl": sum(distances) / len(distances),
+        "kl": sum(log_ratios) / len(log_ratios),
         "length": sum(len(answer.split()) for answer in after) / len(after),
         "length_before": sum(len(answer.split()) for answer in before) / len(before),
     }
@@ -69,13 +77,13 @@ def compare_answers(
         return found
     wins = [1.0 if a > b else 0.5 if a == b else 0.0 for a, b in zip(scores, old)]
     interval, won = bootstrap_interval(scores), bootstrap_interval(wins)
-    spread = torch.tensor(old).std(correction=0).item()
+    deviation = torch.tensor(old).std(correction=0).item()
     return found | {
         "true_score": interval.mean,
         "true_score_low": interval.low,
         "true_score_high": interval.high,
         "true_score_before": sum(old) / len(old),
-        "deviations_gained": (interval.mean - sum(old) / len(old)) / spread if spread else None,
+        "deviations_gained": (interval.mean - sum(old) / len(old)) / deviation if deviation else None,
         "win_rate": won.mean,
         "win_rate_low": won.low,
         "win_rate_high": won.high,
@@ -89,5 +97,5 @@ def write_answers(
     prompts = [conversation[-1]["content"] for conversation in conversations]
     rows = [{"prompt": p, "before": b, "after": a} for p, b, a in zip(prompts, before, after)]
     write_text(run.path / "predictions.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    shown = [f"{row['prompt']}\n\nbefore: {row['before']}\n\nafter:  {row['after']}" for row in rows[:SHOWN]]
+    shown = [f"{row['prompt']}\n\nbefore: {row['before']}\n\nafter:  {row['after']}" for row in rows[:ANSWERS_SHOWN]]
     write_text(run.path / "samples.txt", "\n\n---\n\n".join(shown) + "\n")

@@ -1,9 +1,11 @@
-"""The settings of learning from rewards, and what they cannot be. What GRPO has besides stands with it."""
+"""The settings of learning from rewards, what they cannot be, and where it runs. What GRPO has besides stands there."""
 
 import math
 from dataclasses import dataclass
 
-from minillm.system import check_seed
+import torch
+
+from minillm.system import Compute, check_seed, pick_device
 
 LARGEST = 1e6  # of what is weighed against a reward of about 1; squares of it are far from fp32's largest number
 
@@ -25,7 +27,7 @@ class PPOConfig:
     entropy_coef: float = 0.0
     gamma: float = 1.0
     lam: float = 0.95
-    kl_coef: float = 0.05  # beta, at first: reward per nat of distance from the reference
+    kl_coef: float = 0.05  # beta, at first: reward per nat of KL divergence from the reference
     target_kl: float = 0.0  # nats an answer towards which beta moves; 0: it stays
     horizon: int = 2000  # answers in which beta takes to move
     missing_eos_penalty: float = 0.0  # what is taken from the reward of an answer that does not end
@@ -63,3 +65,9 @@ class PPOConfig:
             raise ValueError(
                 f"the horizon is {self.horizon}: beta cannot move in less than a round of {self.batch_size}"
             )
+
+
+def compute_of(config) -> Compute:
+    """Where a run with these settings computes: in fp32 instead of fp16, whose gradients would have to be scaled."""
+    compute = pick_device(config.device, config.dtype)
+    return Compute(compute.device, torch.float32) if compute.dtype == torch.float16 else compute

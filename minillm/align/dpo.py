@@ -27,9 +27,11 @@ LOSSES = tuple(BETAS)
 
 
 def logprobs_of_batch(model: nn.Module, batch: dict[str, Tensor], average: bool = False, read=next_tokens) -> Tensor:
-    """log p of each answer of a batch in nats, (2 B,): the sum over its tokens, or their mean.
+    """log p of each answer of a batch in nats: the sum over its tokens, or their mean.
 
-    read: how the model reads a batch: row by row, or `next_tokens_of_pairs`, with the same result.
+    Args:
+        read: how the model reads a batch: row by row, or `next_tokens_of_pairs`, with the same result
+    Returns: (2 B,)
     """
     logits, tokens = read(model, batch)  # of labelled places alone
     logprobs = -nn.functional.cross_entropy(logits.float(), tokens, reduction="none")
@@ -46,9 +48,13 @@ def pair_logprob(model: nn.Module, batch: dict[str, Tensor], average: bool = Fal
 def loss_named(
     name: str, beta: float | None = None, gamma: float | None = None, label_smoothing: float | None = None
 ) -> Loss:
-    """One of LOSSES as a function of policy and reference log-probabilities. beta: without one, that of BETAS. Raises
-    ValueError for settings that it cannot have: gamma (0.5, a quarter of beta, as in the authors' code) is SimPO's,
-    label_smoothing (0) is DPO's.
+    """One of LOSSES as a function of policy and reference log-probabilities.
+
+    Args:
+        beta: without one, that of BETAS
+        gamma: of SimPO alone (default: 0.5, a quarter of beta, as in the authors' code)
+        label_smoothing: of DPO alone (default: 0)
+    Raises: ValueError for an unknown loss, and for settings that it cannot have.
     """
     if name not in LOSSES:
         raise ValueError(f"unknown loss {name!r}: choose one of {', '.join(LOSSES)}")
@@ -66,9 +72,11 @@ def loss_named(
 
 
 def direct_preference(loss: Loss, average: bool = False) -> Callable:
-    """An objective for `fit`. model: a causal language model. batch: rows 2 i and 2 i + 1 are the chosen and the
-    rejected answer to one prompt, with labels on the answers, and `reference`, what the reference said of each, (2 B,).
-    The policy learns without dropout, as the reference was asked without.
+    """An objective for `fit`: objective(model, batch) is the sum of the losses of a batch, and its number of pairs.
+
+    In a batch rows 2 i and 2 i + 1 are the chosen and the rejected answer to one prompt, with labels on the answers,
+    and `reference` (2 B,) has the reference's log-probabilities. The policy learns without dropout, as the reference
+    was asked without.
     """
 
     def objective(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
@@ -88,7 +96,7 @@ def with_reference(
     compute: Compute,
     batch_size: int = 16,
 ) -> list[tuple[dict, dict]]:
-    """The examples with what the reference says of each answer beside them, `reference`; computed without dropout."""
+    """The examples with the reference's log-probability of each answer as "reference"; computed without dropout."""
     training = reference.training
     reference.to(compute.device).eval()
     order = sorted(range(len(examples)), key=lambda i: max(len(one["input_ids"]) for one in examples[i]))
@@ -109,8 +117,10 @@ def without_reference(examples: Sequence[tuple[dict, dict]]) -> list[tuple[dict,
 
 @torch.no_grad()
 def margins(model: nn.Module, batches: Padded, loss: Loss, compute: Compute, average: bool = False) -> dict[str, float]:
-    """What to watch, on pairs that are not learned from: the loss, the share of pairs in the right order, the rewards
-    that the policy implies, and the log-probabilities of both answers, which may fall together.
+    """What to watch, on pairs that are not learned from.
+
+    Returns: the loss, the share of pairs in the right order, the rewards that the policy implies, and the
+        log-probabilities of both answers, which may fall together.
     """
     policies, references = [], []
     for batch in batches:
@@ -144,12 +154,13 @@ def train_dpo(
     seed: int = 0,
     **more,
 ) -> History:
-    """Teach `policy` in place to make the preferred answers likelier. pairs: (conversation, chosen, rejected).
+    """Teach `policy` in place to make the preferred answers likelier; the loss of DPO begins at ln 2.
 
-    reference: the policy as it is now, adapters and all, unless another is given; so a run is resumed with the policy
-    that it began with. valid: pairs to watch. more: `gamma` and `label_smoothing` of the loss, and what `fit` takes.
-    The loss of DPO begins at ln 2. Raises ValueError when there are no pairs, as `reward.pair_of_answers` does, and for
-    a policy or a reference that reads other tokens.
+    Args:
+        pairs: (conversation, chosen, rejected); valid: pairs to watch
+        reference: without one, the policy as it is, adapters and all: so resume with the policy that a run began with
+        more: `gamma` and `label_smoothing` of the loss, and what `fit` takes
+    Raises: ValueError for no pairs, as `reward.pair_of_answers`, and for a policy or reference that reads other tokens.
     """
     if not pairs:
         raise ValueError("there are no pairs of answers to learn from: bring at least one")
@@ -157,21 +168,21 @@ def train_dpo(
     check_vocabulary(policy, tokenizer, "policy")
     check_vocabulary(reference, tokenizer, "reference")
     compute, average = pick_device(config.device, config.dtype), loss == "simpo"
-    of_loss = {key: more.pop(key) for key in ("gamma", "label_smoothing") if key in more}
-    function, context = loss_named(loss, beta, **of_loss), policy.config.context
-
-    def batches(some, seed: int | None) -> Padded:
-        examples = [pair_of_answers(*pair, tokenizer, context) for pair in some]
-        kept = without_reference(examples) if average else with_reference(reference, examples, tokenizer, compute)
-        return Padded(kept, tokenizer.pad_id, batch_size, seed=seed, causal=True)
-
-    home = next(reference.parameters()).device
-    learned, watched = batches(pairs, seed), batches(valid, None) if valid else None
+    function = loss_named(loss, beta, **{key: more.pop(key) for key in ("gamma", "label_smoothing") if key in more})
+    home, asked = next(reference.parameters()).device, None if average else reference
+    learned, watched = (_examples(some, tokenizer, policy.config.context, asked, compute) for some in (pairs, valid))
     if reference is not policy:
         reference.to(home)  # it has said all that it will be asked
 
     def evaluate(model: nn.Module) -> dict:
-        return margins(model, watched, function, compute, average)
+        return margins(model, Padded(watched, tokenizer.pad_id, batch_size, causal=True), function, compute, average)
 
+    batches = Padded(learned, tokenizer.pad_id, batch_size, seed=seed, causal=True)
     objective = direct_preference(function, average)
-    return fit(policy, objective, learned, config, evaluate if watched else None, **more)
+    return fit(policy, objective, batches, config, evaluate if watched else None, **more)
+
+
+def _examples(pairs, tokenizer: Tokenizer, context: int, reference: nn.Module | None, compute: Compute) -> list[tuple]:
+    """Two examples of each pair, with what a reference, if one is asked, says of them."""
+    examples = [pair_of_answers(*pair, tokenizer, context) for pair in pairs]
+    return without_reference(examples) if reference is None else with_reference(reference, examples, tokenizer, compute)

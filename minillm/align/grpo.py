@@ -5,7 +5,7 @@ of its group (`losses.group_advantages`; Liu et al. 2025 leave out the division)
 left when the group's mean is the baseline, nothing is divided, and one pass is made over a round, so that every ratio
 is 1 (Williams 1992; Ahmadian et al. 2024, "Back to Basics").
 
-Simplified: the distance to the reference is in the reward, as in PPO, and not a term of the loss; and all tokens of an
+Simplified: the KL penalty is in the reward, as in PPO, and not a term of the loss; and all tokens of an
 update weigh the same, not all answers.
 """
 

@@ -1,4 +1,4 @@
-"""Both answers of a pair behind one reading of what they begin with.
+"""Both answers of a pair after one reading of what they begin with.
 
 Preferences are learned from two answers to one prompt, in neighbouring rows of a batch, and the prompt is often longer
 than the answers. What a causal model makes of a text's beginning does not depend on what follows. So the beginning is
@@ -42,8 +42,10 @@ class Beginnings:
 
 
 def shares_beginnings(model: nn.Module, attention_mask: Tensor | None) -> bool:
-    """Whether the beginnings of such texts can be read once: by a Decoder, adapted in its parts or not, which finds
-    padding behind them alone. What is wrapped whole, by a soft prompt or by torch.compile, is no Decoder.
+    """Whether the beginnings of such texts can be read once.
+
+    They can by a Decoder, adapted in its parts or not, which finds padding behind them alone. What is wrapped whole, by
+    a soft prompt or by torch.compile, is no Decoder.
     """
     if not isinstance(model, Decoder):
         return False
@@ -51,8 +53,12 @@ def shares_beginnings(model: nn.Module, attention_mask: Tensor | None) -> bool:
 
 
 def vectors_of_pairs(model: Decoder, input_ids: Tensor, keep: Tensor) -> Tensor:
-    """`model.hidden(input_ids)[keep]`, (N, C). input_ids and keep (2 B, T): rows 2 i and 2 i + 1 are a pair, and share
-    what both begin with, up to the first position that is kept.
+    """`model.hidden(input_ids)[keep]`, with what both texts of a pair begin with read once.
+
+    Args:
+        input_ids, keep: (2 B, T); rows 2 i and 2 i + 1 are a pair, and share what both begin with, up to the first
+            position that is kept
+    Returns: (N, C)
     """
     alike = (input_ids[0::2] == input_ids[1::2]) & ~(keep[0::2] | keep[1::2])
     common = alike.long().cumprod(1).sum(1)  # (B,)

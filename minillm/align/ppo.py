@@ -25,18 +25,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from minillm.align.actor import Actor, as_reference, reference_of
-from minillm.align.config import PPOConfig
+from minillm.align.config import PPOConfig, compute_of
 from minillm.align.reward import Reward, rewards_of
-from minillm.align.rollout import (
-    Conversation,
-    Rollout,
-    answer_states,
-    check_vocabulary,
-    logprobs_and_entropy,
-    prompt_ids,
-    sample,
-)
-from minillm.system import Compute, Interrupt, patient_interrupt, pick_device, random_state, set_random_state
+from minillm.align.rollout import Conversation, Rollout, answer_logprobs, check_vocabulary, prompt_ids, sample
+from minillm.system import Interrupt, patient_interrupt, random_state, set_random_state
 from minillm.text import Tokenizer
 from minillm.training import (
     History,
@@ -55,13 +47,7 @@ from minillm.training import (
     whiten,
 )
 
-NEGATIVE_KL, PERSISTENT = -0.1, 3  # nats, and rounds in a row, from which a negative distance is no noise
-
-
-def place_of(config) -> Compute:
-    """Where a run with these settings is at home: in fp32 instead of fp16, whose gradients would have to be scaled."""
-    compute = pick_device(config.device, config.dtype)
-    return Compute(compute.device, torch.float32) if compute.dtype == torch.float16 else compute
+NEGATIVE_KL, PERSISTENT = -0.1, 3  # nats, and rounds in a row, from which a negative KL is no noise
 
 
 def train_ppo(
@@ -77,22 +63,24 @@ def train_ppo(
     resume: bool = False,
     progress: bool = True,
 ) -> History:
-    """Teach `policy` in place to answer `prompts` so that `reward` is high and the reference is near; the last weights
-    are kept.
+    """Teach `policy` in place to answer so that `reward` is high and the reference is near; the last weights are kept.
 
-    prompts: conversations that end with a user's message. reward(conversations, answers) -> (B,). reference: without
-    one, the policy without the adapters that learn, or a copy of it as it is where none does. evaluate: called every
-    `config.evaluate_every` rounds; what it returns is logged. run, resume: as for `fit`; given the policy that it began
-    with, a resumed run goes on to the same bits on a CPU (a GPU may add numbers up in another order). Raises ValueError
-    for no prompts, prompts that fill the context, a model that reads other tokens and a reference that is the policy
-    itself, and FloatingPointError for a reward or a loss that is no number.
+    Args:
+        prompts: conversations that end with a user's message; reward: (conversations, answers) -> (B,)
+        evaluate: called every `config.evaluate_every` rounds; what it returns is logged
+        reference: without one, the policy without the adapters that learn, or a copy of it as it is where none does
+        run, resume: as for `fit`; given the policy that it began with, a resumed run goes on to the same bits on a CPU
+            (a GPU may add numbers up in another order)
+    Raises: ValueError for no prompts, prompts that fill the context, a model that reads other tokens and a reference
+        that is the policy itself, and FloatingPointError for a reward or a loss that is no number.
     """
     return PPO(policy, tokenizer, prompts, reward, config, reference, run).train(evaluate, resume, progress)
 
 
 class PPO:
-    """The state of a run; everything that a checkpoint must hold is an attribute. What it is given, and what it raises,
-    is as for `train_ppo`. For a look into a single round: `round()`.
+    """The state of a run; everything that a checkpoint must hold is an attribute.
+
+    What it is given, and what it raises, is as for `train_ppo`. For a look into a single round: `round()`.
     """
 
     times = 1  # that each prompt of a round is asked
@@ -111,7 +99,7 @@ class PPO:
         prompt_ids(tokenizer, prompts, policy.config.context)
         check_vocabulary(policy if reference is None else reference, tokenizer, "reference")
         self.tokenizer, self.prompts, self.reward, self.config = tokenizer, list(prompts), reward, config
-        self.compute = place_of(config)
+        self.compute = compute_of(config)
         self.reference = reference_of(policy, reference)
         self.actor = Actor(policy).to(self.compute.device)
         if self.reference is not None:
@@ -135,7 +123,8 @@ class PPO:
         with patient_interrupt() as interrupted:
             return self.run(evaluate, interrupted, progress)
 
-    def run(self, evaluate, interrupted: Interrupt, progress: bool) -> History:
+    def run(self, evaluate: Callable | None, interrupted: Interrupt, progress: bool) -> History:
+        """Round after round, each logged, until the last or an interrupt."""
         history, config = self.history, self.config
         started = self.compute.synchronise() - history.seconds
         with tqdm(total=config.rounds, initial=history.step, unit="round", disable=not progress) as bar:
@@ -161,8 +150,10 @@ class PPO:
         return history
 
     def warn(self) -> None:
-        """Say, once, when the distance stays below 0, which none can be: the answers are then not drawn from what the
-        policy is held to (but with other settings of sampling, say), and what is learned from them is wrong.
+        """Warn, once, when the measured KL divergence stays below 0, which none can be.
+
+        The answers are then not drawn from what the policy is held to (but with other settings of sampling, say), and
+        what is learned from them is wrong.
         """
         last = [record["kl"] for record in self.history.records[-PERSISTENT:]]
         if not self.warned and len(last) == PERSISTENT and max(last) < NEGATIVE_KL:
@@ -176,7 +167,10 @@ class PPO:
     # One round
 
     def round(self) -> dict:
-        """Sample, reward, learn; returns what happened."""
+        """Sample, reward, learn.
+
+        Returns: what happened, a record for the log.
+        """
         config, history = self.config, self.history
         self.actor.eval()
         set_rates(self.optimizer, history.step, schedule(history.step, config.rounds, 1, "linear", 1.0))
@@ -187,36 +181,37 @@ class PPO:
         scores = self.scores(rollout)
         old = self.before(rollout)
         advantages, returns = self.advantages(rollout, scores, old)
-        seen = [
-            self.update(
-                rollout.rows(index), {key: t[index] for key, t in old.items()}, advantages[index], returns[index]
-            )
-            for _ in range(config.epochs)
-            for index in self.minibatches(len(scores))
-        ]
+        updates = []
+        for _ in range(config.epochs):
+            for index in self.minibatches(len(scores)):
+                before = {key: t[index] for key, t in old.items()}
+                updates.append(self.update(rollout.rows(index), before, advantages[index], returns[index]))
         history.step += 1
         history.tokens += int(rollout.mask.sum())
         kl = float(old["k1"].sum(1).mean())
-        if config.target_kl:  # Ziegler et al. 2019, section 2.2
-            error = min(max(kl / config.target_kl - 1, -0.2), 0.2)
+        if config.target_kl:
+            error = min(max(kl / config.target_kl - 1, -0.2), 0.2)  # Ziegler et al. 2019, section 2.2
             self.beta *= 1 + error * len(scores) / config.horizon
-        means = {key: sum(float(one[key]) for one in seen) / len(seen) for key in seen[0]}
+        return self.report(rollout, scores, old, returns, updates, kl)
+
+    def report(self, rollout: Rollout, scores: Tensor, old: dict, returns: Tensor, updates: list, kl: float) -> dict:
+        """What happened in a round; of what its updates say, the means."""
         varied = float(returns[rollout.mask].var(correction=0))
         missed = float((returns - old["values"])[rollout.mask].var(correction=0))
         return {
-            "step": history.step,
+            "step": self.history.step,
             "reward": float(scores.mean()),
             "reward_std": float(scores.std(correction=0)),
             "kl": kl,
             "kl_k3": float(old["k3"].sum(1).mean()),
             "beta": self.beta,
-            "first_ratio": float(seen[0]["ratio"]),
-            **means,
+            "first_ratio": float(updates[0]["ratio"]),
+            **{key: sum(float(one[key]) for one in updates) / len(updates) for key in updates[0]},
             "explained_variance": 1 - missed / varied if varied else 0.0,
             "entropy": float(masked_mean(old["entropy"], rollout.mask)),
             "length": float(rollout.mask.sum(1).float().mean()),
             "ended": float(rollout.ended.float().mean()),
-            "tokens": history.tokens,
+            "tokens": self.history.tokens,
             "sample": rollout.answers[0],
         }
 
@@ -245,9 +240,8 @@ class PPO:
         with self.compute.autocast():
             logprobs, values, entropy = self.actor(rollout, self.config.temperature)
             with as_reference(self.policy, self.reference) as reference:
-                x, tokens = answer_states(reference, rollout)
-                ref, _ = logprobs_and_entropy(reference.head(x).float() / self.config.temperature, tokens, rollout.mask)
-        k1, k3 = kl_estimates(logprobs, ref)
+                ref_logprobs = answer_logprobs(reference, rollout, self.config.temperature)
+        k1, k3 = kl_estimates(logprobs, ref_logprobs)
         return {"logprobs": logprobs, "values": values, "entropy": entropy, "k1": k1, "k3": k3}
 
     def advantages(self, rollout: Rollout, scores: Tensor, old: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -255,7 +249,8 @@ class PPO:
         mask = rollout.mask
         last = mask.size(1) - 1 - mask.flip(1).int().argmax(1)  # (B,), the last token of each answer
         every = torch.arange(len(last), device=last.device)
-        rewards = (-self.beta * old["k1"]).index_put((every, last), scores, accumulate=True)
+        penalties = -self.beta * old["k1"]  # Ziegler et al. 2019, equation 2, token by token
+        rewards = penalties.index_put((every, last), scores, accumulate=True)
         advantages, returns = gae(rewards, old["values"], mask.float(), self.config.gamma, self.config.lam)
         return whiten(advantages, mask.float()), returns
 
@@ -271,6 +266,7 @@ class PPO:
             logprobs, values, entropy = self.actor(rollout, config.temperature)
         policy_loss, seen = ppo_policy_loss(logprobs, old["logprobs"], advantages, mask, config.clip_range)
         value_loss, _ = ppo_value_loss(values, old["values"], returns, mask, config.value_clip_range)
+        # Schulman et al. 2017, equation 9, with the sign turned
         loss = policy_loss + config.value_coef * value_loss - config.entropy_coef * masked_mean(entropy, mask)
         loss.backward()
         learning = [p for p in self.actor.parameters() if p.grad is not None]

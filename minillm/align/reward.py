@@ -1,8 +1,9 @@
 """A reward model: a number for an answer, learned from which of two answers people prefer (Ouyang et al. 2022, 3.5).
 
 A trunk that has been taught to answer, with a scalar head that reads the last token of the whole conversation. Only
-differences between answers to one prompt are learned, so the rewards' level is arbitrary: `Rewards` puts it to mean 0
-and deviation 1 on answers of the model that is to be aligned (Ziegler et al. 2019, section 2.1).
+differences between answers to one prompt are learned, so adding a constant to all rewards changes nothing:
+`RewardModelScorer` gives them mean 0 and deviation 1 on answers of the model that is to be aligned (Ziegler et al.
+2019, section 2.1).
 
 Shapes: B pairs.
 """
@@ -32,8 +33,10 @@ def _check_reward_model(model: nn.Module, tokenizer: Tokenizer) -> None:
 
 @torch.no_grad()
 def rewards_of(reward: Reward, conversations: Sequence[Conversation], answers: Sequence[str]) -> Tensor:
-    """What a reward says of each answer, (B,) on the CPU. Raises ValueError when it is not one number for each, and
-    FloatingPointError, with the answer, for one that is not finite.
+    """What a reward says of each answer.
+
+    Returns: (B,) in fp32 on the CPU
+    Raises: ValueError when it is not one number for each; FloatingPointError, with the answer, for one not finite.
     """
     rewards = torch.as_tensor(reward(conversations, answers), dtype=torch.float32, device="cpu")
     if rewards.shape != (len(answers),):
@@ -45,8 +48,9 @@ def rewards_of(reward: Reward, conversations: Sequence[Conversation], answers: S
 
 
 def answer_example(conversation: Conversation, answer: str, tokenizer: Tokenizer, context: int) -> dict:
-    """A conversation with an answer, its labels on that answer alone. An answer that is too long is cut off at its end;
-    raises ValueError when nothing of it fits.
+    """A conversation with an answer, its labels on that answer alone; one that is too long is cut off at its end.
+
+    Raises: ValueError when nothing of it fits.
     """
     prompt = len(tokenizer.apply_chat(conversation, reply=True)[0])
     if prompt >= context:
@@ -63,8 +67,8 @@ def pair_of_answers(
 ) -> tuple[dict, dict]:
     """Two examples for neighbouring rows: the conversation with the better answer, and with the worse.
 
-    Raises ValueError for a pair from which nothing can be learned: an empty answer, or two of which the model reads the
-    same; and when no answer fits into the context.
+    Raises: ValueError for a pair from which nothing can be learned: an empty answer, or two of which the model reads
+        the same; and when no answer fits into the context.
     """
     if not chosen.strip() or not rejected.strip():
         which = "rejected" if chosen.strip() else "chosen"
@@ -77,9 +81,11 @@ def pair_of_answers(
 
 
 def preference(centre: float = 0.0) -> LossFunction:
-    """An objective for `fit`: the chosen of each pair is to have the higher reward. model: a RewardModel, which learns
-    without dropout: what is drawn for one answer and not for the other is no difference between them. Raises ValueError
-    for a `centre` that is no number from 0 up.
+    """An objective for `fit`: a RewardModel is to give the chosen of each pair the higher reward.
+
+    It learns without dropout, whose noise would differ between the two answers.
+
+    Raises: ValueError for a `centre` that is no number from 0 up.
     """
     preference_loss(torch.zeros(0), torch.zeros(0), centre=centre)  # complains before anything has begun
 
@@ -102,10 +108,12 @@ def train_reward(
     seed: int = 0,
     **more,
 ) -> History:
-    """Teach a RewardModel in place which answers are preferred. pairs: (conversation, chosen, rejected).
+    """Teach a RewardModel in place which answers are preferred; the loss begins at ln 2.
 
-    more: for `fit`. The loss begins at ln 2. Raises ValueError when there are no pairs, as `pair_of_answers` does, for
-    a tokenizer that is not the model's, and for a model that gives no rewards.
+    Args:
+        pairs: (conversation, chosen, rejected); centre: as of `preference_loss`; more: for `fit`
+    Raises: ValueError when there are no pairs, as `pair_of_answers`, for a tokenizer that is not the model's, and for
+        a model that gives no rewards.
     """
     _check_reward_model(model, tokenizer)
     if not pairs:
@@ -116,12 +124,14 @@ def train_reward(
     return fit(model, preference(centre), batches, config, **more)
 
 
-class Rewards:
-    """A reward model as a function of prompts and answers, for PPO, best-of-n and whoever asks.
+class RewardModelScorer:
+    """A reward model as a `Reward`: a function of prompts and answers, for PPO, best-of-n and whoever asks.
 
-    place: where it is asked (default: the fastest at hand). batch_size: texts at a time. mean and deviation: of its
-    rewards, as `standardise` measures them; 0 and 1: as they come. Raises ValueError for another model's tokenizer,
-    and for a model that gives no rewards.
+    Its `mean` and `deviation` are those of its rewards, as `standardise` measures them; 0 and 1: as they come.
+
+    Args:
+        compute: where it is asked (default: the fastest at hand); batch_size: texts at a time
+    Raises: ValueError for another model's tokenizer, and for a model that gives no rewards.
     """
 
     def __init__(self, model: nn.Module, tokenizer: Tokenizer, compute: Compute | None = None, batch_size: int = 32):
@@ -138,8 +148,9 @@ class Rewards:
 
     @torch.no_grad()
     def __call__(self, conversations: Sequence[Conversation], answers: Sequence[str]) -> Tensor:
-        """The rewards (B,) of answers to conversations, on the CPU. Raises ValueError when no answer fits into the
-        model's context.
+        """The rewards (B,) of answers to conversations, on the CPU.
+
+        Raises: ValueError when no answer fits into the model's context.
         """
         examples = [
             answer_example(conversation, answer, self.tokenizer, self.context)
@@ -152,8 +163,9 @@ class Rewards:
         return (torch.cat([*found, torch.zeros(0)]) - self.mean) / self.deviation
 
     def standardise(self, conversations: Sequence[Conversation], answers: Sequence[str]) -> None:
-        """Let these answers have rewards of mean 0 and deviation 1. Raises ValueError when all have the
-        same, and FloatingPointError as `rewards_of` does.
+        """Let these answers have rewards of mean 0 and deviation 1.
+
+        Raises: ValueError when all have the same, and FloatingPointError as `rewards_of`.
         """
         self.mean, self.deviation = 0.0, 1.0
         rewards = rewards_of(self, conversations, answers)

@@ -29,7 +29,7 @@ REPLIES = ("yes", "no")
 class Constitution:
     """A judge: a model that answers questions about an answer. A reward, for whoever wants one.
 
-    Raises ValueError for no question, one text in the place of a list of them, and another model's tokenizer.
+    Raises: ValueError for no question, one text in the place of a list of them, and another model's tokenizer.
     """
 
     def __init__(
@@ -51,10 +51,12 @@ class Constitution:
 
     @torch.no_grad()
     def opinions(self, conversations: Sequence[Conversation], answers: Sequence[str]) -> Tensor:
-        """log p("yes") - log p("no") of every question about every answer, (B, Q), in nats.
+        """log p("yes") - log p("no") of every question about every answer, in nats.
 
-        Of an answer that is too long for the judge's context, the end is left out. Raises ValueError when nothing of it
-        would be left beside its prompt and the question.
+        Of an answer that is too long for the judge's context, the end is left out.
+
+        Returns: (B, Q)
+        Raises: ValueError when nothing of an answer would be left beside its prompt and the question.
         """
         context = self.model.config.context
         examples = [
@@ -101,8 +103,9 @@ def label_with_ai(
 ) -> list[tuple[Conversation, str, str]]:
     """The pairs as a judge orders them, the better answer first; where it finds both alike, by a coin.
 
-    pairs: (conversation, one answer, another), in any order. What order they came in has no say. generator: of the
-    coin, on the CPU.
+    Args:
+        pairs: (conversation, one answer, another), in an order that has no say
+        generator: of the coin, on the CPU
     """
     conversations = [conversation for conversation, *_ in pairs for _ in range(2)]
     scores = rewards_of(judge, conversations, [answer for _, *both in pairs for answer in both]).view(-1, 2)
@@ -112,7 +115,10 @@ def label_with_ai(
 
 
 def agreement(labels: Sequence[tuple], others: Sequence[tuple]) -> float:
-    """The share of pairs that two judges put in the same order: both as of `label_with_ai`, of the same pairs."""
+    """The share of pairs that two judges put in the same order: both as of `label_with_ai`, of the same pairs.
+
+    Raises: ValueError for no pairs, and for different numbers of them.
+    """
     if len(labels) != len(others) or not labels:
         raise ValueError(f"{len(labels)} and {len(others)} pairs: two judges must have judged the same, at least one")
     return sum(one[1] == other[1] for one, other in zip(labels, others)) / len(labels)

@@ -1,6 +1,6 @@
 """What a policy answers, as tensors: sampled with the cache, then read again, token by token, by whoever is to judge.
 
-Prompts are padded on the left, so that answers begin at one place; behind the end of an answer stands padding. A prompt
+Prompts are padded on the left, so that answers begin at one place; after the end of an answer stands padding. A prompt
 that leaves less room than was asked for is answered beside those of its own length, so that it cuts no answer short but
 its own; such answers begin further right, and no row is wider than the context. The labels are the tokens of the
 answers, their ends included: what PPO and its kin learn from, and nothing else.
@@ -47,7 +47,10 @@ class Rollout(NamedTuple):
 
 
 def check_vocabulary(model: nn.Module, tokenizer: Tokenizer, role: str) -> None:
-    """Raise ValueError when a model reads other tokens than a tokenizer writes, or is no decoder."""
+    """See that a model is a decoder of this tokenizer's vocabulary; role: what an error calls it.
+
+    Raises: ValueError
+    """
     if not hasattr(getattr(model, "config", None), "context"):
         raise ValueError(f"the {role} is of kind {type(bare(model)).__name__}: what is aligned is a decoder")
     own = model.config.vocab_size
@@ -59,8 +62,9 @@ def check_vocabulary(model: nn.Module, tokenizer: Tokenizer, role: str) -> None:
 
 
 def prompt_ids(tokenizer: Tokenizer, conversations: Sequence[Conversation], context: int) -> list[list[int]]:
-    """The conversations as ids, the assistant's turn opened. Raises ValueError when there are none, and for one that
-    leaves no room for an answer.
+    """The conversations as ids, the assistant's turn opened.
+
+    Raises: ValueError when there are none, and for one that leaves no room for an answer.
     """
     if not conversations:
         raise ValueError("there are no prompts to answer: bring at least one")
@@ -83,10 +87,13 @@ def sample(
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Rollout:
-    """One answer of the policy to each conversation, drawn from all that it believes: nothing is cut off.
+    """One answer of the policy to each conversation, sampled without top-k or top-p.
 
-    An answer has max_new_tokens, or as many as its own prompt leaves of the context. generator: on the policy's device.
-    Raises ValueError as `prompt_ids` does, for a tokenizer that is not the policy's, and for max_new_tokens below 1.
+    An answer has max_new_tokens, or as many as its own prompt leaves of the context.
+
+    Args:
+        generator: on the policy's device
+    Raises: ValueError as `prompt_ids`, for a tokenizer that is not the policy's, and for max_new_tokens below 1.
     """
     check_vocabulary(policy, tokenizer, "policy")
     if max_new_tokens < 1:
@@ -136,20 +143,21 @@ def _stacked(parts: Sequence[Tensor], fill: int) -> Tensor:
 
 
 def answer_states(policy: nn.Module, rollout: Rollout) -> tuple[Tensor, Tensor]:
-    """The policy's vectors (N, C) where an answer token is predicted, and the token that stood there (N,)."""
+    """The policy's hidden states (N, C) where an answer token is predicted, and the tokens that stood there (N,)."""
     x = policy.hidden(rollout.input_ids[:, :-1], rollout.attention_mask[:, :-1])
     return x[rollout.mask], rollout.labels[:, 1:][rollout.mask]
 
 
 def scatter_to_mask(values: Tensor, mask: Tensor) -> Tensor:
-    """values (N,) in their places: (B, T - 1), 0 elsewhere."""
+    """values (N,) where mask (B, T - 1) is true, row by row; 0 elsewhere."""
     return torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values)
 
 
-def answer_logprobs(policy: nn.Module, rollout: Rollout) -> Tensor:
+def answer_logprobs(policy: nn.Module, rollout: Rollout, temperature: float = 1.0) -> Tensor:
     """log p of each answer token in nats, (B, T - 1), 0 elsewhere; the output layer is asked for no other."""
     x, tokens = answer_states(policy, rollout)
-    return scatter_to_mask(-F.cross_entropy(policy.head(x).float(), tokens, reduction="none"), rollout.mask)
+    logits = policy.head(x).float() / temperature
+    return scatter_to_mask(-F.cross_entropy(logits, tokens, reduction="none"), rollout.mask)
 
 
 def logprobs_and_entropy(logits: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,23 +1,16 @@
-"""The command line: `python train.py COMMAND`, one file a command."""
+"""The command line: `python train.py COMMAND`. To read: main, life, then a command, such as pretrain or sft.
 
-from minillm.cli.common import bigram_loss, floor
-from minillm.cli.dpo import DPO, LONGEST, batches
-from minillm.cli.finetune import load, predict, train_config
+flags       settings, dataclasses, to flags; settings: the groups that commands share
+life        the life of a run, once; finetune: of those that tune a trained model; methods: what of it learns
+main        which commands there are; every other file is one of them
+"""
+
+from minillm.cli.classify import Classify, ClassifySettings
+from minillm.cli.dpo import DPOSettings
+from minillm.cli.finetune import tuning_config
+from minillm.cli.flags import build, change
 from minillm.cli.main import main
-from minillm.cli.methods import METHODS, Method, Prepared, prepare
-from minillm.cli.mlm import WATCHED
-from minillm.cli.ppo import STANDARD, PPOSettings, load_prompts, load_reward, ppo_config
-from minillm.cli.reward import Reward, against_truth, load_answering
-from minillm.cli.sft import SFT, asked_of, sft_example
-from minillm.cli.trunks import frame_of
-from minillm.cli.understanding import (
-    CLASSIFY,
-    ENCODE,
-    PAIR,
-    TAG,
-    Classify,
-    classify_example,
-    similarity_scores,
-    tagged_example,
-    tags_of,
-)
+from minillm.cli.methods import METHODS, MethodSettings, Prepared, prepare
+from minillm.cli.ppo import STANDARD, WATCHED, PPOSettings, load_prompts, load_reward, ppo_config
+from minillm.cli.reward import RewardSettings, against_truth, load_answering
+from minillm.cli.sft import SFTSettings, questions_in

@@ -5,23 +5,23 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from minillm.cli.common import new_run
 from minillm.cli.flags import flag
-from minillm.cli.methods import whole
+from minillm.cli.life import new_run
+from minillm.cli.methods import fold_adapters
 from minillm.hub import describe, load_model, load_tokenizer
 from minillm.system import write_json
 from minillm.training import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
-class Merge:
-    """Settings of `merge`."""
+class MergeSettings:
+    """Runs."""
 
     from_: Path | None = flag(None, "the run whose adapter is to be folded into the weights")
     out: Path | None = flag(None, "folder of the new run (default: runs/merge, numbered when taken)")
 
 
-def run_merge(settings: Merge, given: dict) -> int:
+def run_merge(settings: MergeSettings, given: dict) -> int:
     """Fold an adapter into the weights of its base: a run like any other, that stands alone and is as fast as the base.
 
     python train.py sft --from runs/pretrain --method lora --out runs/stories
@@ -37,7 +37,7 @@ def run_merge(settings: Merge, given: dict) -> int:
     if not config.get("base"):
         raise ValueError(f"{source.path} holds no adapter: its weights are whole already")
     tokenizer = load_tokenizer(source)
-    model = whole(load_model(source.path))
+    model = fold_adapters(load_model(source.path))
     run = new_run(settings.out, "merge")
     run.save_config(**{**config, "model": describe(model), "base": None})
     tokenizer.save(run.path / "tokenizer.json")

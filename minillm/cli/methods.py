@@ -1,4 +1,4 @@
-"""How a trained model is tuned: the settings that every stage of fine-tuning shares, and what they do to a model."""
+"""What of a trained model learns, from the command line: `--method` and its flags, and what they do to a model."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from minillm import peft
-from minillm.cli.flags import flag, flag_name
+from minillm.cli.flags import flag, flag_name, group
 from minillm.hub import describe, rebuild
 from minillm.peft import train_all, train_head, train_last, train_norms
 from minillm.text import Tokenizer
@@ -31,17 +31,9 @@ FIELDS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method:
-    """What of a model learns, or is added to it and learns, and how fast. What is 0 or empty, the method chooses."""
+class AdapterSettings:
+    """Adapter. What is 0 or empty, the method chooses."""
 
-    method: str = flag(
-        "full",
-        "what learns: everything; the output layer alone; the last layers; the norms; or an adapter on a frozen model",
-        choices=METHODS,
-    )
-    last: int = flag(0, "layers that learn, with --method last (0: one)")
-    layer_decay: float = flag(1.0, "a layer's rates over those of the layer above; 1: one rate in all layers")
-    unfreeze: bool = flag(False, "let the layers begin to learn one after another, from the output down")
     adapter_learning_rate: float = flag(0.0, "peak rate of AdamW for what an adapter learns (0: the method's own)")
     also: str = flag("", "parts of the model that learn beside an adapter, such as embedding,head")
     rank: int = flag(0, "of lora, adalora (at first), adapter: channels of the detour (0: its own)")
@@ -53,6 +45,21 @@ class Method:
     prompt_length: int = flag(0, "of prompt, ptuning, prefix, llama_adapter: vectors (0: its own)")
     prompt_text: str = flag("", "of prompt, prefix: the text to begin as")
     prompt_network: int = flag(0, "of ptuning, prefix: width of the network through which the vectors learn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodSettings:
+    """What learns. What is 0 or empty, the method chooses."""
+
+    method: str = flag(
+        "full",
+        "what learns: everything; the output layer alone; the last layers; the norms; or an adapter on a frozen model",
+        choices=METHODS,
+    )
+    last: int = flag(0, "layers that learn, with --method last (0: one)")
+    layer_decay: float = flag(1.0, "a layer's rates over those of the layer above; 1: one rate in all layers")
+    unfreeze: bool = flag(False, "let the layers begin to learn one after another, from the output down")
+    adapter: AdapterSettings = group(AdapterSettings)
 
 
 @dataclass(frozen=True)
@@ -75,17 +82,17 @@ class Prepared:
         return peft.Budget(self.model, steps) if self.allocates else None
 
 
-def prepare(model: nn.Module, settings: Method, tokenizer: Tokenizer | None = None, seed: int = 0) -> Prepared:
+def prepare(model: nn.Module, settings: MethodSettings, tokenizer: Tokenizer | None = None, seed: int = 0) -> Prepared:
     """Put the adapter on a model, freeze what is not to learn, and say what is left.
 
-    `layer_decay` and `unfreeze` go to the optimizer: `TrainConfig` has settings of the same names. Raises ValueError
-    when the model lacks what the method trains, and for flags of other methods.
+    `layer_decay` and `unfreeze` go to the optimizer: `TrainConfig` has settings of the same names.
+    Raises: ValueError when the model lacks what the method trains, and for flags of other methods.
     """
     check(settings)
     if settings.method in peft.METHODS:
         return with_adapter(model, settings, tokenizer, seed)
     try:
-        model = whole(model)
+        model = fold_adapters(model)
     except ValueError as error:
         raise ValueError(f"{error}; what such a run can begin with is another adapter: --method lora") from None
     if settings.method == "head":
@@ -98,13 +105,14 @@ def prepare(model: nn.Module, settings: Method, tokenizer: Tokenizer | None = No
             model.head.requires_grad_(True)
     else:
         train_all(model)
-    spare(model)
+    freeze_unused_head(model)
     return Prepared(model, count(model))
 
 
-def whole(model: nn.Module) -> nn.Module:
-    """The model with the adapters of the run that it came from folded into its weights. Raises ValueError for those
-    that cannot be.
+def fold_adapters(model: nn.Module) -> nn.Module:
+    """The model with the adapters of the run that it came from merged into its weights.
+
+    Raises: ValueError for adapters that cannot be merged.
     """
     if not peft.adapter_names(model):
         return model
@@ -115,48 +123,48 @@ def whole(model: nn.Module) -> nn.Module:
     return model
 
 
-def check(settings: Method) -> None:
-    """Raises ValueError for a flag that goes with another method."""
-    if settings.last and settings.method != "last":
-        raise ValueError(f"--last {settings.last} goes with --method last, not with {settings.method}")
+def check(settings: MethodSettings) -> None:
+    """Raises: ValueError for a flag that goes with another method."""
+    method, adapter = settings.method, settings.adapter
+    if settings.last and method != "last":
+        raise ValueError(f"--last {settings.last} goes with --method last, not with {method}")
     for name in ("adapter_learning_rate", "also"):
-        if getattr(settings, name) and settings.method in SELECTIVE:
-            raise ValueError(f"--{name.replace('_', '-')} is for adapters, and --method {settings.method} has none")
+        if getattr(adapter, name) and method in SELECTIVE:
+            raise ValueError(f"{flag_name(name)} is for adapters, and --method {method} has none")
     for name, useless in (("layer_decay", settings.layer_decay != 1), ("unfreeze", settings.unfreeze)):
-        if useless and settings.method == "head":
+        if useless and method == "head":
             raise ValueError(f"{flag_name(name)} has no use here: with --method head one layer learns; leave it out")
     for name, methods in FIELDS.items():
-        if getattr(settings, name) and settings.method not in methods:
-            given = f"--{name.replace('_', '-')}"
-            raise ValueError(f"{given} goes with --method {' or '.join(methods)}, not with {settings.method}")
+        if getattr(adapter, name) and method not in methods:
+            raise ValueError(f"{flag_name(name)} goes with --method {' or '.join(methods)}, not with {method}")
 
 
-def method_of(settings: Method, tokenizer: Tokenizer | None) -> peft.Method:
+def method_of(name: str, settings: AdapterSettings, tokenizer: Tokenizer | None) -> peft.Method:
     """The method that the flags describe; fields that no flag sets are the method's own."""
     fields = {}
-    for name, methods in FIELDS.items():
-        value = getattr(settings, name)
+    for setting, methods in FIELDS.items():
+        value = getattr(settings, setting)
         if value:
-            if name == "targets":
+            if setting == "targets":
                 value = parts_of(value)
-            elif name == "prompt_text":
+            elif setting == "prompt_text":
                 value = tuple(tokenizer.encode(value))
-            fields[methods[settings.method]] = value
+            fields[methods[name]] = value
     if "tokens" in fields and not settings.prompt_length:
         fields["length"] = len(fields["tokens"])
-    if settings.method == "adalora" and "rank" in fields and "target_rank" not in fields:
+    if name == "adalora" and "rank" in fields and "target_rank" not in fields:
         fields["target_rank"] = fields["rank"] / 2
-    return peft.METHODS[settings.method](**fields)
+    return peft.METHODS[name](**fields)
 
 
-def with_adapter(model: nn.Module, settings: Method, tokenizer: Tokenizer | None, seed: int) -> Prepared:
+def with_adapter(model: nn.Module, settings: MethodSettings, tokenizer: Tokenizer | None, seed: int) -> Prepared:
     """The model with an adapter on it; of the rest only a new head learns."""
-    method = method_of(settings, tokenizer)
+    method = method_of(settings.method, settings.adapter, tokenizer)
     taken, number = peft.adapter_names(model), 1
     while (name := f"{method.key}-{number}") in taken:
         number += 1
     model = peft.inject(model, method, name, torch.Generator().manual_seed(seed))
-    peft.freeze(model, name, also=parts_of(settings.also) + (("head",) if has_head(model) else ()))
+    peft.freeze(model, name, also=parts_of(settings.adapter.also) + (("head",) if has_head(model) else ()))
     known = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
     shown = ", ".join(f"{key} {value}" for key, value in known.items() if value and key != "tokens")
     ada = isinstance(method, peft.AdaLoRA)
@@ -164,7 +172,7 @@ def with_adapter(model: nn.Module, settings: Method, tokenizer: Tokenizer | None
         model,
         f"{method.key}{f' ({shown})' if shown else ''}: {count(model)}",
         name,
-        settings.adapter_learning_rate or method.learning_rate,
+        settings.adapter.adapter_learning_rate or method.learning_rate,
         peft.orthogonality if ada else None,
         ada,
     )
@@ -180,8 +188,8 @@ def has_head(model: nn.Module) -> bool:
     return hasattr(model, "trunk") and hasattr(model, "head")
 
 
-def spare(model: nn.Module) -> None:
-    """Under a head, the trunk's own output layer has no use: it is not counted as learning."""
+def freeze_unused_head(model: nn.Module) -> None:
+    """Under a head, freeze the trunk's own output layer, which is not used there: it is not counted as learning."""
     trunk = getattr(model, "trunk", None)
     if hasattr(trunk, "head"):
         shared = {id(p) for name, p in trunk.named_parameters() if not name.startswith("head.")}

@@ -4,129 +4,173 @@ Masked language modelling, alone or with next-sentence prediction (Devlin et al.
 row of its own; with next sentences, a row is the two halves of a document, or the halves of two.
 """
 
-from dataclasses import dataclass, replace
+import hashlib
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from minillm.cli.common import (
-    Learning,
-    TextData,
-    load_corpus,
-    make_tokenizer,
-    open_run,
-    saved_settings,
-    text_fingerprint,
-    write_metrics,
-)
-from minillm.cli.flags import flag
-from minillm.data import IGNORE_INDEX, Padded, encoder_frame, mask_tokens, pair_example, show_example, text_example
-from minillm.hub import describe, load_model, load_tokenizer, model_kind
+from minillm.cli.flags import flag, group, program
+from minillm.cli.life import TrainingCommand
+from minillm.cli.pretrain import Corpus, load_corpus, make_tokenizer
+from minillm.cli.settings import Machine, PreTraining, RunChoice, TextSource, train_config
+from minillm.data import IGNORE_INDEX, Padded, encoder_frame, mask_tokens, pair_example, text_example
+from minillm.hub import load_model, load_tokenizer, model_kind
 from minillm.models import RECIPES, Encoder, ModelConfig, SequenceClassifier
 from minillm.report import loss_curve, picture
-from minillm.system import pick_device, seed_everything
 from minillm.text import Tokenizer
-from minillm.training import RunFolder, TrainConfig, fit, inputs_of, masked_lm, masked_lm_and_next_sentence, mean_loss
+from minillm.training import (
+    History,
+    RunFolder,
+    fit,
+    inputs_of,
+    masked_lm,
+    masked_lm_and_next_sentence,
+    mean_loss,
+)
 
 WATCHED = 8  # batches behind each point of the curve; the loss reported at the end is of all of the validation text
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLM(Learning, TextData):
-    """Settings of masked language modelling."""
+class EncoderSize:
+    """Model."""
 
-    out: Path | None = flag(None, "folder of the run (default: runs/mlm, numbered when taken)")
-    from_: Path | None = flag(None, "a run of mlm to go on from, on new text, with its model and tokenizer")
-    resume: bool = flag(False, "go on with a run that was stopped: the one in --out, or the newest")
     recipe: str = flag("minillm", "the parts the encoder is made of", choices=tuple(RECIPES))
     depth: int = flag(2, "layers")
     width: int = flag(128, "channels")
     heads: int = flag(2, "attention heads")
     context: int = flag(256, "tokens that the model reads at once; longer documents are cut into pieces")
     dropout: float = flag(0.0, "share of activations dropped in training")
-    mask: float = flag(0.15, "share of the tokens to hide and to guess")
-    next_sentence: bool = flag(False, "learn beside it whether the second half of a text belongs to the first")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLMTraining(PreTraining):
+    """Training."""
+
     batch_size: int = flag(16, "documents in a step")
     max_steps: int = flag(2400, "steps of training; the schedule spans them")
     learning_rate: float = flag(0.02, "peak rate of AdamW")
     matrix_learning_rate: float = flag(0.0125, "peak rate of Muon")
     head_learning_rate: float = flag(0.03, "peak rate of the output layer")
-    weight_decay: float = flag(0.0, "pull of every matrix towards zero")
-    warmup: int = flag(0, "steps over which the rates rise")
-    decay_share: float = flag(0.8, "part of the run over which the rates fall to 0")
-    clip: float = flag(1.0, "largest norm of a gradient (0: no limit)")
-    eval_every: int = flag(0, "steps between evaluations (0: a tenth of the run)")
-    patience: int = flag(0, "evaluations without a better one before stopping (0: never)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLMSettings:
+    """What is trained."""
+
+    from_: Path | None = flag(None, "a run of mlm to go on from, on new text, with its model and tokenizer")
+    mask: float = flag(0.15, "share of the tokens to hide and to guess")
+    next_sentence: bool = flag(False, "learn beside it whether the second half of a text belongs to the first")
+    text: TextSource = group(TextSource)
+    size: EncoderSize = group(EncoderSize)
+    training: MLMTraining = group(MLMTraining)
+    run: RunChoice = group(RunChoice)
+    machine: Machine = group(Machine)
 
     def __post_init__(self):
         if not 0 <= self.mask <= 1:
             raise ValueError(f"--mask {self.mask}: the share of tokens to hide must lie between 0 and 1")
 
 
-def run_mlm(settings: MLM, given: dict) -> int:
+class MLM(TrainingCommand):
     """Train an encoder to restore hidden tokens, and leave a run folder for classify, pair, tag and encode.
 
     python train.py mlm                                     the tales
     python train.py mlm --data my.txt                       your text
     python train.py mlm --next-sentence                     with BERT's second objective
     """
-    run, settings, resuming = open_run(settings, given, "mlm")
-    settings = replace(settings, eval_every=settings.eval_every or max(settings.max_steps // 10, 1))
-    compute = pick_device(settings.device, settings.dtype)
-    seed_everything(settings.seed)
-    corpus = load_corpus(settings)
-    tokenizer, encoder = build(settings, corpus)
-    model = SequenceClassifier(encoder, 2) if settings.next_sentence else encoder
-    train, valid = (rows(documents, tokenizer, settings) for documents in (corpus.train, corpus.valid))
 
-    def hide(batch: dict, generator: torch.Generator) -> dict:
-        input_ids, labels = mask_tokens(batch["input_ids"], tokenizer, settings.mask, generator)
+    name = "mlm"
+    other_data = "the text is not the one that this run began with; bring it back to resume"
+
+    def read(self) -> None:
+        self.corpus = load_corpus(self.settings.text, self.settings.machine.seed)
+
+    def build(self) -> None:
+        settings, corpus = self.settings, self.corpus
+        self.tokenizer, self.encoder = build_encoder(settings, corpus)
+        self.model = SequenceClassifier(self.encoder, 2) if settings.next_sentence else self.encoder
+        self.objective = masked_lm_and_next_sentence if settings.next_sentence else masked_lm
+        self.examples = {"train": self.rows(corpus.train), "valid": self.rows(corpus.valid)}
+        more = (self.tokenizer.pad_id, settings.training.batch_size)
+        self.batches = Padded(self.examples["train"], *more, seed=settings.machine.seed, change=self.hide)
+        self.valid = Padded(self.examples["valid"], *more, change=self.hide)
+
+    def rows(self, documents: list[str]) -> list[dict]:
+        """Documents, or pieces of those that are too long; with next sentences, halves that belong together or not."""
+        frame, context = encoder_frame(self.tokenizer), self.settings.size.context
+        encoded = self.tokenizer.encode_batch(documents)
+        if self.settings.next_sentence:
+            return halves(encoded, frame, context, self.settings.machine.seed)
+        room = context - 2
+        pieces = [ids[start : start + room] for ids in encoded for start in range(0, max(len(ids), 1), room)]
+        return [text_example(ids, frame, context) for ids in pieces if ids]
+
+    def hide(self, batch: dict, generator: torch.Generator) -> dict:
+        """A batch with some of its tokens masked."""
+        input_ids, labels = mask_tokens(batch["input_ids"], self.tokenizer, self.settings.mask, generator)
         return {**batch, "input_ids": input_ids, "labels": labels}
 
-    batches = Padded(train, tokenizer.pad_id, settings.batch_size, seed=settings.seed, change=hide)
-    watched = Padded(valid, tokenizer.pad_id, settings.batch_size, change=hide)
-    if settings.show:
-        show_example(tokenizer, next(iter(batches)))
-        return 0
-    own = {name: getattr(settings, name) for name in TrainConfig.__dataclass_fields__ if hasattr(settings, name)}
-    config = TrainConfig(steps=settings.max_steps, **own)
-    objective = masked_lm_and_next_sentence if settings.next_sentence else masked_lm
-    data = text_fingerprint(corpus.train)
-    print(
-        f"{corpus.name}: {len(train):,} rows to learn from, {len(valid):,} to measure on\n"
-        f"Encoder: {settings.depth} layers, {settings.width} channels, {tokenizer.vocab_size:,} tokens, "
-        f"{sum(p.numel() for p in model.parameters()):,} parameters\n"
-        f"{settings.max_steps:,} steps of {settings.batch_size} rows, {settings.mask:.0%} of the tokens hidden, "
-        f"into {run.path}"
-    )
-    if resuming and run.config().get("data") != data:
-        raise ValueError(f"{run.path}: the text is not the one that this run began with; bring it back to resume")
-    if not resuming:
-        tokenizer.save(run.path / "tokenizer.json")
-        described = {"model": describe(model), "tokenizer": tokenizer.fingerprint, "data": data}
-        run.save_config(stage="mlm", **described, settings=saved_settings(settings))
+    def example_batch(self) -> dict:
+        return next(iter(self.batches))
 
-    def evaluate(model: nn.Module) -> dict:
-        return {"val_loss": mean_loss(model, objective, islice(watched, WATCHED), compute)}
+    def prepare(self) -> None:
+        training = self.settings.training
+        self.config = train_config(training, self.settings.machine, steps=training.max_steps)
 
-    history = fit(model, objective, batches, config, evaluate, run=run, resume=resuming and run.last_file.exists())
-    if history.stopped == "interrupted":
-        print(f"stopped; go on with: python train.py mlm --resume --out {run.path}")
-        return 130
-    scores = masked_scores(model, watched, settings, compute)
-    with picture(run.path / "loss.png") as ax:
-        loss_curve(history, ax=ax)
-    metrics = write_metrics(run, "mlm", model, history, compute, **scores, bigram_loss=None, floor=None)
-    print(
-        ", ".join(f"{name} {value:.4f}" for name, value in scores.items()) + f"; {metrics['seconds']:.0f} seconds\n"
-        f"use it with: python train.py classify --from {run.path}"
-    )
-    return 0
+    def announce(self) -> None:
+        size, training = self.settings.size, self.settings.training
+        print(
+            f"{self.corpus.name}: {len(self.examples['train']):,} rows to learn from, "
+            f"{len(self.examples['valid']):,} to measure on\n"
+            f"Encoder: {size.depth} layers, {size.width} channels, {self.tokenizer.vocab_size:,} tokens, "
+            f"{sum(p.numel() for p in self.model.parameters()):,} parameters\n"
+            f"{training.max_steps:,} steps of {training.batch_size} rows, {self.settings.mask:.0%} of the tokens "
+            f"hidden, into {self.run.path}"
+        )
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256("\0".join(self.corpus.train).encode()).hexdigest()
+
+    def learn(self, resume: bool) -> History:
+        return fit(self.model, self.objective, self.batches, self.config, self.watch, run=self.run, resume=resume)
+
+    def watch(self, model: nn.Module) -> dict:
+        """A point of the curve."""
+        return {"val_loss": mean_loss(model, self.objective, islice(self.valid, WATCHED), self.compute)}
+
+    def report(self, history: History) -> None:
+        scores = self.scores()
+        with picture(self.run.path / "loss.png") as ax:
+            loss_curve(history, ax=ax)
+        metrics = self.write_metrics(history, **scores, bigram_loss=None, floor=None)
+        print(
+            ", ".join(f"{name} {value:.4f}" for name, value in scores.items()) + f"; {metrics['seconds']:.0f} seconds\n"
+            f"use it with: {program()} classify --from {self.run.path}"
+        )
+
+    @torch.no_grad()
+    def scores(self) -> dict:
+        """The loss, the share of hidden tokens that are restored; of next sentences, the share that is right."""
+        model, next_sentence = self.model.eval(), self.settings.next_sentence
+        right = hidden = follows = texts = 0
+        for batch in map(self.compute.to_device, self.valid):
+            keep = batch["labels"] != IGNORE_INDEX
+            with self.compute.autocast():
+                guesses = self.encoder(**inputs_of(batch), keep=keep).argmax(-1)
+                if next_sentence:
+                    follows += int((model(**inputs_of(batch)).argmax(-1) == batch["follows"]).sum())
+            right, hidden = right + int((guesses == batch["labels"][keep]).sum()), hidden + int(keep.sum())
+            texts += len(keep)
+        loss = mean_loss(self.encoder, masked_lm, self.valid, self.compute)
+        scores = {"val_loss": loss, "restored": right / max(hidden, 1)}
+        return scores | ({"next_sentence": follows / texts} if next_sentence else {})
 
 
-def build(settings: MLM, corpus) -> tuple[Tokenizer, Encoder]:
+def build_encoder(settings: MLMSettings, corpus: Corpus) -> tuple[Tokenizer, Encoder]:
     """A tokenizer and an encoder: new ones, or those of --from."""
     if settings.from_ is not None:
         source = RunFolder(settings.from_)
@@ -135,52 +179,23 @@ def build(settings: MLM, corpus) -> tuple[Tokenizer, Encoder]:
         if not isinstance(model, Encoder):
             raise ValueError(f"{source.path} holds {model_kind(model)}: mlm goes on from a run of mlm")
         return load_tokenizer(source), model
-    tokenizer = make_tokenizer(settings, corpus)
-    size = {"layers": settings.depth, "width": settings.width, "heads": settings.heads, "dropout": settings.dropout}
-    config = ModelConfig(tokenizer.vocab_size, settings.context, **size, recipe=settings.recipe, segments=2)
+    tokenizer, size = make_tokenizer(settings.text, corpus), settings.size
+    numbers = {"layers": size.depth, "width": size.width, "heads": size.heads, "dropout": size.dropout}
+    config = ModelConfig(tokenizer.vocab_size, size.context, **numbers, recipe=size.recipe, segments=2)
     return tokenizer, Encoder(config)
 
 
-def rows(documents: list[str], tokenizer: Tokenizer, settings: MLM) -> list[dict]:
-    """The examples: documents, or pieces of those that are too long; with next sentences, halves that belong or not."""
-    frame = encoder_frame(tokenizer)
-    encoded = tokenizer.encode_batch(documents)
-    if settings.next_sentence:
-        return halves(encoded, frame, settings)
-    room = settings.context - 2
-    pieces = [ids[start : start + room] for ids in encoded for start in range(0, max(len(ids), 1), room)]
-    return [text_example(ids, frame, settings.context) for ids in pieces if ids]
-
-
-def halves(encoded: list[list[int]], frame, settings: MLM) -> list[dict]:
+def halves(encoded: list[list[int]], frame, context: int, seed: int) -> list[dict]:
     """Each document cut in the middle; every other one gets the second half of another document."""
-    generator = torch.Generator().manual_seed(settings.seed)
+    generator = torch.Generator().manual_seed(seed)
     encoded = [ids for ids in encoded if len(ids) > 1]
     if len(encoded) < 2:
         raise ValueError("--next-sentence needs at least two documents, to put the halves of two together")
     others = torch.randint(1, len(encoded), (len(encoded),), generator=generator).tolist()
     examples = []
-    for place, (ids, away) in enumerate(zip(encoded, others)):
-        follows = place % 2
-        other = ids if follows else encoded[(place + away) % len(encoded)]
-        example = pair_example(ids[: len(ids) // 2], other[len(other) // 2 :], frame, settings.context)
+    for index, (ids, away) in enumerate(zip(encoded, others)):
+        follows = index % 2
+        other = ids if follows else encoded[(index + away) % len(encoded)]
+        example = pair_example(ids[: len(ids) // 2], other[len(other) // 2 :], frame, context)
         examples.append({**example, "follows": follows})
     return examples
-
-
-@torch.no_grad()
-def masked_scores(model: nn.Module, batches: Padded, settings: MLM, compute) -> dict:
-    """The loss, and the share of hidden tokens that the model restores; of next sentences, the share it gets right."""
-    encoder = getattr(model, "trunk", model)
-    model.eval()
-    right = hidden = follows = texts = 0
-    for batch in map(compute.to_device, batches):
-        keep = batch["labels"] != IGNORE_INDEX
-        with compute.autocast():
-            guesses = encoder(**inputs_of(batch), keep=keep).argmax(-1)
-            if settings.next_sentence:
-                follows += int((model(**inputs_of(batch)).argmax(-1) == batch["follows"]).sum())
-        right, hidden = right + int((guesses == batch["labels"][keep]).sum()), hidden + int(keep.sum())
-        texts += len(keep)
-    scores = {"val_loss": mean_loss(encoder, masked_lm, batches, compute), "restored": right / max(hidden, 1)}
-    return scores | ({"next_sentence": follows / texts} if settings.next_sentence else {})

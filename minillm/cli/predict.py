@@ -9,13 +9,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from minillm.cli.common import Computing
-from minillm.cli.finetune import predict
-from minillm.cli.flags import flag
-from minillm.cli.trunks import frame_of
-from minillm.cli.understanding import tags_of
-from minillm.data import Padded, check_not_empty, check_words, pair_example, tag_example, text_example
+from minillm.cli.flags import flag, group
+from minillm.cli.settings import Machine
+from minillm.data import Padded, check_not_empty, check_words, frame_of, pair_example, tag_example, text_example
 from minillm.hub import load_model, load_tokenizer
+from minillm.inference import predict, tags_of
 from minillm.system import check_file, pick_device, write_text
 from minillm.text import read_records, text_field
 from minillm.training import RunFolder
@@ -24,8 +22,8 @@ FIELDS = {"classify": ("text",), "pair": ("text_a", "text_b"), "tag": ("text",),
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predict(Computing):
-    """Settings of `predict`."""
+class PredictSettings:
+    """Texts."""
 
     from_: Path | None = flag(None, "the run of classify, pair, tag or encode to ask")
     text: str = flag("", "one text; for a run of pair the first of two")
@@ -35,9 +33,10 @@ class Predict(Computing):
     )
     batch_size: int = flag(32, "texts read together")
     out: Path | None = flag(None, "a .jsonl file for the answers, instead of the screen")
+    machine: Machine = group(Machine)
 
 
-def run_predict(settings: Predict, given: dict) -> int:
+def run_predict(settings: PredictSettings, given: dict) -> int:
     """Ask a trained run about new texts: a label and its probability, tags, or a vector. One JSON object a line.
 
     python train.py predict --from runs/classify --text "Mira lost her kite."
@@ -51,11 +50,11 @@ def run_predict(settings: Predict, given: dict) -> int:
     if stage not in FIELDS:
         raise ValueError(f"{run.path} is a run of {stage}: predict asks runs of {', '.join(FIELDS)}")
     check_flags(settings, stage)
-    compute = pick_device(settings.device, settings.dtype)
+    compute = pick_device(settings.machine.device, settings.machine.dtype)
     tokenizer, model = load_tokenizer(run), load_model(run.path, compute.device)
     context = run.config()["settings"]["context"] or getattr(model.trunk.config, "context", 256)
     frame = frame_of(model.trunk, tokenizer)
-    questions = list(asked(settings, stage))
+    questions = list(questions_from(settings, stage))
     if stage == "tag":
         examples = [tag_example(words, [0] * len(words), tokenizer, frame, context) for (words,) in questions]
     else:
@@ -79,8 +78,8 @@ def run_predict(settings: Predict, given: dict) -> int:
     return 0
 
 
-def check_flags(settings: Predict, stage: str) -> None:
-    """Raises ValueError for texts that nobody would read, and for an --out that cannot be written."""
+def check_flags(settings: PredictSettings, stage: str) -> None:
+    """Raises: ValueError for texts that nobody would read, and for an --out that cannot be written."""
     if settings.out is not None:
         check_file(settings.out)
     if settings.second and len(FIELDS[stage]) == 1:
@@ -89,8 +88,8 @@ def check_flags(settings: Predict, stage: str) -> None:
         raise ValueError("--data has the texts, and so have --text and --second: give the file or the texts, not both")
 
 
-def asked(settings: Predict, stage: str) -> Iterator[tuple]:
-    """The texts of each question; of tag its words. Raises ValueError for what is missing or empty."""
+def questions_from(settings: PredictSettings, stage: str) -> Iterator[tuple]:
+    """The texts of each question; of tag its words. Raises: ValueError for what is missing or empty."""
     fields = FIELDS[stage]
     if settings.data is None:
         texts = (settings.text, settings.second)[: len(fields)]

@@ -1,6 +1,7 @@
-"""`train.py pretrain`: raw text to a decoder that writes."""
+"""`train.py pretrain` and `bigram`: raw text to a decoder that generates."""
 
-from dataclasses import dataclass, replace
+import hashlib
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -8,41 +9,25 @@ import torch
 from torch import nn
 
 from minillm import tales
-from minillm.cli.common import (
-    Corpus,
-    Learning,
-    TextData,
-    bigram_loss,
-    check_context,
-    fingerprint,
-    floor,
-    load_corpus,
-    make_tokenizer,
-    open_run,
-    saved_settings,
-    tokenize_both,
-    write_metrics,
-)
-from minillm.cli.flags import flag
-from minillm.data import Windows, show_example
-from minillm.hub import describe, load_causal, load_tokenizer
+from minillm.cli.flags import change, flag, group, program
+from minillm.cli.life import TrainingCommand, check_context
+from minillm.cli.settings import Machine, PreTraining, RunChoice, TextSource, train_config
+from minillm.data import Windows, tokenize
+from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import write
-from minillm.models import LSTMLM, RECIPES, BigramLM, Decoder, LSTMConfig, ModelConfig
+from minillm.models import LSTMLM, RECIPES, BigramLM, Decoder, LSTMConfig, ModelConfig, bigram_loss
 from minillm.report import loss_curve, picture
-from minillm.system import pick_device, seed_everything, write_text
-from minillm.text import Tokenizer
-from minillm.training import RunFolder, TrainConfig, causal_lm, fit, mean_loss
+from minillm.system import write_text
+from minillm.text import Tokenizer, read_documents, read_text, split, split_stream
+from minillm.training import OPTIMIZERS, History, RunFolder, causal_lm, fit, mean_loss
 
 WATCHED = 6  # batches of validation text behind each point of the curve; the loss reported at the end is of all of it
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrain(Learning, TextData):
-    """Settings of pre-training. What is 0 follows from --depth."""
+class ModelSize:
+    """Model. What is 0 follows from --depth."""
 
-    out: Path | None = flag(None, "folder of the run (default: runs/pretrain, numbered when taken)")
-    from_: Path | None = flag(None, "a run to go on from, on new text, with its model and tokenizer")
-    resume: bool = flag(False, "go on with a run that was stopped: the one in --out, or the newest")
     model: str = flag("decoder", "the kind of model", choices=("decoder", "lstm", "bigram"))
     recipe: str = flag("minillm", "the parts a decoder is made of", choices=tuple(RECIPES))
     depth: int = flag(
@@ -52,42 +37,59 @@ class Pretrain(Learning, TextData):
     heads: int = flag(0, "attention heads (0: one a layer)")
     context: int = flag(0, "tokens that the model reads at once (0: 256)")
     dropout: float = flag(0.0, "share of activations dropped in training")
-    batch_size: int = flag(0, "windows in one micro-batch (0: from --depth)")
-    accumulate: int = flag(1, "micro-batches in one step")
-    max_steps: int = flag(0, "steps of training; the schedule spans them (0: from --depth)")
-    optimizer: str = flag("muon", "of the matrices; the rest has AdamW", choices=("muon", "adamw"))
-    learning_rate: float = flag(0.0, "peak rate of AdamW (0: from --optimizer)")
-    matrix_learning_rate: float = flag(0.0125, "peak rate of Muon")
-    head_learning_rate: float = flag(0.0, "peak rate of the output layer (0: from --optimizer)")
-    weight_decay: float = flag(0.0, "pull of every matrix towards zero")
-    warmup: int = flag(0, "steps over which the rates rise")
-    decay: str = flag("linear", "how the rates fall", choices=("linear", "cosine", "constant"))
-    decay_share: float = flag(0.8, "part of the run over which a linear decay falls")
-    clip: float = flag(1.0, "largest norm of a gradient (0: no limit)")
-    eval_every: int = flag(0, "steps between evaluations (0: a tenth of the run)")
-    patience: int = flag(0, "evaluations without a better one before stopping (0: never)")
-    compile: bool = flag(False, "torch.compile the model; pays on a GPU")
-    samples: int = flag(8, "texts written into samples.txt at the end")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bigram(Pretrain):
-    """Settings of the baseline: those of pre-training, for a table that looks at one token."""
+class BigramSize(ModelSize):
+    """Model."""
 
     model: str = flag("bigram", "the kind of model", choices=("bigram",))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainTraining(PreTraining):
+    """Training. What is 0 follows from --depth."""
+
+    batch_size: int = flag(0, "windows in one micro-batch (0: from --depth)")
+    accumulate: int = flag(1, "micro-batches in one step")
+    max_steps: int = flag(0, "steps of training; the schedule spans them (0: from --depth)")
+    optimizer: str = flag("muon", "of the matrices; muon leaves the rest to AdamW", choices=tuple(OPTIMIZERS))
+    learning_rate: float = flag(0.0, "peak rate of AdamW (0: from --optimizer)")
+    matrix_learning_rate: float = flag(0.0125, "peak rate of Muon")
+    head_learning_rate: float = flag(0.0, "peak rate of the output layer (0: from --optimizer)")
+    decay: str = flag("linear", "how the rates fall", choices=("linear", "cosine", "constant"))
+    compile: bool = flag(False, "torch.compile the model; pays on a GPU")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BigramTraining(PretrainTraining):
+    """Training."""
+
     learning_rate: float = flag(0.3, "peak rate of AdamW")
 
 
-def run_bigram(settings: Bigram, given: dict) -> int:
-    """Train a bigram by gradient, the baseline; it ends near the loss of the counted one, which is printed too.
+@dataclass(frozen=True, kw_only=True)
+class PretrainSettings:
+    """What is trained."""
 
-    python train.py bigram
-    python train.py bigram --data my.txt
-    """
-    return run_pretrain(settings, given)
+    from_: Path | None = flag(None, "a run to go on from, on new text, with its model and tokenizer")
+    samples: int = flag(8, "texts generated into samples.txt at the end")
+    text: TextSource = group(TextSource)
+    size: ModelSize = group(ModelSize)
+    training: PretrainTraining = group(PretrainTraining)
+    run: RunChoice = group(RunChoice)
+    machine: Machine = group(Machine)
 
 
-def run_pretrain(settings: Pretrain, given: dict) -> int:
+@dataclass(frozen=True, kw_only=True)
+class BigramSettings(PretrainSettings):
+    """What is trained."""
+
+    size: BigramSize = group(BigramSize)
+    training: BigramTraining = group(BigramTraining)
+
+
+class Pretrain(TrainingCommand):
     """Train a decoder on text, and leave a run folder that every later stage can build on.
 
     python train.py                                       the tales, with what fits this machine
@@ -96,138 +98,190 @@ def run_pretrain(settings: Pretrain, given: dict) -> int:
     python train.py pretrain --depth 8 --device cuda      a larger model
     python train.py pretrain --resume                     go on where a run was stopped
     """
-    run, settings, resuming = open_run(settings, given, stage_of(settings))
-    compute = pick_device(settings.device, settings.dtype)
-    settings = follow_depth(settings, compute.device.type)
-    seed_everything(settings.seed)
-    corpus = load_corpus(settings)
-    tokenizer, model = build(settings, corpus)
-    train, valid = tokenize_both(corpus, tokenizer)
-    context = settings.context
-    train_windows = Windows(train, context, settings.batch_size, seed=settings.seed)
-    valid_windows = Windows(valid, context, settings.batch_size)
-    if settings.show:
-        show_example(tokenizer, next(iter(train_windows)))
+
+    name = "pretrain"
+    other_data = "the text is not the one that this run began with; bring it back to resume"
+
+    def read(self) -> None:
+        self.settings = follow_depth(self.settings, self.compute.device.type)
+        self.corpus = load_corpus(self.settings.text, self.settings.machine.seed)
+
+    def build(self) -> None:
+        self.tokenizer, self.model = build_decoder(self.settings, self.corpus)
+        whole, context = self.corpus.whole, self.settings.size.context
+        batch_size, seed = self.settings.training.batch_size, self.settings.machine.seed
+        self.tokens = tokenize(self.corpus.train, self.tokenizer, whole)
+        self.valid_tokens = tokenize(self.corpus.valid, self.tokenizer, whole)
+        self.windows = Windows(self.tokens, context, batch_size, seed=seed)
+        self.valid = Windows(self.valid_tokens, context, batch_size)
+
+    def example_batch(self) -> dict:
         print("what the model says at a position is scored against the label of the next one")
-        return 0
-    levels = {"bigram": bigram_loss(train, valid, tokenizer.vocab_size), "floor": floor(corpus.valid, valid)}
-    announce(settings, corpus, tokenizer, train, model, levels, run)
-    data = fingerprint(train)
-    names = TrainConfig.__dataclass_fields__.keys() & settings.__dataclass_fields__.keys()
-    config = TrainConfig(steps=settings.max_steps, **{name: getattr(settings, name) for name in names})
-    if resuming and run.config().get("data") != data:
-        raise ValueError(f"{run.path}: the text is not the one that this run began with; bring it back to resume")
-    if not resuming:
-        tokenizer.save(run.path / "tokenizer.json")
-        run.save_config(
-            stage=stage_of(settings),
-            model=describe(model),
-            tokenizer=tokenizer.fingerprint,
-            data=data,
-            settings=saved_settings(settings),
-            documents="file" if corpus.whole else "blank-line",
+        return next(iter(self.windows))
+
+    def prepare(self) -> None:
+        valid, vocab_size = self.valid_tokens, self.tokenizer.vocab_size
+        floor = tales.entropy_floor(self.corpus.valid, int((valid.targets() >= 0).sum()))
+        self.levels = {"bigram": bigram_loss(self.tokens, valid, vocab_size), "floor": floor}
+        training = self.settings.training
+        self.config = train_config(training, self.settings.machine, steps=training.max_steps)
+
+    def announce(self) -> None:
+        corpus, size, training = self.corpus, self.settings.size, self.settings.training
+        width = sum(map(len, corpus.train)) / len(self.tokens)
+        batch = training.batch_size * training.accumulate * size.context
+        known = ", ".join(f"{name} {value:.3f}" for name, value in self.levels.items() if value is not None)
+        print(
+            f"{corpus.name}: {len(corpus.train):,} documents, {len(self.tokens):,} tokens of {width:.1f} characters, "
+            f"and {len(corpus.valid):,} documents to measure on\n"
+            f"{size.model}: {size.depth} layers, {size.width} channels, context {size.context}, "
+            f"{self.tokenizer.vocab_size:,} tokens, {sum(p.numel() for p in self.model.parameters()):,} parameters\n"
+            f"losses to compare with, in nats per token: {known}\n"
+            f"{training.max_steps:,} steps of {batch:,} tokens, into {self.run.path}"
         )
 
-    def evaluate(model: nn.Module) -> dict:
-        return {"val_loss": mean_loss(model, causal_lm, islice(valid_windows, WATCHED), compute)}
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self.tokens.ids.numpy().tobytes()).hexdigest()
 
-    history = fit(
-        model, causal_lm, train_windows, config, evaluate, run=run, resume=resuming and run.last_file.exists()
-    )
-    if history.stopped == "interrupted":
-        resume = f"python train.py {stage_of(settings)} --resume --out {run.path}"
-        print(f"stopped at step {history.step} of {config.steps}; go on with: {resume}")
-        return 130
-    report(settings, run, model, tokenizer, corpus, valid_windows, history, compute, levels)
-    return 0
+    def more_config(self) -> dict:
+        return {"documents": "file" if self.corpus.whole else "blank-line"}
+
+    def learn(self, resume: bool) -> History:
+        return fit(self.model, causal_lm, self.windows, self.config, self.watch, run=self.run, resume=resume)
+
+    def watch(self, model: nn.Module) -> dict:
+        """A point of the curve."""
+        return {"val_loss": mean_loss(model, causal_lm, islice(self.valid, WATCHED), self.compute)}
+
+    def report(self, history: History) -> None:
+        val_loss = mean_loss(self.model, causal_lm, self.valid, self.compute)
+        texts = self.sample()
+        with picture(self.run.path / "loss.png") as ax:
+            loss_curve(history, self.levels, ax)
+        bigram, floor = self.levels["bigram"], self.levels["floor"]
+        scores = {"val_loss": val_loss, "bigram_loss": bigram, "floor": floor}
+        if floor is not None:
+            scores["gap_closed"] = (bigram - val_loss) / (bigram - floor)
+            scores["good_samples"] = sum(tales.judge(text).score == 1 for text in texts) / max(len(texts), 1)
+        metrics = self.write_metrics(history, **scores)
+        gap = scores.get("gap_closed", 0)
+        closed = f", {gap:.1%} of the way from the bigram to the floor" if gap > 0 else ""
+        print(
+            f"validation loss {val_loss:.4f} nats per token{closed}; {metrics['seconds']:.0f} seconds\n"
+            f"{self.run.path}/loss.png shows how it learned; one of {self.run.path}/samples.txt:\n\n"
+            f"{texts[0] if texts else ''}\n\ngenerate more with: {program()} generate --from {self.run.path}"
+        )
+
+    def sample(self) -> list[str]:
+        """Texts of the trained model, also written into samples.txt."""
+        generator = torch.Generator(self.compute.device).manual_seed(self.settings.machine.seed)
+        prompts = ["\n" if self.corpus.whole else ""] * self.settings.samples
+        texts = write(self.model, self.tokenizer, prompts, self.valid.context, generator=generator)
+        write_text(self.run.path / "samples.txt", "\n\n".join(texts) + "\n")
+        return texts
 
 
-def stage_of(settings: Pretrain) -> str:
-    """The name of the stage, as on the command line."""
-    return "bigram" if isinstance(settings, Bigram) else "pretrain"
+class Bigram(Pretrain):
+    """Train a bigram by gradient, the baseline; it ends near the loss of the counted one, which is printed too.
+
+    python train.py bigram
+    python train.py bigram --data my.txt
+    """
+
+    name = "bigram"
 
 
-def follow_depth(settings: Pretrain, device: str) -> Pretrain:
-    """Fill in what was left at 0. Every number of the dial stands here."""
-    depth = settings.depth or (6 if device == "cuda" else 2)
-    heads = settings.heads or depth
-    width = settings.width or 64 * heads
-    context = settings.context or 256
-    batch_size = settings.batch_size or max((8192 if device == "cuda" else 2048) // context, 1)
-    steps = settings.max_steps or 740
-    return replace(
+def follow_depth(settings: PretrainSettings, device: str) -> PretrainSettings:
+    """Fill in what was left at 0. Every number of the dial stands here, but for the optimizers' own rates."""
+    size, training = settings.size, settings.training
+    depth = size.depth or (6 if device == "cuda" else 2)
+    heads = size.heads or depth
+    context = size.context or 256
+    steps = training.max_steps or 740
+    optimizer = OPTIMIZERS[training.optimizer]
+    return change(
         settings,
         depth=depth,
         heads=heads,
-        width=width,
+        width=size.width or 64 * heads,
         context=context,
-        batch_size=batch_size,
+        batch_size=training.batch_size or max((8192 if device == "cuda" else 2048) // context, 1),
         max_steps=steps,
-        learning_rate=settings.learning_rate or (2e-2 if settings.optimizer == "muon" else 1e-3),
-        head_learning_rate=settings.head_learning_rate or (3e-2 if settings.optimizer == "muon" else 1e-3),
-        eval_every=settings.eval_every or max(steps // 10, 1),
+        learning_rate=training.learning_rate or optimizer.learning_rate,
+        head_learning_rate=training.head_learning_rate or optimizer.head_learning_rate,
+        eval_every=training.eval_every or max(steps // 10, 1),
     )
 
 
-def build(settings: Pretrain, corpus: Corpus) -> tuple[Tokenizer, nn.Module]:
+def build_decoder(settings: PretrainSettings, corpus: "Corpus") -> tuple[Tokenizer, nn.Module]:
     """A tokenizer and a model: new ones, or those of --from."""
+    size = settings.size
     if settings.from_ is not None:
         source = RunFolder(settings.from_)
         tokenizer, model = load_tokenizer(source), load_causal(source)
-        check_context(settings.context, model, source)
+        check_context(size.context, model, source)
         return tokenizer, model
-    tokenizer = make_tokenizer(settings, corpus)
-    if settings.model == "bigram":
+    tokenizer = make_tokenizer(settings.text, corpus)
+    if size.model == "bigram":
         return tokenizer, BigramLM(tokenizer.vocab_size)
-    if settings.model == "lstm":
-        return tokenizer, LSTMLM(LSTMConfig(tokenizer.vocab_size, settings.depth, settings.width, settings.dropout))
-    return tokenizer, Decoder(
-        ModelConfig(
-            vocab_size=tokenizer.vocab_size,
-            context=settings.context,
-            layers=settings.depth,
-            width=settings.width,
-            heads=settings.heads,
-            recipe=settings.recipe,
-            dropout=settings.dropout,
+    if size.model == "lstm":
+        return tokenizer, LSTMLM(LSTMConfig(tokenizer.vocab_size, size.depth, size.width, size.dropout))
+    config = ModelConfig(
+        vocab_size=tokenizer.vocab_size,
+        context=size.context,
+        layers=size.depth,
+        width=size.width,
+        heads=size.heads,
+        recipe=size.recipe,
+        dropout=size.dropout,
+    )
+    return tokenizer, Decoder(config)
+
+
+# Text, for mlm too
+
+
+@dataclass
+class Corpus:
+    """Text on both sides of the split, and what is known of it."""
+
+    train: list[str]
+    valid: list[str]
+    whole: bool  # one long text, cut anywhere
+    name: str
+
+
+def load_corpus(source: TextSource, seed: int) -> Corpus:
+    """Read the user's text, or the tales. Raises: ValueError for anything that is no text."""
+    if source.data is None:
+        if source.valid is not None:
+            raise ValueError("--valid needs --data: the tales have a validation text of their own")
+        train, valid = (tales.load_documents(f"tales_{part}.txt") for part in ("train", "valid"))
+        return Corpus(train, valid, False, "tales")
+    whole = source.documents == "file"
+    name = str(source.data)
+    if source.valid is not None:
+        train, valid = (read_documents(path, source.documents) for path in (source.data, source.valid))
+        return Corpus(train, valid, whole, name)
+    if whole:
+        first, last = split_stream(read_text(source.data), source.valid_fraction)
+        return Corpus([first], [last], True, name)
+    documents = read_documents(source.data)
+    if len(documents) < 2:
+        raise ValueError(
+            f"{source.data}: holds one document, and measuring needs a second: separate documents by blank lines, "
+            "give --valid, or use --documents file, which keeps the end of the text aside"
         )
-    )
+    train, valid = split(documents, source.valid_fraction, seed)
+    return Corpus(train, valid, False, name)
 
 
-def announce(settings, corpus: Corpus, tokenizer: Tokenizer, train, model, levels: dict, run: RunFolder) -> None:
-    """Say what is going to happen."""
-    width = sum(map(len, corpus.train)) / len(train)
-    size = f"{sum(p.numel() for p in model.parameters()):,} parameters"
-    batch = settings.batch_size * settings.accumulate * settings.context
-    known = ", ".join(f"{name} {value:.3f}" for name, value in levels.items() if value is not None)
-    print(
-        f"{corpus.name}: {len(corpus.train):,} documents, {len(train):,} tokens of {width:.1f} characters, "
-        f"and {len(corpus.valid):,} documents to measure on\n"
-        f"{settings.model}: {settings.depth} layers, {settings.width} channels, context {settings.context}, "
-        f"{tokenizer.vocab_size:,} tokens, {size}\n"
-        f"losses to compare with, in nats per token: {known}\n"
-        f"{settings.max_steps:,} steps of {batch:,} tokens, into {run.path}"
-    )
-
-
-def report(settings, run, model, tokenizer, corpus, valid_windows, history, compute, levels) -> None:
-    """Measure exactly, draw, write samples, and say how it went."""
-    val_loss = mean_loss(model, causal_lm, valid_windows, compute)
-    generator = torch.Generator(compute.device).manual_seed(settings.seed)
-    prompts = ["\n" if corpus.whole else ""] * settings.samples
-    texts = write(model, tokenizer, prompts, valid_windows.context, generator=generator)
-    write_text(run.path / "samples.txt", "\n\n".join(texts) + "\n")
-    with picture(run.path / "loss.png") as ax:
-        loss_curve(history, levels, ax)
-    scores = {"val_loss": val_loss, "bigram_loss": levels["bigram"], "floor": levels["floor"]}
-    if levels["floor"] is not None:
-        scores["gap_closed"] = (levels["bigram"] - val_loss) / (levels["bigram"] - levels["floor"])
-        scores["good_samples"] = sum(tales.judge(text).score == 1 for text in texts) / max(len(texts), 1)
-    metrics = write_metrics(run, stage_of(settings), model, history, compute, **scores)
-    gap = scores.get("gap_closed", 0)
-    closed = f", {gap:.1%} of the way from the bigram to the floor" if gap > 0 else ""
-    print(
-        f"validation loss {val_loss:.4f} nats per token{closed}; {metrics['seconds']:.0f} seconds\n"
-        f"{run.path}/loss.png shows how it learned; one of {run.path}/samples.txt:\n\n{texts[0] if texts else ''}\n\n"
-        f"write more with: python train.py generate --from {run.path}"
-    )
+def make_tokenizer(source: TextSource, corpus: Corpus) -> Tokenizer:
+    """The tokenizer that --tokenizer names, trained on the training text. (Characters are taken from all of it.)"""
+    if source.tokenizer == "bpe":
+        return Tokenizer.train(corpus.train, source.vocab_size)
+    if source.tokenizer == "characters":
+        return Tokenizer.characters(corpus.train + corpus.valid)
+    if Path(source.tokenizer).suffix == ".json":
+        return Tokenizer.load(source.tokenizer)
+    return Tokenizer.from_tiktoken(source.tokenizer)

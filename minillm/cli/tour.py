@@ -1,12 +1,14 @@
 """`train.py tour`: the whole life of a language model, stage by stage, and a page that tells it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from minillm.cli.common import Computing, check_folder
-from minillm.cli.flags import flag, flag_name
-from minillm.cli.tour_report import tell
+from minillm.cli.flags import flag, flag_name, group, program
+from minillm.cli.life import check_folder
+from minillm.cli.settings import Machine
+from minillm.cli.tour_report import life_story
 from minillm.system import duration, write_text
 from minillm.training import RunFolder
 
@@ -14,35 +16,35 @@ PAGE = "report.html"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tour(Computing):
-    """Settings of `tour`."""
+class TourSettings:
+    """Runs."""
 
     out: Path = flag(Path("runs/tour"), "folder of all its runs, and of report.html; what is finished there is kept")
+    machine: Machine = group(Machine)
 
 
-class Stop(NamedTuple):
-    """A stop of the tour: its folder, its command, the flags that name earlier stops, and about how long it takes."""
+class Stage(NamedTuple):
+    """A stage of the tour: its folder, its command, the flags that name earlier stages, and about how long it takes."""
 
     name: str
     command: tuple[str, ...]
     seconds: int
     after: tuple[tuple[str, str], ...] = ()
-    more: tuple[str, ...] = ()
 
 
-STOPS = (
-    Stop("bigram", ("bigram",), 20),
-    Stop("pretrain", ("pretrain",), 105),
-    Stop("sft", ("sft",), 170, (("--from", "pretrain"),)),
-    Stop("letters", ("sft", "--task", "letters"), 100, (("--from", "sft"),)),
-    Stop("reward", ("reward",), 60, (("--from", "letters"),)),
-    Stop("ppo", ("ppo",), 120, (("--from", "letters"), ("--reward", "reward"))),
-    Stop("dpo", ("dpo",), 60, (("--from", "letters"),)),
+STAGES = (
+    Stage("bigram", ("bigram",), 20),
+    Stage("pretrain", ("pretrain",), 105),
+    Stage("sft", ("sft",), 170, (("--from", "pretrain"),)),
+    Stage("letters", ("sft", "--task", "letters"), 100, (("--from", "sft"),)),
+    Stage("reward", ("reward",), 60, (("--from", "letters"),)),
+    Stage("ppo", ("ppo",), 120, (("--from", "letters"), ("--reward", "reward"))),
+    Stage("dpo", ("dpo",), 60, (("--from", "letters"),)),
 )
-TELLING = 60  # seconds that the page takes: all models answer the same prompts
+PAGE_SECONDS = 60  # that the page takes: all models answer the same prompts
 
 
-def run_tour(settings: Tour, given: dict) -> int:
+def run_tour(settings: TourSettings, given: dict, start: Callable[[list[str]], int]) -> int:
     """The whole life in order: text to tokens, bigram, pre-training, instruction tuning, reward model, PPO, DPO, and
     an evaluation of all of them; then one page, report.html, that tells it with pictures and samples.
 
@@ -51,45 +53,42 @@ def run_tour(settings: Tour, given: dict) -> int:
 
     What is finished in --out is not done again, so a tour that was stopped goes on with the same command.
     """
-    check_folder(settings.out)
-    check_seeds(settings)
-    left = [stop for stop in STOPS if not RunFolder(settings.out / stop.name).finished]
-    total = duration(sum(stop.seconds for stop in left) + TELLING)
-    print(f"tour: {len(left)} of {len(STOPS)} stages to go, about {total} on two processor cores, into {settings.out}")
-    for number, stop in enumerate(STOPS, 1):
-        if stop in left:
-            print(f"\n[{number} of {len(STOPS)}] {stop.name}, about {duration(stop.seconds)}", flush=True)
-            status = travel(settings, stop)
+    out = settings.out
+    check_folder(out)
+    check_seeds(out, settings.machine.seed)
+    left = [stage for stage in STAGES if not RunFolder(out / stage.name).finished]
+    total = duration(sum(stage.seconds for stage in left) + PAGE_SECONDS)
+    print(f"tour: {len(left)} of {len(STAGES)} stages to go, about {total} on two processor cores, into {out}")
+    for number, stage in enumerate(STAGES, 1):
+        if stage in left:
+            print(f"\n[{number} of {len(STAGES)}] {stage.name}, about {duration(stage.seconds)}", flush=True)
+            status = start(command_of(stage, out, settings.machine))
             if status:
                 flags = "".join(f" {flag_name(name)} {value}" for name, value in given.items() if name != "out")
-                print(f"the tour stopped at {stop.name}; go on with: python train.py tour --out {settings.out}{flags}")
+                print(f"the tour stopped at {stage.name}; go on with: {program()} tour --out {out}{flags}")
                 return status
     print("\nall models answer the same prompts", flush=True)
-    page = settings.out / PAGE
-    write_text(page, tell({stop.name: RunFolder(settings.out / stop.name) for stop in STOPS}, settings))
-    print(f"{page} tells it all; open it in a browser")
+    runs = {stage.name: RunFolder(out / stage.name) for stage in STAGES}
+    write_text(out / PAGE, life_story(runs, settings.machine))
+    print(f"{out / PAGE} tells it all; open it in a browser")
     return 0
 
 
-def check_seeds(settings: Tour) -> None:
-    """Raises ValueError where runs of another seed stand already: one page would tell of both."""
-    for stop in STOPS:
-        run = RunFolder(settings.out / stop.name)
-        if run.started and (seed := run.config()["settings"]["seed"]) != settings.seed:
+def check_seeds(out: Path, seed: int) -> None:
+    """Raises: ValueError where runs of another seed stand already: one page would tell of both."""
+    for stage in STAGES:
+        run = RunFolder(out / stage.name)
+        if run.started and (own := run.config()["settings"]["seed"]) != seed:
             raise ValueError(
-                f"{run.path} was made with --seed {seed}, not {settings.seed}: take that, or another folder by --out"
+                f"{run.path} was made with --seed {own}, not {seed}: take that, or another folder by --out"
             )
 
 
-def travel(settings: Tour, stop: Stop) -> int:
-    """Run a stage by its own command, or go on with it; returns its exit status."""
-    from minillm.cli.main import main
-
-    run = RunFolder(settings.out / stop.name)
+def command_of(stage: Stage, out: Path, machine: Machine) -> list[str]:
+    """The command line of a stage, or that which goes on with it."""
+    run = RunFolder(out / stage.name)
     if run.started:
-        flags = ["--resume"]
-    else:
-        earlier = [part for name, stage in stop.after for part in (name, str(settings.out / stage))]
-        flags = [*earlier, "--seed", str(settings.seed), "--device", settings.device, "--dtype", settings.dtype]
-        flags += stop.more
-    return main([*stop.command[: 1 if run.started else None], *flags, "--out", str(run.path)])
+        return [stage.command[0], "--resume", "--out", str(run.path)]
+    earlier = [part for flag, name in stage.after for part in (flag, str(out / name))]
+    where = ["--seed", str(machine.seed), "--device", machine.device, "--dtype", machine.dtype]
+    return [*stage.command, *earlier, *where, "--out", str(run.path)]

@@ -8,17 +8,15 @@ import torch
 from torch import nn
 
 from minillm import tales
-from minillm.align import sample_answers, true_scores
-from minillm.cli.common import Computing
-from minillm.cli.dpo import LONGEST
-from minillm.data import Windows, read_conversations, tokenize, user_message
-from minillm.data import read_prompts as read_prompts
+from minillm.align import PPOConfig, sample_answers, true_scores
+from minillm.cli.life import knows_template
+from minillm.cli.settings import Machine
+from minillm.data import Windows, read_conversations, read_prompts, tokenize, user_message
 from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import Question, ask, ask_base, plain, questions_of, summary, write
 from minillm.metrics import Interval, bootstrap_interval
 from minillm.report import COLOURS, coloured_text, html, picture
 from minillm.system import Compute, duration, pick_device
-from minillm.tales import DATA, tale_documents
 from minillm.text import Tokenizer
 from minillm.training import RunFolder, causal_lm, mean_loss
 
@@ -26,7 +24,6 @@ COMPARED = 3  # prompts whose answers stand side by side
 LETTERS = 100  # whose true scores are compared
 CONVERSATIONS = 60  # whose questions are asked
 DOCUMENTS = 200  # of validation text
-CHAT = ("sft", "letters", "ppo", "dpo")  # the stages whose models read the chat template
 TITLES = {
     "bigram": "A table of pairs",
     "pretrain": "A transformer learns to tell tales",
@@ -70,14 +67,15 @@ class Found(NamedTuple):
     letters: list[str]
 
 
-def tell(runs: dict[str, RunFolder], settings: Computing) -> str:
+def life_story(runs: dict[str, RunFolder], machine: Machine) -> str:
     """The page of finished runs, by stage."""
-    compute = pick_device(settings.device, settings.dtype)
+    compute = pick_device(machine.device, machine.dtype)
     metrics = {stage: run.metrics() for stage, run in runs.items()}
     folder = runs["pretrain"].path.parent
-    prompts = [user_message(record.texts[0]) for record in read_prompts(DATA / "prompts_test.jsonl")[:LETTERS]]
+    asked = read_prompts(tales.data_file("prompts_test.jsonl"))[:LETTERS]
+    prompts = [user_message(record.texts[0]) for record in asked]
     found = {
-        stage: measured(stage, run, prompts, compute, settings.seed) for stage, run in runs.items() if has_words(stage)
+        stage: measured(stage, run, prompts, compute, machine.seed) for stage, run in runs.items() if has_words(stage)
     }
     total = sum(row["seconds"] for row in metrics.values())
     parts = [
@@ -93,7 +91,7 @@ def tell(runs: dict[str, RunFolder], settings: Computing) -> str:
     for stage, run in runs.items():
         parts += [html.heading(TITLES[stage]), html.paragraph(ABOUT[stage])]
         parts += [html.image(run.path / name, caption) for name, caption in PICTURES[stage]]
-    return html.page("The life of a language model", [*parts, *stories(runs, settings), *letters(found, prompts)])
+    return html.page("The life of a language model", [*parts, *stories(runs, machine.seed), *letters(found, prompts)])
 
 
 def has_words(stage: str) -> bool:
@@ -104,14 +102,14 @@ def has_words(stage: str) -> bool:
 def measured(stage: str, run: RunFolder, prompts: list, compute: Compute, seed: int) -> Found:
     """Ask a model everything that all of them are asked."""
     tokenizer, model = load_tokenizer(run), load_causal(run, compute.device)
-    windows = Windows(tokenize(tale_documents("tales_valid.txt")[:DOCUMENTS], tokenizer), 256, 16)
+    windows = Windows(tokenize(tales.load_documents("tales_valid.txt")[:DOCUMENTS], tokenizer), 256, 16)
     loss = mean_loss(model, causal_lm, windows, compute)
     questions = test_questions()
     with compute.autocast():
-        said = (ask if stage in CHAT else ask_base)(model, tokenizer, questions)
+        said = (ask if knows_template(run) else ask_base)(model, tokenizer, questions)
     own = (
-        sample_answers(model, tokenizer, prompts, compute, seed, LONGEST)[0]
-        if stage in CHAT
+        sample_answers(model, tokenizer, prompts, compute, seed, PPOConfig.max_new_tokens)[0]
+        if knows_template(run)
         else continued(model, tokenizer, prompts, compute, seed)
     )
     scores = true_scores(prompts, own)
@@ -122,7 +120,7 @@ def measured(stage: str, run: RunFolder, prompts: list, compute: Compute, seed: 
 
 def test_questions() -> list[Question]:
     """Questions about tales that no model has seen, of the kinds that have one right answer."""
-    records = read_conversations(DATA / "instructions_test.jsonl")[:CONVERSATIONS]
+    records = read_conversations(tales.data_file("instructions_test.jsonl"))[:CONVERSATIONS]
     asked = questions_of([{"messages": record.messages, "kinds": record.kinds} for record in records])
     return [question for question in asked if question.kind not in tales.OPEN_KINDS]
 
@@ -131,8 +129,9 @@ def continued(model: nn.Module, tokenizer: Tokenizer, prompts: Sequence, compute
     """What a model that knows no template writes behind each prompt, up to the end of the line."""
     generator = torch.Generator(compute.device).manual_seed(seed)
     texts = [plain(prompt) for prompt in prompts]
+    length = PPOConfig.max_new_tokens
     with compute.autocast():
-        return write(model, tokenizer, texts, LONGEST, 1.0, top_p=1.0, stop=["\n"], generator=generator)
+        return write(model, tokenizer, texts, length, 1.0, top_p=1.0, stop=["\n"], generator=generator)
 
 
 def gains(found: dict[str, Found], folder: Path) -> list[str]:
@@ -189,7 +188,7 @@ def reached(stage: str, row: dict) -> str:
 
 def tokens(tokenizer: Tokenizer, folder: Path) -> list[str]:
     """What a model really reads."""
-    tale = tale_documents("tales_valid.txt")[0]
+    tale = tales.load_documents("tales_valid.txt")[0]
     ids = tokenizer.encode(tale)
     pieces = [tokenizer.decode([token]) for token in ids]
     path = folder / "tokens.png"
@@ -206,11 +205,11 @@ def tokens(tokenizer: Tokenizer, folder: Path) -> list[str]:
     ]
 
 
-def stories(runs: dict[str, RunFolder], settings: Computing) -> list[str]:
+def stories(runs: dict[str, RunFolder], seed: int) -> list[str]:
     """What the models that continue texts write, side by side."""
     told = {}
     for stage in ("bigram", "pretrain"):
-        generator = torch.Generator().manual_seed(settings.seed)
+        generator = torch.Generator().manual_seed(seed)
         model, tokenizer = load_causal(runs[stage]), load_tokenizer(runs[stage])
         told[stage] = write(model, tokenizer, [""], 120, generator=generator)[0]
     return [html.heading("Two tales"), html.texts(told)]

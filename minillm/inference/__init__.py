@@ -1,13 +1,15 @@
-"""Using a model that is trained.
+"""Using a model that is trained; in the order to read it:
 
-generation    sampling, greedy, beam search
+generation    one token after another: greedy, temperature, top-k, top-p; beams: beam search
 prompting     how likely a model finds a text, or each answer to a prompt
 few_shot      answers from a few examples in the prompt, calibrated, and how many are right
 answering     questions to an assistant, and how many of its answers are right
+predict       what a head says of texts, and of each word
 interpret     what each head attends to; induction heads
 """
 
 from minillm.inference.answering import Question, ask, ask_base, plain, questions_of, right, summary
+from minillm.inference.beams import beam_search
 from minillm.inference.few_shot import (
     answers_by_generation,
     answers_by_likelihood,
@@ -16,15 +18,7 @@ from minillm.inference.few_shot import (
     few_shot_accuracy,
     shuffle_answers,
 )
-from minillm.inference.generation import (
-    TEMPERATURE,
-    TOP_P,
-    beam_search,
-    check_sampling,
-    filter_logits,
-    generate,
-    reply,
-    write,
-)
+from minillm.inference.generation import TEMPERATURE, TOP_P, check_sampling, filter_logits, generate, reply, write
 from minillm.inference.interpret import attention_maps, induction_scores
+from minillm.inference.predict import predict, tags_of
 from minillm.inference.prompting import few_shot_prompt, score_candidates, sentence_logprob, sentence_logprobs

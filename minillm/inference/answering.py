@@ -1,7 +1,7 @@
 """Asking a model questions and scoring what it says: every answer of a conversation, given the true ones before it.
 
 An assistant is asked in the chat template that it was trained with (`ask`). A base model has no template; it gets the
-same conversation as plain text, whose earlier answers serve it as examples (`ask_base`). Both write greedily.
+same conversation as plain text, whose earlier answers serve it as examples (`ask_base`). Both answer greedily.
 """
 
 from collections import defaultdict
@@ -16,8 +16,8 @@ from minillm.inference.generation import reply, write
 from minillm.metrics import bootstrap_interval, rouge_l
 from minillm.text import Tokenizer
 
-BATCH = 64  # questions that are answered together
-LONGEST = 64  # tokens of an answer, after which it is cut off
+ASKED_AT_ONCE = 64  # questions
+ANSWER_TOKENS = 64  # of an answer, after which it is cut off
 
 
 class Question(NamedTuple):
@@ -44,7 +44,7 @@ def ask(
     model: nn.Module,
     tokenizer: Tokenizer,
     questions: Sequence[Question],
-    longest: int = LONGEST,
+    longest: int = ANSWER_TOKENS,
     progress: bool = False,
 ) -> list[str]:
     """What an assistant answers to each question, at temperature 0; nothing to one that it cannot read to the end."""
@@ -57,10 +57,10 @@ def ask_base(
     model: nn.Module,
     tokenizer: Tokenizer,
     questions: Sequence[Question],
-    longest: int = LONGEST,
+    longest: int = ANSWER_TOKENS,
     progress: bool = False,
 ) -> list[str]:
-    """What a base model writes behind each question, up to the end of the line, at temperature 0; else as `ask`."""
+    """What a base model generates after each question, up to the end of the line, at temperature 0; else as `ask`."""
     texts = [plain(question.messages) for question in questions]
     lengths = [len(tokenizer.encode(text)) + 1 for text in texts]
 
@@ -73,8 +73,7 @@ def ask_base(
 def _answers(model: nn.Module, prompts: list, lengths: list[int], answer: Callable, progress: bool) -> list[str]:
     """Prompts answered in batches of about one length, so that little is padded; the answers in their order.
 
-    lengths: in tokens; what leaves no room in the model's context is answered by nothing. Raises ValueError when
-    that is so of all.
+    lengths: in tokens; what leaves no room in the model's context is answered by nothing; ValueError when all does.
     """
     context = getattr(model.config, "context", max(lengths, default=0) + 1)
     order = sorted((i for i in range(len(prompts)) if lengths[i] < context), key=lengths.__getitem__)
@@ -83,8 +82,8 @@ def _answers(model: nn.Module, prompts: list, lengths: list[int], answer: Callab
     if len(order) < len(prompts):
         print(f"{len(prompts) - len(order)} questions leave no room for an answer in a context of {context}")
     found = dict.fromkeys(range(len(prompts)), "")
-    for start in tqdm(range(0, len(order), BATCH), unit="batch", disable=not progress):
-        some = order[start : start + BATCH]
+    for start in tqdm(range(0, len(order), ASKED_AT_ONCE), unit="batch", disable=not progress):
+        some = order[start : start + ASKED_AT_ONCE]
         found |= zip(some, answer([prompts[i] for i in some]))
     return [found[i] for i in range(len(prompts))]
 
@@ -122,7 +121,7 @@ def scores_by_kind(questions: Sequence[Question], answers: Sequence[str]) -> dic
 def summary(questions: Sequence[Question], answers: Sequence[str]) -> dict:
     """Scores of answers: exact match over the kinds that have one right answer, with its interval, and all by kind.
 
-    Raises ValueError for no question.
+    Raises: ValueError for no question.
     """
     kinds = scores_by_kind(questions, answers)
     exact = [right(q, answer) for q, answer in zip(questions, answers) if q.kind not in tales.OPEN_KINDS]

@@ -2,7 +2,7 @@
 
 A question is {"examples": [(input, answer), ...], "query", "answer", "candidates"}, as `draw_questions` makes them of
 labelled examples and `tales.make_pattern_questions` of patterns. Its answer is the likeliest of its candidates, or what
-the model writes (Brown et al. 2020, section 2.4). The likelihoods may be corrected for what a model would say anyway
+the model generates (Brown et al. 2020, section 2.4). The likelihoods may be corrected for what a model would say anyway
 (Zhao et al. 2021; Holtzman et al. 2021).
 
 Left out: choosing or ordering the examples (Lu et al. 2022), chains of thought.
@@ -27,7 +27,9 @@ def draw_questions(
 
     A query is never among its own examples, not even as a duplicate: nothing in the pool with its input is drawn. The
     candidates are all answers there are. One seed gives every number of shots the same draw: the examples of fewer
-    shots begin those of more. Raises ValueError when the pool is too small.
+    shots begin those of more.
+
+    Raises: ValueError when the pool is too small.
     """
     candidates = sorted({answer for _, answer in [*queries, *pool]})
     questions = []
@@ -41,10 +43,12 @@ def draw_questions(
 
 
 def shuffle_answers(questions: Sequence[dict], generator: torch.Generator) -> list[dict]:
-    """The same questions, the answers of each one's examples exchanged at random among them (after Min et al. 2022).
+    """The same questions, the answers of each one's examples exchanged at random among them.
 
     Inputs, answers and their form stay, and only which belongs to which is lost: on average one example of each
     question keeps its own answer, and one alone always does.
+
+    Source: after Min et al. 2022.
     """
     shuffled = []
     for question in questions:
@@ -55,11 +59,14 @@ def shuffle_answers(questions: Sequence[dict], generator: torch.Generator) -> li
 
 
 def contextual_calibration(logprobs: Tensor, content_free: Tensor) -> Tensor:
-    """log q with q = diag(p_cf)^-1 p, renormalised (Zhao et al. 2021, "Calibrate before use", section 5).
+    """log q with q = diag(p_cf)^-1 p, renormalised: an input that says nothing gets equal probabilities.
 
-    logprobs (N, K) of the candidates; content_free (M, K), or (N, M, K) when each prompt has its own: the same after
-    M inputs that say nothing, such as "N/A". p_cf is the mean of their M distributions over the candidates. An input
-    that says as little as they do then gets equal probabilities. Raises ValueError for no content-free input.
+    p_cf is the mean of the distributions over the candidates after M inputs that say nothing, such as "N/A".
+
+    Args:
+        logprobs: (N, K) of the candidates; content_free: (M, K) after those inputs, or (N, M, K): each prompt's own
+    Raises: ValueError for no content-free input.
+    Source: Zhao et al. 2021, "Calibrate before use", section 5.
 
     >>> contextual_calibration(torch.tensor([[0.8, 0.2]]).log(), torch.tensor([[0.9, 0.1]]).log()).exp()
     tensor([[0.3077, 0.6923]])
@@ -74,9 +81,11 @@ def contextual_calibration(logprobs: Tensor, content_free: Tensor) -> Tensor:
 def mutual_information(logprobs: Tensor, unconditional: Tensor) -> Tensor:
     """log P(answer | prompt) / P(answer | premise), (N, K): how much likelier the prompt makes each answer.
 
-    unconditional (K,) or (N, K): log-probabilities after a premise that says only that an answer is due, "Answer:"
-    (Holtzman et al. 2021, "Surface form competition", PMI_DC; Brown et al. 2020, section 2.4). Unlike
-    `contextual_calibration`, the candidates are not taken for all that can be said.
+    Unlike `contextual_calibration`, the candidates are not taken for all that can be said.
+
+    Args:
+        unconditional: (K,) or (N, K), log-probabilities after a premise that says only that an answer is due, "Answer:"
+    Source: Holtzman et al. 2021, "Surface form competition", PMI_DC; Brown et al. 2020, section 2.4.
     """
     return logprobs - unconditional
 
@@ -93,8 +102,9 @@ def score_questions(
 ) -> Tensor:
     """Log-probabilities of the candidates of each question, (N, K), as `score_candidates`.
 
-    With `content_free` inputs they are calibrated: each takes the place of the query, after the same examples. Raises
-    ValueError when the questions' candidates differ, and for a prompt that does not fit into the model's context.
+    With `content_free` inputs they are calibrated: each takes the place of the query, after the same examples.
+
+    Raises: ValueError when the questions' candidates differ, and for a prompt that does not fit into the context.
     """
     texts = questions[0]["candidates"] if questions else []
     if any(question["candidates"] != texts for question in questions):
@@ -128,10 +138,11 @@ def answers_by_generation(
     separator: str = SEPARATOR,
     batch_size: int = 64,
 ) -> list[str]:
-    """What the model writes after each question, always the likeliest token, up to the separator or <|eos|>.
+    """What the model generates after each question, always the likeliest token, up to the separator or <|eos|>.
 
-    It has room for the longest true answer and the separator; what goes on longer is wrong anyway. Raises ValueError
-    for a prompt that does not fit into the model's context with that.
+    It has room for the longest true answer and the separator; what goes on longer is wrong anyway.
+
+    Raises: ValueError for a prompt that does not fit into the model's context with that.
     """
     whole = [answer_text(question["answer"], template) + separator for question in questions]
     prompts = _prompts(model, tokenizer, questions, template, separator, [None], whole)

@@ -1,14 +1,15 @@
-"""Writing: one token after another, each chosen from what the model expects next.
+"""Generation: one token after another, each chosen from what the model expects next.
 
-Greedy, temperature, top-k (Fan et al. 2018), top-p (Holtzman et al. 2020) and beam search. Batches of prompts of
-different lengths are padded on the left, and with the cache every text comes out as it would alone. A text longer
-than the model's context goes on with its last half in view. Left out: repetition penalties, speculative decoding.
+Greedy, temperature, top-k (Fan et al. 2018) and top-p (Holtzman et al. 2020); for beam search see `beams`. Prompts of
+different lengths are padded on the left, and with the cache every text comes out as it would alone. A text longer than
+the model's context goes on with its last half in view. Left out: repetition penalties, speculative decoding.
 
 Shapes: B batch, T time, V vocabulary.
 """
 
+import contextlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,14 +17,17 @@ from torch import Tensor, nn
 
 from minillm.text import Tokenizer
 
-Stop = Iterable[int | Sequence[int]]
+Stops = Iterable[int | Sequence[int]]
 
 TEMPERATURE, TOP_P = 0.8, 0.9  # for texts that people read; at 1 and 1 a model shows all that it believes, slips too
 COLDEST = 1e-6  # below it the likeliest token is as good as certain, and logits over the temperature may overflow
 
 
 def check_sampling(max_new_tokens: int, temperature: float, top_k: int, top_p: float) -> None:
-    """Raise ValueError for a setting that cannot be, and name that one."""
+    """Refuse settings of sampling that cannot be.
+
+    Raises: ValueError that names the setting.
+    """
     if max_new_tokens < 0:
         raise ValueError(f"max_new_tokens is {max_new_tokens}: it must be at least 0")
     if not 0 <= temperature < math.inf:  # nan is not
@@ -35,11 +39,13 @@ def check_sampling(max_new_tokens: int, temperature: float, top_k: int, top_p: f
 
 
 def filter_logits(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
-    """Logits (B, V) of the distribution to draw from: sharpened by `temperature`, -inf for what is cut off.
+    """Logits (B, V) of the distribution to draw from: divided by `temperature`, -inf for what is cut off.
 
-    top_k keeps the k likeliest tokens (0: all). top_p keeps the smallest set of the likeliest tokens whose probability
-    is at least p (1: all). The likeliest token always stays. Raises ValueError as `check_sampling` does, and for a
-    temperature below COLDEST, at which nothing is left to draw.
+    Args:
+        top_k: keeps the k likeliest tokens (0: all)
+        top_p: keeps the smallest set of the likeliest tokens whose probability is at least p (1: all)
+    Returns: (B, V), in which the likeliest token always stays.
+    Raises: ValueError as `check_sampling`, and for a temperature below COLDEST, at which nothing is left to draw.
 
     >>> filter_logits(torch.tensor([[0.0, 1.0, 2.0, 3.0]]), temperature=0.5, top_k=2)
     tensor([[-inf, -inf, 4., 6.]])
@@ -61,7 +67,7 @@ def filter_logits(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_
 def choose_token(logits: Tensor, temperature: float, top_k: int, top_p: float, generator) -> Tensor:
     """One token id for each row of logits (B, V); the likeliest one when the temperature is 0, or nearly.
 
-    Raises ValueError as `check_sampling` does.
+    Raises: ValueError as `check_sampling`.
     """
     if 0 <= temperature < COLDEST:
         return logits.argmax(-1)
@@ -69,11 +75,11 @@ def choose_token(logits: Tensor, temperature: float, top_k: int, top_p: float, g
     return torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
 
 
-class _Reader:
-    """Feeds a model a growing text and gives the logits of the next token.
+class ContextWindow:
+    """What a model sees of a growing text, and its logits of the next token.
 
     While the text fits into the context the cache holds all of it. Past that, the text is read again from half a
-    context back, every half context: the view never has fewer tokens than that.
+    context back, every half context: the window never has fewer tokens than that.
     """
 
     def __init__(self, model: nn.Module, use_cache: bool):
@@ -83,17 +89,26 @@ class _Reader:
         self.cache, self.begin = None, 0
 
     def next_logits(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Logits (B, V) of the token that follows ids (B, T). mask (B, T) is 1 on real tokens; None: all are."""
+        """Logits (B, V) of the token that follows ids (B, T).
+
+        Args:
+            mask: (B, T or more), 1 on real tokens; None: all are
+        """
         T = ids.size(1)
         if T - self.begin > self.context:
             self.begin, self.cache = T - self.context // 2, None
         ids = ids[:, self.begin :]
-        mask = None if mask is None else mask[:, self.begin :]
+        mask = None if mask is None else mask[:, self.begin : T]
         if not self.use_cache:
             return self.model(ids, mask)[:, -1]
         if self.cache is None:
             self.cache = self.model.new_cache(len(ids), int(self.context))
         return self.model(ids[:, self.cache.length :], mask, cache=self.cache)[:, -1]
+
+    def select(self, rows: Tensor) -> None:
+        """Go on with these rows of the batch; one may be there several times."""
+        if self.cache is not None:
+            self.cache.select(rows)
 
 
 @torch.no_grad()
@@ -104,7 +119,7 @@ def generate(
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
-    stop: Stop = (),
+    stop: Stops = (),
     generator: torch.Generator | None = None,
     *,
     attention_mask: Tensor | None = None,
@@ -112,124 +127,85 @@ def generate(
     use_cache: bool = True,
     finished: Callable[[list[int]], bool] | None = None,
 ) -> Tensor:
-    """Continue each prompt of input_ids (B, T) by at most `max_new_tokens` tokens; returns (B, T + new).
+    """Continue each prompt of input_ids (B, T) by at most `max_new_tokens` tokens; temperature 0 is greedy.
 
-    temperature 0 is greedy. attention_mask (B, T) marks padding, which must be on the left. stop: token ids, or
-    sequences of them, after which a text ends (they are kept). finished: asked with the new tokens of a text whether
-    it ends. Behind the end of a text stands pad_id. Raises ValueError for an empty prompt, padding on the right, a
-    prompt that does not fit into the model's context, a stop that is a text or empty, and as `check_sampling` does.
+    Args:
+        stop: token ids, or sequences of them, after which a text ends (they are kept)
+        attention_mask: (B, T), 0 on padding, which must be on the left; pad_id stands behind the end of a text
+        finished: asked with the new tokens of a text whether it ends
+    Returns: (B, T + new)
+    Raises: ValueError as `check_sampling` and `prepare_generation`.
     """
     check_sampling(max_new_tokens, temperature, top_k, top_p)
-    B, T = input_ids.shape
-    reader = _Reader(model, use_cache)
-    mask = attention_mask
-    _check_prompt(input_ids, torch.ones_like(input_ids) if mask is None else mask, reader.context)
-    if mask is not None:
-        mask = None if bool(mask.all()) else F.pad(mask, (0, max_new_tokens), value=1)
-    stops = _sequences(stop)
-    was_training = model.training
-    model.eval()
-    ids = F.pad(input_ids, (0, max_new_tokens), value=pad_id)
-    going = torch.ones(B, dtype=torch.bool, device=ids.device)
-    length = T
-    while length < T + max_new_tokens:
-        logits = reader.next_logits(ids[:, :length], None if mask is None else mask[:, :length])
-        token = choose_token(logits, temperature, top_k, top_p, generator)
-        # A finished text goes on reading its padding; nobody looks at it.
-        ids[:, length] = token.where(going, pad_id)
-        length += 1
-        if stops or finished is not None:
-            going = going & ~_ended(ids[:, T:length], going, stops, finished)
-            if not going.any():
-                break
-    model.train(was_training)
-    return ids[:, :length]
+    window, mask, stops = prepare_generation(model, input_ids, attention_mask, max_new_tokens, stop, use_cache)
+    T, ids = input_ids.size(1), F.pad(input_ids, (0, max_new_tokens), value=pad_id)
+    going = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
+    with evaluating(model):
+        for length in range(T, T + max_new_tokens):
+            logits = window.next_logits(ids[:, :length], mask)
+            token = choose_token(logits, temperature, top_k, top_p, generator)
+            ids[:, length] = token.where(going, pad_id)  # a text that has ended reads padding; nobody looks at it
+            if stops or finished is not None:
+                going = _still_going(going, ids[:, T : length + 1], stops, finished)
+                if not going.any():
+                    return ids[:, : length + 1]
+    return ids
 
 
-def _sequences(stop: Stop) -> list[list[int]]:
-    """Each stop as a list of token ids."""
+def prepare_generation(
+    model: nn.Module, input_ids: Tensor, mask: Tensor | None, max_new_tokens: int, stop: Stops, use_cache: bool = True
+) -> tuple[ContextWindow, Tensor | None, list[list[int]]]:
+    """Check all that is given, for `generate` and `beam_search`.
+
+    Returns: the window on the text, the mask of all tokens to come (None: nothing is padding), each stop as a list.
+    Raises: ValueError for an empty prompt, padding on the right, a prompt that does not fit into the model's context,
+        and a stop that is a text or empty.
+    """
+    window, T = ContextWindow(model, use_cache), input_ids.size(1)
+    if T == 0 or not (mask is None or bool(mask.any(1).all())):
+        raise ValueError("a prompt is empty: give at least one token to start from, such as tokenizer.bos_id")
+    if mask is not None and bool((mask[:, 1:] < mask[:, :-1]).any()):
+        raise ValueError("prompts are padded on the right: pad on the left (side='left') so that the text can go on")
+    if T > window.context:
+        raise ValueError(f"the prompt has {T} tokens and the model's context is {window.context}: shorten the prompt")
+    mask = None if mask is None or bool(mask.all()) else F.pad(mask, (0, max_new_tokens), value=1)
     stops = [[s] if isinstance(s, int | str) else list(s) for s in stop]
     for sequence in stops:
         if any(isinstance(s, str) for s in sequence):
             raise ValueError(f"stop has the text {sequence[0]!r}: give tokenizer.encode of it, or `write` the text")
         if not sequence:
             raise ValueError("a stop is empty, and every text would end at once: leave it out")
-    return stops
+    return window, mask, stops
 
 
-def _ended(new: Tensor, going: Tensor, stops: list[list[int]], finished) -> Tensor:
-    """Which rows of the new tokens (B, n) end with a stop sequence, or are finished."""
-    ended = torch.zeros_like(going)
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Dropout is off for the time of a block; then the model is as it was."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def ends_with(new: Tensor, stops: list[list[int]]) -> Tensor:
+    """Which rows of the new tokens (B, n) end with a stop sequence, (B,)."""
+    ended = torch.zeros(len(new), dtype=torch.bool, device=new.device)
     for sequence in stops:
         if new.size(1) >= len(sequence):
             tail = torch.tensor(sequence, device=new.device)
             ended |= (new[:, new.size(1) - len(sequence) :] == tail).all(1)
-    if finished is not None:
-        for row in going.nonzero().flatten().tolist():
-            ended[row] |= finished(new[row].tolist())
     return ended
 
 
-def _check_prompt(input_ids: Tensor, mask: Tensor, context: float) -> None:
-    T = input_ids.size(1)
-    if T == 0 or not bool(mask.any(1).all()):
-        raise ValueError("a prompt is empty: give at least one token to start from, such as tokenizer.bos_id")
-    if bool((mask[:, 1:] < mask[:, :-1]).any()):
-        raise ValueError("prompts are padded on the right: pad on the left (side='left') so that writing can go on")
-    if T > context:
-        raise ValueError(f"the prompt has {T} tokens and the model's context is {context}: shorten the prompt")
-
-
-@torch.no_grad()
-def beam_search(
-    model: nn.Module,
-    input_ids: Tensor,
-    max_new_tokens: int,
-    beams: int = 4,
-    stop: Stop = (),
-    length_penalty: float = 1.0,
-) -> tuple[Tensor, float]:
-    """The likeliest continuation that `beams` parallel candidates find, of one prompt input_ids (1, T).
-
-    Returns its ids (prompt included), (1, T + new), and its score: log-probability / (new tokens ** length_penalty). A
-    candidate ends at a stop, a token id or a sequence of them; the search ends when no open candidate can still win, or
-    at max_new_tokens. Without stops and with as many beams as there are texts, this finds the likeliest text of all.
-    Raises ValueError as `generate`, for max_new_tokens below 1, for several prompts, and for a text past the context.
-    """
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens is {max_new_tokens}: beam search takes at least 1")
-    reader = _Reader(model, use_cache=True)
-    _check_prompt(input_ids, torch.ones_like(input_ids), reader.context)
-    if len(input_ids) != 1 or beams < 1:
-        raise ValueError(f"beam search takes one prompt and at least one beam, not {len(input_ids)} and {beams}")
-    if input_ids.size(1) + max_new_tokens > reader.context:
-        raise ValueError(f"prompt and {max_new_tokens} new tokens exceed the model's context of {reader.context}")
-    stops = _sequences(stop)
-    was_training = model.training
-    model.eval()
-    T, ids, scores = input_ids.size(1), input_ids, torch.zeros(1)
-    best: tuple[float, Tensor] = (-math.inf, input_ids[0])
-    for new in range(1, max_new_tokens + 1):
-        logprobs = reader.next_logits(ids).float().log_softmax(-1).cpu()
-        total = (scores[:, None] + logprobs).flatten()
-        scores, index = total.topk(min(2 * beams, len(total)))  # enough, were half of them to end here
-        row, token = index // logprobs.size(1), index % logprobs.size(1)
-        candidates = torch.cat([ids[row.to(ids.device)], token[:, None].to(ids.device)], dim=1)
-        ends = _ended(candidates[:, T:], torch.ones_like(candidates[:, 0], dtype=torch.bool), stops, None).cpu()
-        for candidate, score in zip(candidates[ends], scores[ends].tolist()):
-            best = max(best, (score / new**length_penalty, candidate), key=lambda pair: pair[0])
-        keep = (~ends).nonzero().flatten()[:beams]
-        ids, scores, row = candidates[keep], scores[keep], row[keep]
-        if reader.cache is not None:
-            reader.cache.select(row.to(ids.device))
-        # Scores only fall, so with a penalty of at most 1 the best open candidate is bounded by its score now.
-        bound = float(scores[0]) / max_new_tokens**length_penalty if len(scores) else -math.inf
-        if bound <= best[0]:
-            break
-    if len(scores) and ids.size(1) == T + max_new_tokens:
-        best = max(best, (float(scores[0]) / max_new_tokens**length_penalty, ids[0]), key=lambda pair: pair[0])
-    model.train(was_training)
-    return best[1][None], best[0]
+def _still_going(going: Tensor, new: Tensor, stops: list[list[int]], finished) -> Tensor:
+    """Which of the texts that were going neither end with a stop nor are finished, (B,)."""
+    going = going & ~ends_with(new, stops)
+    if finished is not None:
+        for row in going.nonzero().flatten().tolist():
+            going[row] = not finished(new[row].tolist())
+    return going
 
 
 def write(
@@ -246,8 +222,9 @@ def write(
 ) -> list[str]:
     """Continue texts: the new part of each, ended by <|eos|> or by one of the strings in `stop` (which is cut off).
 
-    An empty prompt lets the model begin a document of its own. Raises ValueError for a text where a list of texts is
-    meant, for an empty stop, and as `generate` does.
+    An empty prompt lets the model begin a document of its own.
+
+    Raises: ValueError for a text where a list of texts is meant, for an empty stop, and as `generate`.
     """
     for name, texts in (("prompts", prompts), ("stop", stop)):
         if isinstance(texts, str):
@@ -271,7 +248,7 @@ def reply(
 ) -> list[str]:
     """What an assistant says next in each conversation, a list of {"role", "content"} (`Tokenizer.apply_chat`).
 
-    Raises ValueError as `Tokenizer.apply_chat` and `generate` do.
+    Raises: ValueError as `Tokenizer.apply_chat` and `generate`.
     """
     rows = [tokenizer.apply_chat(messages, reply=True)[0] for messages in conversations]
     return _complete(model, tokenizer, rows, max_new_tokens, (temperature, top_k, top_p), (), generator, batch_size)

@@ -4,7 +4,7 @@ An induction head (Olsson et al. 2022, "In-context learning and induction heads"
 followed its previous occurrence, and so can say what comes next in a text that repeats: [A][B] ... [A] -> [B]. With a
 token shift one layer is enough for it, since each position knows the token before it; without one it takes two.
 
-Left out: what a head writes to the stream, and whether the answer depends on it (ablation, patching).
+Left out: what a head adds to the residual stream, and whether the answer depends on it (ablation, patching).
 
 Shapes: B batch, T time, H heads.
 """
@@ -14,15 +14,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from minillm.inference.generation import evaluating
 from minillm.models import SelfAttention, attention, causal_mask
 
 
 @torch.no_grad()
 def attention_maps(model: nn.Module, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-    """The attention weights of every head while the model reads, (layers, B, H, T, T): a row for each reading position.
+    """The attention weights of every head while the model reads input_ids (B, T): a row for each reading position.
 
-    input_ids and attention_mask are (B, T). The fast path never holds these weights, so each layer's inputs are caught
-    on their way and read by the plain formula. Raises ValueError for a model without attention.
+    The fast path never holds these weights, so each layer's inputs are caught on their way and read by the plain
+    formula.
+
+    Returns: (layers, B, H, T, T)
+    Raises: ValueError for a model without attention.
     """
     layers = [module for module in model.modules() if isinstance(module, SelfAttention)]
     if not layers:
@@ -38,14 +42,12 @@ def attention_maps(model: nn.Module, input_ids: Tensor, attention_mask: Tensor |
         maps.append(attention(q, k, v, visible)[1])
 
     hooks = [layer.register_forward_pre_hook(catch) for layer in layers]
-    was_training = model.training
-    model.eval()
     try:
-        model(input_ids, attention_mask)
+        with evaluating(model):
+            model(input_ids, attention_mask)
     finally:
         for hook in hooks:
             hook.remove()
-        model.train(was_training)
     return torch.stack(maps)
 
 
@@ -57,12 +59,16 @@ def induction_scores(
     samples: int = 32,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """How far each head is an induction head, (layers, H): 1 looks nowhere else (Olsson et al. 2022, prefix matching).
+    """How far each head is an induction head: 1 looks nowhere else.
 
     Each sample is the token `begin`, then `length` different tokens drawn evenly from `vocabulary`, twice. The score is
     the mean attention from the tokens of the second time to those that followed them the first time. A head that looks
     everywhere alike scores about 2 / (3 length); one that looks a fixed distance back scores high at one length only,
-    so ask at several. Raises ValueError for a vocabulary of fewer tokens than `length`.
+    so ask at several.
+
+    Returns: (layers, H)
+    Raises: ValueError for a vocabulary of fewer tokens than `length`.
+    Source: Olsson et al. 2022, prefix matching.
     """
     if len(vocabulary) < length:
         raise ValueError(f"{length} different tokens are to be drawn from a vocabulary of {len(vocabulary)}")

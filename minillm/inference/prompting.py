@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minillm.data import IGNORE_INDEX
+from minillm.inference.generation import evaluating
 from minillm.text import Tokenizer
 from minillm.training import sequence_logprobs
 
@@ -37,27 +38,27 @@ def sentence_logprobs(
     average: bool = False,
     batch_size: int = 32,
 ) -> Tensor:
-    """`sentence_logprob` of many texts, (N,); divided by each text's number of tokens when `average`.
+    """`sentence_logprob` of many texts; divided by each text's number of tokens when `average`.
 
-    A text and what it is given are encoded apart, so its tokens are the same whatever it follows. Raises ValueError
-    when a text does not fit into the model's context.
+    A text and what it is given are encoded apart, so its tokens are the same whatever it follows.
+
+    Returns: (N,) in nats
+    Raises: ValueError when a text does not fit into the model's context.
     """
     given = given or [""] * len(texts)
     device = next(model.parameters(), torch.empty(0)).device
     heads = [[tokenizer.bos_id, *ids] for ids in tokenizer.encode_batch(list(given))]
     tails = tokenizer.encode_batch(list(texts))
-    was_training = model.training
-    model.eval()
     results = []
-    for start in range(0, len(texts), batch_size):
-        rows = slice(start, start + batch_size)
-        batch = tokenizer.pad([head + tail for head, tail in zip(heads[rows], tails[rows])])
-        labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, IGNORE_INDEX)
-        for row, head in enumerate(heads[rows]):
-            labels[row, : len(head)] = IGNORE_INDEX
-        logits = model(batch["input_ids"].to(device), batch["attention_mask"].to(device))
-        results.append(sequence_logprobs(logits, labels.to(device), average))
-    model.train(was_training)
+    with evaluating(model):
+        for start in range(0, len(texts), batch_size):
+            rows = slice(start, start + batch_size)
+            batch = tokenizer.pad([head + tail for head, tail in zip(heads[rows], tails[rows])])
+            labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, IGNORE_INDEX)
+            for row, head in enumerate(heads[rows]):
+                labels[row, : len(head)] = IGNORE_INDEX
+            logits = model(batch["input_ids"].to(device), batch["attention_mask"].to(device))
+            results.append(sequence_logprobs(logits, labels.to(device), average))
     return torch.cat(results) if results else torch.empty(0)
 
 
@@ -67,7 +68,9 @@ def few_shot_prompt(
     """The examples as (input, answer), then the query, whose answer is to come; no examples: a zero-shot prompt.
 
     The separator stands between any two. The prompt ends where the white space before its answer would begin: score
-    `answer_text(answer, template)` after it. Raises ValueError for a template that is not {input}, then {answer}, last.
+    `answer_text(answer, template)` after it.
+
+    Raises: ValueError for a template that is not {input}, then {answer}, last.
 
     >>> few_shot_prompt([("fox", "den"), ("pig", "sty")], "bee", "{input} : {answer}", "\\n")
     'fox : den\\npig : sty\\nbee :'
@@ -103,14 +106,18 @@ def score_candidates(
     average: bool = False,
     batch_size: int = 256,
 ) -> Tensor:
-    """log P(candidate | prompt) in nats, (N, K); divided by each candidate's number of tokens when `average`.
+    """log P(candidate | prompt) in nats; divided by each candidate's number of tokens when `average`.
 
-    The sum is the probability of the text. The average does not punish long answers (Brown et al. 2020, section 2.4).
-    Where one candidate begins another ("1" and "10"), end each with what follows it, or the longer one cannot win.
+    The sum is the probability of the text; the average does not punish long answers. Where one candidate begins another
+    ("1" and "10"), end each with what follows it, or the longer one cannot win.
 
     Equal to `sentence_logprobs` of every pair, but a prompt is read once: its next token is all there is to know when
     each candidate is one token, and else the candidates go on from its key/value cache. A model without a cache reads
-    every pair. batch_size counts texts read at once. Raises ValueError for an empty candidate, and past the context.
+    every pair. batch_size counts texts read at once.
+
+    Returns: (N, K)
+    Raises: ValueError for an empty candidate, and past the context.
+    Source: Brown et al. 2020, section 2.4.
     """
     tails = tokenizer.encode_batch(list(candidates))
     if not tails or not all(tails):
@@ -121,13 +128,11 @@ def score_candidates(
         return sentence_logprobs(model, tokenizer, list(candidates) * N, given, average, batch_size).view(N, K)
     heads = [[tokenizer.bos_id, *ids] for ids in tokenizer.encode_batch(list(prompts))]
     rows = batch_size if longest == 1 else max(batch_size // K, 1)
-    was_training = model.training
-    model.eval()
-    results = [
-        _continued(model, tokenizer.pad(heads[start : start + rows], side="left"), tails, tokenizer)
-        for start in range(0, N, rows)
-    ]
-    model.train(was_training)
+    with evaluating(model):
+        results = [
+            _continued(model, tokenizer.pad(heads[start : start + rows], side="left"), tails, tokenizer)
+            for start in range(0, N, rows)
+        ]
     scores = torch.cat(results) if results else torch.empty(0, K)
     return scores / torch.tensor([len(tail) for tail in tails], device=scores.device) if average else scores
 

@@ -1,10 +1,11 @@
-"""Models, which know nothing of text or training. In the order of the course:
+"""Models: token ids to logits. They know nothing of text, losses or training. Read in this order:
 
-bigram        the baseline, counted and learned; lstm: the recurrent one
-attention     attention in plain maths, and the fast path; rotary positions; the cache
-recipes       the parts in which transformers differ, and who takes which
+bigram, lstm  the baseline, counted and learned; a recurrent language model
+attention     attention in plain maths and as a fast path, rotary positions, the KV cache
+recipes       norms, MLPs, LM heads: the parts in which GPT-2, BERT, Llama and ours differ
 transformer   ModelConfig, Block, the trunk, Decoder and Encoder
-heads         classes, tags, vectors and rewards, read off a trunk; layers: which layer a parameter belongs to
+heads         classifiers, text encoder and reward model on a trunk
+layers        which layer a parameter belongs to
 """
 
 from minillm.models.attention import (
@@ -17,7 +18,7 @@ from minillm.models.attention import (
     rotary_tables,
     rotate,
 )
-from minillm.models.bigram import BigramLM, CountBigram
+from minillm.models.bigram import BigramLM, CountBigram, bigram_loss
 from minillm.models.heads import (
     POOLINGS,
     Head,

@@ -1,10 +1,10 @@
-"""Self-attention: how the positions of a text talk to each other.
+"""Self-attention: how the positions of a text exchange information.
 
 Scaled dot-product attention with several heads (Vaswani et al. 2017, "Attention Is All You Need", equation 1), grouped
 key/value heads (Ainslie et al. 2023), rotary positions (Su et al. 2021, equation 34) and a key/value cache.
 
-The formula stands here twice. `attention` is the plain maths, to be read. `attend` is the fast path that the models
-call. A test holds the two equal. Left out: sliding windows, sparse patterns, cross-attention.
+The formula is here twice: `attention` is the plain maths, to be read; `attend` is the fast path that the models call.
+A test asserts that they agree. Left out: sliding windows, sparse patterns, cross-attention.
 
 Shapes: B batch, T time (queries), S time (keys, S >= T when a cache holds the past), C channels, H heads, D head dim.
 """
@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """softmax(q k' / sqrt(D)) v, and the weights themselves (Vaswani et al. 2017, equation 1).
+    """softmax(q k' / sqrt(D)) v, and the attention weights.
 
-    q (..., T, D), k and v (..., S, D); mask is boolean and broadcasts to (..., T, S), True where a query may look.
-    Returns the output (..., T, D) and the weights (..., T, S), whose rows sum to one. A query that may look nowhere
-    gets weights of zero.
+    Args:
+        q: (..., T, D); k, v: (..., S, D); mask: boolean, broadcasts to (..., T, S), True where a query may attend
+    Returns: the output (..., T, D) and the weights (..., T, S), whose rows sum to 1, or to 0 for a query with no key.
+    Source: Vaswani et al. 2017, equation 1.
 
     >>> q = torch.tensor([[1.0, 0.0]]); k = torch.tensor([[0.0, 1.0], [0.0, 2.0]]); v = torch.tensor([[10.0], [20.0]])
     >>> attention(q, k, v)   # both keys are orthogonal to the query, so it takes the mean
@@ -34,7 +35,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tu
     weights = scores.softmax(dim=-1)
     if mask is not None:
         weights = weights.masked_fill(~mask, 0.0)  # a row of -inf has no softmax
-    return weights @ v, weights
+    return weights @ v, weights  # equation 1
 
 
 @lru_cache(maxsize=64)
@@ -50,18 +51,18 @@ def causal_mask(T: int, S: int, device: torch.device | None = None) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _causal_bias(T: int, S: int, dtype: torch.dtype) -> Tensor:
-    """The causal mask as numbers to add to CPU scores: 0 where a query may look, -inf elsewhere."""
+    """The causal mask as numbers to add to CPU scores: 0 where a query may attend, -inf elsewhere."""
     return torch.zeros(T, S, dtype=dtype).masked_fill_(~causal_mask(T, S), -math.inf)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, dropout: float = 0.0) -> Tensor:
     """The fast path of `attention`: q (B, H, T, D), k and v (B, H or fewer, S, D) -> (B, H, T, D).
 
-    `mask`, when given, says everything (causality included). Without one, `causal` hides the future and nothing else.
-    This is torch's fused kernel, but for what a CPU does faster in three plain operations: bf16, and given masks.
+    `mask`, when given, includes causality. Without one, `causal` hides the future and nothing else. This is torch's
+    fused kernel, except for what a CPU does faster in three plain operations: bf16, and given masks.
     """
     T, S = q.size(-2), k.size(-2)
-    causal = causal and T > 1  # the last position may see everything
+    causal = causal and T > 1  # the last position sees everything
     if q.is_cuda or (q.dtype == torch.float32 and mask is None and (not causal or T == S)):
         if mask is None and causal and T < S:  # the kernel's own triangle is aligned to the upper left
             mask = causal_mask(T, S, q.device)
@@ -80,24 +81,25 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, d
 
 
 def rotary_tables(context: int, head_dim: int, theta: float = 10_000.0) -> tuple[Tensor, Tensor]:
-    """Cosine and sine, each (context, D/2), of the angle by which each pair of channels turns at each position."""
+    """Cosine and sine, each (context, D/2), of the angle by which each pair of channels is rotated at each position."""
     frequency = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)  # (D/2,)
     angle = torch.outer(torch.arange(context, dtype=torch.float32), frequency)  # (context, D/2)
     return angle.cos(), angle.sin()
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair (x_i, x_{i + D/2}) of x (B, H, T, D) by its angle; cos and sin (..., T, D/2) (Su et al., eq. 34).
+    """Rotate each pair (x_i, x_{i + D/2}) of x (B, H, T, D) by its angle; cos and sin (..., T, D/2).
 
-    Two rotated vectors have a dot product that depends on the distance of their positions only.
+    The dot product of two rotated vectors depends on positions only through their distance.
+    Source: Su et al. 2021, equation 34.
     """
     a, b = x.chunk(2, dim=-1)
     cos, sin = cos.to(x.dtype), sin.to(x.dtype)
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)  # equation 34
 
 
 class KVCache:
-    """Keys and values of the positions already read, so that writing the next token reads one position, not all.
+    """Keys and values of the positions already read, so that generating a token computes one position, not all.
 
     Allocated once for `capacity` positions. A model calls `update` once a layer and `advance` once a forward pass.
     """
@@ -106,11 +108,11 @@ class KVCache:
         shape = (layers, batch, heads, capacity, head_dim)
         self.keys = torch.empty(shape, dtype=dtype, device=device)
         self.values = torch.empty(shape, dtype=dtype, device=device)
-        self.last: Tensor | None = None  # (B, 1, C): the last token's vector, for a model that looks one token back
+        self.last: Tensor | None = None  # (B, 1, C): the last token's embedding, for token shift
         self.length = 0
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Add k and v (B, H, T, D) behind what this layer has; return all of them, (B, H, length + T, D)."""
+        """Append k and v (B, H, T, D) to those of this layer. Returns all of them, (B, H, length + T, D)."""
         end = self.length + k.size(-2)
         if end > self.keys.size(-2):
             raise ValueError(f"the cache holds {self.keys.size(-2)} positions and was asked for {end}: make it larger")
@@ -129,7 +131,7 @@ class KVCache:
 
 
 class Attend(nn.Module):
-    """`attend` as a module: the one place of a layer where positions meet, which can be wrapped by itself."""
+    """`attend` as a module: the one place in a layer where positions interact, which can be wrapped by itself."""
 
     def __init__(self, causal: bool, dropout: float = 0.0):
         super().__init__()
@@ -141,7 +143,7 @@ class Attend(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention over x (B, T, C). `normalise` is put on queries and keys (identity for none)."""
+    """Multi-head self-attention over x (B, T, C). `normalise` is applied to queries and keys (None: identity)."""
 
     def __init__(
         self,
@@ -168,7 +170,7 @@ class SelfAttention(nn.Module):
         self.attend = Attend(causal, dropout)
 
     def project(self, x: Tensor, rotary: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (B, H, T, D), keys and values (B, H or fewer, T, D) of x, ready to be compared."""
+        """Queries (B, H, T, D), keys and values (B, H or fewer, T, D) of x, normalised and rotated."""
         q = self.normalise(self.query(x).unflatten(-1, (self.heads, -1))).transpose(1, 2)
         k = self.normalise(self.key(x).unflatten(-1, (self.kv_heads, -1))).transpose(1, 2)
         v = self.value(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)

@@ -1,8 +1,8 @@
-"""The bigram, the baseline below which no language model may fall: it predicts from one token, the last.
+"""The bigram, a baseline that every language model must beat: it predicts the next token from the last one alone.
 
-Twice: counted, in closed form (`CountBigram`), and learned by gradient (`BigramLM`). Both are models like any other,
-called with (input_ids) and returning logits, and with enough training the second reaches the loss of the first.
-Left out: back-off and Kneser-Ney smoothing (Chen & Goodman 1999); adding a constant is enough for a baseline.
+Twice: counted, in closed form (`CountBigram`), and learned by gradient descent (`BigramLM`). Both are called with
+input_ids and return logits, as any other model, and with enough training the second reaches the loss of the first.
+Left out: back-off and Kneser-Ney smoothing (Chen & Goodman 1999); additive smoothing is enough for a baseline.
 
 Shapes: B batch, T time, V vocabulary.
 """
@@ -21,7 +21,7 @@ class BigramConfig:
 
 
 class BigramLM(nn.Module):
-    """A table of V x V logits: row a holds the scores of every token that may follow token a."""
+    """A table of V x V logits: row a holds the logits of every token that may follow token a."""
 
     def __init__(self, vocab_size: int):
         super().__init__()
@@ -32,7 +32,7 @@ class BigramLM(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, *, keep: Tensor | None = None) -> Tensor:
         """Logits (B, T, V) of input_ids (B, T), or (N, V) of the N positions where keep (B, T) is true.
 
-        A bigram looks at one token, so a mask changes nothing.
+        A bigram sees one token, so a mask changes nothing.
         """
         return self.table(input_ids if keep is None else input_ids[keep])
 
@@ -40,7 +40,7 @@ class BigramLM(nn.Module):
 class CountBigram(nn.Module):
     """p(b | a) = (count of a b + k) / (count of a + k V): maximum likelihood with `smoothing` k added to each count.
 
-    Counts are kept by row, as (successor, count) pairs, so a vocabulary of 50,000 tokens costs no more than the text.
+    Counts are stored sparsely by row, as (successor, count) pairs, so 50,000 tokens need no table of 50,000^2.
 
     >>> model = CountBigram(torch.tensor([0, 1, 0, 1, 0, 2]), vocab_size=3, smoothing=0)
     >>> model(torch.tensor([[0]])).exp()    # after 0 came 1 twice and 2 once
@@ -48,13 +48,17 @@ class CountBigram(nn.Module):
     """
 
     def __init__(self, ids: Tensor, vocab_size: int, smoothing: float = 0.01, targets: Tensor | None = None):
-        """Count the pairs of a row of tokens (N,). `targets` (N - 1,): what is predicted, where it is not ids[1:]."""
+        """Count the pairs of tokens.
+
+        Args:
+            ids: (N,); targets: (N - 1,), the labels, where they are not ids[1:]; negative ones are ignored
+        """
         super().__init__()
         if smoothing < 0:
             raise ValueError(f"smoothing is {smoothing}: it must not be negative")
         self.vocab_size, self.smoothing = vocab_size, smoothing
         before, after = ids[:-1].long(), ids[1:].long() if targets is None else targets.long()
-        real = after >= 0  # labels to ignore are negative
+        real = after >= 0
         keys, counts = torch.unique(before[real] * vocab_size + after[real], return_counts=True)
         rows = torch.bincount(keys // vocab_size, minlength=vocab_size)
         self.register_buffer("key", keys)  # before * V + after, ascending
@@ -65,9 +69,9 @@ class CountBigram(nn.Module):
         self.register_buffer("total", torch.zeros(vocab_size, dtype=torch.float64).index_add_(0, row_of, self.count))
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, *, keep: Tensor | None = None) -> Tensor:
-        """Log-probabilities (B, T, V) after each token of input_ids (B, T); -inf for what was never seen, if k is 0.
+        """Log-probabilities (B, T, V) of input_ids (B, T), or (N, V) of the N positions where keep (B, T) is true.
 
-        Or (N, V) after the N tokens where keep (B, T) is true.
+        Without smoothing a pair that was never seen has -inf.
         """
         input_ids = input_ids if keep is None else input_ids[keep]
         flat = input_ids.flatten()
@@ -83,9 +87,20 @@ class CountBigram(nn.Module):
         return probabilities.log().float().view(*input_ids.shape, self.vocab_size)
 
     def logprobs(self, before: Tensor, after: Tensor) -> Tensor:
-        """log p(after | before) of pairs of tokens, two tensors of one shape; no table is built on the way."""
+        """log p(after | before) of pairs of tokens, two tensors of one shape, without a row of V for each."""
         keys = (before * self.vocab_size + after).flatten()
         place = torch.searchsorted(self.key, keys).clamp(max=len(self.key) - 1)
         counts = torch.where(self.key[place] == keys, self.count[place], 0.0) + self.smoothing
         whole = self.total[before.flatten()] + self.smoothing * self.vocab_size
         return torch.where(whole > 0, counts / whole, 1 / self.vocab_size).log().float().view(before.shape)
+
+
+def bigram_loss(train, valid, vocab_size: int) -> float:
+    """Nats per validation token of the counted bigram of the training text.
+
+    Args:
+        train, valid: with `ids` (N,) and `targets()` (N - 1,), labels that are negative where nothing is predicted
+    """
+    model, labels = CountBigram(train.ids, vocab_size, targets=train.targets()), valid.targets()
+    real = labels >= 0
+    return -model.logprobs(valid.ids[:-1].long()[real], labels[real]).double().mean().item()

@@ -1,14 +1,13 @@
-"""What stands on a trunk in the place of its output layer: a head for every kind of answer.
+"""Heads: what replaces the LM head of a trunk, one for every kind of output.
 
 A trunk is anything with `hidden(...)` (B, T, C) and a `config` with a width: a Decoder, an Encoder or an LSTMLM. A
-head reads a whole text off one vector, its *pooling*: the last real token of a text that was read from left to right,
-the mean of all, or the first (<|cls|>, BERT's choice), in one that was read both ways. Padding counts for nothing, on
-either side.
+head for a whole text reads one vector, its *pooling*: that of the last real token in a causal trunk; the mean of all,
+or that of the first (<|cls|>, BERT's choice), in a bidirectional one. Padding on either side is ignored.
 
-    SequenceClassifier   a class for a text, or for a pair of texts in one row   (B, K)
-    TokenClassifier      a class for each token                                  (B, T, K)
-    TextEncoder          a vector of length 1, near those of like texts          (B, C)
-    RewardModel          a number: how good a text is                            (B,)
+    SequenceClassifier   logits of a class for a text, or for a pair of texts in one row   (B, K)
+    TokenClassifier      logits of a class for each token                                  (B, T, K)
+    TextEncoder          an embedding of length 1, near those of similar texts             (B, C)
+    RewardModel          a scalar: how good a text is                                      (B,)
 
 Radford et al. 2018 (section 3.2), Devlin et al. 2019 (section 4), Reimers & Gurevych 2019 ("Sentence-BERT").
 Left out: heads with hidden layers, conditional random fields.
@@ -24,15 +23,15 @@ from torch import Tensor, nn
 
 
 def first_token(x: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-    """The vectors of the first real token: x (B, T, C) -> (B, C)."""
+    """The vector of the first real token: x (B, T, C) -> (B, C)."""
     if attention_mask is None:
         return x[:, 0]
-    first = attention_mask.to(torch.int8).argmax(dim=1)  # where the mask is 1 for the first time
+    first = attention_mask.to(torch.int8).argmax(dim=1)  # the first 1 of the mask
     return x[torch.arange(len(x), device=x.device), first]
 
 
 def last_token(x: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-    """The vectors of the last real token: x (B, T, C) -> (B, C)."""
+    """The vector of the last real token: x (B, T, C) -> (B, C)."""
     if attention_mask is None:
         return x[:, -1]
     last = x.size(1) - 1 - attention_mask.flip(1).to(torch.int8).argmax(dim=1)
@@ -55,20 +54,18 @@ POOLINGS: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
 
 
 def pooling_of(trunk: nn.Module) -> str:
-    """How a trunk is read when nobody says: what reads both ways by its mean, all else by its last token."""
+    """The default pooling of a trunk: the mean if it is bidirectional, else the last token."""
     return "last" if getattr(trunk, "causal", True) else "mean"
 
 
 def in_fp32(layer: nn.Module, x: Tensor) -> Tensor:
-    """layer(x) in the precision of the layer's weights, whatever autocast says: bf16 keeps 8 bits of a number, too few
-    to tell one reward from the next.
-    """
+    """layer(x) in the precision of the layer's weights, not of autocast: 8 bits of bf16 cannot tell rewards apart."""
     with torch.autocast(x.device.type, enabled=False):
         return layer(x.to(next(layer.parameters()).dtype))
 
 
 class Head(nn.Module):
-    """A trunk and one linear layer on its vectors. `outputs` is the width of the answer."""
+    """A trunk and one linear layer from its vectors to `outputs` numbers."""
 
     def __init__(self, trunk: nn.Module, outputs: int, pooling: str = "", dropout: float = 0.0):
         super().__init__()
@@ -87,7 +84,7 @@ class Head(nn.Module):
 
 
 class SequenceClassifier(Head):
-    """Logits (B, K) of the class of a text, or of a pair of texts that stand in one row."""
+    """Logits (B, K) of the class of a text, or of a pair of texts in one row."""
 
     def classify(self, x: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Logits (B, K) from the trunk's vectors x (B, T, C)."""
@@ -98,7 +95,7 @@ class SequenceClassifier(Head):
 
 
 class PairClassifier(SequenceClassifier):
-    """A SequenceClassifier by the name of what it is given: two texts in one row (Devlin et al. 2019, figure 4a)."""
+    """A SequenceClassifier that is given two texts in one row (Devlin et al. 2019, figure 4a)."""
 
 
 class TokenClassifier(Head):
@@ -109,7 +106,7 @@ class TokenClassifier(Head):
 
 
 class RewardModel(SequenceClassifier):
-    """A number (B,) for each text, read at its last real token (Ouyang et al. 2022, section 3.5)."""
+    """A reward (B,) for each text, read at its last real token (Ouyang et al. 2022, section 3.5)."""
 
     def __init__(self, trunk: nn.Module, outputs: int = 1, pooling: str = "last", dropout: float = 0.0):
         super().__init__(trunk, outputs, pooling, dropout)
@@ -119,7 +116,7 @@ class RewardModel(SequenceClassifier):
         return self.score(POOLINGS[self.pooling](x, attention_mask))[:, None]
 
     def score(self, x: Tensor) -> Tensor:
-        """Rewards (N,) from the vectors x (N, C) of the tokens at which texts are read."""
+        """Rewards (N,) from the vectors x (N, C) of tokens."""
         return in_fp32(self.head, self.dropout(x)).squeeze(-1)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs) -> Tensor:
@@ -127,9 +124,9 @@ class RewardModel(SequenceClassifier):
 
 
 class TextEncoder(nn.Module):
-    """A vector of length 1 for each text, (B, C): the mean of the trunk's vectors, normalised.
+    """An embedding of length 1 for each text, (B, C): the mean of the trunk's vectors, normalised.
 
-    The similarity of two texts is the dot product of their vectors, their cosine (Reimers & Gurevych 2019).
+    The similarity of two texts is the dot product of their embeddings, their cosine (Reimers & Gurevych 2019).
     """
 
     def __init__(self, trunk: nn.Module, pooling: str = "mean"):

@@ -6,8 +6,9 @@ from torch import nn
 
 
 def layer_stack(model: nn.Module) -> tuple[str, int]:
-    """Where the layers of `model` are and how many: ("blocks", 2). They are the largest nn.ModuleList, or the layers
-    of an nn.LSTM. ("", 0) when there are none.
+    """Name and number of the layers of `model`, such as ("blocks", 2); ("", 0) when there are none.
+
+    They are the largest nn.ModuleList, or the layers of an nn.LSTM.
     """
     stacks = {name: m for name, m in model.named_modules() if isinstance(m, nn.ModuleList | nn.RNNBase)}
     if not stacks:
@@ -19,9 +20,9 @@ def layer_stack(model: nn.Module) -> tuple[str, int]:
 def layer_depths(model: nn.Module) -> dict[str, int]:
     """How many layers lie above each parameter, by name.
 
-    0: the output layer, `model.head`. 1: the last layer, and the `norm` beside the layers. And so on down to the first
-    layer; what is left, embeddings and positions, lies one deeper. A table that is embedding and output layer in one
-    is an output layer. A trunk's own output layer, in whose place a head stands, belongs to what is left.
+    0: the output layer, `model.head`. 1: the last layer, and the final `norm`. And so on down to the first layer; all
+    other parameters, such as embeddings, lie one deeper. A tied embedding counts as the output layer. The LM head of a
+    trunk under another head, which is not used, is one of the others.
 
     >>> layer_depths(LSTMLM(LSTMConfig(vocab_size=9, layers=2)))
     {'embedding.weight': 3, 'lstm.weight_ih_l0': 2, ..., 'lstm.weight_ih_l1': 1, ..., 'head.weight': 0}

@@ -1,7 +1,7 @@
-"""A language model with a memory that is passed from token to token: the rung between the bigram and the transformer.
+"""A recurrent language model, with a state that is passed from token to token: between the bigram and the transformer.
 
 Long short-term memory (Hochreiter & Schmidhuber 1997), with the forget gate of Gers et al. 2000. `lstm_step` is one
-step in plain maths; `LSTMLM` runs torch's fused layers, and a test holds the two equal. ULMFiT (Howard & Ruder 2018)
+step in plain maths; `LSTMLM` runs torch's fused layers; a test asserts that they agree. ULMFiT (Howard & Ruder 2018)
 showed that such a model, pre-trained, can be fine-tuned. Left out: its AWD regularisation.
 
 Shapes: B batch, T time, C channels, V vocabulary.
@@ -22,13 +22,13 @@ def lstm_step(x: Tensor, state: tuple[Tensor, Tensor], layer: nn.LSTM, index: in
     w, u = getattr(layer, f"weight_ih_l{index}"), getattr(layer, f"weight_hh_l{index}")
     bias = getattr(layer, f"bias_ih_l{index}") + getattr(layer, f"bias_hh_l{index}")
     i, f, g, o = (x @ w.T + h @ u.T + bias).chunk(4, dim=-1)
-    c = f.sigmoid() * c + i.sigmoid() * g.tanh()  # what to keep of the old, what to take of the new
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()  # the forget gate on the old state, the input gate on the new
     return o.sigmoid() * c.tanh(), c
 
 
 @dataclass(frozen=True)
 class LSTMConfig:
-    """The size of a recurrent language model."""
+    """The size of an `LSTMLM`."""
 
     vocab_size: int
     layers: int = 2
@@ -56,15 +56,15 @@ class LSTMLM(nn.Module):
         nn.init.normal_(self.head.weight, std=0.02)
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """The vectors (B, T, C) of the last layer. Padding is skipped: a padded position passes the memory on.
+        """The vectors (B, T, C) of the last layer. Padding is skipped: it leaves the state as it is.
 
         attention_mask (B, T) is 1 on real tokens; on padding the vectors are zero.
         """
         x = self.dropout(self.embedding(input_ids))
         if attention_mask is None:
             return self.dropout(self.lstm(x)[0])
-        # Real tokens are moved to the front, where no padding stands before them, and back afterwards. (torch's packed
-        # sequences would skip the padding, and take two to three times as long on a CPU.)
+        # Move real tokens to the front, before all padding, and back afterwards. (torch's packed sequences would skip
+        # the padding, too, and take two to three times as long on a CPU.)
         real = attention_mask.bool()
         order = (~real).to(torch.int8).argsort(dim=1, stable=True)[..., None].expand_as(x)  # (B, T, C)
         y = self.lstm(x.gather(1, order))[0]

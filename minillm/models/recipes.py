@@ -1,13 +1,13 @@
-"""The parts in which families of transformers differ, and which family takes which: one row of `RECIPES` each.
+"""The parts in which families of transformers differ, and which family has which: one row of `RECIPES` each.
 
-- `minillm`: what learned fastest here. Rotary positions, token shift (Peng et al. 2023), norm without parameters on the
-  stream and on queries and keys (Henry et al. 2020), ReLU squared (So et al. 2021), branches that start at zero.
-- `gpt2`: Radford et al. 2019. Learned positions, LayerNorm, GELU, biases, the output layer tied to the embedding.
-- `bert`: Devlin et al. 2019. The same parts, with the norm behind each addition and a deeper output layer.
-- `llama`: Touvron et al. 2023. Rotary positions, RMSNorm, SwiGLU (Shazeer 2020). `llama-tied`: with one table for the
-  embedding and the output layer, as its smaller members have.
+- `minillm`: what learned fastest here. Rotary positions, token shift (Peng et al. 2023), pre-norm without parameters,
+  the same norm on queries and keys (Henry et al. 2020), ReLU squared (So et al. 2021), branches initialised to zero.
+- `gpt2`: Radford et al. 2019. Learned positions, pre-norm with LayerNorm, GELU, biases, tied embeddings.
+- `bert`: Devlin et al. 2019. The same parts with post-norm, and a deeper output layer.
+- `llama`: Touvron et al. 2023. Rotary positions, RMSNorm, SwiGLU (Shazeer 2020). `llama-tied`: with tied embeddings
+  (one table for the embedding and the output layer), as its smaller members have.
 
-All weights begin normally distributed. Left out: BERT's first weights are cut off at two deviations in its own code.
+All weights are initialised from a normal distribution. Left out: BERT's own code truncates it at two deviations.
 """
 
 import math
@@ -22,7 +22,7 @@ from minillm.models.attention import KVCache
 
 
 class PlainNorm(nn.Module):
-    """Zero mean and unit variance over the channels, with nothing to learn."""
+    """LayerNorm without parameters: zero mean and unit variance over the channels (Ba et al. 2016)."""
 
     def __init__(self, width: int, eps: float = 1e-5):
         super().__init__()
@@ -33,9 +33,10 @@ class PlainNorm(nn.Module):
 
 
 class TokenShift(nn.Module):
-    """x_t + share * x_{t-1}, a share for each channel that begins at 0 (Peng et al. 2023, "RWKV", section 3.1).
+    """x_t + share * x_{t-1}, with a learned share for each channel, at first 0.
 
-    Every position hears at once what stands right before it, which attention would need a layer to find.
+    Every position sees the token before it at once, for which attention would need a layer.
+    Source: Peng et al. 2023, "RWKV", section 3.1.
     """
 
     def __init__(self, width: int):
@@ -43,37 +44,37 @@ class TokenShift(nn.Module):
         self.share = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor, attention_mask: Tensor | None, cache: KVCache | None) -> Tensor:
-        """x (B, T, C) -> (B, T, C). What stands before a text is as good as nothing; the cache knows the last token."""
+        """x (B, T, C) -> (B, T, C). Before the first token of a text comes zero; the cache holds the last one read."""
         if cache is None or cache.last is None:
-            before = F.pad(x, (0, 0, 1, -1))  # nothing stands before the first
+            before = F.pad(x, (0, 0, 1, -1))
         else:
             before = torch.cat((cache.last.to(x.dtype), x[:, :-1]), dim=1)
         if cache is not None:
             cache.last = x[:, -1:]
         if attention_mask is not None:
             last = F.pad(attention_mask, (1, -1))
-            heard = (last != 0) & ((last == attention_mask) | (attention_mask == 0))  # not from another text
-            before = before * heard[:, -x.size(1) :, None].to(x.dtype)
+            same = (last != 0) & ((last == attention_mask) | (attention_mask == 0))  # nothing from another text
+            before = before * same[:, -x.size(1) :, None].to(x.dtype)
         return x + self.share * before
 
 
 class NoShift(nn.Module):
-    """In the place of a `TokenShift`: each position hears of the others through attention alone."""
+    """Instead of a `TokenShift`: the identity."""
 
     def forward(self, x: Tensor, attention_mask: Tensor | None, cache: KVCache | None) -> Tensor:
         return x
 
 
 class Segments(nn.Embedding):
-    """Adds a learned vector that says which of several texts a token belongs to (Devlin et al. 2019, figure 2)."""
+    """Segment embeddings: adds a learned vector for the text that a token belongs to (Devlin et al. 2019, figure 2)."""
 
     def forward(self, x: Tensor, segment_ids: Tensor | None) -> Tensor:
-        """x (B, T, C), segment_ids (B, T), 0 for the first text; None: there is no other."""
+        """x (B, T, C), segment_ids (B, T), 0 for the first text; None: all belongs to the first."""
         return x + (self.weight[0] if segment_ids is None else super().forward(segment_ids))
 
 
 class NoSegments(nn.Module):
-    """In the place of `Segments`: a text is one text."""
+    """Instead of `Segments`: the identity. Raises ValueError when there are segment_ids."""
 
     def forward(self, x: Tensor, segment_ids: Tensor | None) -> Tensor:
         if segment_ids is not None:
@@ -82,7 +83,7 @@ class NoSegments(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with a non-linearity between, at each position by itself: (B, T, C) -> (B, T, C)."""
+    """An MLP of two linear layers, at each position by itself: (B, T, C) -> (B, T, C)."""
 
     def __init__(self, width: int, inner: int, activation: nn.Module, bias: bool):
         super().__init__()
@@ -95,14 +96,14 @@ class FeedForward(nn.Module):
 
 
 class GatedFeedForward(FeedForward):
-    """A feed-forward layer whose activation multiplies a second projection (Shazeer 2020, equation 6)."""
+    """A feed-forward layer with a gate, such as SwiGLU (Shazeer 2020, equation 6)."""
 
     def __init__(self, width: int, inner: int, activation: nn.Module, bias: bool):
         super().__init__(width, inner, activation, bias)
         self.gate = nn.Linear(width, inner, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(self.activation(self.gate(x)) * self.up(x))
+        return self.down(self.activation(self.gate(x)) * self.up(x))  # equation 6
 
 
 class ReLUSquared(nn.Module):
@@ -120,14 +121,14 @@ class TanhGELU(nn.GELU):
 
 
 class LMHead(nn.Linear):
-    """The output layer: vectors (..., C) -> a score for each token, (..., V)."""
+    """The output layer, or unembedding: vectors (..., C) -> logits of the tokens (..., V)."""
 
     def __init__(self, width: int, vocab_size: int, eps: float):
         super().__init__(width, vocab_size, bias=False)
 
 
 class MaskedLMHead(nn.Linear):
-    """BERT's output layer, with a bias, behind a transform: linear, GELU, norm. (..., C) -> (..., V)."""
+    """BERT's output layer, (..., C) -> (..., V): linear, GELU, norm, then the unembedding with a bias."""
 
     def __init__(self, width: int, vocab_size: int, eps: float):
         super().__init__(width, vocab_size)
@@ -139,17 +140,17 @@ class MaskedLMHead(nn.Linear):
 
 
 def zero_init(layers: int) -> float:
-    """Branches begin at zero: an untrained block passes the stream on as it is."""
+    """Branches are initialised to zero: an untrained block leaves the residual stream as it is."""
     return 0.0
 
 
 def depth_scaled(layers: int) -> float:
-    """Branches add up: shrink each so that the stream keeps its size (Radford et al. 2019, section 2.3)."""
+    """Branches add up: scale each so that the residual stream keeps its size (Radford et al. 2019, section 2.3)."""
     return 1 / math.sqrt(2 * layers)
 
 
 def unscaled(layers: int) -> float:
-    """Where a norm follows each addition, nothing adds up."""
+    """Post-norm needs no depth scaling."""
     return 1.0
 
 
@@ -162,8 +163,8 @@ class Recipe(NamedTuple):
     expansion: float  # inner width of the feed-forward layer over width
     head: type[nn.Linear]
     tied: bool  # the output layer is the embedding table
-    branch_scale: Callable[[int], float]  # layers -> what the branches' last matrices are first multiplied by
-    post_norm: bool = False  # norms behind the embeddings and each addition; else before each branch and the head
+    branch_scale: Callable[[int], float]  # layers -> factor of the initial weights of the branches' last matrices
+    post_norm: bool = False  # norms after the embeddings and each addition; else before each branch and the head
     rotary: bool = False  # else a learned vector for each position
     shift: bool = False  # token shift, before the first layer
     bias: bool = False

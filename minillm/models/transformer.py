@@ -1,13 +1,13 @@
-"""The transformer: one trunk, which a `Decoder` reads from left to right and an `Encoder` in both directions.
+"""The transformer: one trunk, causal in a `Decoder` and bidirectional in an `Encoder` (Vaswani et al. 2017).
 
-Vaswani et al. 2017. Where the norms stand, and which norm, positions, feed-forward layer and output layer a model has,
-is its *recipe*, one row of `RECIPES`, chosen once when the model is built; `forward` never asks. Any recipe can be read
-either way: GPT-2 and Llama are decoders, BERT is an encoder, `minillm` is ours for both.
+Pre-norm or post-norm, and which norm, positions, feed-forward layer and output layer a model has, is its *recipe*, one
+row of `RECIPES`, chosen once when the model is built; `forward` never asks. Any recipe goes with either: GPT-2 and
+Llama are decoders, BERT is an encoder, `minillm` is ours for both.
 
 Texts that come in pairs are told apart by `segment_ids`, for which a model has a table when its config says how many.
 
-Left out: mixtures of experts, cross-attention, BERT's next-sentence output. Shapes: B batch, T time, C channels,
-V vocabulary.
+Left out: mixtures of experts, cross-attention, BERT's next-sentence output. Shapes: B batch, T time, S time including
+the cache, C channels, V vocabulary.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class ModelConfig:
     dropout: float = 0.0
     norm_eps: float = 1e-5
     rope_theta: float = 10_000.0  # base of the rotary frequencies
-    segments: int = 0  # texts that the model can tell apart in one input; 0: it reads one and takes no segment_ids
+    segments: int = 0  # texts that the model can tell apart in one input; 0: one, and no segment_ids
 
     def __post_init__(self):
         if self.recipe not in RECIPES:
@@ -68,9 +68,9 @@ class ModelConfig:
 
 
 class Block(nn.Module):
-    """One layer: positions talk to each other, then each thinks for itself. Both add to the stream x (B, T, C).
+    """One layer, attention and then an MLP, which both add to the residual stream x (B, T, C).
 
-    The norm stands before each branch (Xiong et al. 2020), so that the stream runs through untouched.
+    Pre-norm (Xiong et al. 2020): each branch reads a normalised copy of it, so gradients pass through it unchanged.
     """
 
     def __init__(self, config: ModelConfig, layer: int, causal: bool):
@@ -97,7 +97,7 @@ class Block(nn.Module):
 
 
 class PostNormBlock(Block):
-    """A layer whose norms follow its additions, as in Vaswani et al. 2017 (section 3.1) and BERT."""
+    """A layer with post-norm: the norms follow the additions, as in Vaswani et al. 2017 (section 3.1) and BERT."""
 
     def forward(self, x: Tensor, rotary, mask: Tensor | None, cache: KVCache | None) -> Tensor:
         x = self.norm_1(x + self.dropout(self.attention(x, rotary, mask, cache)))
@@ -105,7 +105,7 @@ class PostNormBlock(Block):
 
 
 class Transformer(nn.Module):
-    """The trunk: token ids to one vector a position. Use a `Decoder` or an `Encoder`, which add an output layer."""
+    """The trunk, token ids to one vector a position, and its LM head. Use a `Decoder` or an `Encoder`."""
 
     causal = True
 
@@ -138,7 +138,7 @@ class Transformer(nn.Module):
             nn.init.zeros_(module.bias)
 
     def _initialise_ends(self, recipe: Recipe) -> None:
-        """The branches' share of the stream at the start, and the one table of a tied model."""
+        """Scale what the branches add to the residual stream at the start; tie the embeddings."""
         scale = recipe.branch_scale(self.config.layers)
         for block in self.blocks:
             for branch in (block.attention.output, block.feed_forward.down):
@@ -167,11 +167,12 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """The vectors (B, T, C) of the last layer, normalised.
 
-        input_ids (B, T), or inputs_embeds (B, T, C) in their place. attention_mask (B, S) is 0 on padding, on
-        whichever side, and 1 on real tokens; where a row holds several texts, it is the number of the text, and none
-        sees another. With a cache it covers the past as well. segment_ids (B, T) is 0 on a first text and
-        1 on a second, None where there is no second. Raises ValueError past `config.context`, and for segment_ids that
-        the model has no table for.
+        Args:
+            input_ids: (B, T); or inputs_embeds: (B, T, C), in their place
+            attention_mask: (B, S), 0 on padding on either side, 1 on real tokens; where a row holds several texts, the
+                number of the text, and none sees another. With a cache it covers the past as well
+            segment_ids: (B, T), 0 on a first text and 1 on a second; None: there is no second
+        Raises: ValueError past `config.context`, and for segment_ids that the model has no table for.
         """
         x = self.embedding(input_ids) if inputs_embeds is None else inputs_embeds
         T = x.size(1)
@@ -199,20 +200,20 @@ class Transformer(nn.Module):
         return self.head(x if keep is None else x[keep])
 
     def _visible(self, attention_mask: Tensor | None, T: int, S: int) -> tuple[Tensor | None, Tensor]:
-        """Who may look at whom, (B, 1, T, S) or None where all is one text; and the positions of the T tokens.
+        """Which query may attend to which key, (B, 1, T, S) or None where all is one text; and the T tokens' positions.
 
-        A token sees those of its own text, and its position is the number of those before it: padding and other texts
-        count for nothing.
+        A token sees those of its own text, and its position is the number of those before it: neither padding nor other
+        texts count.
         """
         if attention_mask is None:
             return None, torch.arange(S - T, S, device=self.device)
         if attention_mask.size(1) != S:
             raise ValueError(f"attention_mask covers {attention_mask.size(1)} positions where there are {S}")
         own, other = attention_mask[:, S - T :, None], attention_mask[:, None, :]
-        seen = (other != 0) & ((own == other) | (own == 0))  # (B, T, S); what a padded query sees, nobody looks at
+        seen = (other != 0) & ((own == other) | (own == 0))  # (B, T, S); what a padded query sees is not used
         past = seen & causal_mask(T, S, self.device)
         positions = (past.sum(-1) - 1).clamp(min=0)  # (B, T)
-        # A padded query may look at itself, so that no softmax is empty.
+        # A padded query may attend to itself, so that no softmax is empty.
         itself = torch.eye(S, dtype=torch.bool, device=self.device)[S - T :]
         return ((past if self.causal else seen) | itself)[:, None], positions
 
@@ -223,12 +224,12 @@ class Transformer(nn.Module):
 
 
 class Decoder(Transformer):
-    """Reads from left to right: each position sees itself and what came before, and predicts what comes next."""
+    """Causal: each position sees itself and what came before, and predicts the next token."""
 
     causal = True
 
 
 class Encoder(Transformer):
-    """Reads in both directions: each position sees the whole text, and predicts what was masked."""
+    """Bidirectional: each position sees the whole text, and predicts what was masked."""
 
     causal = False

@@ -1,15 +1,13 @@
-"""Parameter-efficient fine-tuning: ways to teach a trained model something new by changing little of it.
+"""Parameter-efficient fine-tuning: teaching a trained model by changing little of it. In the order to read it:
 
-Everything here works on any nn.Module that has the parts it needs, and which never learns of it.
-
-    adapter     wrappers, and where in a model they stand
-    operations  inject, freeze, state, merge; several adapters on one model
-    lora        low-rank changes of matrices: LoRA; adalora: with ranks that move to where they matter
-    prompts     vectors before the text: prompt tuning, P-tuning
-    prefix      keys and values in every layer: prefix tuning, LLaMA-Adapter
-    ia3         learned factors; bitfit: learned biases; bottleneck: narrow layers behind each branch
-    files       an adapter in a folder
-    selective   no additions: which of the model's own parameters learn
+adapter      wrappers, and where in a model they stand: any nn.Module that has the parts, and which never learns of it
+operations   inject, freeze, state, merge; several adapters on one model
+lora         low-rank changes of matrices: LoRA; adalora: with ranks that move to where they matter
+prompts      vectors before the text: prompt tuning, P-tuning
+prefix       keys and values in every layer: prefix tuning, LLaMA-Adapter
+ia3          learned factors; bitfit: learned biases; bottleneck: narrow layers after each branch
+files        an adapter in a folder
+selective    no additions: which of the model's own parameters learn
 """
 
 from minillm.peft.adalora import AdaLoRA, Budget, orthogonality

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from minillm.peft.adapter import Adapter, Slot, adapters, bare
 from minillm.peft.lora import LoRA
 
-SMOOTHING = 0.85  # of importance and of its uncertainty (Zhang et al. 2023, section 4: beta_1 and beta_2)
+IMPORTANCE_SMOOTHING = 0.85  # of importance and of its uncertainty (Zhang et al. 2023, section 4: beta_1 and beta_2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +97,8 @@ class SVDLinear(Adapter):
         for key, p in self.own().items():
             if p.grad is not None:
                 sensitivity = (p * p.grad).abs()
-                importance = getattr(self, f"importance_{key}").lerp_(sensitivity, 1 - SMOOTHING)
-                getattr(self, f"uncertainty_{key}").lerp_((sensitivity - importance).abs(), 1 - SMOOTHING)
+                importance = getattr(self, f"importance_{key}").lerp_(sensitivity, 1 - IMPORTANCE_SMOOTHING)
+                getattr(self, f"uncertainty_{key}").lerp_((sensitivity - importance).abs(), 1 - IMPORTANCE_SMOOTHING)
 
     def matters(self) -> Tensor:
         """How much each rank matters, (R,): its number in E, and the mean of its vectors in P and Q (equation 7)."""
@@ -109,8 +109,10 @@ class SVDLinear(Adapter):
 def orthogonality(model: nn.Module, strength: float = 0.5) -> Tensor:
     """strength * the mean over all P and Q of how far P'P and QQ' are from 1, in the Frobenius norm.
 
-    To be added to the loss (`objectives.penalised`). Zhang et al. 2023, equation 4, has the squares of these norms;
-    without the square the pull does not fade as it works. 0 for a model without AdaLoRA.
+    To be added to the loss (`objectives.penalised`); 0 for a model without AdaLoRA.
+
+    Source: Zhang et al. 2023, equation 4, which has the squares of these norms; without the square the pull does not
+        fade as it works.
     """
     products = [
         product for _, a in adapters(model) if isinstance(a, SVDLinear) for product in (a.P.mT @ a.P, a.Q @ a.Q.mT)
@@ -120,11 +122,13 @@ def orthogonality(model: nn.Module, strength: float = 0.5) -> Tensor:
 
 
 class Budget:
-    """Gives and takes ranks while a model learns: call it with the model and the number of the step, after each step
-    and before the gradients are dropped (`fit(..., after_step=Budget(model, steps))`).
+    """Gives and takes ranks while a model learns: `fit(..., after_step=Budget(model, steps))`.
 
-    Zhang et al. 2023, algorithm 1. What it knows is kept in the model's buffers, so that a resumed run goes on with it.
-    Raises ValueError for a model without AdaLoRA, and for too few steps to take a rank away in.
+    Call it with the model and the number of the step, after each step and before the gradients are dropped. What it
+    knows is kept in the model's buffers, so that a resumed run goes on with it.
+
+    Raises: ValueError for a model without AdaLoRA, and for too few steps to take a rank away in.
+    Source: Zhang et al. 2023, algorithm 1.
     """
 
     def __init__(self, model: nn.Module, steps: int):

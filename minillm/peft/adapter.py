@@ -1,7 +1,7 @@
 """What an adapter is made of: wrappers around the parts of a model, and where in a model they stand.
 
 Any nn.Module can be adapted, and never learns of it: a wrapper takes the place of a part, holds it as `base` and calls
-it. Paths are those of the bare model, as if no wrapper were there. What is done with adapters stands in `verbs`.
+it. Paths are those of the bare model, as if no wrapper were there. What is done with adapters stands in `operations`.
 
 Left out: adapters for convolutions and embeddings.
 """
@@ -20,7 +20,7 @@ from minillm.models import layer_stack
 class Adapter(nn.Module):
     """Stands in the place of `base`, which it calls. Its own parameters are what the adapter has learned.
 
-    strength: how much of the change counts; 0 leaves the base as it is. What is asked of a wrapper that it has not,
+    `strength` is how much of the change counts; 0 leaves the base as it is. What is asked of a wrapper that it has not,
     its base has: weights, a config, a head.
     """
 
@@ -61,7 +61,7 @@ class Method:
     targets: tuple[str, ...] = ()  # names, paths or patterns of the parts to wrap; none: as each method says
     key: ClassVar[str] = ""  # what --method and adapter.json call it
     learning_rate: ClassVar[float] = 5e-3  # of AdamW, where nothing else is said
-    supports_strength: ClassVar[bool] = True  # whether half of it can be used
+    supports_strength: ClassVar[bool] = True  # whether it can count in part, as half of it
 
     @staticmethod
     def fits(module: nn.Module) -> bool:
@@ -69,7 +69,10 @@ class Method:
         return isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward
 
     def chosen(self, model: nn.Module) -> list["Slot"]:
-        """The places to wrap. Raises ValueError, with the names that exist, when nothing matches."""
+        """The places to wrap.
+
+        Raises: ValueError, with the names that exist, when nothing matches.
+        """
         return matching(model, self.targets or stack_pattern(model), self.fits)
 
     def wrap(self, slot: "Slot", name: str, generator: torch.Generator | None) -> Adapter:
@@ -113,8 +116,11 @@ def slots(model: nn.Module, path: str = "", parent: nn.Module | None = None, att
 
 
 def matching(model: nn.Module, targets: Iterable[str], fits: Callable[[nn.Module], bool]) -> list[Slot]:
-    """The places whose path is, ends with, or matches one of `targets`, such as "query", "blocks.0.attention.query" or
-    "blocks.*.up", if the part there fits. Raises ValueError for a target that matches nothing.
+    """The places whose path is, ends with, or matches one of `targets`, if the part there fits.
+
+    Args:
+        targets: such as "query", "blocks.0.attention.query" or "blocks.*.up"
+    Raises: ValueError for a target that matches nothing.
     """
     possible = [slot for slot in slots(model) if fits(slot.bare)]
     found: dict[str, Slot] = {}

@@ -15,7 +15,7 @@ from minillm.peft.adapter import Adapter, Method, Slot, bare
 
 @dataclass(frozen=True, kw_only=True)
 class Bottleneck(Method):
-    """Settings of bottleneck adapters: behind the last layers of both branches of a block."""
+    """Settings of bottleneck adapters: after the last layers of both branches of a block."""
 
     targets: tuple[str, ...] = ("output", "down")
     rank: int = 8  # channels of the detour

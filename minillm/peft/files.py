@@ -26,7 +26,7 @@ METHODS: dict[str, type[Method]] = {
     method.key: method
     for method in (LoRA, AdaLoRA, SoftPrompt, PrefixTuning, PTuning, IA3, LlamaAdapter, BitFit, Bottleneck)
 }
-TENSORS, SETTINGS = "adapter.safetensors", "adapter.json"
+ADAPTER_TENSORS, ADAPTER_SETTINGS = "adapter.safetensors", "adapter.json"
 
 
 class AdapterRun(RunFolder):
@@ -48,11 +48,13 @@ class AdapterRun(RunFolder):
 
 
 def save_adapter(model: nn.Module, folder: str | os.PathLike, name: str | None = None) -> int:
-    """Write the adapter called `name` (of one, the only one) into a folder; returns the bytes of both files.
+    """Save the adapter called `name` (of one, the only one) in a folder.
 
-    What learns beside it, such as a head, is written with it; all of the model, if nobody has frozen it. Raises
-    ValueError as `adapter_state` does, and for an adapter whose parts have settings of their own, as one of Hugging
-    Face's may.
+    What learns beside it, such as a head, is saved with it; all of the model, if nobody has frozen it.
+
+    Returns: the bytes of both files.
+    Raises: ValueError as `adapter_state`, and for an adapter whose parts have settings of their own, as one of Hugging
+        Face's may.
     """
     state = adapter_state(model, name)
     method, *others = dict.fromkeys(adapter.method for _, adapter in adapters(model, name))
@@ -61,19 +63,22 @@ def save_adapter(model: nn.Module, folder: str | os.PathLike, name: str | None =
             "the parts of this adapter have different settings, of which a file holds one: save it as peft"
         )
     folder = Path(folder)
-    save_file(state, folder / TENSORS)
-    write_json(folder / SETTINGS, {"method": method.key, "settings": dataclasses.asdict(method)})
+    save_file(state, folder / ADAPTER_TENSORS)
+    write_json(folder / ADAPTER_SETTINGS, {"method": method.key, "settings": dataclasses.asdict(method)})
     return adapter_bytes(folder)
 
 
 def adapter_bytes(folder: str | os.PathLike) -> int:
     """The size of an adapter's files."""
-    return sum((Path(folder) / name).stat().st_size for name in (TENSORS, SETTINGS))
+    return sum((Path(folder) / name).stat().st_size for name in (ADAPTER_TENSORS, ADAPTER_SETTINGS))
 
 
 def load_method(folder: str | os.PathLike) -> Method:
-    """The method of a saved adapter. Raises ValueError for a folder without one, and for settings that are not its."""
-    path = Path(folder) / SETTINGS
+    """The method of a saved adapter.
+
+    Raises: ValueError for a folder without one, and for settings that are not its.
+    """
+    path = Path(folder) / ADAPTER_SETTINGS
     saved = read_json(path)
     try:
         settings = {key: tuple(v) if isinstance(v, list) else v for key, v in saved["settings"].items()}
@@ -85,16 +90,18 @@ def load_method(folder: str | os.PathLike) -> Method:
 def load_adapter(model: nn.Module, folder: str | os.PathLike, name: str = "default") -> nn.Module:
     """Put a saved adapter on the model that it was trained on, beside those already there; returns the model.
 
-    What was written with it, such as a head, is put back too. Raises ValueError when the files are damaged or missing,
-    and when the adapter does not belong on this model, which is then left as it was.
+    What was saved with it, such as a head, is put back too.
+
+    Raises: ValueError when the files are damaged or missing, and when the adapter does not belong on this model, which
+        is then left as it was.
     """
     method = load_method(folder)
-    tensors, _ = load_file(Path(folder) / TENSORS)
+    tensors, _ = load_file(Path(folder) / ADAPTER_TENSORS)
     there = adapter_names(model)
     try:
         with torch.random.fork_rng(devices=[]):  # the first values are overwritten
             model = inject(model, method, name)
-        load_adapter_state(model, tensors, name, Path(folder) / TENSORS)
+        load_adapter_state(model, tensors, name, Path(folder) / ADAPTER_TENSORS)
     except ValueError:
         if name not in there and name in adapter_names(model):
             remove(model, name)

@@ -83,7 +83,9 @@ def apply_lora(
 ) -> nn.Module:
     """Put LoRA on a model: `inject(model, LoRA(...))` in one call; returns the model.
 
-    more: `rank_stabilised`; and `name` and `generator`, which go to `inject`. Raises ValueError as that does.
+    Args:
+        more: `rank_stabilised`; and `name` and `generator`, which go to `inject`
+    Raises: ValueError as `inject`.
     """
     into = {key: more.pop(key) for key in ("name", "generator") if key in more}
     method = LoRA(rank=rank, alpha=alpha, dropout=dropout, targets=tuple(targets), **more)

@@ -28,10 +28,12 @@ from minillm.peft.adapter import Adapter, Method, adapter_names, adapters, bare,
 def inject(
     model: nn.Module, method: Method, name: str = "default", generator: torch.Generator | None = None
 ) -> nn.Module:
-    """Wrap what `method` changes, and return the model: the same object, unless the method wraps all of it.
+    """Wrap what `method` changes.
 
-    generator: of the new parameters' first values (of the CPU). Raises ValueError when the name is taken, and when
-    nothing in the model can be wrapped.
+    Args:
+        generator: of the new parameters' first values, on the CPU
+    Returns: the model: the same object, unless the method wraps all of it.
+    Raises: ValueError when the name is taken, and when nothing in the model can be wrapped.
     """
     if name in adapter_names(model):
         raise ValueError(f"an adapter called {name!r} is on this model already: choose another name, or remove it")
@@ -51,9 +53,12 @@ def inject(
 
 
 def freeze(model: nn.Module, name: str | None = None, also: Iterable[str] = ()) -> int:
-    """Let the adapters learn, or the one called `name`, and nothing else; returns how many numbers learn.
+    """Let the adapters learn, or the one called `name`, and nothing else.
 
-    also: paths of parts that learn with them, such as "head". Raises ValueError when there is no such adapter or part.
+    Args:
+        also: paths of parts that learn with them, such as "head"
+    Returns: how many numbers learn.
+    Raises: ValueError when there is no such adapter or part.
     """
     chosen = [p for _, adapter in _called(model, name) for p in adapter.own().values()]
     there = bare_parameters(model)
@@ -72,7 +77,9 @@ def freeze(model: nn.Module, name: str | None = None, also: Iterable[str] = ()) 
 def adapter_state(model: nn.Module, name: str | None = None) -> dict[str, Tensor]:
     """The tensors of an adapter by the path of the part that each belongs to, and whatever else of the model learns.
 
-    name: which adapter; not needed when there is one. Raises ValueError when there is none, or it is not clear which.
+    Args:
+        name: which adapter; not needed when there is one
+    Raises: ValueError when there is none, or it is not clear which.
     """
     if name is None and len(adapter_names(model)) > 1:
         raise ValueError(f"there are several adapters on this model: say which of {', '.join(adapter_names(model))}")
@@ -82,7 +89,10 @@ def adapter_state(model: nn.Module, name: str | None = None) -> dict[str, Tensor
 
 
 def load_adapter_state(model: nn.Module, tensors: dict[str, Tensor], name: str | None = None, source="") -> None:
-    """Put the tensors of `adapter_state` back. Raises ValueError for names and shapes that are not this adapter's."""
+    """Put the tensors of `adapter_state` back.
+
+    Raises: ValueError for names and shapes that are not this adapter's.
+    """
     own = _own(model, name)
     there = bare_parameters(model) | own
     wrong = sorted((own.keys() - tensors.keys()) | (tensors.keys() - there.keys()))
@@ -98,8 +108,10 @@ def merge(model: nn.Module) -> nn.Module:
     """Fold every adapter that counts into the weights, so that the model is as fast as it was; returns the model.
 
     Once merged, nothing more is to merge. Computed in fp32 and rounded once. `unmerge` brings the old weights back, of
-    which a copy is kept. Raises ValueError for an adapter that is no change of weights, such as a prompt, and for
-    a weight that stands in a second place, as embedding and as output layer.
+    which a copy is kept.
+
+    Raises: ValueError for an adapter that is no change of weights, such as a prompt, and for a weight that stands in a
+        second place, as embedding and as output layer.
     """
     todo = [(path, adapter) for path, adapter in adapters(model) if adapter.active]
     places = [id(p) for module in model.modules() for p in module._parameters.values() if p is not None]
@@ -141,7 +153,7 @@ def _put(part: nn.Module, key: str, tensor: Tensor | None) -> None:
 def use(model: nn.Module, **strengths: float) -> None:
     """How much of each adapter counts from now on: use(model, letters=0.7, clinic=0.3). Those not named do not.
 
-    Raises ValueError for a name that is not there, for merged adapters, and for half a prompt.
+    Raises: ValueError for a name that is not there, for merged adapters, and for half a prompt.
     """
     unknown = strengths.keys() - set(adapter_names(model))
     if unknown:
@@ -160,9 +172,7 @@ def use(model: nn.Module, **strengths: float) -> None:
 
 @contextlib.contextmanager
 def switched_off(model: nn.Module, *called: str) -> Iterator[nn.Module]:
-    """The model without its adapters, or without those called so, for the time of the block: what it was before is its
-    own reference.
-    """
+    """The model without its adapters, or those called so, for the time of a block: what it was is its own reference."""
     before = [(adapter, adapter.strength) for _, adapter in adapters(model) if not called or adapter.name in called]
     if any(adapter.kept for adapter, _ in before):
         raise ValueError("the adapters are merged: unmerge the model first")
@@ -178,8 +188,9 @@ def switched_off(model: nn.Module, *called: str) -> Iterator[nn.Module]:
 def remove(model: nn.Module, name: str | None = None) -> nn.Module:
     """Take out all wrappers, or those called `name`, and return the model. A merged adapter stays in the weights.
 
-    So `remove(model)` is the model as it was, and `remove(merge(model))` a plain one that has learned. Raises
-    ValueError for a name that is not there, and for one adapter of several that are merged.
+    So `remove(model)` is the model as it was, and `remove(merge(model))` a plain one that has learned.
+
+    Raises: ValueError for a name that is not there, and for one adapter of several that are merged.
     """
     if name is not None and any(adapter.kept for _, adapter in adapters(model)):
         raise ValueError("the adapters are merged: unmerge the model first, or remove all of them")

@@ -67,8 +67,9 @@ class PrefixTuning(_AttentionMethod):
 
     @torch.no_grad()
     def begin(self, model: nn.Module, places: list[Slot], generator: torch.Generator | None) -> list[Tensor]:
-        """What a text's keys and values are in every layer, (2, H, P, D): the best beginning (section 7.4), since such
-        a prefix does nearly what that text would do before all others, whose positions do not count it.
+        """What a text's keys and values are in every layer, (2, H, P, D): the best initialisation (section 7.4).
+
+        Such a prefix does nearly what that text would do before all others, whose positions do not count it.
         """
         trunk = next(slot.bare for slot in slots(model) if hasattr(slot.bare, "new_cache"))
         words = trunk.embedding.weight
@@ -177,8 +178,10 @@ class LlamaAdapter(_AttentionMethod):
 class Gated(Adapter):
     """Where positions meet, a second attention, to P learned vectors alone, times a gate that begins at 0.
 
-    With a softmax of its own, the prompt takes no weight from the text, and a closed gate changes nothing (Zhang et al.
-    2023, equations 6 to 8). The layer's own matrices make keys and values of the vectors.
+    With a softmax of its own, the prompt takes no weight from the text, and a closed gate changes nothing. The layer's
+    own matrices make keys and values of the vectors.
+
+    Source: Zhang et al. 2023, equations 6 to 8.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from minillm.peft.adapter import Adapter, Method, Slot, adapters, bare, slots
 
-STARTS = ("vocabulary", "random")
+PROMPT_STARTS = ("vocabulary", "random")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +37,8 @@ class SoftPrompt(Method):
     def __post_init__(self):
         if self.length < 0:
             raise ValueError(f"the length of the prompt is {self.length}: it must be at least 0")
-        if self.start not in STARTS:
-            raise ValueError(f"unknown start {self.start!r}: choose one of {', '.join(STARTS)}")
+        if self.start not in PROMPT_STARTS:
+            raise ValueError(f"unknown start {self.start!r}: choose one of {', '.join(PROMPT_STARTS)}")
 
     @staticmethod
     def fits(module: nn.Module) -> bool:
@@ -105,7 +105,10 @@ class MLPEncoder(nn.Sequential):
 
 
 class LSTMEncoder(nn.Module):
-    """Two layers of a bidirectional LSTM and an MLP: each vector knows its neighbours (Liu et al. 2021, equation 4)."""
+    """Two layers of a bidirectional LSTM and an MLP: each vector knows its neighbours.
+
+    Source: Liu et al. 2021, equation 4.
+    """
 
     def __init__(self, width: int, inner: int):
         super().__init__()
@@ -172,9 +175,9 @@ class Prompted(Adapter):
         segment_ids: Tensor | None = None,
         cache=None,
     ) -> Tensor:
-        """The vectors (B, T, C) of the text, as of `Transformer.hidden`; the prompt's own are left out.
+        """The hidden states (B, T, C) of the text, as of `Transformer.hidden`; the prompt's own are left out.
 
-        Raises ValueError past the context that the prompt leaves, and for several texts in a row.
+        Raises: ValueError past the context that the prompt leaves, and for several texts in a row.
         """
         x = self.embedding(input_ids) if inputs_embeds is None else inputs_embeds
         inner = None if cache is None else cache.inner

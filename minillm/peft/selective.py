@@ -1,6 +1,6 @@
 """Choosing what learns: all of a model, its output layer, or its last layers. The rest is frozen.
 
-A frozen parameter gets no gradient, and what lies below the lowest that learns is not computed backwards at all. That
+A frozen parameter gets no gradient, and below the lowest that learns there is no backward pass at all. That
 saves time and memory, and what is frozen forgets nothing; it learns nothing either (Peters et al. 2019, "To Tune or Not
 to Tune?"). Two gentler ways are settings of the optimizer, `optim.build_optimizer`: lower rates for lower layers, and
 layers that begin to learn one after another.
@@ -16,11 +16,14 @@ from minillm.models import layer_depths, layer_stack
 
 
 def train_only(model: nn.Module, parts: Iterable[str]) -> int:
-    """Let these parts of `model` learn and freeze all others; returns how many numbers are left to learn.
+    """Let these parts of `model` learn and freeze all others.
 
     A part is the name of a parameter or of a module: "head", "blocks.1", "blocks.1.attention.query.weight". A table
     that stands in two places, as embedding and as output layer, learns when one of them is named, and then changes in
-    both. Raises ValueError for a part without parameters, and leaves the model as it was.
+    both.
+
+    Returns: how many numbers learn.
+    Raises: ValueError for a part without parameters, and leaves the model as it was.
     """
     named = list(model.named_parameters(remove_duplicate=False))
     chosen = []
@@ -39,7 +42,7 @@ def train_only(model: nn.Module, parts: Iterable[str]) -> int:
 
 
 def train_all(model: nn.Module) -> int:
-    """Let everything learn: full fine-tuning. Returns how many numbers learn."""
+    """Let everything learn: full fine-tuning; returns how many numbers learn."""
     return train_only(model, [name for name, _ in model.named_parameters()])
 
 
@@ -47,7 +50,10 @@ def train_head(model: nn.Module) -> int:
     """Let the output layer alone learn, `model.head`: a linear classifier on what the frozen rest sees in a text.
 
     Of a language model this is the layer that scores the tokens; one that is tied to the embedding moves the embedding
-    with it. Returns how many numbers learn. Raises ValueError for a model without such a layer.
+    with it.
+
+    Returns: how many numbers learn.
+    Raises: ValueError for a model without such a layer.
     """
     if 0 not in layer_depths(model).values():
         raise ValueError(
@@ -59,7 +65,8 @@ def train_head(model: nn.Module) -> int:
 def train_last(model: nn.Module, layers: int) -> int:
     """Let the last `layers` layers learn, with what stands above them: the final norm and the output layer.
 
-    Returns how many numbers learn. Raises ValueError when the model has fewer layers, or none.
+    Returns: how many numbers learn.
+    Raises: ValueError when the model has fewer layers, or none.
     """
     _, there = layer_stack(model)
     if not 1 <= layers <= there:
@@ -69,9 +76,11 @@ def train_last(model: nn.Module, layers: int) -> int:
 
 
 def train_norms(model: nn.Module) -> int:
-    """Let the gains and offsets of the norms learn (Zhao et al. 2023, "Tuning LayerNorm in Attention").
+    """Let the gains and offsets of the norms learn.
 
-    Returns how many numbers learn. Raises ValueError for a model whose norms have none, as those of our own recipe.
+    Returns: how many numbers learn.
+    Raises: ValueError for a model whose norms have none, as those of our own recipe.
+    Source: Zhao et al. 2023, "Tuning LayerNorm in Attention".
     """
     norms = [name for name, m in model.named_modules() if type(m).__name__.endswith("Norm") and [*m.parameters()]]
     if not norms:

@@ -71,7 +71,7 @@ def kind_of(text: str) -> str:
 
 def _describe(text: str, kind: str, steps: list[Step], result: Any) -> Tale:
     logprob = math.fsum(step.logprob for step in steps)
-    steps = tuple(step for step in steps if step.text != END)
+    steps = tuple(steps[:-1] if steps[-1].text == END else steps)
     if not isinstance(result, World):
         return Tale(text, logprob, kind, result, (), "", (), (), {}, {}, (), (), steps)
     return Tale(

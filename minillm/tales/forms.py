@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from minillm.tales.teller import Detour, Options, Teller
@@ -104,29 +104,28 @@ def walk(
     With `truth`, only forms of that label are true; a judge may take another, after which all that it leads to will do.
     """
     while True:
-        branch, false = _fork(teller, branches, slot_of, truth, why)
+        false = False
+        if len(branches) > 1:
+            branch, false = _fork(teller, branches, slot_of, truth, why)
+        elif isinstance((branch := branches[0]).say, str):
+            teller.say(branch.say)
+        else:
+            slot = slot_of(*branch.say)
+            slot.commit(teller.choose(slot.options, slot.wrong, slot.why))
         if isinstance(branch.next, str):
             return branch.next
         branches, truth = branch.next, None if false else truth
 
 
 def _fork(teller, branches, slot_of, truth, why) -> tuple[Branch, bool]:
-    """Take one branch. Returns it, and whether it is a false one."""
-    if len(branches) == 1:
-        say = branches[0].say
-        if isinstance(say, str):
-            teller.say(say)
-        else:
-            slot = slot_of(*say)
-            slot.commit(teller.choose(slot.options, slot.wrong, slot.why))
-        return branches[0], False
-    if all(isinstance(branch.say, str) for branch in branches):
-        right, wrong = _texts(branches, truth)
-        return teller.choose(right, wrong, lambda found: why or f"{found!r} does not follow")
-    slots = {branch: slot_of(*branch.say) for branch in branches if not isinstance(branch.say, str)}
-    right = _right(branches, slots, truth)
+    """Take one branch of several. Returns it, and whether it is a false one."""
+    own, fixed = _split(branches, truth)
+    if fixed is not None:
+        return teller.choose(*fixed, lambda found: why or f"{found!r} does not follow")
+    slots = {branch: slot_of(*branch.say) for branch in own}
+    right, all_true = _right(branches, truth, tuple(slot.options for slot in slots.values()))
     wrong = None
-    if len({branch for branch, _, _ in right.values}) < len(branches) or any(slot.wrong for slot in slots.values()):
+    if not all_true or any(slot.wrong for slot in slots.values()):
         wrong = lambda: _wrong(branches, slots, truth, right)  # noqa: E731
     branch, value, false = teller.choose(right, wrong, lambda found: _reason(slots, wrong(), found, why))
     if branch in slots:
@@ -135,26 +134,38 @@ def _fork(teller, branches, slot_of, truth, why) -> tuple[Branch, bool]:
 
 
 @cache
-def _texts(branches: tuple[Branch, ...], truth: str | None) -> tuple[Options, Options | None]:
-    """The true and the false texts where a sentence parts into fixed texts only."""
+def _split(
+    branches: tuple[Branch, ...], truth: str | None
+) -> tuple[tuple[Branch, ...], tuple[Options, Options | None] | None]:
+    """The branches that are slots; where none is, the true and the false texts."""
+    slots = tuple(branch for branch in branches if not isinstance(branch.say, str))
+    if slots:
+        return slots, None
     right = [(branch.weight(truth), branch.say, (branch, False)) for branch in branches if branch.weight(truth)]
     wrong = [(1, branch.say, Detour((branch, True))) for branch in branches if not branch.weight(truth)]
-    return Options(right), Options(wrong) if wrong else None
+    return (), (Options(right), Options(wrong) if wrong else None)
 
 
-def _right(branches: tuple[Branch, ...], slots: dict[Branch, Blank], truth: str | None) -> Options:
-    """All that is true where a sentence parts: each branch by its weight, a slot's share spread over its options."""
-    scale = math.lcm(*(slot.options.total for slot in slots.values()))
-    items = []
+@lru_cache(maxsize=4096)
+def _right(branches: tuple[Branch, ...], truth: str | None, options_of_slots: tuple[Options, ...]) -> tuple[Options, bool]:
+    """All that is true where a sentence parts: each branch by its weight, a slot's share spread over its options.
+
+    And whether every branch is.
+    """
+    slots = iter(options_of_slots)
+    scale = math.lcm(*(options.total for options in options_of_slots))
+    items, all_true = [], True
     for branch in branches:
+        options = None if isinstance(branch.say, str) else next(slots)
         weight = branch.weight(truth) * scale
-        if weight and branch in slots:
-            options = slots[branch].options
-            weight //= options.total
-            items += [(weight * share, text, (branch, value, False)) for share, text, value in options.items()]
-        elif weight:
+        if not weight:
+            all_true = False
+        elif options is None:
             items.append((weight, branch.say, (branch, None, False)))
-    return Options(items)
+        else:
+            share_of_one = weight // options.total
+            items += [(share_of_one * share, text, (branch, value, False)) for share, text, value in options.items()]
+    return Options(items), all_true
 
 
 def _wrong(branches: tuple[Branch, ...], slots: dict[Branch, Blank], truth: str | None, right: Options) -> Options:

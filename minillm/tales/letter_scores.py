@@ -5,6 +5,7 @@ length as such: what is off the point counts, and so does what is said again.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -83,10 +84,11 @@ def score_letter(tale: Tale | str, letter: str) -> LetterScore:
     truth = _truth(tale.text if isinstance(tale, Tale) else tale.split("\n\n")[0])
     sentences = understand(letter)
     seen: set[str] = set()
-    found = [_find(s, s is sentences[0], s is sentences[-1], truth, seen) for s in sentences]
-    number = {what: sum(what in some for some in found) for what in FINDINGS}
+    last = len(sentences) - 1
+    found = [_find(sentence, at == 0, at == last, truth, seen) for at, sentence in enumerate(sentences)]
+    number = Counter(chain.from_iterable(found))
     off = sum(number[what] for what in OFF)
-    has = {what: float(count > 0) for what, count in number.items()}
+    has = {what: float(number[what] > 0) for what in FINDINGS}
     parts = {
         "helpful": (has["the right name"] - has["another's name"] + has["true"]) / 2,
         "honest": -1.0 if has["false"] else has["true"],
@@ -148,6 +150,7 @@ def understand(letter: str) -> list[Sentence]:
     return [_understand(text) for text in texts if text] or [Sentence("", "")]
 
 
+@lru_cache(maxsize=4096)
 def _understand(text: str) -> Sentence:
     for act, pattern in _patterns().items():
         if (match := pattern.fullmatch(text)) is not None:

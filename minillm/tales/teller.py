@@ -31,11 +31,9 @@ class Options:
     """
 
     def __init__(self, items: Iterable[tuple[int, str, Any]]):
-        items = list(items)
-        self.texts = tuple(text for _, text, _ in items)
-        self.values = tuple(value for _, _, value in items)
-        self.cumulative = list(accumulate(weight for weight, _, _ in items))
-        self.total = sum(weight for weight, _, _ in items)
+        weights, self.texts, self.values = zip(*items, strict=True) if (items := list(items)) else ((), (), ())
+        self.cumulative = list(accumulate(weights))
+        self.total = self.cumulative[-1] if weights else 0
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -73,6 +71,12 @@ def _without(options: Options, values: frozenset) -> Options:
 def evenly(texts: Iterable[str]) -> Options:
     """Alternatives of equal weight, each standing for itself."""
     return Options((1, text, text) for text in texts)
+
+
+@lru_cache(maxsize=4096)
+def only(text: str, value: Any) -> Options:
+    """The one alternative there is."""
+    return Options([(1, text, value)])
 
 
 def check_prefix_free(texts: Iterable[str]) -> None:
@@ -122,7 +126,7 @@ class Teller:
         """Emit fixed text."""
         self._emit(text)
 
-    def pick_device(self, options: Options, wrong: Wrong = None, why: Why = None) -> Any:
+    def choose(self, options: Options, wrong: Wrong = None, why: Why = None) -> Any:
         """Emit one of the texts and return its value.
 
         `wrong` holds texts of the same kind that would be grammatical here but false (those that are true are ignored),
@@ -139,7 +143,7 @@ class Teller:
 
     def recall(self, truth: str, among: Options, why: Why = None) -> None:
         """Emit the text that the state forces; `among` are all texts of its kind."""
-        self.choose(_only(truth), among, why)
+        self.choose(only(truth, truth), among, why)
 
     @property
     def logprob(self) -> float:
@@ -151,11 +155,6 @@ class Teller:
 
     def _emit(self, text: str) -> None:
         self.offset += len(text)
-
-
-@lru_cache(maxsize=4096)
-def _only(text: str) -> Options:
-    return Options([(1, text, text)])
 
 
 class Sampler(Teller):
@@ -217,7 +216,7 @@ class Judge(Reader):
         self.mistakes: list[tuple[int, str]] = []
         self.recalls = 0
 
-    def pick_device(self, options, wrong=None, why=None):
+    def choose(self, options, wrong=None, why=None):
         """As Teller.choose; a wrong text is taken and noted; unless it is a detour, the first option is what counts."""
         self.recalls += wrong is not None
         if wrong is not None and options.match(self.text, self.offset) is None:

@@ -6,14 +6,13 @@ plot write a tale, read it, and know what would be false in it. Heroes are peopl
 names of their own kind, so no two of a tale share a name.
 """
 
-import re
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple
 
 from minillm.tales import words
 from minillm.tales.forms import Blank, tree, walk
-from minillm.tales.teller import Options, Teller, evenly
+from minillm.tales.teller import Options, Teller, evenly, only
 
 PRONOUNS = {
     "he": ("he", "she"),
@@ -26,6 +25,8 @@ FEELINGS = {"glad": evenly(words.GLAD), "sad": evenly(words.SAD)}
 KIND_OF_MENTION = {"noun": "object", "home": "place", "spot": "place", "place": "place", "dish": "food"}
 KIND_OF_MENTION |= {"time": "time", "day": "time"}
 JOINED = {"noun": "adjective", "dish": "ingredient"}  # mentioned as one: a red kite
+CALLED_BY = [(part, part) for part in ("name", "place", "day", "kind")]  # first and last of the words that name one
+CALLED_BY[1:1] = [("adjective", "noun"), ("ingredient", "dish")]
 RELATIONS = {"kind": "is a", "trait": "is", "home": "lives in", "spot": "lives by"}
 
 
@@ -42,9 +43,10 @@ class Entity:
             raise AttributeError(f"the {self.role} has no {aspect} yet") from None
 
     def __str__(self) -> str:
-        for parts in (("name",), ("adjective", "noun"), ("ingredient", "dish"), ("place",), ("day",), ("kind",)):
-            if all(part in self.attributes for part in parts):
-                return " ".join(self.attributes[part] for part in parts)
+        known = self.attributes
+        for first, last in CALLED_BY:
+            if first in known and last in known:
+                return known[first] if first == last else f"{known[first]} {known[last]}"
         return self.role
 
     def describe(self, aspect: str, found: str) -> str:
@@ -82,11 +84,16 @@ def pools(lists: dict[str, list[str]]) -> dict[str, Options]:
 
     "hero.name" is what a first mention of {hero.name} draws from, where that is not all of "name".
     """
-    plain = {slot: evenly(texts) for slot, texts in lists.items()}
-    return plain | {
-        re.sub(r"(\w+)$", r"a_\1", slot): Options((1, words.article(text), text) for text in texts)
-        for slot, texts in lists.items()
-    }
+    found = {}
+    for slot, texts in lists.items():
+        role, dot, aspect = slot.rpartition(".")
+        found[slot], found[f"{role}{dot}a_{aspect}"] = _bare_and_with_article(tuple(texts))
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _bare_and_with_article(texts: tuple[str, ...]) -> tuple[Options, Options]:
+    return evenly(texts), Options((1, words.article(text), text) for text in texts)
 
 
 POOLS = pools(
@@ -145,7 +152,9 @@ class World:
 
     def role(self, role: str) -> Entity:
         """Who plays a role; someone new when nobody does yet."""
-        return self.roles.setdefault(role, Entity(role))
+        if role not in self.roles:
+            self.roles[role] = Entity(role)
+        return self.roles[role]
 
     def cast(self, role: str, entity: Entity) -> None:
         """Give a further role to someone: the winner is the friend."""
@@ -203,29 +212,19 @@ class World:
         if aspect == "feels":
             return self._feeling(entity)
         everything = self.pools[aspect]
-        own = self.pools.get(f"{role}.{aspect}", everything)
-        with_article = aspect.startswith("a_")
-        aspect = aspect.removeprefix("a_")
-
-        def mention(value: str) -> None:
-            if aspect not in entity.attributes:
-                entity.attributes[aspect] = value
-                if aspect in RELATIONS:
-                    self.fact(entity, RELATIONS[aspect], value)
-            self._mention(entity, aspect, value)
-
-        if aspect in entity.attributes:
-            truth = entity.attributes[aspect]
-            text = words.article(truth) if with_article else truth
-            return Blank(Options([(1, text, truth)]), everything, lambda found: entity.describe(aspect, found), mention)
-        if (draw := self.draws.get((role, aspect))) is not None:
-            return Blank(draw, None, None, mention)
-        return Blank(own, None, None, mention)
+        bare = aspect.removeprefix("a_")
+        mention = partial(self._mention, entity, bare)
+        if bare in entity.attributes:
+            truth = entity.attributes[bare]
+            text = truth if bare == aspect else words.article(truth)
+            return Blank(only(text, truth), everything, partial(entity.describe, bare), mention)
+        options = self.draws.get((role, bare)) or self.pools.get(f"{role}.{aspect}", everything)
+        return Blank(options, None, None, mention)
 
     def _pronoun(self, entity: Entity, aspect: str) -> Blank:
         text = PRONOUNS[aspect][entity.name in words.SHE or entity.name.startswith("Mrs ")]
         why = lambda found: f"{entity} is not {found!r}, but {text!r}"  # noqa: E731
-        return Blank(Options([(1, text, text)]), pair(PRONOUNS[aspect]), why, lambda value: None)
+        return Blank(only(text, text), pair(PRONOUNS[aspect]), why, lambda value: None)
 
     def _feeling(self, entity: Entity) -> Blank:
         other = "sad" if entity.mood == "glad" else "glad"
@@ -233,7 +232,11 @@ class World:
         return Blank(FEELINGS[entity.mood], FEELINGS[other], why, lambda value: self.fact(entity, "feels", value))
 
     def _mention(self, entity: Entity, aspect: str, value: str) -> None:
-        """Note the words just said as a mention of the entity."""
+        """Note the words just said as a mention of the entity, which has this attribute from now on."""
+        if aspect not in entity.attributes:
+            entity.attributes[aspect] = value
+            if aspect in RELATIONS:
+                self.fact(entity, RELATIONS[aspect], value)
         end = self.teller.offset
         start = end - len(value)
         if aspect in JOINED:

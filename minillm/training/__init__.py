@@ -1,11 +1,11 @@
-"""Learning: one loop for every objective.
+"""Training: one loop for every objective. Read in this order:
 
-losses        every formula, as a function of tensors: language modelling, preferences, DPO, PPO, GAE
-objectives    which tensors of a batch a loss is given
-optim         AdamW and Muon, schedules
-trainer       fit: the loop
-runs          the run folder
-forgetting    learn the new and keep the old: L2-SP, EWC, averages of weights; what was lost
+losses        every formula, as a function of tensors: language modelling, preferences, policy optimisation
+objectives    loss functions of a model and a batch, as `fit` wants them
+optim         the table of optimizers, Muon, schedules
+trainer       TrainConfig and fit: the loop
+runs          the run folder: configuration, weights, checkpoint, log
+forgetting    continual learning: L2-SP, EWC, weight averaging, measures of transfer
 """
 
 from minillm.training.forgetting import (
@@ -46,9 +46,10 @@ from minillm.training.objectives import (
     inputs_of,
     masked_lm,
     masked_lm_and_next_sentence,
+    mean_loss,
     next_tokens,
     penalised,
 )
-from minillm.training.optim import build_optimizer, orthogonalise, schedule, set_rates
+from minillm.training.optim import OPTIMIZERS, build_optimizer, orthogonalise, schedule, set_rates
 from minillm.training.runs import RunFolder, flatten, load_weights, unflatten, unwrap
-from minillm.training.trainer import History, TrainConfig, fit, mean_loss
+from minillm.training.trainer import History, TrainConfig, fit

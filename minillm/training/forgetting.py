@@ -1,15 +1,15 @@
-"""Learning something new without losing the old: pulls towards the old weights, averages of weights, and what was lost.
+"""Continual learning: how to learn a new task without forgetting the old one, and how to measure what was forgotten.
 
-A model that learns one thing after another forgets the first, since nothing in the second loss speaks for it
+A model that is trained on one task after another forgets the first, whose loss is no longer part of the objective
 (McCloskey & Cohen 1989, "Catastrophic interference"). Each remedy changes one part of training and nothing else:
 
-    l2_sp, ewc        a loss that also asks the weights to stay where they were
-    interpolate       a model between the one before and the one after
-    mixing.Mixed      batches of the old task among those of the new (rehearsal)
-    peft.selective    less that can change
+    l2_sp, ewc        a loss with a penalty on the distance from the old weights
+    interpolate       weights between those before and after
+    data.Mixed        batches of the old task among those of the new (rehearsal)
+    peft.selective    fewer weights that can change
 
-and three numbers say what happened to each of a row of tasks. Left out: gradients that may not harm the old task (GEM),
-distillation from the old model, networks that grow.
+and three numbers (average score, backward and forward transfer) sum up a sequence of tasks. Left out: gradients
+projected so as not to harm the old task (GEM), distillation from the old model, networks that grow.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,26 +25,26 @@ from minillm.training.runs import unwrap
 Weights = dict[str, Tensor]
 ScoreTable = Sequence[Sequence[float]]
 
-# Pulls towards the old weights
+# Penalties on the distance from the old weights
 
 
 def weights_of(model: nn.Module) -> Weights:
-    """A copy of every parameter as it is now, by name: the place that `l2_sp` and `ewc` pull back to."""
+    """A copy of every parameter as it is now, by name: the start that `l2_sp` and `ewc` measure distances from."""
     return {name: p.detach().clone() for name, p in unwrap(model).named_parameters()}
 
 
 def l2_sp(loss_fn: LossFunction, start: Weights, alpha: float, beta: float = 0.0) -> LossFunction:
     """The mean loss + alpha / 2 ||w - start||^2 over the weights in `start` + beta / 2 ||w||^2 over all others.
 
-    Weight decay towards the starting point, and towards 0 for what is new, such as a head (Li et al. 2018, "Explicit
-    inductive bias for transfer learning", equations 2 and 3). start: by name, as of `weights_of`. The loss raises
-    ValueError for a model that has none of these weights, or has them in another shape.
+    This is weight decay towards the old weights (as of `weights_of`), and towards 0 for what is new, such as a head.
+    Raises: ValueError, in the loss, for a model that has none of these weights, or has them in another shape.
+    Source: Li et al. 2018, "Explicit inductive bias for transfer learning", equations 2 and 3.
     """
-    pull = springs(start, dict.fromkeys(start, alpha))
+    distance = quadratic_penalty(start, dict.fromkeys(start, alpha))
 
     def penalty(model: nn.Module) -> Tensor:
         new = (p.square().sum() for name, p in unwrap(model).named_parameters() if name not in start)
-        return pull(model) + (beta / 2 * sum(new) if beta else 0)
+        return distance(model) + (beta / 2 * sum(new) if beta else 0)  # equation 3
 
     return penalised(loss_fn, penalty)
 
@@ -52,25 +52,28 @@ def l2_sp(loss_fn: LossFunction, start: Weights, alpha: float, beta: float = 0.0
 def ewc(loss_fn: LossFunction, start: Weights, fisher: Weights, strength: float) -> LossFunction:
     """The mean loss + strength / 2 * sum_i F_i (w_i - start_i)^2: elastic weight consolidation.
 
-    Weights on which the old task depends, whose Fisher information F is large, are held fast; the others are free
-    (Kirkpatrick et al. 2017, equation 3). start: the weights after the old task; fisher: of `fisher_diagonal` on it.
-    After several tasks, wrap once for each. The loss raises ValueError as that of `l2_sp` does.
+    Weights that matter for the old task have a large Fisher information F and hardly move; the others are free. After
+    several tasks, wrap once for each.
+
+    Args: start: the weights after the old task; fisher: of `fisher_diagonal` on the old task.
+    Raises: ValueError, in the loss, as that of `l2_sp`.
+    Source: Kirkpatrick et al. 2017, equation 3.
     """
-    return penalised(loss_fn, springs(start, {name: strength * F for name, F in fisher.items()}))
+    return penalised(loss_fn, quadratic_penalty(start, {name: strength * F for name, F in fisher.items()}))
 
 
-def springs(start: Weights, stiffness: dict[str, Tensor | float]) -> Callable[[nn.Module], Tensor]:
-    """A penalty: penalty(model) = sum_i s_i / 2 (w_i - start_i)^2 over the weights named in `stiffness`."""
-    held = {name: (start[name], torch.as_tensor(s)) for name, s in stiffness.items()}
+def quadratic_penalty(start: Weights, strength: dict[str, Tensor | float]) -> Callable[[nn.Module], Tensor]:
+    """A penalty: penalty(model) = sum_i s_i / 2 (w_i - start_i)^2 over the weights named in `strength`."""
+    held = {name: (start[name], torch.as_tensor(s)) for name, s in strength.items()}
 
     def penalty(model: nn.Module) -> Tensor:
         terms = []
         for name, parameter in unwrap(model).named_parameters():
             if name in held:
-                place, s = held[name] = tuple(t.to(parameter.device) for t in held[name])  # moved once, then there
-                if place.shape != parameter.shape:
-                    raise ValueError(f"{name} is {list(parameter.shape)} in this model and was {list(place.shape)}")
-                terms.append((s * (parameter - place).square()).sum() / 2)
+                old, s = held[name] = tuple(t.to(parameter.device) for t in held[name])  # copied once
+                if old.shape != parameter.shape:
+                    raise ValueError(f"{name} is {list(parameter.shape)} in this model and was {list(old.shape)}")
+                terms.append((s * (parameter - old).square()).sum() / 2)
         if not terms:
             raise ValueError(
                 f"the model has no weight to hold: none is named as {', '.join([*held][:3]) or 'any given'}"
@@ -88,14 +91,16 @@ def fisher_diagonal(
 ) -> Weights:
     """How much each weight matters: the mean over examples of (d log p(labels | inputs) / d weight)^2, by name.
 
-    predict: (model, batch) -> logits (..., K) and labels (...), such as `objectives.next_tokens`. An example is a row
-    of a batch, and p is that of all its labels at once: of a text, the product over its tokens.
+    With a generator the labels are sampled from the model's predictions, each token given the true text before it.
+    This is the Fisher information; that of a text is then on average the sum of its tokens', whose samples are
+    independent. Without one the labels are the data's: the "empirical Fisher" (Kunstner et al. 2019), which is large
+    where the model is wrong, too. Dropout is off, and frozen weights are left out.
 
-    With a generator (of the CPU) the labels are drawn from what the model expects, each token given the true text
-    before it. This is the Fisher information; that of a text is then on average the sum of its tokens', whose draws
-    are independent. Without one the labels are the data's: the "empirical Fisher", which is large where the model is
-    wrong, too (Kunstner et al. 2019). Dropout is off and frozen weights are left out. Raises ValueError when there are
-    no examples, or no weights that learn.
+    Args:
+        predict: (model, batch) -> logits (..., K) and labels (...), such as `next_tokens`
+        batches: an example is a row; p is that of all its labels at once: of a text, the product over its tokens
+        generator: of the CPU
+    Raises: ValueError when there are no examples, or no weights that are trained.
     """
     parameters = {name: p for name, p in unwrap(model).named_parameters() if p.requires_grad}
     squares, examples = {name: torch.zeros_like(p) for name, p in parameters.items()}, 0
@@ -105,7 +110,7 @@ def fisher_diagonal(
         example = {key: value.to(next(model.parameters()).device) for key, value in example.items()}
         logits, labels = predict(model, example)
         if generator is not None:
-            labels = draw_labels(logits, labels, generator)
+            labels = sample_labels(logits, labels, generator)
         logprob = -masked_lm_sum(logits, labels)[0]
         gradients = torch.autograd.grad(logprob, list(parameters.values()), allow_unused=True)
         for square, gradient in zip(squares.values(), gradients):
@@ -126,22 +131,23 @@ def _rows(batches: Iterable[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
 
 
 @torch.no_grad()
-def draw_labels(logits: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-    """Labels drawn from softmax(logits), in the places of labels that count. logits (..., K), labels (...)."""
+def sample_labels(logits: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Labels sampled from softmax(logits) where labels are not ignored. logits (..., K), labels (...)."""
     flat = logits.flatten(0, -2).float().softmax(-1).cpu()
-    drawn = torch.multinomial(flat, 1, generator=generator).view(labels.shape).to(labels.device)
-    return torch.where(labels == IGNORE_INDEX, labels, drawn)
+    sampled = torch.multinomial(flat, 1, generator=generator).view(labels.shape).to(labels.device)
+    return torch.where(labels == IGNORE_INDEX, labels, sampled)
 
 
 # Averages of weights
 
 
 def interpolate(before: Weights, after: Weights, share: float) -> Weights:
-    """(1 - share) * before + share * after, of two state_dicts (Wortsman et al. 2022, "WiSE-FT", section 3).
+    """(1 - share) * before + share * after, of two state_dicts.
 
-    On the straight line between a model and its fine-tuned self there are often models that keep much of the old and
-    have most of the new. 0 gives back `before`, 1 `after`. Raises ValueError for other shares than from 0 to 1, and
-    for models of different parts.
+    On the straight line between the weights before and after fine-tuning there are often models that keep much of the
+    old task and have most of the new. 0 gives `before`, 1 `after`.
+    Raises: ValueError for other shares than from 0 to 1, and for different models.
+    Source: Wortsman et al. 2022, "WiSE-FT", section 3.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"the share of the later weights is {share}: it must lie between 0 and 1")
@@ -150,9 +156,10 @@ def interpolate(before: Weights, after: Weights, share: float) -> Weights:
 
 
 def average(states: Sequence[Weights]) -> Weights:
-    """The mean of several state_dicts of models with one beginning (Wortsman et al. 2022, "Model soups": uniform).
+    """The mean of several state_dicts, fine-tuned from the same model; of integers, the last.
 
-    What is no floating-point number is that of the last. Raises ValueError for none, and for models of different parts.
+    Raises: ValueError for none, and for different models.
+    Source: Wortsman et al. 2022, "Model soups": the uniform soup.
     """
     if not states:
         raise ValueError("there are no weights to average")
@@ -173,14 +180,15 @@ def _same_parts(first: Weights, *others: Weights) -> None:
             )
 
 
-# What was lost
+# Measures
 
 
 def average_score(scores: ScoreTable) -> float:
-    """The mean score over all tasks after the last was learned (Lopez-Paz & Ranzato 2017, equation 2).
+    """The mean score over all tasks after the last was learned.
 
-    scores[i][j]: on task j after learning task i, higher is better; as many rows as columns. Of losses, give the
-    negative. Raises ValueError for a table that is not square.
+    Args: scores[i][j]: on task j after learning task i, higher is better; of losses, give the negative.
+    Raises: ValueError for a table that is not square.
+    Source: Lopez-Paz & Ranzato 2017, equation 2; the next two are equations 3 and 4.
 
     >>> scores = [[0.9, 0.1], [0.6, 0.8]]     # learning the second cost 0.3 of the first
     >>> average_score(scores), backward_transfer(scores), forward_transfer(scores, [0.0, 0.0])
@@ -191,24 +199,24 @@ def average_score(scores: ScoreTable) -> float:
 
 
 def backward_transfer(scores: ScoreTable) -> float:
-    """What learning the later tasks did to the earlier ones, on average; negative: they were forgotten (equation 3).
+    """What learning the later tasks did to the earlier ones, on average; negative: they were forgotten.
 
-    scores: as for `average_score`. Raises ValueError when there are fewer than two tasks.
+    Raises: ValueError when there are fewer than two tasks.
     """
     _check_square(scores, least=2)
-    return sum(scores[-1][j] - scores[j][j] for j in range(len(scores) - 1)) / (len(scores) - 1)
+    return sum(scores[-1][j] - scores[j][j] for j in range(len(scores) - 1)) / (len(scores) - 1)  # equation 3
 
 
 def forward_transfer(scores: ScoreTable, baseline: Sequence[float]) -> float:
-    """What having learned the earlier tasks was worth for each before its own turn, on average (equation 4).
+    """How much the earlier tasks helped each task before it was learned itself, on average.
 
-    scores: as for `average_score`. baseline: the score on each task of a model that has learned nothing. Raises
-    ValueError when there are fewer than two tasks, or not one baseline for each.
+    Args: baseline: the score on each task of an untrained model.
+    Raises: ValueError when there are fewer than two tasks, or not one baseline for each.
     """
     _check_square(scores, least=2)
     if len(baseline) != len(scores):
         raise ValueError(f"there are {len(baseline)} baselines for {len(scores)} tasks: give one for each")
-    return sum(scores[j - 1][j] - baseline[j] for j in range(1, len(scores))) / (len(scores) - 1)
+    return sum(scores[j - 1][j] - baseline[j] for j in range(1, len(scores))) / (len(scores) - 1)  # 4
 
 
 def _check_square(scores: ScoreTable, least: int = 1) -> None:

@@ -1,14 +1,16 @@
-"""What `fit` is given: for each way of training, a model and a batch to the (sum, number of terms) of its loss.
+"""Loss functions for `fit`: from a model and a batch to the (sum, number of terms) of the loss, one for each objective.
 
-The formulas stand in `losses`; here is only which tensors of a batch they get. The output layer is the widest of a
-small model, so it is asked for the positions that have a label and for no others: `model(..., keep=positions)`.
+The formulas are in `losses`; here is only which tensors of a batch they get. In a small model the output layer costs
+most, so logits are computed where there is a label and nowhere else: `model(..., keep=positions)`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+import torch
 from torch import Tensor, nn
 
 from minillm.data import IGNORE_INDEX
+from minillm.system import Compute
 from minillm.training.losses import info_nce, masked_lm_sum
 
 LossFunction = Callable[[nn.Module, dict], Tensor | tuple[Tensor, Tensor]]
@@ -19,11 +21,25 @@ def as_sum(loss: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | int]:
     return loss if isinstance(loss, tuple) else (loss, 1)
 
 
-def penalised(loss_fn: LossFunction, penalty: Callable[[nn.Module], Tensor]) -> LossFunction:
-    """A loss function for `fit`: the mean loss + penalty(model).
+@torch.no_grad()
+def mean_loss(model: nn.Module, loss_fn: LossFunction, batches: Iterable[dict], compute: Compute) -> float:
+    """The exact mean of a loss over all terms of all batches, with the model in evaluation mode."""
+    training = model.training
+    model.eval()
+    total, terms = 0.0, 0
+    for batch in batches:
+        with compute.autocast():
+            loss, count = as_sum(loss_fn(model, compute.to_device(batch)))
+        total, terms = total + float(loss), terms + int(count)
+    model.train(training)
+    return total / max(terms, 1)
 
-    `fit` adds up the sums of micro-batches and divides by all their terms. So the penalty is counted once for each
-    term, and stands once in the mean, however ragged the micro-batches are.
+
+def penalised(loss_fn: LossFunction, penalty: Callable[[nn.Module], Tensor]) -> LossFunction:
+    """A loss function for `fit`: the mean loss + penalty(model), a regulariser.
+
+    `fit` adds up the sums of micro-batches and divides by all their terms. So the penalty is added once a term, and
+    counts once in the mean, however ragged the micro-batches are.
     """
 
     def loss(model: nn.Module, batch: dict) -> tuple[Tensor, Tensor | int]:
@@ -34,10 +50,10 @@ def penalised(loss_fn: LossFunction, penalty: Callable[[nn.Module], Tensor]) -> 
 
 
 def next_tokens(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """What a causal model expects at each place that has a label, logits (N, V), and what stands there, labels (N,).
+    """A causal model's predictions of the N labels of a batch. The last token predicts nothing, so it is not read.
 
-    batch: input_ids and labels (B, T), and attention_mask (B, T) where there is padding. The last token predicts
-    nothing, so the model does not read it.
+    Args: batch: input_ids and labels (B, T), and attention_mask (B, T) where there is padding.
+    Returns: logits (N, V) and labels (N,).
     """
     mask, labels = batch.get("attention_mask"), batch["labels"][:, 1:]
     keep = labels != IGNORE_INDEX
@@ -45,39 +61,39 @@ def next_tokens(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Ten
 
 
 def causal_lm(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Predict each next token. batch: as for `next_tokens`."""
+    """Language modelling: predict each next token. batch: as for `next_tokens`."""
     return masked_lm_sum(*next_tokens(model, batch))
 
 
 def inputs_of(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What of a batch a model reads."""
+    """The entries of a batch that a model reads."""
     return {key: batch[key] for key in ("input_ids", "attention_mask", "segment_ids") if key in batch}
 
 
 def masked_lm(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Restore what was masked. batch: input_ids, attention_mask and labels (B, T), as `data.mask_tokens` made them."""
+    """Predict what was masked. batch: input_ids, attention_mask and labels (B, T), as `data.mask_tokens` makes them."""
     keep = batch["labels"] != IGNORE_INDEX
     return masked_lm_sum(model(**inputs_of(batch), keep=keep), batch["labels"][keep])
 
 
 def masked_lm_and_next_sentence(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-    """BERT's two objectives at once: the mean loss of what was masked, plus that of whether the second text follows.
+    """BERT's two objectives: the mean loss of masked tokens, plus that of next-sentence prediction.
 
-    model: a SequenceClassifier on an Encoder. batch: as for `masked_lm`, and `follows` (B,), 1 where it does.
+    Args: model: a SequenceClassifier on an Encoder; batch: as for `masked_lm`, and `follows` (B,), 1 where it does.
     """
     keep, inputs = batch["labels"] != IGNORE_INDEX, inputs_of(batch)
-    x = model.trunk.hidden(**inputs)  # (B, T, C), read once for both
+    x = model.trunk.hidden(**inputs)  # (B, T, C), computed once for both
     masked, count = masked_lm_sum(model.trunk.head(x[keep]), batch["labels"][keep])
     follows, texts = masked_lm_sum(model.classify(x, batch["attention_mask"]), batch["follows"])
     return masked / count.clamp(min=1) + follows / max(int(texts), 1)
 
 
 def classification(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Name the class of each text, labels (B,), or of each token, labels (B, T), IGNORE_INDEX where none is asked."""
+    """Predict the class of each text, labels (B,), or of each token, labels (B, T), IGNORE_INDEX to ignore it."""
     return masked_lm_sum(model(**inputs_of(batch)), batch["labels"])
 
 
 def contrastive(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-    """Bring texts that belong together near each other: rows 2 i and 2 i + 1 of the batch. model: a TextEncoder."""
+    """Bring the vectors of paired texts together: rows 2 i and 2 i + 1 of the batch. model: a TextEncoder."""
     vectors = model(**inputs_of(batch))
     return info_nce(vectors[0::2], vectors[1::2])

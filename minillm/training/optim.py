@@ -1,13 +1,14 @@
-"""Optimizers and schedules.
+"""Optimizers and schedules. A new optimizer is one entry of `OPTIMIZERS`.
 
 Muon (Jordan et al. 2024) orthogonalises the update of every hidden matrix; AdamW (Loshchilov & Hutter 2019) takes care
 of the rest: embeddings, the output layer, norms and biases. Weight decay is for matrices only. A pre-trained model may
-learn with a rate for each layer, or layer after layer, from the output down (Howard & Ruder 2018, "ULMFiT").
+be fine-tuned with lower learning rates in lower layers, or unfrozen layer by layer, from the output down (Howard &
+Ruder 2018, "ULMFiT"). Left out: other adaptive methods (Adafactor, Lion), second-order ones.
 """
 
-import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -23,7 +24,8 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     """Matrices (N, rows, columns) with the same singular vectors, and singular values near 1 (between 0.7 and 1.2).
 
     Newton-Schulz iteration: X <- a X + (b A + c A A) X with A = X X', an odd polynomial that acts on the singular
-    values alone. Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
+    values alone.
+    Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
     """
     a, b, c = QUINTIC
     tall = matrices.size(-2) > matrices.size(-1)
@@ -36,11 +38,12 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised: every direction of a matrix moves by the same amount (Jordan et al. 2024).
+    """Momentum, orthogonalised: every direction of a matrix moves by the same amount.
 
     As torch.optim.Muon, which a test compares it with, but for two things. Matrices of one shape are orthogonalised in
-    one batched product; and `dtype` says how exactly. torch always takes bf16, which a processor without bf16
-    instructions multiplies a hundred times slower than fp32.
+    one batched product; and `dtype` is the precision of that product. torch always takes bf16, which a processor
+    without bf16 instructions multiplies a hundred times slower than fp32.
+    Source: Jordan et al. 2024.
     """
 
     def __init__(self, params, lr: float, momentum: float, weight_decay: float = 0.0, dtype=torch.float32):
@@ -77,10 +80,10 @@ class Muon(torch.optim.Optimizer):
             p.add_(direction, alpha=-group["lr"] * scale)
 
 
-class MuonAdamW(torch.optim.Optimizer):
-    """Two optimizers behind one face, so that a training loop, a schedule and a gradient scaler each see one.
+class CombinedOptimizer(torch.optim.Optimizer):
+    """Several optimizers as one, so that a training loop, a schedule and a gradient scaler each see a single one.
 
-    `param_groups` is the list of both; a group's `initial_lr` is what a schedule multiplies.
+    `param_groups` is the list of all; a group's `initial_lr` is the peak rate, which a schedule multiplies.
     """
 
     def __init__(self, optimizers: list[torch.optim.Optimizer]):
@@ -96,14 +99,39 @@ class MuonAdamW(torch.optim.Optimizer):
             optimizer.step()
 
     def state_dict(self) -> dict:
-        """The states of both, in order."""
+        """The states of all, in order."""
         return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Take back what `state_dict` gave. The groups stay the same objects, so `param_groups` stays true."""
+        """Restore what `state_dict` gave."""
         for optimizer, state in zip(self.optimizers, state_dict["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
+            optimizer.load_state_dict(state)  # which makes new groups
         self.param_groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+
+class OptimizerSpec(NamedTuple):
+    """An entry of `OPTIMIZERS`: what moves which parameters, and the peak rates for pre-training a small model."""
+
+    others: Callable[..., torch.optim.Optimizer]  # of all but the hidden matrices: (groups, lr=) -> an optimizer
+    learning_rate: float  # of the others
+    head_learning_rate: float  # of the output layer
+    matrices: Callable[..., torch.optim.Optimizer] | None = None  # (groups, lr=, dtype=); None: they are as the others
+    matrix_learning_rate: float = 0.0
+
+
+ADAMW = partial(torch.optim.AdamW, betas=(0.9, 0.95), fused=True)
+OPTIMIZERS = {
+    "muon": OptimizerSpec(ADAMW, 2e-2, 3e-2, matrices=partial(Muon, momentum=0.9), matrix_learning_rate=0.0125),
+    "adamw": OptimizerSpec(ADAMW, 1e-3, 1e-3),
+    "sgd": OptimizerSpec(partial(torch.optim.SGD, momentum=0.9), 0.1, 0.3),
+}
+
+
+def optimizer_spec(name: str) -> OptimizerSpec:
+    """The entry of that name. Raises ValueError when there is none."""
+    if name not in OPTIMIZERS:
+        raise ValueError(f"unknown optimizer {name!r}: choose one of {', '.join(OPTIMIZERS)}")
+    return OPTIMIZERS[name]
 
 
 class Parameters(NamedTuple):
@@ -164,45 +192,47 @@ def build_optimizer(
     matrix_learning_rate: float = 0.02,
     head_learning_rate: float = 0.0,
     weight_decay: float = 0.0,
-    betas: tuple[float, float] = (0.9, 0.95),
-    momentum: float = 0.9,
     dtype: torch.dtype = torch.float32,
     layer_decay: float = 1.0,
     unfreeze: int = 0,
-) -> MuonAdamW:
-    """The optimizer `name` ("muon" or "adamw") for the trainable parameters of `model`.
+) -> CombinedOptimizer:
+    """The optimizer `name` of `OPTIMIZERS` for the trainable parameters of `model`.
 
-    With "muon", `matrix_learning_rate` moves the hidden matrices, `head_learning_rate` the output layer (0: as the
-    rest) and `learning_rate` the rest, and `dtype` is that of Muon's products; with "adamw", `learning_rate` moves the
-    hidden matrices too.
-
-    `layer_decay` multiplies the rates once for each layer below the uppermost that learns (Howard & Ruder 2018, section
-    3.2, where it is 1 / 2.6). With `unfreeze`, a number of steps, the layers begin to learn one after another in that
-    time, from above (section 3.3); 0: all at once. Raises ValueError when nothing is trainable.
+    Args:
+        learning_rate: of everything but the output layer and, if they have an optimizer of their own, hidden matrices
+        matrix_learning_rate: of the hidden matrices, if they have an optimizer of their own; dtype: of its products
+        head_learning_rate: of the output layer; 0: as learning_rate
+        layer_decay: multiplies the rates once for each layer below the uppermost that learns
+        unfreeze: steps over which the layers begin to learn one after another, from the output down; 0: all at once
+    Raises: ValueError for an unknown name, and when nothing is trainable.
+    Source: Howard & Ruder 2018, sections 3.2 (layer_decay, there 1 / 2.6) and 3.3 (unfreeze).
     """
+    spec = optimizer_spec(name)
     matrices, tables, head, vectors = split_parameters(model)
-    if not (matrices or tables or head or vectors):
-        raise ValueError("the model has no trainable parameters: every one is frozen")
-    if name not in ("muon", "adamw"):
-        raise ValueError(f"unknown optimizer {name!r}: choose muon or adamw")
-    optimizers = []
-    if name == "muon" and matrices:
-        groups = split_by_depth(model, [{"params": matrices, "lr": matrix_learning_rate}], layer_decay, unfreeze)
-        optimizers.append(Muon(groups, matrix_learning_rate, momentum, weight_decay, dtype))
     groups = [
-        {"params": tables if name == "muon" else matrices + tables, "weight_decay": weight_decay, "lr": learning_rate},
+        {"params": tables if spec.matrices else matrices + tables, "weight_decay": weight_decay, "lr": learning_rate},
         {"params": head, "weight_decay": weight_decay, "lr": head_learning_rate or learning_rate},
         {"params": vectors, "weight_decay": 0.0, "lr": learning_rate},
     ]
-    groups = split_by_depth(model, [group for group in groups if group["params"]], layer_decay, unfreeze)
-    if groups:
-        optimizers.append(torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True))
-    return MuonAdamW(optimizers)
+    parts = [(spec.others, groups)]
+    if spec.matrices:
+        group = {"params": matrices, "weight_decay": weight_decay, "lr": matrix_learning_rate}
+        parts.insert(0, (partial(spec.matrices, dtype=dtype), [group]))
+    optimizers = []
+    for build, groups in parts:
+        groups = split_by_depth(model, [group for group in groups if group["params"]], layer_decay, unfreeze)
+        if groups:
+            optimizers.append(build(groups, lr=groups[0]["lr"]))
+    if not optimizers:
+        raise ValueError("the model has no trainable parameters: every one is frozen")
+    return CombinedOptimizer(optimizers)
 
 
 def set_rates(optimizer: torch.optim.Optimizer, step: float, share: float) -> None:
-    """The learning rates of `step`: `share` of every group's peak. What has not begun yet gets no gradient either, so
-    that it costs nothing, moves nothing and leaves no trace in the norm or the momentum.
+    """Set the learning rates of `step`: `share` of every group's peak.
+
+    What has not begun to learn yet gets no gradient either, so that it costs nothing, moves nothing and leaves no trace
+    in the norm or the momentum.
     """
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * share
@@ -211,20 +241,12 @@ def set_rates(optimizer: torch.optim.Optimizer, step: float, share: float) -> No
                 p.requires_grad_(step >= group["start"])
 
 
-@contextlib.contextmanager
-def thaw_at_the_end(optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """However the block ends, nothing stays frozen that `set_rates` froze."""
-    try:
-        yield
-    finally:
-        set_rates(optimizer, math.inf, 1.0)
-
-
 def schedule(step: int, steps: int, warmup: int, decay: str = "linear", decay_share: float = 0.5) -> float:
     """The learning rate at `step` (from 0) of `steps`, as a share of its peak.
 
     Rises linearly over `warmup` steps. Then "linear" holds the peak and falls to 0 over the last `decay_share` of the
-    run (Hägele et al. 2024), "cosine" falls to a tenth along half a wave (Loshchilov & Hutter 2017), "constant" holds.
+    run, "cosine" falls to a tenth along half a wave, "constant" holds.
+    Source: Hägele et al. 2024 (linear); Loshchilov & Hutter 2017 (cosine).
 
     >>> [schedule(step, 8, warmup=2, decay_share=0.5) for step in range(8)]
     [0.5, 1.0, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25]

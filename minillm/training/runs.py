@@ -1,14 +1,14 @@
-"""The run folder: what a training run leaves behind, and how the next stage, or the same one resumed, picks it up.
+"""The run folder: what a training run writes, and what the next stage, or the same run resumed, reads.
 
     config.json         the stage, the model's size, every setting
     tokenizer.json      the tokenizer that the model was trained with
     model.safetensors   the best weights
-    last/               everything needed to go on, bit for bit, in one file that is replaced whole
+    last/               the checkpoint: everything needed to resume bit for bit, in one file that is replaced whole
     log.jsonl           a line per step and per evaluation
     metrics.json        the results; written last, so a folder without it holds an unfinished run
 
-A run that trained an adapter has adapter.safetensors and adapter.json in the place of model.safetensors, and says in
-config.json on which run they stand.
+A run that trained an adapter has adapter.safetensors and adapter.json instead of model.safetensors, and names its
+base run in config.json.
 
 Tensors and JSON only: nothing is pickled.
 """
@@ -67,7 +67,7 @@ class RunFolder:
         save_file(unwrap(model).state_dict(), self.model_file)
 
     def load_best(self, model: nn.Module) -> None:
-        """Give a model what `save_model` wrote of it."""
+        """Load the weights that `save_model` wrote."""
         model.load_state_dict(load_file(self.model_file)[0])
 
     @property
@@ -83,7 +83,7 @@ class RunFolder:
         return file
 
     def fingerprint(self) -> str:
-        """A checksum of the best weights, by which an adapter knows its base."""
+        """A checksum of the best weights, by which an adapter recognises its base."""
         return hashlib.sha256(self.best_file().read_bytes()).hexdigest()
 
     def save_training(self, tensors: dict[str, Tensor], state: dict) -> None:

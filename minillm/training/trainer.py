@@ -1,11 +1,11 @@
-"""The training loop, the only one but PPO's: every stage gives `fit` a model, a loss and batches.
+"""The training loop: every stage but PPO gives `fit` a model, a loss and batches.
 
-`fit` knows no task. `loss_fn(model, batch)` returns either a mean loss, or the pair (sum, number of terms), which a
-step made of several ragged micro-batches needs: it adds the sums and divides once, by the terms of the whole step.
+`fit` knows no task. `loss_fn(model, batch)` returns either a mean loss, or the pair (sum, number of terms). Gradient
+accumulation over ragged micro-batches needs the pair: a step adds up the sums and divides once, by all its terms.
 
-What it takes care of: mixed precision, accumulation, clipping (after unscaling), schedules, evaluation, early
-stopping, the best weights kept apart from the last, a checkpoint from which a killed run goes on bit for bit, Ctrl-C,
-and losses that are not numbers. Left out: curricula, exotic precisions.
+Taken care of: mixed precision, accumulation, clipping (after unscaling), schedules, evaluation, early stopping, the
+best weights beside the last, a checkpoint from which a killed run resumes bit for bit, Ctrl-C, and losses that are not
+finite. Left out: curricula, fp8.
 """
 
 import itertools
@@ -29,10 +29,8 @@ from minillm.system import (
     set_random_state,
 )
 from minillm.training.objectives import LossFunction, as_sum
-from minillm.training.optim import build_optimizer, schedule, set_rates, thaw_at_the_end
+from minillm.training.optim import build_optimizer, optimizer_spec, schedule, set_rates
 from minillm.training.runs import RunFolder, flatten, load_weights, unflatten, unwrap
-
-AfterStep = Callable[[nn.Module, int], None]
 
 
 @dataclass(frozen=True)
@@ -41,24 +39,25 @@ class TrainConfig:
 
     steps: int = 1000
     accumulate: int = 1  # micro-batches in one step
-    optimizer: str = "muon"
-    learning_rate: float = 3e-3  # of AdamW
-    matrix_learning_rate: float = 0.02  # of Muon
+    optimizer: str = "muon"  # a name in `optim.OPTIMIZERS`
+    learning_rate: float = 3e-3  # peak rate, of all that has none of the next two
+    matrix_learning_rate: float = 0.02  # of the hidden matrices, by Muon
     head_learning_rate: float = 0.0  # of the output layer; 0: as learning_rate
     layer_decay: float = 1.0  # a layer's rates over those of the layer above
-    unfreeze: bool = False  # the layers begin to learn one after another, from the output down
+    unfreeze: bool = False  # gradual unfreezing: the layers begin to learn one after another, from the output down
     weight_decay: float = 0.0
     warmup: int = 10  # steps
     decay: str = "linear"
     decay_share: float = 0.5  # of the steps, over which a linear decay falls
-    clip: float = 1.0  # the largest norm of the gradient; 0: no limit
+    clip: float = 1.0  # largest norm of the gradient; 0: no limit
     eval_every: int = 100  # steps
-    patience: int = 0  # evaluations without a better one before stopping; 0: never
+    patience: int = 0  # early stopping: evaluations without a better one; 0: never
     device: str = "auto"
     dtype: str = "auto"
     compile: bool = False
 
     def __post_init__(self):
+        optimizer_spec(self.optimizer)
         for name in ("steps", "accumulate", "eval_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
@@ -74,11 +73,11 @@ class TrainConfig:
 
 @dataclass
 class History:
-    """What happened: `records`, a dictionary for every step and every evaluation, and the totals."""
+    """What happened: `records`, a dictionary for every step, and the totals."""
 
     records: list[dict] = field(default_factory=list)
     step: int = 0
-    tokens: int = 0  # terms of the loss, over all steps
+    tokens: int = 0  # terms of the loss, summed over all steps
     seconds: float = 0.0  # of training and evaluation, over all parts of a resumed run
     best: float = math.inf
     best_step: int = 0
@@ -101,36 +100,41 @@ def fit(
     run: RunFolder | None = None,
     resume: bool = False,
     optimizer: torch.optim.Optimizer | None = None,
-    after_step: AfterStep | None = None,
+    after_step: Callable[[nn.Module, int], None] | None = None,
     progress: bool = True,
 ) -> History:
     """Train `model` in place for `config.steps` steps and leave it with its best weights.
 
-    train_batches: batches of tensors; a finite iterable is repeated. With `state_dict` and `load_state_dict` (as
-    `data.Windows`) it goes on where it was after a resume, else it is read from the start again up to that place.
-    evaluate: called every `config.eval_every` steps and at the end; returns a loss, or a dictionary with "val_loss",
-    by which the best weights are chosen. run: where checkpoints and the log go; without one nothing is written.
-    after_step: called with the model and the number of the step after each, while its gradients are still there.
-    Raises FloatingPointError when the loss is not a number, ValueError when there is nothing to train or to resume.
+    Args:
+        train_batches: batches of tensors; a finite iterable is repeated. With `state_dict` and `load_state_dict`, as
+            `data.Windows` has, a resumed run goes on at once; else it reads up to that place from the start again
+        evaluate: called every `config.eval_every` steps and at the end; returns a loss, or a dictionary with
+            "val_loss", by which the best weights are chosen
+        run: where checkpoints and the log go; without one nothing is written
+        after_step: called with the model and the number of the step after each, while its gradients are still there
+    Raises: FloatingPointError when the loss is not finite, ValueError when there is nothing to train or to resume.
     """
     compute = pick_device(config.device, config.dtype)
-    loop = _Loop(model.to(compute.device), loss_fn, train_batches, config, compute, run, optimizer, after_step)
+    trainer = Trainer(model.to(compute.device), loss_fn, train_batches, config, compute, run, optimizer, after_step)
     if resume:
-        loop.restore()
+        trainer.load_checkpoint()
     elif run is not None:
         run.truncate_log(-1)
-    with patient_interrupt() as interrupted, thaw_at_the_end(loop.optimizer):
-        loop.run(evaluate, interrupted, progress)
-    loop.take_best()
-    return loop.history
+    try:
+        with patient_interrupt() as interrupted:
+            trainer.train(evaluate, interrupted, progress)
+    finally:
+        set_rates(trainer.optimizer, math.inf, 1.0)  # however it ended, gradual unfreezing leaves nothing frozen
+    trainer.load_best()
+    return trainer.history
 
 
-class _Loop:
-    """The state of a run: everything that a checkpoint must hold is an attribute here."""
+class Trainer:
+    """A run: the state that a checkpoint must hold, and the steps that change it."""
 
     def __init__(self, model, loss_fn, batches, config: TrainConfig, compute: Compute, run, optimizer, after_step):
-        self.model, self.loss_fn, self.config, self.compute, self.run_folder = model, loss_fn, config, compute, run
-        self.batches, self.after_step = batches, after_step
+        self.model, self.loss_fn, self.batches, self.after_step = model, loss_fn, batches, after_step
+        self.config, self.compute, self.run_folder = config, compute, run
         self.optimizer = optimizer or build_optimizer(
             model,
             config.optimizer,
@@ -149,19 +153,23 @@ class _Loop:
         self.best_weights = None
         self.forward = compiled(model) if config.compile else model
 
-    def run(self, evaluate, interrupted: Interrupt, progress: bool) -> None:
+    def train(self, evaluate: Callable | None, interrupted: Interrupt, progress: bool) -> None:
+        """All the steps that are left."""
         history, config = self.history, self.config
-        stream = self.stream()
-        self.started = self.compute.synchronise() - history.seconds
+        batches = self.endless_batches()
+        started = self.compute.synchronise() - history.seconds
         timer = Timer(history.step)
         bar = tqdm(total=config.steps, initial=history.step, unit="step", disable=not progress, mininterval=0.5)
-        with bar:  # so that an error finds it closed, and stands on a line of its own
+        with bar:  # an error closes it, so that its message begins a line of its own
             while history.step < config.steps and not history.stopped:
-                record = self.step(list(itertools.islice(stream, config.accumulate)))
+                record = self.step(list(itertools.islice(batches, config.accumulate)))
                 due = history.step % config.eval_every == 0 or history.step == config.steps
                 if evaluate is not None and due:
                     record |= self.evaluate(evaluate)
-                self.write(record)
+                history.records.append(record)
+                history.seconds = time.perf_counter() - started
+                if self.run_folder is not None:
+                    self.run_folder.log(record)
                 bar.update()
                 bar.set_postfix_str(timer.report(record))
                 if history.step == timer.announce_at and progress:
@@ -169,39 +177,41 @@ class _Loop:
                 if interrupted.requested and not history.stopped:
                     history.stopped = "interrupted"
                 if due or history.stopped:
-                    self.save()
+                    self.save_checkpoint()
 
-    def stream(self) -> Iterator[dict]:
+    def endless_batches(self) -> Iterator[dict]:
         """Batches without end, from where the run stands."""
         if hasattr(self.batches, "forever"):
             return self.batches.forever()
         return itertools.islice(_repeat(self.batches), self.history.step * self.config.accumulate, None)
 
     def step(self, micro_batches: list[dict]) -> dict:
-        """One update. The sums of the micro-batches add up; the step divides once, by all their terms."""
+        """One update of the weights. Returns what is logged of it."""
         if not micro_batches:
-            raise ValueError(
-                "there are no batches to train on, or no more of them: give a list, or an iterable that can be repeated"
-            )
+            raise ValueError("no batches to train on, or no more: give a list, or an iterable that can be repeated")
         history, config = self.history, self.config
         share = schedule(history.step, config.steps, config.warmup, config.decay, config.decay_share)
         set_rates(self.optimizer, history.step, share)
+        total, terms, divisor = self.backward(micro_batches)
+        history.step += 1
+        if not math.isfinite(total):
+            raise self.not_finite("loss", total)
+        norm = self.update(divisor / max(terms, 1))
+        history.tokens += terms
+        loss = total / max(terms, 1)
+        return {"step": history.step, "loss": loss, "grad_norm": norm, "share_of_lr": share, "tokens": history.tokens}
+
+    def backward(self, micro_batches: list[dict]) -> tuple[float, int, int]:
+        """Accumulate the gradients of the summed loss / divisor. Returns the sum, its number of terms, and divisor."""
         self.model.train()
-        total, terms, first = 0.0, 0, None
+        total, terms, divisor = 0.0, 0, None
         for batch in micro_batches:
             with self.compute.autocast():
                 loss, count = as_sum(self.loss_fn(self.forward, self.compute.to_device(batch)))
-            first = first or max(int(count), 1)  # keeps the size of fp16 gradients near that of a mean
-            self.scaler.scale(loss / first).backward()
+            divisor = divisor or max(int(count), 1)  # keeps fp16 gradients near the size of a mean's
+            self.scaler.scale(loss / divisor).backward()
             total, terms = total + float(loss.detach()), terms + int(count)
-        history.step += 1
-        if not math.isfinite(total):
-            raise self.not_a_number("loss", total)
-        norm = self.update(first / max(terms, 1))
-        history.tokens += terms
-        return {"step": history.step, "loss": total / max(terms, 1), "grad_norm": norm, "share_of_lr": share} | {
-            "tokens": history.tokens
-        }
+        return total, terms, divisor
 
     def update(self, weight: float) -> float:
         """Multiply the gradients by `weight`, clip them, step. Returns their norm before clipping."""
@@ -219,7 +229,8 @@ class _Loop:
         self.optimizer.zero_grad(set_to_none=True)
         return norm
 
-    def not_a_number(self, what: str, loss: float) -> FloatingPointError:
+    def not_finite(self, what: str, loss: float) -> FloatingPointError:
+        """The error to raise for such a loss: where, what is left, what to do."""
         saved = self.run_folder is not None and self.run_folder.last_file.exists()
         kept = f"; the last good checkpoint is in {self.run_folder.path}" if saved else " before anything was saved"
         return FloatingPointError(
@@ -236,7 +247,7 @@ class _Loop:
             scores = evaluate(self.model)
         scores = scores if isinstance(scores, dict) else {"val_loss": float(scores)}
         if math.isnan(scores["val_loss"]):  # inf is a loss, the worst
-            raise self.not_a_number("validation loss", scores["val_loss"])
+            raise self.not_finite("validation loss", scores["val_loss"])
         if scores["val_loss"] < history.best:
             history.best, history.best_step, history.since_best = scores["val_loss"], history.step, 0
             if self.run_folder is None:
@@ -249,28 +260,24 @@ class _Loop:
                 history.stopped = f"no better evaluation in {history.since_best}"
         return scores
 
-    def write(self, record: dict) -> None:
-        self.history.records.append(record)
-        self.history.seconds = time.perf_counter() - self.started
-        if self.run_folder is not None:
-            self.run_folder.log(record)
-
-    def save(self) -> None:
-        """Write all that resuming needs."""
+    def save_checkpoint(self) -> None:
+        """Write all that `load_checkpoint` needs: weights, optimizer, random generators, place in the data, totals."""
         if self.run_folder is None:
             return
         tensors = {f"model.{name}": tensor for name, tensor in unwrap(self.model).state_dict().items()}
-        numbers = flatten("optimizer", self.optimizer.state_dict(), tensors)
-        generators = flatten("random", random_state(), tensors)
-        totals = {key: value for key, value in vars(self.history).items() if key != "records"}
-        state = {"optimizer": numbers, "random": generators, "history": totals, "scaler": self.scaler.state_dict()}
-        state["steps"] = self.config.steps
+        state = {
+            "optimizer": flatten("optimizer", self.optimizer.state_dict(), tensors),
+            "random": flatten("random", random_state(), tensors),
+            "history": {key: value for key, value in vars(self.history).items() if key != "records"},
+            "scaler": self.scaler.state_dict(),
+            "steps": self.config.steps,
+        }
         if hasattr(self.batches, "state_dict"):
             state["batches"] = self.batches.state_dict()
         self.run_folder.save_training(tensors, state)
 
-    def restore(self) -> None:
-        """Go on from `save`, as if nothing had happened."""
+    def load_checkpoint(self) -> None:
+        """Go on from the last `save_checkpoint`, as if nothing had happened."""
         tensors, state = self.run_folder.load_training()
         if state["steps"] != self.config.steps:
             raise ValueError(
@@ -288,7 +295,7 @@ class _Loop:
             self.batches.load_state_dict(state["batches"])
         set_random_state(unflatten("random", state["random"], tensors))
 
-    def take_best(self) -> None:
+    def load_best(self) -> None:
         """Leave the model with its best weights; without evaluations these are the last."""
         if self.best_weights is not None:
             self.model.load_state_dict(self.best_weights)
@@ -297,20 +304,6 @@ class _Loop:
         elif self.run_folder is not None:
             self.run_folder.save_model(self.model)
         self.model.eval()
-
-
-@torch.no_grad()
-def mean_loss(model: nn.Module, loss_fn: LossFunction, batches: Iterable[dict], compute: Compute) -> float:
-    """The exact mean of a loss over all terms of all batches, the model in evaluation mode."""
-    training = model.training
-    model.eval()
-    total, terms = 0.0, 0
-    for batch in batches:
-        with compute.autocast():
-            loss, count = as_sum(loss_fn(model, compute.to_device(batch)))
-        total, terms = total + float(loss), terms + int(count)
-    model.train(training)
-    return total / max(terms, 1)
 
 
 def _repeat(batches: Iterable[dict]) -> Iterator[dict]:

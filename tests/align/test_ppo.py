@@ -13,7 +13,7 @@ from toys import FP32, PROMPTS, TOKENIZER, ask, decoder, same, share, various, w
 
 import minillm.inference.generation
 from minillm import peft
-from minillm.align import PPO, PPOConfig, Rewards, as_reference, reference_of
+from minillm.align import PPO, PPOConfig, RewardModelScorer, as_reference, reference_of
 from minillm.align import ppo as module
 from minillm.align.ppo import train_ppo
 from minillm.align.rollout import Rollout, sample
@@ -411,7 +411,7 @@ def test_a_loss_that_is_no_number_is_told_below_the_bar_and_not_beside_it(capsys
 def test_a_reward_model_is_a_reward_and_reads_empty_answers_too():
     model = RewardModel(decoder(seed=3))
     torch.nn.init.normal_(model.head.weight)
-    rewards = Rewards(model, TOKENIZER, Compute(torch.device("cpu"), torch.float32))
+    rewards = RewardModelScorer(model, TOKENIZER, Compute(torch.device("cpu"), torch.float32))
     before = weights(model)
     history = train(decoder(), rewards, batch_size=16)
     assert history.step == 3 and same(before, weights(model))

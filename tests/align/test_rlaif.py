@@ -7,7 +7,7 @@ import pytest
 import torch
 from toys import PROMPTS, TOKENIZER, ask, decoder, preferences, share
 
-from minillm.align import Rewards, train_reward
+from minillm.align import RewardModelScorer, train_reward
 from minillm.align.rlaif import Constitution, agreement, label_with_ai
 from minillm.models import RewardModel
 from minillm.system import Compute
@@ -123,7 +123,7 @@ def test_a_reward_model_labels_what_people_did_not_see():
     )
     train_reward(model, TOKENIZER, preferences(200), settings, batch_size=16, progress=False)
     truth = preferences(60, seed=1)
-    found = label_with_ai(Rewards(model, TOKENIZER, PLACE), flipped(truth))
+    found = label_with_ai(RewardModelScorer(model, TOKENIZER, PLACE), flipped(truth))
     assert agreement(found, truth) >= 0.85 and agreement(found, flipped(truth)) == pytest.approx(
         1 - agreement(found, truth)
     )

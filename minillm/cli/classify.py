@@ -1,0 +1,82 @@
+"""`train.py classify`: texts into classes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from minillm.cli.finetune import HeadSettings, HeadTask
+from minillm.data import Record, classify_example, read_labelled
+from minillm.metrics import BagOfWords, accuracy, bootstrap_interval, confusion_matrix, macro_f1, majority
+from minillm.models import SequenceClassifier
+from minillm.report import heat_map, picture
+from minillm.training import classification
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifySettings(HeadSettings):
+    """Task."""
+
+
+class Classify(HeadTask):
+    """Sort texts into classes: a model reads a text and names its label.
+
+    python train.py classify                                         how tales end, from scratch
+    python train.py classify --from runs/mlm                         the same, from a pre-trained encoder
+    python train.py classify --data train.tsv --test test.tsv        your texts: .jsonl, .csv, .tsv: text, label
+    """
+
+    name = "classify"
+    files = ("sentiment",)
+    objective = staticmethod(classification)
+
+    def read_file(self, path: Path) -> list[Record]:
+        return read_labelled("text")(path)
+
+    def labels(self, record: Record) -> Sequence[str]:
+        return (record.label,)
+
+    def head(self, trunk: nn.Module) -> nn.Module:
+        model = self.settings.model
+        return SequenceClassifier(trunk, len(self.label_names), model.pooling, model.dropout)
+
+    def example(self, record: Record) -> dict:
+        return classify_example(record, self.tokenizer, self.frame, self.settings.context, self.classes)
+
+    def scores(self, answers: list[Tensor]) -> dict:
+        """Accuracy with its interval, macro F1, and the confusion matrix as numbers and as a picture."""
+        records, names = self.test_records, self.label_names
+        predicted = [int(logits.argmax()) for logits in answers]
+        truth = [names.index(record.label) for record in records]
+        table = confusion_matrix(truth, predicted, len(names))
+        probabilities = (float(logits.softmax(-1).max()) for logits in answers)
+        self.write_predictions(
+            [
+                {"texts": record.texts, "label": record.label, "predicted": names[guess], "probability": round(p, 4)}
+                for record, guess, p in zip(records, predicted, probabilities)
+            ],
+        )
+        size = (1.2 + 0.9 * len(names), 1 + 0.8 * len(names))
+        with picture(self.run.path / "confusion.png", figsize=size) as ax:
+            heat_map(table, names, names, form="{:.0f}", ax=ax)
+            ax.set(xlabel="the model says", ylabel="the truth")
+        interval = bootstrap_interval([a == b for a, b in zip(truth, predicted)])
+        return {
+            "accuracy": interval.mean,
+            "accuracy_low": interval.low,
+            "accuracy_high": interval.high,
+            "f1": macro_f1(truth, predicted),
+            "confusion": table,
+        }
+
+    def baselines(self) -> dict[str, dict]:
+        """The majority class, and a bag of words."""
+        names, parts = self.label_names, self.parts
+        texts = {part: [record.texts for record in getattr(parts, part)] for part in ("train", "test")}
+        labels, truth = ([names.index(record.label) for record in part] for part in (parts.train, parts.test))
+        answers = {
+            "majority class": [majority(labels)] * len(truth),
+            "bag of words": BagOfWords().fit(texts["train"], labels, len(names)).predict(texts["test"]),
+        }
+        return {name: {"accuracy": accuracy(truth, own), "f1": macro_f1(truth, own)} for name, own in answers.items()}

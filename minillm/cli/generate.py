@@ -1,0 +1,102 @@
+"""`train.py generate`: texts of a trained model."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from minillm.cli.flags import flag, group
+from minillm.cli.life import knows_template, named_or_latest
+from minillm.cli.settings import Machine
+from minillm.hub import load_causal, load_tokenizer
+from minillm.inference import TEMPERATURE, TOP_P, check_sampling, reply, write
+from minillm.system import Compute, check_file, pick_device, write_text
+from minillm.text import Tokenizer
+from minillm.training import RunFolder
+
+TOGETHER = 64  # texts that are generated at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingSettings:
+    """Sampling."""
+
+    max_new_tokens: int = flag(0, "tokens after which a text is cut off (0: as many as the model reads)")
+    temperature: float = flag(TEMPERATURE, "below 1 plays safe, above 1 takes risks, 0 takes the likeliest token")
+    top_k: int = flag(0, "choose among the k likeliest tokens only (0: all)")
+    top_p: float = flag(TOP_P, "choose among the likeliest tokens that make up this probability (1: all)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateSettings:
+    """Texts."""
+
+    from_: Path | None = flag(None, "the run whose model generates (default: the newest of pretrain)")
+    prompt: str = flag("", "how the text begins; without it the model begins documents of its own")
+    n: int = flag(1, "how many texts")
+    out: Path | None = flag(None, 'a .jsonl file for the texts, {"prompt", "text"} a line, instead of the screen')
+    sampling: SamplingSettings = group(SamplingSettings)
+    machine: Machine = group(Machine)
+
+
+@dataclass
+class Writer:
+    """The model of a run, and how its tokens are chosen."""
+
+    run: RunFolder
+    sampling: SamplingSettings
+    compute: Compute
+    tokenizer: Tokenizer
+    model: nn.Module
+    generator: torch.Generator
+
+    @classmethod
+    def open(cls, run: RunFolder, sampling: SamplingSettings, machine: Machine) -> "Writer":
+        """Raises: ValueError for settings that nothing can be sampled with, before anything is loaded."""
+        check_sampling(sampling.max_new_tokens, sampling.temperature, sampling.top_k, sampling.top_p)
+        compute = pick_device(machine.device, machine.dtype)
+        generator = torch.Generator(compute.device).manual_seed(machine.seed)
+        return cls(run, sampling, compute, load_tokenizer(run), load_causal(run, compute.device), generator)
+
+    def complete(self, prompts: list) -> list[str]:
+        """Texts that follow the prompts; answers, where a prompt is a list of messages."""
+        length = self.sampling.max_new_tokens or getattr(self.model.config, "context", 256)
+        choice = (self.sampling.temperature, self.sampling.top_k, self.sampling.top_p)
+        use = write if isinstance(prompts[0], str) else reply
+        with self.compute.autocast():
+            return use(self.model, self.tokenizer, prompts, length, *choice, generator=self.generator)
+
+
+def run_generate(settings: GenerateSettings, given: dict) -> int:
+    """Generate texts with the model of a run. "text" is what follows the prompt, or, of a run of sft, the answer to it.
+
+    python train.py generate
+    python train.py generate --prompt "One spring morning" --n 5 --temperature 1.2
+    python train.py generate --from runs/pretrain --n 200 --out texts.jsonl
+    """
+    if settings.n < 1:
+        raise ValueError(f"--n {settings.n}: ask for at least one text")
+    if settings.out is not None:
+        check_file(settings.out)
+    writer = Writer.open(named_or_latest(settings.from_, "pretrain"), settings.sampling, settings.machine)
+    prompt = settings.prompt or start_of(writer.run)
+    if settings.prompt and knows_template(writer.run):
+        prompt = [{"role": "user", "content": settings.prompt}]
+    texts = []
+    for start in tqdm(range(0, settings.n, TOGETHER), unit="batch", disable=settings.n <= TOGETHER):
+        texts += writer.complete([prompt] * min(TOGETHER, settings.n - start))
+    if settings.out is None:
+        print("\n\n".join(text if isinstance(prompt, list) else settings.prompt + text for text in texts))
+        return 0
+    lines = [json.dumps({"prompt": settings.prompt, "text": text}, ensure_ascii=False) for text in texts]
+    write_text(settings.out, "\n".join(lines) + "\n")
+    print(f"{len(texts)} texts in {settings.out}")
+    return 0
+
+
+def start_of(run: RunFolder) -> str:
+    """What a text begins with when nobody says: a new document, or, for a model of one long text, a new line."""
+    return "\n" if run.config().get("documents") == "file" else ""

@@ -1,0 +1,83 @@
+"""The groups of settings that commands share, and the one way from them to the settings of `fit`."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from minillm.cli.flags import flag
+from minillm.training import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Machine."""
+
+    device: str = flag("auto", "auto, cpu, cuda or mps; auto takes a GPU when there is one")
+    dtype: str = flag("auto", "auto, fp32, bf16 or fp16; auto takes the fastest that the device computes well")
+    seed: int = flag(0, "of every random choice; one seed on one machine gives the same numbers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunChoice:
+    """Run."""
+
+    out: Path | None = flag(None, "folder of the run (default: runs/COMMAND, numbered when taken)")
+    resume: bool = flag(False, "go on with a run that was stopped: the one in --out, or the newest")
+    show: bool = flag(False, "print one example as the model gets it, token by token, and stop")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSource:
+    """Data."""
+
+    data: Path | None = flag(
+        None, 'your text: .txt, blank lines between documents, or .jsonl with {"text"}; without it, the tales'
+    )
+    valid: Path | None = flag(None, "text to measure on; without it a share of --data is kept aside")
+    documents: str = flag(
+        "blank-line", "what separates the documents of a .txt file; file: nothing does", choices=("blank-line", "file")
+    )
+    valid_fraction: float = flag(0.1, "share of --data that is kept aside, by document")
+    tokenizer: str = flag("bpe", "bpe or characters, trained on the text; gpt2; or the path of a tokenizer.json")
+    vocab_size: int = flag(1536, "tokens of a bpe tokenizer, special ones included")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordSource:
+    """Data."""
+
+    data: Path | None = flag(None, "examples to learn from; without it, those of the tales")
+    valid: Path | None = flag(None, "examples to watch while learning; without it a share of --data is kept aside")
+    test: Path | None = flag(None, "examples to score at the end; without it, those of --valid")
+    valid_fraction: float = flag(0.1, "share of --data that is kept aside")
+    examples: int = flag(0, "learn from so many examples only, the first of a random order (0: all)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Training."""
+
+    batch_size: int = flag(32, "examples in a step")
+    max_steps: int = flag(0, "steps of training; the schedule spans them")
+    learning_rate: float = flag(2e-3, "peak rate of AdamW: embeddings and the output layer")
+    matrix_learning_rate: float = flag(0.02, "peak rate of Muon: the trunk's matrices")
+    weight_decay: float = flag(0.0, "weight decay of every matrix")
+    clip: float = flag(1.0, "largest norm of a gradient (0: no limit)")
+    eval_every: int = flag(0, "steps between evaluations (0: a tenth of the run)")
+    patience: int = flag(0, "evaluations without a better one before stopping (0: never)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreTraining(Training):
+    """Training."""
+
+    warmup: int = flag(0, "steps over which the rates rise")
+    decay_share: float = flag(0.8, "part of the run over which a linear decay falls to 0")
+
+
+def train_config(*groups: Any, steps: int, **more) -> TrainConfig:
+    """The settings of `fit`: those that stand in the groups, and what a command has worked out (`more`)."""
+    known = {field.name for field in fields(TrainConfig)}
+    given = {name: value for group in groups for name, value in vars(group).items() if name in known}
+    every = given.get("eval_every") or max(steps // 10, 1)
+    return TrainConfig(**given | {"steps": steps, "eval_every": every} | more)

@@ -1,0 +1,39 @@
+"""What a head says of examples: a row for each text, a tag for each word."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from minillm.system import Compute
+from minillm.training import inputs_of
+
+
+@torch.no_grad()
+def predict(model: nn.Module, batches: Iterable[dict[str, Tensor]], compute: Compute) -> list[Tensor]:
+    """What a head says of each example, in order: a row of its output, without padding. Dropout stays off afterwards.
+
+    Returns: for each example (K,), or (T, K) of its own tokens, in fp32 on the CPU.
+    """
+    model.eval()
+    outputs = []
+    for batch in batches:
+        with compute.autocast():
+            output = model(**inputs_of(compute.to_device(batch))).float().cpu()
+        lengths = batch["attention_mask"].sum(1).tolist()
+        outputs += [row[:length] if output.dim() == 3 else row for row, length in zip(output, lengths)]
+    return outputs
+
+
+def tags_of(logits: Tensor, example: dict, words: int, names: list[str]) -> list[str]:
+    """The tag of each word, read at its first token; O for words that were cut off.
+
+    Args:
+        logits: (T, K) of an example as of `data.tag_example`; words: how many the text has; names: of the K tags
+    """
+    tags = ["O"] * words
+    seen = -1
+    for place, guess in zip(example["words"], logits.argmax(-1).tolist()):
+        if place > seen:
+            tags[place], seen = names[guess], place
+    return tags
