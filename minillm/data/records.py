@@ -55,10 +55,7 @@ RecordReader = Callable[[Path], list[Record]]
 
 
 def read_labelled(*fields: str) -> RecordReader:
-    """A reader of records with these text fields and a label: {"text", "label"} or {"text_a", "text_b", "label"}.
-
-    It raises ValueError with file:line for a text that is empty, and for a label that is no word and no whole number.
-    """
+    """A reader of records with these text fields and a label: {"text", "label"} or {"text_a", "text_b", "label"}."""
 
     def read(path: Path) -> list[Record]:
         records = []
@@ -77,10 +74,7 @@ def read_labelled(*fields: str) -> RecordReader:
 
 
 def read_scored_pairs(path: Path) -> list[Record]:
-    """Records of two like texts, {"text_a", "text_b"}, and "score", how like they are, in all of them or in none.
-
-    Raises: ValueError with file:line for a record that is not so.
-    """
+    """Records of two like texts, {"text_a", "text_b"}, and "score", how like they are, in all of them or in none."""
     records = []
     for line, record in read_records(path, columns=["text_a", "text_b"]):
         texts = tuple(text_field(path, line, record, field) for field in ("text_a", "text_b"))
@@ -99,8 +93,6 @@ def read_scored_pairs(path: Path) -> list[Record]:
 def read_tagged(path: Path) -> list[Record]:
     """Records {"tokens", "tags"}, or a file as of CoNLL: a word and, last on its line, its tag; a blank line between
     sentences. Tags are O, B-KIND and I-KIND.
-
-    Raises: ValueError with file:line for a record that is not so, and for a file without one.
     """
     conll = path.suffix.lower() not in (".jsonl", ".json")
     records = []
@@ -167,8 +159,6 @@ def load_parts(
 ) -> Parts:
     """Read the files, or keep a share of `data` aside where there is no `valid`; drop from training what stands in
     another part too, and say so.
-
-    Raises: ValueError where nothing can be kept aside, or nothing is left to learn from.
     """
     train = read(data)
     if valid is None:

@@ -112,10 +112,7 @@ def check_seed(seed: int) -> None:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's random numbers, on every device.
-
-    Raises: ValueError as `check_seed`.
-    """
+    """Seed Python's, NumPy's and torch's random numbers, on every device; ValueError as `check_seed`."""
     check_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - a user's loss_fn may draw from it
