@@ -5,4 +5,4 @@
 """
 
 from minillm.course.exercises import check
-from minillm.course.models import ROOT, default_run, letters_run, lstm_run, mlm_run, reward_run, sft_run
+from minillm.course.models import ROOT, begin, default_run, letters_run, lstm_run, mlm_run, reward_run, sft_run
