@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from minillm.tales.clinic import tell_case
 from minillm.tales.patterns import tell_pattern
@@ -21,8 +21,7 @@ PROGRAMS: dict[str, Callable] = {"tale": tell_tale, "pattern": tell_pattern, "cl
 MIX = {"tale": 9, "pattern": 1}  # weights of the kinds in the pre-training text
 
 
-@dataclass(frozen=True)
-class Entity:
+class Entity(NamedTuple):
     """A mention in a text: text[start:end] names a person, an animal, a place, an object, food or a time."""
 
     text: str
