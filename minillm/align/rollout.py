@@ -47,10 +47,7 @@ class Rollout(NamedTuple):
 
 
 def check_vocabulary(model: nn.Module, tokenizer: Tokenizer, role: str) -> None:
-    """See that a model is a decoder of this tokenizer's vocabulary; role: what an error calls it.
-
-    Raises: ValueError
-    """
+    """Raise ValueError when a model reads other tokens than a tokenizer has, or is no decoder."""
     if not hasattr(getattr(model, "config", None), "context"):
         raise ValueError(f"the {role} is of kind {type(bare(model)).__name__}: what is aligned is a decoder")
     own = model.config.vocab_size

@@ -24,10 +24,7 @@ COLDEST = 1e-6  # below it the likeliest token is as good as certain, and logits
 
 
 def check_sampling(max_new_tokens: int, temperature: float, top_k: int, top_p: float) -> None:
-    """Refuse settings of sampling that cannot be.
-
-    Raises: ValueError that names the setting.
-    """
+    """Raise ValueError for a setting that cannot be, and name that one."""
     if max_new_tokens < 0:
         raise ValueError(f"max_new_tokens is {max_new_tokens}: it must be at least 0")
     if not 0 <= temperature < math.inf:  # nan is not
