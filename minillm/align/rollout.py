@@ -116,16 +116,8 @@ def _drawn(policy, tokenizer, rows: list[list[int]], length: int, temperature, g
     device = next(policy.parameters()).device
     batch = tokenizer.pad(rows, side="left")
     prompts, mask = batch["input_ids"].to(device), batch["attention_mask"].to(device)
-    ids = generate(
-        policy,
-        prompts,
-        length,
-        temperature,
-        stop=[tokenizer.eos_id],
-        generator=generator,
-        attention_mask=mask,
-        pad_id=tokenizer.pad_id,
-    )
+    more = {"attention_mask": mask, "pad_id": tokenizer.pad_id}
+    ids = generate(policy, prompts, length, temperature, stop=[tokenizer.eos_id], generator=generator, **more)
     new = ids[:, prompts.size(1) :]
     ends = new == tokenizer.eos_id
     real = ends.cumsum(1) - ends.int() == 0  # up to and with the first end

@@ -263,18 +263,10 @@ def _complete(model, tokenizer, rows: list[list[int]], length: int, sampling, st
     texts = []
     for start in range(0, len(rows), batch_size):
         batch = tokenizer.pad(rows[start : start + batch_size], side="left")
-        ids = generate(
-            model,
-            batch["input_ids"].to(device),
-            length,
-            *sampling,
-            [tokenizer.eos_id],
-            generator,
-            attention_mask=batch["attention_mask"].to(device),
-            pad_id=tokenizer.pad_id,
-            finished=finished if stop else None,
-        )
-        texts += [_cut(tokenizer, row, stop) for row in ids[:, batch["input_ids"].size(1) :].tolist()]
+        prompts, mask = batch["input_ids"].to(device), batch["attention_mask"].to(device)
+        more = {"attention_mask": mask, "pad_id": tokenizer.pad_id, "finished": finished if stop else None}
+        ids = generate(model, prompts, length, *sampling, [tokenizer.eos_id], generator, **more)
+        texts += [_cut(tokenizer, row, stop) for row in ids[:, prompts.size(1) :].tolist()]
     return texts
 
 
