@@ -1,4 +1,4 @@
-"""Writing: every way of computing gives the same text, and every filter keeps what it says."""
+"""Generation: every way of computing gives the same text, and every filter keeps what it says."""
 
 import itertools
 import math
@@ -130,6 +130,15 @@ def test_stops_are_token_ids_and_none_is_empty():
                 use(decoder, ids, 3, stop=text)
         with pytest.raises(ValueError, match="a stop is empty, and every text would end at once"):
             use(decoder, ids, 3, stop=[[]])
+
+
+def test_a_model_that_learns_goes_on_learning_even_after_a_generation_that_failed():
+    decoder = model().train()
+    generate(decoder, prompt(), 3)
+    beam_search(decoder, prompt(), 3)
+    with pytest.raises(ZeroDivisionError):
+        generate(decoder, prompt(), 3, finished=lambda new: 1 / 0)
+    assert decoder.training and decoder.blocks[0].training
 
 
 def test_a_text_ends_at_a_stop_token_or_sequence_and_is_padded_behind_it():

@@ -153,10 +153,8 @@ class RewardModelScorer:
 
         Raises: ValueError when no answer fits into the model's context.
         """
-        examples = [
-            answer_example(conversation, answer, self.tokenizer, self.context)
-            for conversation, answer in zip(conversations, answers, strict=True)
-        ]
+        pairs = zip(conversations, answers, strict=True)
+        examples = [answer_example(*pair, self.tokenizer, self.context) for pair in pairs]
         rewards = predict(self.model, Padded(examples, self.tokenizer.pad_id, self.batch_size), self.compute)
         return (torch.tensor([*map(float, rewards)]) - self.mean) / self.deviation
 

@@ -47,10 +47,7 @@ class Rollout(NamedTuple):
 
 
 def check_vocabulary(model: nn.Module, tokenizer: Tokenizer, role: str) -> None:
-    """See that a model is a decoder of this tokenizer's vocabulary; role: what an error calls it.
-
-    Raises: ValueError
-    """
+    """Raise ValueError when a model reads other tokens than a tokenizer has, or is no decoder."""
     if not hasattr(getattr(model, "config", None), "context"):
         raise ValueError(f"the {role} is of kind {type(bare(model)).__name__}: what is aligned is a decoder")
     own = model.config.vocab_size
@@ -119,16 +116,8 @@ def _drawn(policy, tokenizer, rows: list[list[int]], length: int, temperature, g
     device = next(policy.parameters()).device
     batch = tokenizer.pad(rows, side="left")
     prompts, mask = batch["input_ids"].to(device), batch["attention_mask"].to(device)
-    ids = generate(
-        policy,
-        prompts,
-        length,
-        temperature,
-        stop=[tokenizer.eos_id],
-        generator=generator,
-        attention_mask=mask,
-        pad_id=tokenizer.pad_id,
-    )
+    more = {"attention_mask": mask, "pad_id": tokenizer.pad_id}
+    ids = generate(policy, prompts, length, temperature, stop=[tokenizer.eos_id], generator=generator, **more)
     new = ids[:, prompts.size(1) :]
     ends = new == tokenizer.eos_id
     real = ends.cumsum(1) - ends.int() == 0  # up to and with the first end

@@ -24,10 +24,7 @@ COLDEST = 1e-6  # below it the likeliest token is as good as certain, and logits
 
 
 def check_sampling(max_new_tokens: int, temperature: float, top_k: int, top_p: float) -> None:
-    """Refuse settings of sampling that cannot be.
-
-    Raises: ValueError that names the setting.
-    """
+    """Raise ValueError for a setting that cannot be, and name that one."""
     if max_new_tokens < 0:
         raise ValueError(f"max_new_tokens is {max_new_tokens}: it must be at least 0")
     if not 0 <= temperature < math.inf:  # nan is not
@@ -266,18 +263,10 @@ def _complete(model, tokenizer, rows: list[list[int]], length: int, sampling, st
     texts = []
     for start in range(0, len(rows), batch_size):
         batch = tokenizer.pad(rows[start : start + batch_size], side="left")
-        ids = generate(
-            model,
-            batch["input_ids"].to(device),
-            length,
-            *sampling,
-            [tokenizer.eos_id],
-            generator,
-            attention_mask=batch["attention_mask"].to(device),
-            pad_id=tokenizer.pad_id,
-            finished=finished if stop else None,
-        )
-        texts += [_cut(tokenizer, row, stop) for row in ids[:, batch["input_ids"].size(1) :].tolist()]
+        prompts, mask = batch["input_ids"].to(device), batch["attention_mask"].to(device)
+        more = {"attention_mask": mask, "pad_id": tokenizer.pad_id, "finished": finished if stop else None}
+        ids = generate(model, prompts, length, *sampling, [tokenizer.eos_id], generator, **more)
+        texts += [_cut(tokenizer, row, stop) for row in ids[:, prompts.size(1) :].tolist()]
     return texts
 
 

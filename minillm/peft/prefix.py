@@ -73,10 +73,8 @@ class PrefixTuning(_AttentionMethod):
         """
         trunk = next(slot.bare for slot in slots(model) if hasattr(slot.bare, "new_cache"))
         words = trunk.embedding.weight
-        ids = (
-            torch.tensor(self.tokens) if self.tokens else torch.randint(len(words), (self.length,), generator=generator)
-        )
-        ids = ids.repeat(math.ceil(self.length / max(len(ids), 1)))[: self.length].to(words.device)
+        ids = self.tokens or torch.randint(len(words), (self.length,), generator=generator).tolist()
+        ids = torch.tensor(ids).repeat(math.ceil(self.length / max(len(ids), 1)))[: self.length].to(words.device)
         cache, training = trunk.new_cache(1, self.length), trunk.training
         if self.length:
             trunk.eval().hidden(ids[None], cache=cache)
