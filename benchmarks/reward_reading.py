@@ -76,8 +76,8 @@ def accuracy(thing: str, wording: str, seed: int, flags: argparse.Namespace) -> 
     learned = list(islice(pairs(thing, wording, f"train {seed}"), flags.pairs))
     config = tuning_config(settings, len(learned), prepared)
     history = train_reward(
-        prepared.model, tokenizer, learned, config, batch_size=settings.training.batch_size, centre=settings.centre, seed=seed,
-        progress=False,
+        prepared.model, tokenizer, learned, config, batch_size=settings.training.batch_size, centre=settings.centre,
+        seed=seed, progress=False,
     )  # fmt: skip
     if history.stopped:
         raise SystemExit("stopped: what has ended is kept")

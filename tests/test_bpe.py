@@ -206,5 +206,5 @@ def test_a_pattern_with_a_capturing_group_is_refused():
 
 
 def test_half_a_surrogate_pair_is_refused_with_its_place():
-    with pytest.raises(ValueError, match=r"U\+D83D, at character 3"):
+    with pytest.raises(ValueError, match=r"Character 3 .*U\+D83D"):
         train_bpe("abc\ud83d", 300)

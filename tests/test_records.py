@@ -89,10 +89,10 @@ def test_a_label_that_training_never_saw_and_a_single_label_are_refused(tmp_path
     with pytest.raises(
         ValueError, match=r"valid.jsonl:2: the label 'z' never occurs in training, where there are x, y"
     ):
-        label_names(parts, lambda record: (record.label,))
+        label_names(parts)
     alone = records(tmp_path, "alone.jsonl", [("a", "x"), ("b", "x"), ("c", "x")])
     with pytest.raises(ValueError, match=r"alone.jsonl: every example has the label 'x'"):
-        label_names(load_parts(TEXTS, alone, None, None, 0.4, 0), lambda record: (record.label,))
+        label_names(load_parts(TEXTS, alone, None, None, 0.4, 0))
 
 
 def test_what_also_stands_in_validation_is_not_learned_and_that_is_said(tmp_path, capsys):

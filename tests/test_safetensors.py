@@ -8,13 +8,13 @@ import safetensors.torch
 import torch
 
 from minillm.system import load_file, save_file
-from minillm.system.files import SAFETENSORS_DTYPES
+from minillm.system.files import STORED_DTYPES
 
 
 def example():
     generator = torch.Generator().manual_seed(0)
     tensors = {
-        name: torch.randint(0, 2, (3, 4), generator=generator).to(dtype) for name, dtype in SAFETENSORS_DTYPES.items()
+        name: torch.randint(0, 2, (3, 4), generator=generator).to(dtype) for name, dtype in STORED_DTYPES.items()
     }
     return tensors | {"empty": torch.zeros(0, 5), "scalar": torch.tensor(7.5), "turned": torch.arange(6.0).view(2, 3).T}
 

@@ -40,7 +40,7 @@ def learning_adapters(policy: nn.Module) -> list[Adapter]:
 
 
 def reference_of(policy: nn.Module, given: nn.Module | None = None) -> nn.Module | None:
-    """The frozen model from which a policy shall not stray, beside it in memory only where that is needed.
+    """The frozen model that the policy is held near to, a second one in memory only where that is needed.
 
     Returns: the reference that was given, or a copy of what the policy was before the adapters that learn, or of all
         of it where none does; None where switching them off is as good as a copy.

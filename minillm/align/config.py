@@ -25,11 +25,11 @@ class PPOConfig:
     value_clip_range: float = 0.2
     value_coef: float = 0.1
     entropy_coef: float = 0.0
-    gamma: float = 1.0
-    lam: float = 0.95
+    gamma: float = 1.0  # discount
+    lam: float = 0.95  # of GAE
     kl_coef: float = 0.05  # beta, at first: reward per nat of KL divergence from the reference
     target_kl: float = 0.0  # nats an answer towards which beta moves; 0: it stays
-    horizon: int = 2000  # answers in which beta takes to move
+    horizon: int = 2000  # answers over which beta adapts
     missing_eos_penalty: float = 0.0  # what is taken from the reward of an answer that does not end
     max_grad_norm: float = 1.0  # largest norm of a gradient
     evaluate_every: int = 10  # rounds

@@ -1,8 +1,8 @@
 """Direct preference optimisation: the policy is its own reward model (Rafailov et al. 2023).
 
 The reward that a policy implies is how much likelier it makes an answer than a frozen reference does; so preferences
-can be learned like any labels, without sampling and without a second model in memory: what the reference says of each
-answer never changes, and is computed once. Dropout is off, so that policy and reference begin as one.
+can be learned like any labels, without sampling and without a second model in memory: the reference's log-probability
+of an answer never changes, and is computed once. Dropout is off, so that policy and reference begin as one.
 
 Shapes: B pairs, T time.
 """
@@ -183,6 +183,6 @@ def train_dpo(
 
 
 def _examples(pairs, tokenizer: Tokenizer, context: int, reference: nn.Module | None, compute: Compute) -> list[tuple]:
-    """Two examples of each pair, with what a reference, if one is asked, says of them."""
+    """Two examples of each pair, with the log-probabilities of a reference if there is one."""
     examples = [pair_of_answers(*pair, tokenizer, context) for pair in pairs]
     return without_reference(examples) if reference is None else with_reference(reference, examples, tokenizer, compute)

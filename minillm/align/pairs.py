@@ -44,7 +44,7 @@ class Beginnings:
 def shares_beginnings(model: nn.Module, attention_mask: Tensor | None) -> bool:
     """Whether the beginnings of such texts can be read once.
 
-    They can by a Decoder, adapted in its parts or not, which finds padding behind them alone. What is wrapped whole, by
+    They can by a Decoder, adapted in its parts or not, which finds padding only after them. What is wrapped whole, by
     a soft prompt or by torch.compile, is no Decoder.
     """
     if not isinstance(model, Decoder):
@@ -52,7 +52,7 @@ def shares_beginnings(model: nn.Module, attention_mask: Tensor | None) -> bool:
     return attention_mask is None or bool((attention_mask[:, 0] == 1).all() and (attention_mask.diff() <= 0).all())
 
 
-def vectors_of_pairs(model: Decoder, input_ids: Tensor, keep: Tensor) -> Tensor:
+def hidden_of_pairs(model: Decoder, input_ids: Tensor, keep: Tensor) -> Tensor:
     """`model.hidden(input_ids)[keep]`, with what both texts of a pair begin with read once.
 
     Args:
@@ -89,15 +89,15 @@ def next_tokens_of_pairs(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Te
         return next_tokens(model, batch)
     labels = batch["labels"][:, 1:]
     keep = labels != IGNORE_INDEX
-    return model.head(vectors_of_pairs(model, batch["input_ids"][:, :-1], keep)), labels[keep]
+    return model.head(hidden_of_pairs(model, batch["input_ids"][:, :-1], keep)), labels[keep]
 
 
 def rewards_of_pairs(model: RewardModel, batch: dict[str, Tensor]) -> Tensor:
-    """What a RewardModel says of each text, (2 B,), of pairs in neighbouring rows."""
+    """The rewards (2 B,) that a RewardModel gives texts, of pairs in neighbouring rows."""
     mask, ids = batch.get("attention_mask"), batch["input_ids"]
     last = isinstance(model, RewardModel) and model.pooling == "last" and "segment_ids" not in batch
     if not (last and shares_beginnings(model.trunk, mask)):
         return model(**inputs_of(batch))
     lengths = torch.full_like(ids[:, 0], ids.size(1)) if mask is None else mask.sum(1)
     keep = torch.arange(ids.size(1), device=ids.device) == lengths[:, None] - 1
-    return model.score(vectors_of_pairs(model.trunk, ids, keep))
+    return model.score(hidden_of_pairs(model.trunk, ids, keep))

@@ -3,7 +3,7 @@
 Four parts, each by its name:
 
     policy      answers, and learns
-    value       a linear layer on the policy's vectors: what is still to come, at each token
+    value       a linear layer on the policy's hidden states: the reward still to come, at each token
     reference   the policy as it was, frozen; with an adapter, the same trunk with the adapter switched off
     reward      any function of prompts and answers: a reward model, a rule, the truth
 
@@ -236,7 +236,7 @@ class PPO:
 
     @torch.no_grad()
     def before(self, rollout: Rollout) -> dict[str, Tensor]:
-        """What policy, value and reference say of the answers before learning: each (B, T - 1)."""
+        """Log-probabilities, values, entropies and KL estimates of the answers before learning: each (B, T - 1)."""
         with self.compute.autocast():
             logprobs, values, entropy = self.actor(rollout, self.config.temperature)
             with as_reference(self.policy, self.reference) as reference:
@@ -245,7 +245,7 @@ class PPO:
         return {"logprobs": logprobs, "values": values, "entropy": entropy, "k1": k1, "k3": k3}
 
     def advantages(self, rollout: Rollout, scores: Tensor, old: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """How much better each token was than expected, and what was still to come: both (B, T - 1)."""
+        """Advantages, how much better each token was than expected, and returns, what was to come: both (B, T - 1)."""
         mask = rollout.mask
         last = mask.size(1) - 1 - mask.flip(1).int().argmax(1)  # (B,), the last token of each answer
         every = torch.arange(len(last), device=last.device)

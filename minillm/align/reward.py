@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from minillm.align.pairs import rewards_of_pairs
 from minillm.align.rollout import Conversation, check_vocabulary
 from minillm.data import IGNORE_INDEX, Padded, chat_example
+from minillm.inference import predict
 from minillm.peft import bare
 from minillm.system import Compute, pick_device
 from minillm.text import Tokenizer
-from minillm.training import History, LossFunction, TrainConfig, fit, inputs_of, preference_loss
+from minillm.training import History, LossFunction, TrainConfig, fit, preference_loss
 
 Reward = Callable[[Sequence[Conversation], Sequence[str]], Tensor]
 
@@ -33,7 +34,7 @@ def _check_reward_model(model: nn.Module, tokenizer: Tokenizer) -> None:
 
 @torch.no_grad()
 def rewards_of(reward: Reward, conversations: Sequence[Conversation], answers: Sequence[str]) -> Tensor:
-    """What a reward says of each answer.
+    """The reward of each answer, one finite number each.
 
     Returns: (B,) in fp32 on the CPU
     Raises: ValueError when it is not one number for each; FloatingPointError, with the answer, for one not finite.
@@ -156,11 +157,8 @@ class RewardModelScorer:
             answer_example(conversation, answer, self.tokenizer, self.context)
             for conversation, answer in zip(conversations, answers, strict=True)
         ]
-        found = []
-        for batch in Padded(examples, self.tokenizer.pad_id, self.batch_size):
-            with self.compute.autocast():
-                found.append(self.model(**inputs_of(self.compute.to_device(batch))).float().cpu())
-        return (torch.cat([*found, torch.zeros(0)]) - self.mean) / self.deviation
+        rewards = predict(self.model, Padded(examples, self.tokenizer.pad_id, self.batch_size), self.compute)
+        return (torch.tensor([*map(float, rewards)]) - self.mean) / self.deviation
 
     def standardise(self, conversations: Sequence[Conversation], answers: Sequence[str]) -> None:
         """Let these answers have rewards of mean 0 and deviation 1.

@@ -161,6 +161,6 @@ def answer_logprobs(policy: nn.Module, rollout: Rollout, temperature: float = 1.
 
 
 def logprobs_and_entropy(logits: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """log p of tokens (N,) under logits (N, V), and how undecided each was: both (B, T - 1), 0 elsewhere."""
+    """log p of tokens (N,) under logits (N, V), and the entropy of each row: both (B, T - 1), 0 elsewhere."""
     logprobs = -F.cross_entropy(logits.float(), tokens, reduction="none")
     return scatter_to_mask(logprobs, mask), scatter_to_mask(token_entropy(logits), mask)

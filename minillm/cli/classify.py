@@ -1,6 +1,5 @@
 """`train.py classify`: texts into classes."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,9 +32,6 @@ class Classify(HeadTask):
 
     def read_file(self, path: Path) -> list[Record]:
         return read_labelled("text")(path)
-
-    def labels(self, record: Record) -> Sequence[str]:
-        return (record.label,)
 
     def head(self, trunk: nn.Module) -> nn.Module:
         model = self.settings.model

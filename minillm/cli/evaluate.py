@@ -164,7 +164,7 @@ def head_scores(run: RunFolder, data: Path | None, compute: Compute) -> dict:
         task = kind(restore_settings(settings, config["settings"]), RunFolder(folder), compute, {})
         task.test_records = task.read_file(data) if data else task.load_parts().test
         for record in task.test_records:
-            for label in task.labels(record):
+            for label in record.labels:
                 if label not in names:
                     raise ValueError(f"{record.place}: the label {label!r} is none of the run's: {', '.join(names)}")
         task.use(load_tokenizer(run), load_model(run.path, compute.device), names)

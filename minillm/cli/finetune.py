@@ -8,7 +8,6 @@ import copy
 import hashlib
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +16,7 @@ import torch
 from torch import nn
 
 from minillm.cli.flags import change, flag, flag_name, group
-from minillm.cli.life import TrainingCommand, check_context
+from minillm.cli.life import TrainingCommand, check_context, shown
 from minillm.cli.methods import MethodSettings, Prepared, prepare
 from minillm.cli.settings import Machine, RecordSource, RunChoice, Training, train_config
 from minillm.data import Padded, Parts, Record, frame_of, label_names, load_parts
@@ -97,10 +96,6 @@ class Task(TrainingCommand):
         """The records of a file. Raises: ValueError with file and line for what is none."""
         raise NotImplementedError
 
-    def labels(self, record: Record) -> Sequence[str]:
-        """The labels of a record, where there are classes."""
-        return ()
-
     def new_model(self, texts: list[str]) -> tuple[Tokenizer, nn.Module]:
         """The tokenizer and the model to tune. texts: of the training records."""
         raise NotImplementedError
@@ -137,7 +132,7 @@ class Task(TrainingCommand):
 
     def read(self) -> None:
         self.parts = self.load_parts()
-        self.label_names = label_names(self.parts, self.labels) if self.labels(self.parts.train[0]) else []
+        self.label_names = label_names(self.parts)
 
     def load_parts(self) -> Parts:
         """The user's records, or the tales'; as many of the training ones as --examples says."""
@@ -316,8 +311,3 @@ def say_what_is_cut(records: list[Record], examples: list, context: int) -> None
             f"{len(cut)} of {len(records)} examples are longer than the {context} tokens that the model reads; their "
             f"ends are cut off, first at {cut[0].place}"
         )
-
-
-def shown(scores: dict) -> str:
-    """The numbers among scores, for people."""
-    return ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if isinstance(value, float))

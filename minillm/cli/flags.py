@@ -79,14 +79,14 @@ def build(kind: type, values: dict[str, Any]) -> Any:
     return kind(**own)
 
 
-def flat(settings: Any) -> dict[str, Any]:
+def flat_values(settings: Any) -> dict[str, Any]:
     """The values of all settings by name, those of groups among them."""
     values = {}
     for name, value in vars(settings).items():
-        values |= flat(value) if dataclasses.is_dataclass(value) else {name: value}
+        values |= flat_values(value) if dataclasses.is_dataclass(value) else {name: value}
     return values
 
 
 def change(settings: Any, **values) -> Any:
     """The same settings but for these, in whichever group they stand."""
-    return build(type(settings), flat(settings) | values)
+    return build(type(settings), flat_values(settings) | values)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from minillm.cli.flags import build, change, fields_of, flag_name, flat, program
+from minillm.cli.flags import build, change, fields_of, flag_name, flat_values, program
 from minillm.data import show_example
 from minillm.hub import describe
 from minillm.system import Compute, pick_device, seed_everything, write_json
@@ -139,6 +139,11 @@ class TrainingCommand:
         return metrics
 
 
+def shown(scores: dict) -> str:
+    """The numbers among scores, for people."""
+    return ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if isinstance(value, float))
+
+
 # Where runs live
 
 
@@ -220,7 +225,7 @@ def open_run(settings: Any, given: dict, name: str) -> tuple[RunFolder, Any, boo
 
 def saved_settings(settings: Any) -> dict:
     """The settings as JSON can hold them, without groups."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in flat(settings).items()}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in flat_values(settings).items()}
 
 
 def restore_settings(kind: type, saved: dict) -> Any:

@@ -23,9 +23,8 @@ from minillm.align import (
     true_scores,
     write_answers,
 )
-from minillm.cli.finetune import shown
-from minillm.cli.flags import change, flag, flag_name, flat, group
-from minillm.cli.life import TrainingCommand, named_or_latest
+from minillm.cli.flags import change, flag, flag_name, flat_values, group
+from minillm.cli.life import TrainingCommand, named_or_latest, shown
 from minillm.cli.methods import SELECTIVE, MethodSettings, prepare
 from minillm.cli.reward import load_answering
 from minillm.cli.settings import Machine, RunChoice
@@ -247,7 +246,7 @@ def load_reward(settings: PPOSettings, tokenizer: Tokenizer, compute: Compute) -
 def ppo_config(training: PPOTraining, machine: Machine, rate: float = 0.0) -> PPOConfig:
     """The settings of the loop. rate: of an adapter, 0 where there is none."""
     kind = PPOConfig if training.algorithm == "ppo" else GRPOConfig
-    values: dict[str, Any] = flat(training) | flat(machine)
+    values: dict[str, Any] = flat_values(training) | flat_values(machine)
     own = {field.name: values[field.name] for field in fields(kind) if field.name in values}
     if rate:
         own["learning_rate"] = rate

@@ -1,6 +1,5 @@
 """`train.py tag`: a tag for every word."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,9 +34,6 @@ class Tag(HeadTask):
 
     def read_file(self, path: Path) -> list[Record]:
         return read_tagged(path)
-
-    def labels(self, record: Record) -> Sequence[str]:
-        return record.label
 
     def head(self, trunk: nn.Module) -> nn.Module:
         model = self.settings.model

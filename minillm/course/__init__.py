@@ -1,4 +1,8 @@
-"""What the lessons share: the models that they stand on, and exercises that check themselves."""
+"""What the lessons share.
+
+    models      the trained models that they stand on, each found or made first
+    exercises   a file for each lesson: exercises that check themselves
+"""
 
 from minillm.course.exercises import check
-from minillm.course.models import ROOT, default_run, letters_run, lstm_run, mlm_run, reward_run, sft_run
+from minillm.course.models import ROOT, begin, default_run, letters_run, lstm_run, mlm_run, reward_run, sft_run

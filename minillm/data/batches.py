@@ -10,6 +10,7 @@ Shapes: B batch, T time (the context), N tokens of the corpus.
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
@@ -52,7 +53,8 @@ def tokenize(
     end = [] if whole or tokenizer.eos_id == tokenizer.bos_id else [tokenizer.eos_id]
     starts, chunks, length = [], [], 0
     sink = open(file, "wb") if file else None
-    for batch in _chunks(documents, 1000):
+    documents = iter(documents)
+    while batch := list(islice(documents, 1000)):
         for ids in tokenizer.encode_batch(batch):
             ids = np.array([*begin, *ids, *end], dtype=np.int32)
             starts.append(length)
@@ -71,25 +73,12 @@ def tokenize(
     )
 
 
-def _chunks(items: Iterable, size: int) -> Iterator[list]:
-    chunk = []
-    for item in items:
-        chunk.append(item)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
-
-
 def window_table(length: int, context: int, starts: Tensor | None = None) -> Tensor:
-    """Where each window begins and which token it predicts first.
+    """Where each window begins and which token it predicts first: (number of windows, 2).
 
     A window reads `context` tokens and predicts the token after each. Every token but the first of the corpus is
     predicted by exactly one window: the first that reaches it. A window begins at the start of the document that holds
     the first token it predicts, or, in a document longer than the context, right before that token.
-
-    Returns: (number of windows, 2)
 
     >>> window_table(9, 4)                            # one text of nine tokens
     tensor([[0, 1],
@@ -115,8 +104,6 @@ class Batches:
 
     Iterating gives one epoch; `forever` shuffles anew each epoch, and `state_dict` is where it stands. Without a seed
     the examples come as they stand. A subclass says in `batch` what the examples of some rows look like together.
-
-    Raises: ValueError for a batch of none, and as `check_seed`.
     """
 
     def __init__(self, examples: int, batch_size: int, seed: int | None):
@@ -171,8 +158,6 @@ class Windows(Batches):
 
     The last token has no successor in the window, so a model reads all but it (`causal_lm_sum` takes either). Labels
     are IGNORE_INDEX where a token is predicted by another window, and on <|bos|>, which nothing announces.
-
-    Raises: ValueError for a text shorter than one window.
     """
 
     def __init__(self, tokens: Tokens, context: int, batch_size: int, seed: int | None = None):

@@ -24,6 +24,11 @@ class ConversationRecord(Record):
     kinds: tuple[str, ...] = ()
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """None: who speaks is no class."""
+        return ()
+
+    @property
     def messages(self) -> list[dict[str, str]]:
         """As `Tokenizer.apply_chat` takes them."""
         return [{"role": role, "content": text} for role, text in zip(self.label, self.texts)]
@@ -35,10 +40,7 @@ class ConversationRecord(Record):
 
 
 def read_conversations(path: Path) -> list[ConversationRecord]:
-    """The conversations of a .json, .jsonl, .csv or .tsv file.
-
-    Raises: ValueError with file:line for what is none.
-    """
+    """The conversations of a .json, .jsonl, .csv or .tsv file; ValueError with file:line for what is none."""
     found = []
     for line, record in read_records(path, columns=["instruction", "input", "output"]):
         form = next((form for form in RECORD_FORMS if set(form) <= record.keys()), None)
@@ -56,11 +58,7 @@ def read_conversations(path: Path) -> list[ConversationRecord]:
 def conversation_example(
     record: ConversationRecord, tokenizer: Tokenizer, context: int, learn: str = "answers"
 ) -> dict:
-    """A conversation as `chat_example` makes it.
-
-    Args:
-        learn: "answers", or "everything": then every token is a label.
-    """
+    """A conversation as `chat_example` makes it; with learn="everything" every token is a label."""
     example = chat_example(record.messages, tokenizer, context)
     return example if learn == "answers" else {**example, "labels": list(example["input_ids"])}
 

@@ -29,18 +29,12 @@ class Frame(NamedTuple):
 
 
 def encoder_frame(tokenizer: Tokenizer, segments: bool = True) -> Frame:
-    """<|cls|> text <|sep|>, or <|cls|> text <|sep|> text <|sep|> with segments.
-
-    Source: Devlin et al. 2019, figure 2.
-    """
+    """<|cls|> text <|sep|>, or <|cls|> text <|sep|> text <|sep|> with segments (Devlin et al. 2019)."""
     return Frame(tokenizer.cls_id, tokenizer.sep_id, tokenizer.sep_id, segments)
 
 
 def decoder_frame(tokenizer: Tokenizer) -> Frame:
-    """<|bos|> text <|eos|>, or <|bos|> text <|sep|> text <|eos|>.
-
-    Source: Radford et al. 2018, figure 1.
-    """
+    """<|bos|> text <|eos|>, or <|bos|> text <|sep|> text <|eos|> (Radford et al. 2018, figure 1)."""
     return Frame(tokenizer.bos_id, tokenizer.sep_id, tokenizer.eos_id)
 
 
@@ -52,12 +46,7 @@ def frame_of(trunk: nn.Module, tokenizer: Tokenizer) -> Frame:
 
 
 def text_example(ids: Sequence[int], frame: Frame, context: int) -> dict:
-    """One text in its frame.
-
-    Returns: {"input_ids", "segment_ids" where the trunk has them, "cut"}, the last the number of tokens that did not
-        fit into the context.
-    Raises: ValueError for a context without room for text.
-    """
+    """One text in its frame: {"input_ids", "cut"}; "cut" is the number of tokens that did not fit into the context."""
     room = _room(context, 2)
     example = {"input_ids": [frame.begin, *ids[:room], frame.end], "cut": max(len(ids) - room, 0)}
     if frame.segments:
@@ -66,10 +55,7 @@ def text_example(ids: Sequence[int], frame: Frame, context: int) -> dict:
 
 
 def pair_example(first: Sequence[int], second: Sequence[int], frame: Frame, context: int) -> dict:
-    """Two texts in one row, cut from the longer one first.
-
-    Returns: {"input_ids", "segment_ids" where the trunk has them, "cut"}, as `text_example`.
-    Raises: ValueError for a context without room for text.
+    """Two texts in one row: {"input_ids", "segment_ids" where the trunk has them, "cut"}.
 
     >>> pair_example([5, 6, 7, 8], [9], Frame(1, 2, 3, True), context=7)   # one of the longer text is cut
     {'input_ids': [1, 5, 6, 7, 2, 9, 3], 'cut': 1, 'segment_ids': [0, 0, 0, 0, 0, 1, 1]}
@@ -94,13 +80,12 @@ def tag_example(
     context: int,
     every_piece: bool = False,
 ) -> dict:
-    """Words with a tag each, as tokens with a label each.
+    """Words with a tag each, as tokens with a label each: {"input_ids", "labels", "words", "cut"}.
 
     A word becomes one or more tokens. Its first token carries the tag and the others are ignored, or carry it too with
-    `every_piece`.
+    `every_piece`. "words" numbers the word of each labelled token.
 
-    Returns: {"input_ids", "labels", "words", "cut"}; "words" numbers the word of each token, -1 for the frame.
-    Source: Devlin et al. 2019, section 5.3, for the first token.
+    Source: Devlin et al. 2019, section 5.3 (its first token).
     """
     ids, labels, places = [], [], []
     for place, (pieces, tag) in enumerate(zip(word_pieces(words, tokenizer), tags, strict=True)):
@@ -131,8 +116,8 @@ def word_pieces(words: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
 def chat_example(messages: Sequence[dict[str, str]], tokenizer: Tokenizer, context: int) -> dict:
     """A conversation of which what the assistant says is learned, and the end after it.
 
-    Returns: {"input_ids", "labels", "cut"}; what does not fit into the context is cut off at the end, and where no
-        answer fits, no label counts.
+    Returns: {"input_ids", "labels", "cut"}; "cut" is the number of tokens at the end that did not fit into the context.
+        Where no answer fits, no label counts.
 
     >>> tokenizer = Tokenizer.characters("hi yo")
     >>> messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]

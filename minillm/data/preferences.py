@@ -59,10 +59,7 @@ def read_preferences(path: Path) -> list[Preference]:
 
 
 def score_field(path: Path, line: int, record: dict, name: str) -> float | None:
-    """A true score, which in a table is a text; None where there is none.
-
-    Raises: ValueError with file:line for what is no number.
-    """
+    """A true score, in a table a text; None where there is none, ValueError with file:line for what is no number."""
     value = record.get(name)
     if value is None or value == "":
         return None
@@ -76,10 +73,7 @@ def score_field(path: Path, line: int, record: dict, name: str) -> float | None:
 
 
 def read_prompts(path: Path) -> list[Record]:
-    """The prompts in a .jsonl, .json, .csv or .tsv file: {"prompt"}.
-
-    Raises: ValueError with file:line for an empty one.
-    """
+    """The prompts in a .jsonl, .json, .csv or .tsv file, {"prompt"}; ValueError with file:line for an empty one."""
     found = []
     for line, record in read_records(path, columns=["prompt"]):
         text = text_field(path, line, record, "prompt")

@@ -40,6 +40,12 @@ class Record:
         return self.texts
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes that it names: one, or one a word; none where its label is a score or nothing."""
+        label = self.label
+        return label if isinstance(label, tuple) else (label,) if isinstance(label, str) else ()
+
+    @property
     def prose(self) -> tuple[str, ...]:
         """The texts as one would write them: tagged words are one text, with spaces."""
         return (" ".join(self.texts),) if isinstance(self.label, tuple) else self.texts
@@ -49,10 +55,7 @@ RecordReader = Callable[[Path], list[Record]]
 
 
 def read_labelled(*fields: str) -> RecordReader:
-    """A reader of records with these text fields and a label: {"text", "label"} or {"text_a", "text_b", "label"}.
-
-    It raises ValueError with file:line for a text that is empty, and for a label that is no word and no whole number.
-    """
+    """A reader of records with these text fields and a label: {"text", "label"} or {"text_a", "text_b", "label"}."""
 
     def read(path: Path) -> list[Record]:
         records = []
@@ -71,10 +74,7 @@ def read_labelled(*fields: str) -> RecordReader:
 
 
 def read_scored_pairs(path: Path) -> list[Record]:
-    """Records of two like texts, {"text_a", "text_b"}, and "score", how like they are, in all of them or in none.
-
-    Raises: ValueError with file:line for a record that is not so.
-    """
+    """Records of two like texts, {"text_a", "text_b"}, and "score", how like they are, in all of them or in none."""
     records = []
     for line, record in read_records(path, columns=["text_a", "text_b"]):
         texts = tuple(text_field(path, line, record, field) for field in ("text_a", "text_b"))
@@ -93,8 +93,6 @@ def read_scored_pairs(path: Path) -> list[Record]:
 def read_tagged(path: Path) -> list[Record]:
     """Records {"tokens", "tags"}, or a file as of CoNLL: a word and, last on its line, its tag; a blank line between
     sentences. Tags are O, B-KIND and I-KIND.
-
-    Raises: ValueError with file:line for a record that is not so, and for a file without one.
     """
     conll = path.suffix.lower() not in (".jsonl", ".json")
     records = []
@@ -161,8 +159,6 @@ def load_parts(
 ) -> Parts:
     """Read the files, or keep a share of `data` aside where there is no `valid`; drop from training what stands in
     another part too, and say so.
-
-    Raises: ValueError where nothing can be kept aside, or nothing is left to learn from.
     """
     train = read(data)
     if valid is None:
@@ -189,19 +185,19 @@ def load_parts(
     return parts
 
 
-def label_names(parts: Parts, labels: Callable[[Record], Sequence[str]]) -> list[str]:
-    """The labels of the training records, sorted.
+def label_names(parts: Parts) -> list[str]:
+    """The labels of the training records, sorted; none of records that have none.
 
     Raises: ValueError for a single one, and for one that only comes up in validation or test.
     """
-    names = sorted({label for record in parts.train for label in labels(record)})
+    names = sorted({label for record in parts.train for label in record.labels})
     for record in [*parts.valid, *parts.test]:
-        for label in labels(record):
+        for label in record.labels:
             if label not in names:
                 raise ValueError(
                     f"{record.place}: the label {label!r} never occurs in training, where there are {', '.join(names)}"
                 )
-    if len(names) < 2:
+    if len(names) == 1:
         raise ValueError(
             f"{parts.train[0].path}: every example has the label {names[0]!r}, and there is nothing to tell apart; "
             "bring examples of at least two"

@@ -64,10 +64,7 @@ class Family(NamedTuple):
         return self.output.split(".")[0] + "."
 
     def name(self, ours: str) -> str:
-        """Their name of our tensor: "blocks.3.norm_1.weight" is "transformer.h.3.ln_1.weight" to GPT-2.
-
-        Raises: ValueError for a tensor that the family does not have.
-        """
+        """Their name of our tensor: "blocks.3.norm_1.weight" is "transformer.h.3.ln_1.weight" to GPT-2."""
         place = re.match(r"(?:blocks\.(\d+)\.)?(.+)\.(\w+)$", ours)
         layer, module, tensor = place.groups()
         if module not in self.names:

@@ -50,10 +50,7 @@ PURPOSES = {  # of the models that generate no text
 
 
 def load(path: str | os.PathLike, device: str | torch.device = "cpu") -> tuple[nn.Module, Tokenizer]:
-    """The model of a run folder, in evaluation mode, and its tokenizer.
-
-    Raises: ValueError as `load_model` and `load_tokenizer`.
-    """
+    """The model of a run folder, in evaluation mode, and its tokenizer; ValueError where it is not whole."""
     return load_model(path, device), load_tokenizer(path)
 
 
@@ -78,7 +75,7 @@ def load_model(run: Run, device: str | torch.device = "cpu") -> nn.Module:
 def load_causal(run: Run, device: str | torch.device = "cpu") -> nn.Module:
     """The model of a run that reads from left to right, and so can continue a text and say how likely it is.
 
-    Raises: ValueError for a run that holds another kind of model, and as `load_model`.
+    Raises: ValueError for another kind of model, and as `load_model`.
     """
     folder, model = _folder(run), load_model(run, device)
     if hasattr(model, "trunk") or not getattr(model, "causal", True):
@@ -90,10 +87,7 @@ def load_causal(run: Run, device: str | torch.device = "cpu") -> nn.Module:
 
 
 def load_tokenizer(run: Run) -> Tokenizer:
-    """The tokenizer of a run.
-
-    Raises: ValueError when it is not the one that the model was trained with.
-    """
+    """The tokenizer of a run; ValueError when it is not the one that the model was trained with."""
     folder = _folder(run)
     expected = folder.config().get("tokenizer")
     tokenizer = Tokenizer.load(folder.path / "tokenizer.json")
@@ -117,10 +111,7 @@ def describe(model: nn.Module) -> dict:
 
 
 def rebuild(description: dict) -> nn.Module:
-    """An untrained model from what `describe` said of one.
-
-    Raises: KeyError or TypeError when it said something else.
-    """
+    """An untrained model from what `describe` said of one; KeyError or TypeError when it said something else."""
     settings = dict(description)
     if "trunk" in settings:
         settings["trunk"] = rebuild(settings["trunk"])
@@ -134,12 +125,7 @@ def base_of(run: RunFolder, folder: RunFolder, adapter: str) -> dict:
 
 
 def on_base(folder: RunFolder, model: nn.Module, base: dict) -> nn.Module:
-    """The model that an adapter was trained on: that of another run, or a head on its trunk.
-
-    Args:
-        folder: the run of the adapter; base: what `base_of` said of the other; model: as `rebuild` made it.
-    Raises: ValueError when the other run is gone, or has other weights.
-    """
+    """The model that the adapter of `folder` was trained on: that of another run, or a head on its trunk."""
     run = RunFolder(os.path.normpath(folder.path.resolve() / base["run"]))
     if not run.started:
         raise ValueError(f"{folder.path} holds an adapter for the model of {run.path}, which is gone: bring it back")

@@ -4,7 +4,7 @@ generation    one token after another: greedy, temperature, top-k, top-p; beams:
 prompting     how likely a model finds a text, or each answer to a prompt
 few_shot      answers from a few examples in the prompt, calibrated, and how many are right
 answering     questions to an assistant, and how many of its answers are right
-predict       what a head says of texts, and of each word
+predict       the outputs of a head for texts, and the tag of each word
 interpret     what each head attends to; induction heads
 """
 

@@ -5,7 +5,7 @@ labelled examples and `tales.make_pattern_questions` of patterns. Its answer is 
 the model generates (Brown et al. 2020, section 2.4). The likelihoods may be corrected for what a model would say anyway
 (Zhao et al. 2021; Holtzman et al. 2021).
 
-Left out: choosing or ordering the examples (Lu et al. 2022), chains of thought.
+Left out: choosing or ordering the examples (Lu et al. 2022), chain of thought.
 """
 
 import math

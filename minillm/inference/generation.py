@@ -19,7 +19,7 @@ from minillm.text import Tokenizer
 
 Stops = Iterable[int | Sequence[int]]
 
-TEMPERATURE, TOP_P = 0.8, 0.9  # for texts that people read; at 1 and 1 a model shows all that it believes, slips too
+TEMPERATURE, TOP_P = 0.8, 0.9  # for texts that people read; 1 and 1 sample the whole distribution, slips included
 COLDEST = 1e-6  # below it the likeliest token is as good as certain, and logits over the temperature may overflow
 
 
@@ -131,7 +131,7 @@ def generate(
 
     Args:
         stop: token ids, or sequences of them, after which a text ends (they are kept)
-        attention_mask: (B, T), 0 on padding, which must be on the left; pad_id stands behind the end of a text
+        attention_mask: (B, T), 0 on padding, which must be on the left; pad_id stands after the end of a text
         finished: asked with the new tokens of a text whether it ends
     Returns: (B, T + new)
     Raises: ValueError as `check_sampling` and `prepare_generation`.

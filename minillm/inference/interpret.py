@@ -76,5 +76,5 @@ def induction_scores(
     drawn = torch.stack([tokens[torch.randperm(len(tokens), generator=generator)[:length]] for _ in range(samples)])
     ids = torch.cat([torch.full((samples, 1), begin), drawn, drawn], dim=1)
     maps = attention_maps(model, ids.to(next(model.parameters()).device))
-    # Position t holds a token of the second time; t - length + 1 is the one behind its first occurrence.
+    # Position t holds a token of the second time; t - length + 1 is the one after its first occurrence.
     return maps.diagonal(1 - length, dim1=-2, dim2=-1)[..., -length:].mean((1, 3))

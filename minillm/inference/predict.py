@@ -1,4 +1,4 @@
-"""What a head says of examples: a row for each text, a tag for each word."""
+"""Predictions of a head: its outputs for each text, and the tag of each word."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from minillm.training import inputs_of
 
 @torch.no_grad()
 def predict(model: nn.Module, batches: Iterable[dict[str, Tensor]], compute: Compute) -> list[Tensor]:
-    """What a head says of each example, in order: a row of its output, without padding. Dropout stays off afterwards.
+    """The output of a head for each example, in order and without padding; dropout stays off afterwards.
 
     Returns: for each example (K,), or (T, K) of its own tokens, in fp32 on the CPU.
     """

@@ -84,11 +84,7 @@ def commonest_tags(words: Sequence[Sequence[str]], tags: Sequence[Sequence[str]]
 
 
 def word_similarity(first: Sequence[str], second: Sequence[str]) -> torch.Tensor:
-    """Cosines of texts as bags of words, a word weighing ln(texts / texts that hold it).
-
-    Returns: (N, M), of N first texts with M second ones.
-    Source: Spärck Jones 1972.
-    """
+    """Cosines (N, M) of texts as bags of words, a word weighing ln(texts / texts that hold it) (Spärck Jones 1972)."""
     bags = [set(words_of(text)) for text in [*first, *second]]
     counts = Counter(word for bag in bags for word in bag)
     place = {word: i for i, word in enumerate(counts)}

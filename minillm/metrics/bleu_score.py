@@ -77,11 +77,10 @@ def sentence_bleu(
 
 
 def bleu_statistics(candidates: Sequence[str], references: Sequence[str | Sequence[str]], order: int = 4) -> Tensor:
-    """What BLEU has to know of each text; it is made of their sums, so the bootstrap draws rows and reads no text again.
+    """What BLEU has to know of each text: it is made of the sums, so the bootstrap draws rows and reads no text again.
 
     Returns: (N, 3 + 2 * order): how many references a text has, its length, that of the closest reference, its matches
         for each n, its n-grams for each n.
-    Raises: ValueError for lists that do not belong together.
     """
     if isinstance(candidates, str) or isinstance(references, str):
         raise ValueError("bleu scores a list of texts: for one text take sentence_bleu")

@@ -6,10 +6,7 @@ import torch
 
 
 def accuracy(truth: Sequence, predicted: Sequence) -> float:
-    """The share of predictions that are right.
-
-    Raises: ValueError for none.
-    """
+    """The share of predictions that are right; ValueError for none."""
     _check_pairs(truth, predicted)
     return sum(a == b for a, b in zip(truth, predicted)) / len(truth)
 
@@ -27,7 +24,6 @@ def macro_f1(truth: Sequence, predicted: Sequence) -> float:
 
     The classes are those that occur on either side, as in scikit-learn.
 
-    Raises: ValueError for no predictions.
     Source: van Rijsbergen 1979.
     """
     _check_pairs(truth, predicted)
@@ -66,7 +62,6 @@ def entity_f1(truth: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]
 
     0 when there are none on either side.
 
-    Raises: ValueError for a text with more tags on one side.
     Source: Tjong Kim Sang & De Meulder 2003; the micro average of seqeval.
     """
     right = found = there = 0
@@ -79,11 +74,7 @@ def entity_f1(truth: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]
 
 
 def recall_at_k(similarity: torch.Tensor, k: int) -> float:
-    """The share of rows i whose own column i is among the k largest (ties count as before it).
-
-    Args:
-        similarity: (N, M), M at least N.
-    """
+    """The share of rows i of similarity (N, M) whose own column i is among the k largest (ties count as before it)."""
     own = similarity.diagonal()[:, None]
     before = (similarity >= own).sum(dim=1) - 1  # itself is no rival
     return (before < k).double().mean().item()
@@ -114,7 +105,6 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float:
     """Rank correlation: Pearson's correlation of the ranks, ties sharing the mean of theirs.
 
     Returns: -1 to 1; not a number when one side is constant.
-    Raises: ValueError for no values.
     Source: Spearman 1904.
     """
     _check_pairs(first, second)

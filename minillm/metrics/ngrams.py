@@ -24,9 +24,7 @@ def tokenize_rouge(text: str) -> tuple[str, ...]:
 
 
 def ngrams(tokens: Words, n: int) -> Iterable[Hashable]:
-    """Every run of n tokens, in order: tuples, or for n = 1 the tokens themselves.
-
-    Raises: ValueError unless n >= 1.
+    """Every run of n tokens, in order: tuples, or for n = 1 the tokens themselves; ValueError unless n >= 1.
 
     >>> list(ngrams("abcd", 2))
     [('a', 'b'), ('b', 'c'), ('c', 'd')]

@@ -58,9 +58,7 @@ def _middle(drawn: Sequence[float]) -> list[float]:
 
 
 def seed_interval(values: Sequence[float]) -> Interval:
-    """Mean of a few runs with its 95 % Student-t interval.
-
-    Raises: ValueError for fewer than two values.
+    """Mean of a few runs, at least two, with its 95 % Student-t interval.
 
     >>> print(seed_interval([1.0, 2.0, 3.0]))
     2 (-0.484 to 4.48)
@@ -99,15 +97,13 @@ def paired_comparison(
     seed: int = 0,
     score: Callable[[Tensor], float] = _mean,
 ) -> Comparison:
-    """Two systems on the same items.
+    """Two systems on the same items: what each scored on them, or rows as `bootstrap_interval` takes them.
 
     The interval and the wins are of a paired bootstrap. p is of approximate randomisation: were both systems alike,
     then swapping their answers to an item would change nothing, so each sample swaps every item or not by a coin. It
     counts the truth as one of the samples, hence is never 0, and differences as large as the true one (sacrebleu: only
     larger ones, too few where many items are equal).
 
-    Args:
-        first, second: what they scored on item i, or rows as `bootstrap_interval` takes them.
     Raises: ValueError unless both have as many items, at least one.
     Source: Koehn 2004; for p, Noreen 1989 and Riezler & Maxwell 2005.
 

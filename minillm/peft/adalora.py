@@ -111,8 +111,8 @@ def orthogonality(model: nn.Module, strength: float = 0.5) -> Tensor:
 
     To be added to the loss (`objectives.penalised`); 0 for a model without AdaLoRA.
 
-    Source: Zhang et al. 2023, equation 4, which has the squares of these norms; without the square the pull does not
-        fade as it works.
+    Source: Zhang et al. 2023, equation 4, which has the squares of these norms; without the square the gradient
+        does not fade as they become orthogonal.
     """
     products = [
         product for _, a in adapters(model) if isinstance(a, SVDLinear) for product in (a.P.mT @ a.P, a.Q @ a.Q.mT)

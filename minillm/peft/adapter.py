@@ -107,6 +107,15 @@ def bare(module: nn.Module) -> nn.Module:
     return module
 
 
+def wrappers(module: nn.Module) -> list[Adapter]:
+    """The wrappers around a part, inner ones first."""
+    found = []
+    while isinstance(module, Adapter):
+        found.append(module)
+        module = module.base
+    return found[::-1]
+
+
 def slots(model: nn.Module, path: str = "", parent: nn.Module | None = None, attribute: str = "") -> Iterator[Slot]:
     """Every place in a model, from the outside in."""
     yield Slot(path, parent, attribute, model)
@@ -150,13 +159,7 @@ def stack_pattern(model: nn.Module) -> tuple[str, ...]:
 
 def adapters(model: nn.Module, name: str | None = None) -> list[tuple[str, Adapter]]:
     """Every wrapper with its path, inner ones first; of all adapters, or of the one with this name."""
-    found = []
-    for slot in slots(model):
-        chain, module = [], slot.module
-        while isinstance(module, Adapter):
-            chain.append((slot.path, module))
-            module = module.base
-        found += reversed(chain)
+    found = [(slot.path, adapter) for slot in slots(model) for adapter in wrappers(slot.module)]
     return [(path, adapter) for path, adapter in found if name in (None, adapter.name)]
 
 

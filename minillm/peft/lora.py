@@ -1,4 +1,4 @@
-"""LoRA: the change of a weight matrix as a product of two thin ones (Hu et al. 2021, "LoRA", equation 3).
+"""LoRA: the change of a weight matrix as a product of two low-rank ones (Hu et al. 2021, "LoRA", equation 3).
 
     W' = W + scale * B A        W (out, in), A (R, in), B (out, R), R far less than in and out
 
@@ -71,7 +71,7 @@ class LoRALinear(Adapter):
         if not self.active:
             return y
         narrow = F.linear(F.dropout(x, self.method.dropout, self.training), self.A)  # (..., R)
-        # The gradient of so thin a matrix takes five times as long on a CPU when it stands upright.
+        # On a CPU the gradient of so narrow a matrix takes five times as long as that of its transpose.
         return y + (narrow * (self.strength * self.method.scale)) @ self.B.mT.contiguous()
 
     def folded(self) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from minillm.peft.adapter import Adapter, Method, adapter_names, adapters, bare, bare_parameters, slots
+from minillm.peft.adapter import Adapter, Method, adapter_names, adapters, bare, bare_parameters, slots, wrappers
 
 
 def inject(
@@ -196,14 +196,11 @@ def remove(model: nn.Module, name: str | None = None) -> nn.Module:
         raise ValueError("the adapters are merged: unmerge the model first, or remove all of them")
     _called(model, name)
     for slot in list(slots(model)):
-        kept, module = [], slot.module
-        while isinstance(module, Adapter):
-            if name not in (None, module.name):
-                kept.append(module)
-            module = module.base
-        for wrapper in reversed(kept):
-            wrapper.base = module
-            module = wrapper
+        module = slot.bare
+        for wrapper in wrappers(slot.module):
+            if name not in (None, wrapper.name):
+                wrapper.base = module
+                module = wrapper
         if slot.parent is None:
             model = module
         elif module is not slot.module:

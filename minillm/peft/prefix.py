@@ -3,8 +3,8 @@
     PrefixTuning    P learned keys and values beside those of the text, in every layer (Li & Liang 2021)
     LlamaAdapter    the same from P learned vectors, behind a gate that begins closed (Zhang et al. 2023)
 
-Both wrap the one place of a layer where positions meet (`attention.Attend`). The text's own positions stay as they are,
-and so does its context. Left out: prefixes for cross-attention; LLaMA-Adapter's images.
+Both wrap the attention of a layer (`attention.Attend`). The text's own positions stay as they are, and so does its
+context. Left out: prefixes for cross-attention; LLaMA-Adapter's images.
 
 Shapes: B batch, T and S time, C channels, H heads, D head dim, P vectors of the prefix.
 """
@@ -24,7 +24,7 @@ from minillm.peft.adapter import Adapter, Method, Slot, slots
 
 @dataclass(frozen=True, kw_only=True)
 class _AttentionMethod(Method):
-    """What wraps the places where positions meet: of every layer, if no targets are named."""
+    """What wraps attention: that of every layer, if no targets are named."""
 
     length: int = 16  # P
     supports_strength: ClassVar[bool] = False
@@ -35,7 +35,7 @@ class _AttentionMethod(Method):
 
     @staticmethod
     def fits(module: nn.Module) -> bool:
-        """Whether positions meet in it."""
+        """Whether it is the attention of a layer."""
         return isinstance(module, Attend)
 
 
@@ -134,7 +134,7 @@ class FromNetwork(nn.Module):
 
 
 class Prefixed(Adapter):
-    """Where positions meet, P more keys and values at which every query may look."""
+    """Attention with P more keys and values that every query sees."""
 
     def __init__(self, base: nn.Module, method: PrefixTuning, name: str, source: nn.Module):
         super().__init__(base, method, name)
@@ -176,7 +176,7 @@ class LlamaAdapter(_AttentionMethod):
 
 
 class Gated(Adapter):
-    """Where positions meet, a second attention, to P learned vectors alone, times a gate that begins at 0.
+    """Attention, and beside it another to P learned vectors alone, times a gate that begins at 0.
 
     With a softmax of its own, the prompt takes no weight from the text, and a closed gate changes nothing. The layer's
     own matrices make keys and values of the vectors.

@@ -1,4 +1,4 @@
-"""Soft prompts: vectors in front of a text that are no words, and learn (Lester et al. 2021, "The Power of Scale").
+"""Soft prompts: learned vectors in front of a text, which are no words (Lester et al. 2021, "The Power of Scale").
 
 The model is wrapped whole, and nobody outside sees the prompt: texts, masks, labels and outputs are as long as ever.
 Inside, the vectors stand right before the first real token of each text, on whichever side its padding is, and take

@@ -1,4 +1,8 @@
-"""What people look at: plots, the pictures; html, a page that needs no other file."""
+"""What people look at.
+
+    plots       the pictures: the only file that imports matplotlib
+    html        a page that needs no other file
+"""
 
 from minillm.report.plots import (
     COLOURS,

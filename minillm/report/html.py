@@ -80,10 +80,7 @@ def shown(value) -> str:
 
 
 def image(path: str | os.PathLike, caption: str) -> str:
-    """A PNG file, put into the page.
-
-    Raises: ValueError when there is none.
-    """
+    """A PNG file, put into the page; ValueError when there is none."""
     path = Path(path)
     if not path.exists():
         raise ValueError(f"{path}: there is no such picture")

@@ -66,11 +66,8 @@ def loss_curve(history, levels: dict[str, float | None] | None = None, ax=None):
 
 
 def heat_map(values, rows: list[str], columns: list[str], form: str = "{:.2g}", hide: float | None = 0, ax=None):
-    """A table of numbers as a heat map with the numbers in it: darker is larger.
-
-    Args:
-        values: (R, C); rows, columns: a name for each of them.
-        form: how numbers are written; hide: the number that is not.
+    """A table of numbers (R, C) as a heat map with the numbers in it: darker is larger. Those equal to `hide` are left
+    out; `form` says how the others are written.
     """
     ax = axis(ax)
     largest = max(max(map(float, row)) for row in values)
@@ -145,7 +142,7 @@ def reliability(chances: list[float], right: list[bool], bins: int = 5, ax=None)
 ROUNDS = {  # what a round of PPO logs: how it is called in a picture
     "reward": "reward (deviations)",
     "true_score": "true score",
-    "kl": "KL from the reference (nats)",
+    "kl": "KL divergence (nats)",
     "entropy": "entropy (nats a token)",
     "clip_fraction": "share of tokens clipped",
     "explained_variance": "explained variance of the value",
@@ -183,10 +180,7 @@ def rounds(histories: dict, axes=None, quantities: dict[str, str] = ROUNDS):
 def log_probabilities(history, ax=None):
     """How likely a policy of DPO finds the chosen and the rejected answers of held-out pairs, by step (nats an answer).
 
-    Both may fall; what is learned is that they part.
-
-    Args:
-        history: a `History` of `train_dpo` with `valid`.
+    history: a `History` of `train_dpo` with `valid`. Both may fall; what is learned is that they part.
     """
     ax = axis(ax)
     for index, side in enumerate(("chosen", "rejected")):

@@ -5,6 +5,7 @@ Weights and optimizer state are always fp32. Mixed precision casts inside the fo
 """
 
 import contextlib
+import os
 import random
 import sys
 import time
@@ -87,7 +88,8 @@ def pick_device(device: str = "auto", dtype: str = "auto") -> Compute:
     if device.split(":")[0] not in ("cpu", "cuda", "mps"):
         raise ValueError(f"unknown device {device!r}: choose auto, cpu, cuda or mps")
     if dtype == "auto":
-        dtype = {"cuda": _cuda_dtype, "cpu": _cpu_dtype, "mps": lambda: "fp32"}[device.split(":")[0]]()
+        fastest = {"cuda": _cuda_dtype, "cpu": _cpu_dtype, "mps": lambda: "fp32"}[device.split(":")[0]]
+        dtype = os.environ.get("MINILLM_DTYPE") or fastest()
     if dtype not in DTYPES:
         raise ValueError(f"unknown dtype {dtype!r}: choose auto, {', '.join(DTYPES)}")
     if dtype == "fp16" and not device.startswith("cuda"):
@@ -112,10 +114,7 @@ def check_seed(seed: int) -> None:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's random numbers, on every device.
-
-    Raises: ValueError as `check_seed`.
-    """
+    """Seed Python's, NumPy's and torch's random numbers, on every device; ValueError as `check_seed`."""
     check_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - a user's loss_fn may draw from it

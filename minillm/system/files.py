@@ -18,19 +18,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-SAFETENSORS_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
-SAFETENSORS_NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
+# As safetensors calls them.
+STORED_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+STORED_DTYPES |= {"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8}
+STORED_DTYPES |= {"U8": torch.uint8, "BOOL": torch.bool}
+STORED_NAMES = {dtype: name for name, dtype in STORED_DTYPES.items()}
 
 
 def check_file(path: str | os.PathLike) -> None:
@@ -76,10 +68,7 @@ def write_json(path: str | os.PathLike, content) -> None:
 
 
 def read_json(path: str | os.PathLike):
-    """The content of a JSON file.
-
-    Raises: ValueError, naming the file, when it is missing or damaged.
-    """
+    """The content of a JSON file; ValueError, naming the file, when it is missing or damaged."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -89,19 +78,13 @@ def read_json(path: str | os.PathLike):
 
 
 def save_file(tensors: dict[str, Tensor], path: str | os.PathLike, metadata: dict[str, str] | None = None) -> None:
-    """Write tensors (on any device; copies are made where one is not contiguous) and a dictionary of strings as
-    safetensors.
-    """
+    """Write tensors, on any device (copied where not contiguous), and a dictionary of strings as safetensors."""
     header, chunks, end = {}, [], 0
     for name, tensor in tensors.items():
         tensor = tensor.detach().cpu().contiguous()
         chunk = tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b""
         start, end = end, end + len(chunk)
-        header[name] = {
-            "dtype": SAFETENSORS_NAMES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [start, end],
-        }
+        header[name] = {"dtype": STORED_NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
         chunks.append(chunk)
     header["__metadata__"] = {**(metadata or {}), "sha256": _checksum(header, metadata or {}, chunks)}
     text = json.dumps(header).encode()
@@ -110,10 +93,7 @@ def save_file(tensors: dict[str, Tensor], path: str | os.PathLike, metadata: dic
 
 
 def load_file(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors, on the CPU, and the metadata of a safetensors file.
-
-    Raises: ValueError when it is damaged or there is none.
-    """
+    """The tensors, on the CPU, and the metadata of a safetensors file; ValueError when it is damaged or missing."""
     try:
         with open(path, "rb") as file:
             raw = bytearray(file.read())
@@ -138,7 +118,7 @@ def load_file(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, str
 
 def _tensor(body: memoryview, entry: dict) -> Tensor:
     start, end = entry["data_offsets"]
-    dtype, shape = SAFETENSORS_DTYPES[entry["dtype"]], entry["shape"]
+    dtype, shape = STORED_DTYPES[entry["dtype"]], entry["shape"]
     if not 0 <= start <= end <= len(body):
         raise ValueError(f"numbers at {start} to {end} of {len(body)} bytes")
     if start == end:

@@ -176,13 +176,7 @@ class Splitter:
 
     def split(self, document: str) -> list[str]:
         """The words of a document; joined they are the document."""
-        try:
-            document.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f"The text to train on has half a surrogate pair, U+{ord(document[error.start]):04X}, at character "
-                f"{error.start}: it was not decoded properly. Read it with the right encoding."
-            ) from None
+        check_surrogates(document)
         if not self.alphabet.issuperset(document):
             self.alphabet.update(document)
             compiled = re.compile(_spell_out(self.pattern, "".join(sorted(self.alphabet))))

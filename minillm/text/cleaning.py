@@ -72,10 +72,7 @@ def collapse_space(text: str) -> str:
 
 
 def cleaning_steps(form: Form = "NFC") -> dict[str, Callable[[str], str]]:
-    """The steps of `clean` by name, in order. Mark-up is first, since "&#8203;" stands for an invisible character.
-
-    Raises: ValueError for an unknown form.
-    """
+    """The steps of `clean` by name, in order. Mark-up is first, since "&#8203;" stands for an invisible character."""
     if form not in ("NFC", "NFKC"):
         raise ValueError(f'the Unicode form is {form!r}; choose "NFC" or "NFKC"')
     return {
@@ -124,8 +121,6 @@ def boilerplate_lines(documents: Sequence[str], share: float = 0.25, minimum: in
 
     A line counts once a document, and copies of a document count once. Lines of fewer than `words` words are safe: a
     speaker's name or "The end." is found everywhere and is no boilerplate.
-
-    Raises: ValueError for a share that is none.
     """
     if not 0 < share <= 1:
         raise ValueError(f"the boilerplate share is {share}; choose one above 0 and at most 1, such as 0.25")
@@ -214,8 +209,8 @@ def clean_corpus(
 ) -> tuple[list[str], CleaningReport]:
     """Clean every document, drop the empty ones and the copies (the first stays), and say what was done.
 
-    Args:
-        boilerplate_share: see `boilerplate_lines`; near_threshold: see `near_duplicates`. None leaves a step out.
+    None as `boilerplate_share` or `near_threshold` leaves that step out.
+
     Raises: ValueError when nothing remains.
     """
     report = CleaningReport(len(documents), sum(map(len, documents)))

@@ -109,10 +109,7 @@ def split_documents(text: str) -> list[str]:
 
 
 def text_field(path: StrPath, line: int, record: dict, name: str = "text") -> str:
-    """The string under `name` in a record.
-
-    Raises: ValueError with file:line when there is none, or it is no usable string.
-    """
+    """The string under `name` in a record; ValueError with file:line when there is none, or it is no usable string."""
     if name not in record:
         raise ValueError(f'{path}:{line}: expected a field "{name}", found {", ".join(map(repr, record)) or "none"}')
     text = record[name]
@@ -275,8 +272,6 @@ def split_stream(text: str, valid_fraction: float = 0.1) -> tuple[str, str]:
     """Cut one long text in two: all but the last `valid_fraction` of its characters are for training.
 
     The cut is nanoGPT's, int(0.9 n) characters, so that losses can be compared with it.
-
-    Raises: ValueError for a text too short to cut.
 
     >>> split_stream("abcdefghij", 0.2)
     ('abcdefgh', 'ij')

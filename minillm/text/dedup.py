@@ -96,7 +96,7 @@ def signatures(sets: Sequence[np.ndarray], hashes: int = 128, seed: int = 0) -> 
     The functions are h(x) = (a x + b) mod p with random a and b and the prime p = 2**31 - 1. The signature of an empty
     set is p everywhere.
 
-    Source: Carter and Wegman 1979 for the functions; Broder 1997 for the minimum.
+    Source: Carter and Wegman 1979 for the functions.
     """
     rng = np.random.default_rng(seed)
     a = rng.integers(1, MERSENNE, hashes, dtype=np.uint64)
@@ -127,11 +127,9 @@ def _chunks(items: list[int], sizes: list[int], size: int) -> Iterable[list[int]
 
 
 def estimated_jaccard(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The share of equal numbers in two signatures, whose mean over hash functions is the similarity J.
+    """The share of equal numbers in two signatures (..., hashes), whose mean over hash functions is the similarity.
 
-    Args:
-        a, b: (..., hashes)
-    Returns: (...), of standard deviation sqrt(J (1 - J) / hashes).
+    Its standard deviation is sqrt(J (1 - J) / hashes).
     """
     return (a == b).mean(axis=-1)
 
@@ -153,8 +151,6 @@ def bands_and_rows(threshold: float, hashes: int = 128, recall: float = 0.95) ->
     """The most rows (so the fewest needless comparisons) with which a pair *at* the threshold is still compared with
     probability `recall`; more similar pairs are likelier.
 
-    Raises: ValueError for a threshold that is no similarity.
-
     >>> bands_and_rows(0.8)
     (18, 7)
     """
@@ -166,14 +162,10 @@ def bands_and_rows(threshold: float, hashes: int = 128, recall: float = 0.95) ->
 
 
 def candidate_pairs(signatures: np.ndarray, bands: int, rows: int) -> np.ndarray:
-    """The pairs of documents that agree on all rows of some band.
+    """Pairs (P, 2), i < j, that agree on all rows of some band.
 
     Of a bucket with many documents each is paired with the first and with the one before it, not with all: at most
     2 * bands pairs for each document, however alike they are.
-
-    Args:
-        signatures: (documents, hashes)
-    Returns: (P, 2), i < j.
     """
     if len(signatures) < 2:
         return np.zeros((0, 2), dtype=np.int64)

@@ -29,7 +29,7 @@ FLAGS = (
 )
 ELEMENT = "|".join(sorted(BLOCKS | INLINES | UNREAD))
 # A tag is one when its element exists and its attributes have values: "a <b && c> d" has none for "&&".
-TAG = re.compile(
+HTML_TAG = re.compile(
     rf"""</(?:{ELEMENT})\s*> | <({ELEMENT})
     (?: \s+ (?: [a-z_:@][\w:.@-]* \s*=\s* (?: "[^"]*" | '[^']*' | [^\s"'=<>`]+ ) | (?:{FLAGS})(?![\w-]) ) )* \s*/?>""",
     re.IGNORECASE | re.VERBOSE,
@@ -62,7 +62,7 @@ def _protect(text: str) -> str:
     def less_than(at: int) -> str:
         if text.startswith("<!--", at):
             real = last_comment_end >= at + 4  # an open comment would swallow the rest
-        elif (tag := TAG.match(text, at)) is None:
+        elif (tag := HTML_TAG.match(text, at)) is None:
             real = DOCTYPE.match(text, at) is not None
         else:
             name = (tag[1] or "").lower()

@@ -40,14 +40,14 @@ def train_plain(text: str | Iterable[str], vocab_size: int, pattern: str = GPT2_
             break
         left, right = min(counts, key=lambda pair: (-counts[pair], place(pair[0]), place(pair[1])))
         ranks[left + right] = len(ranks)
-        words = {word: merge(parts, left, right) for word, parts in words.items()}
+        words = {word: merge_pair(parts, left, right) for word, parts in words.items()}
     return ranks
 
 
-def merge(parts: list[bytes], left: bytes, right: bytes) -> list[bytes]:
+def merge_pair(parts: list[bytes], left: bytes, right: bytes) -> list[bytes]:
     """Make one token of every `left` that `right` follows.
 
-    >>> merge([b"a", b"a", b"a", b"b"], b"a", b"a")
+    >>> merge_pair([b"a", b"a", b"a", b"b"], b"a", b"a")
     [b'aa', b'a', b'b']
     """
     merged = []

@@ -80,11 +80,9 @@ class Tokenizer:
 
     @classmethod
     def train(cls, texts: str | Iterable[str], vocab_size: int) -> "Tokenizer":
-        """Learn byte pairs from one text or many documents; too short a text gives a smaller vocabulary.
+        """Learn byte pairs from one text or many documents; `vocab_size` counts the special tokens too.
 
-        Args:
-            vocab_size: counts the special tokens too.
-        Raises: ValueError when it has no room for the bytes and the special tokens, and as `train_bpe`.
+        A text too short to fill the vocabulary gives a smaller one.
         """
         if vocab_size < len(BYTES) + len(SPECIALS):
             raise ValueError(
@@ -96,10 +94,7 @@ class Tokenizer:
 
     @classmethod
     def characters(cls, texts: str | Iterable[str]) -> "Tokenizer":
-        """One id for each different character of one text or many documents, in the order of their code points.
-
-        Raises: ValueError for no text, and for half a surrogate pair.
-        """
+        """One id for each different character of one text or many documents, in the order of their code points."""
         alphabet = set()
         for text in [texts] if isinstance(texts, str) else texts:
             check_surrogates(text)
@@ -113,8 +108,7 @@ class Tokenizer:
     def from_tiktoken(cls, name: str) -> "Tokenizer":
         """One of tiktoken's vocabularies, such as "gpt2". Its ids stay, and ours come behind its own special tokens.
 
-        Raises: ValueError for an unknown name; OSError where tiktoken, which downloads a vocabulary that is not in its
-            cache, cannot get it.
+        Raises: ValueError for an unknown name; OSError when it is not in tiktoken's cache and cannot be downloaded.
         """
         if name not in tiktoken.list_encoding_names():
             raise ValueError(f"tiktoken has no vocabulary {name!r}: choose one of {tiktoken.list_encoding_names()}.")
@@ -171,9 +165,7 @@ class Tokenizer:
     def decode(self, ids: Iterable[int], skip_special: bool = False) -> str:
         """The text of a list or 1-D tensor of ids; bytes that are not valid UTF-8 become U+FFFD.
 
-        Args:
-            skip_special: leave special tokens out, for readers; else they are shown by name.
-        Raises: ValueError for what is no row of ids of this vocabulary.
+        Special tokens are shown by name, so that nothing is hidden; `skip_special` leaves them out, for readers.
         """
         ids = self._checked(ids)
         kept = [i for i in ids if i not in self.special_ids] if skip_special else ids
@@ -257,10 +249,7 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":
-        """Read what `save` wrote.
-
-        Raises: ValueError for any other file, and for one that was changed since.
-        """
+        """Read what `save` wrote; ValueError for any other file, and for one that was changed since."""
         saved = read_json(path)
         if not isinstance(saved, dict) or saved.pop("format", None) != FORMAT:
             raise ValueError(f"{path} is not a tokenizer that minillm saved: it does not say 'format': {FORMAT!r}.")

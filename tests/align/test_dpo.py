@@ -21,7 +21,7 @@ from minillm.peft import adapters
 from minillm.system import Compute
 from minillm.training import TrainConfig, dpo_loss, ipo_loss, sequence_logprobs, simpo_loss
 
-PLACE = Compute(torch.device("cpu"), torch.float32)
+COMPUTE = Compute(torch.device("cpu"), torch.float32)
 PAIRS = preferences(10)
 
 
@@ -66,10 +66,10 @@ def test_the_loss_begins_at_ln_2_with_margin_0_and_dropout_draws_nothing(make):
 def margins_of(policy, reference, size=3):
     examples = [pair_of_answers(*pair, TOKENIZER, 32) for pair in PAIRS]
     batches = Padded(
-        with_reference(reference, examples, TOKENIZER, PLACE, batch_size=size), TOKENIZER.pad_id, 3, causal=True
+        with_reference(reference, examples, TOKENIZER, COMPUTE, batch_size=size), TOKENIZER.pad_id, 3, causal=True
     )
     with torch.no_grad():
-        return margins(policy, batches, loss_named("dpo", 0.1), PLACE)
+        return margins(policy, batches, loss_named("dpo", 0.1), COMPUTE)
 
 
 @pytest.mark.parametrize("name", ["dpo", "ipo", "simpo"])
@@ -87,7 +87,7 @@ def test_the_objective_equals_a_loop_over_single_answers_however_they_are_put_to
     objective = direct_preference(loss_named(name, 0.3, **own), average)
     for size, pairs in ((1, PAIRS), (3, PAIRS), (10, PAIRS[::-1])):
         examples = [pair_of_answers(*pair, TOKENIZER, 32) for pair in pairs]
-        kept = with_reference(reference, examples, TOKENIZER, PLACE, batch_size=size)
+        kept = with_reference(reference, examples, TOKENIZER, COMPUTE, batch_size=size)
         parts = [objective(policy, batch) for batch in Padded(kept, TOKENIZER.pad_id, size, causal=True)]
         assert sum(count for _, count in parts) == 10
         assert sum(total.item() for total, _ in parts) / 10 == pytest.approx(expected.item(), abs=1e-5)
@@ -98,7 +98,7 @@ def test_the_objective_equals_a_loop_over_single_answers_however_they_are_put_to
 def test_what_the_reference_said_once_is_what_it_would_say_again():
     reference = decoder(seed=1, dropout=0.5).train()
     examples = [pair_of_answers(*pair, TOKENIZER, 32) for pair in PAIRS]
-    kept = with_reference(reference, examples, TOKENIZER, PLACE, batch_size=3)
+    kept = with_reference(reference, examples, TOKENIZER, COMPUTE, batch_size=3)
     assert reference.training and not any(p.grad is not None for p in reference.parameters())
     reference.eval()
     for pair, (better, worse) in zip(PAIRS, kept):

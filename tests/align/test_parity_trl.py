@@ -12,7 +12,7 @@ from minillm.hub import save_pretrained
 from minillm.system import pick_device
 from minillm.training import dpo_loss, ipo_loss
 
-PLACE, BETA = pick_device(**FP32), 0.3
+COMPUTE, BETA = pick_device(**FP32), 0.3
 needs_trl = pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="trl is not installed")
 
 
@@ -57,7 +57,7 @@ def theirs_of(trainer, examples, loss_type, label_smoothing=0.0):
 def test_losses_rewards_and_gradients_are_those_of_trl(tmp_path):
     policy, reference = decoder(recipe="llama"), decoder(seed=1, recipe="llama")
     examples = [pair_of_answers(*pair, TOKENIZER, 32) for pair in preferences(10)]
-    kept = with_reference(reference, examples, TOKENIZER, PLACE)
+    kept = with_reference(reference, examples, TOKENIZER, COMPUTE)
     batches = Padded(kept, TOKENIZER.pad_id, 10, causal=True)
     batch = next(iter(batches))
     trainer = trl_trainer(tmp_path, policy, reference)
@@ -70,7 +70,7 @@ def test_losses_rewards_and_gradients_are_those_of_trl(tmp_path):
     for mine, other in (("embedding", "model.embed_tokens"), ("head", "lm_head"), ("norm", "model.norm")):
         gradient = trainer.model.get_submodule(other).weight.grad
         torch.testing.assert_close(policy.get_submodule(mine).weight.grad, gradient, atol=1e-6, rtol=1e-4)
-    mine = margins(policy, batches, loss_named("dpo", BETA), PLACE)
+    mine = margins(policy, batches, loss_named("dpo", BETA), COMPUTE)
     names = {"margin": "margins", "accuracy": "accuracies", "chosen_reward": "chosen", "rejected_reward": "rejected"}
     names |= {"chosen_logprob": "logps/chosen", "rejected_logprob": "logps/rejected"}
     for name, other in names.items():

@@ -24,7 +24,7 @@ from minillm.models import RewardModel
 from minillm.system import Compute
 from minillm.training import TrainConfig, preference_loss
 
-PLACE = Compute(torch.device("cpu"), torch.float32)
+COMPUTE = Compute(torch.device("cpu"), torch.float32)
 ANSWERS = ["a", "bcd", "", "abcdabcd", "dd", "ca", "b", "acac"]
 
 
@@ -69,9 +69,9 @@ def test_the_reward_of_an_answer_is_that_of_the_whole_conversation_with_its_end_
         assert ids[-1] == TOKENIZER.eos_id
         expected.append(model(torch.tensor([ids])).item())
     for size in (1, 3, 32):
-        found = RewardModelScorer(model, TOKENIZER, PLACE, batch_size=size)(PROMPTS, ANSWERS)
+        found = RewardModelScorer(model, TOKENIZER, COMPUTE, batch_size=size)(PROMPTS, ANSWERS)
         assert found.tolist() == pytest.approx(expected, abs=1e-5) and not found.requires_grad
-    assert RewardModelScorer(model, TOKENIZER, PLACE)([], []).shape == (0,)
+    assert RewardModelScorer(model, TOKENIZER, COMPUTE)([], []).shape == (0,)
 
 
 def test_a_reward_keeps_its_digits_under_autocast():
@@ -92,7 +92,7 @@ def test_an_end_within_the_prompt_is_not_where_the_reward_is_read():
     ids = answer_example(talk, "de", TOKENIZER, 32)["input_ids"]
     assert ids.count(TOKENIZER.eos_id) == 2
     expected = model.head(model.trunk.hidden(torch.tensor([ids]))[0, -1]).item()
-    rewards = RewardModelScorer(model, TOKENIZER, PLACE)
+    rewards = RewardModelScorer(model, TOKENIZER, COMPUTE)
     assert rewards([ask("gh"), talk], ["abc", "de"])[1].item() == pytest.approx(expected, abs=1e-5)
 
 
@@ -100,18 +100,18 @@ def test_a_reward_that_is_no_number_is_not_called_indifferent():
     model = reward_model()
     torch.nn.init.constant_(model.head.weight, math.nan)
     with pytest.raises(FloatingPointError, match="the reward of 'a' is nan: a reward must be a finite number"):
-        RewardModelScorer(model, TOKENIZER, PLACE).standardise(PROMPTS, ANSWERS)
+        RewardModelScorer(model, TOKENIZER, COMPUTE).standardise(PROMPTS, ANSWERS)
 
 
 def test_standardised_rewards_have_mean_0_and_deviation_1_and_keep_their_order():
-    rewards = RewardModelScorer(reward_model(), TOKENIZER, PLACE)
+    rewards = RewardModelScorer(reward_model(), TOKENIZER, COMPUTE)
     raw = rewards(PROMPTS, ANSWERS)
     for _ in range(2):  # measured again, nothing changes
         rewards.standardise(PROMPTS, ANSWERS)
         found = rewards(PROMPTS, ANSWERS)
         assert found.mean().item() == pytest.approx(0, abs=1e-6) and found.std().item() == pytest.approx(1, abs=1e-5)
         torch.testing.assert_close(found, (raw - raw.mean()) / raw.std())
-    indifferent = RewardModelScorer(RewardModel(decoder()), TOKENIZER, PLACE)
+    indifferent = RewardModelScorer(RewardModel(decoder()), TOKENIZER, COMPUTE)
     with pytest.raises(ValueError, match="finds all answers alike"):
         indifferent.standardise(PROMPTS, ANSWERS)
     with pytest.raises(ValueError, match="finds all answers alike"):
@@ -121,7 +121,7 @@ def test_standardised_rewards_have_mean_0_and_deviation_1_and_keep_their_order()
 @pytest.mark.parametrize("centre", [0.0, 0.1])
 def test_the_objective_equals_a_loop_over_pairs_whatever_stands_together(centre):
     model, pairs = reward_model(), preferences(10)
-    score = RewardModelScorer(model, TOKENIZER, PLACE, batch_size=1)
+    score = RewardModelScorer(model, TOKENIZER, COMPUTE, batch_size=1)
     chosen, rejected = (score([pair[0] for pair in pairs], [pair[side] for pair in pairs]) for side in (1, 2))
     expected = preference_loss(chosen, rejected, centre=centre).item()
     for size, some in ((1, pairs), (4, pairs), (10, pairs[::-1])):
@@ -137,7 +137,7 @@ def test_a_reward_model_learns_which_of_two_unseen_answers_is_preferred():
     history = train_reward(model, TOKENIZER, preferences(250), config(steps=80, **rates), batch_size=16, progress=False)
     assert history.records[-1]["loss"] < 0.3
     unseen = preferences(60, seed=1)
-    score = RewardModelScorer(model, TOKENIZER, PLACE)
+    score = RewardModelScorer(model, TOKENIZER, COMPUTE)
     chosen, rejected = (score([pair[0] for pair in unseen], [pair[side] for pair in unseen]) for side in (1, 2))
     assert (chosen > rejected).float().mean() >= 0.9
 
@@ -172,7 +172,7 @@ def test_a_reward_model_of_another_vocabulary_is_refused():
     with pytest.raises(ValueError, match=sentence):
         train_reward(reward_model(), other, preferences(2), config())
     with pytest.raises(ValueError, match="leaves no room for an answer in a context of 6"):
-        RewardModelScorer(reward_model(context=6), TOKENIZER, PLACE)([ask("abcdef")], ["a"])
+        RewardModelScorer(reward_model(context=6), TOKENIZER, COMPUTE)([ask("abcdef")], ["a"])
 
 
 def test_a_decoder_that_was_not_made_a_reward_model_is_refused():

@@ -14,7 +14,7 @@ from minillm.system import Compute
 from minillm.text import Tokenizer
 from minillm.training import TrainConfig, sequence_logprobs
 
-PLACE = Compute(torch.device("cpu"), torch.float32)
+COMPUTE = Compute(torch.device("cpu"), torch.float32)
 WORDS = Tokenizer.characters("abcdefgh yesno?{}\n")
 QUESTIONS = ["a good one?", "a b?", "no need?"]
 ANSWERS = ["a", "", "bcd {dog}", "{}"]
@@ -22,7 +22,11 @@ ANSWERS = ["a", "", "bcd {dog}", "{}"]
 
 def judge(questions=QUESTIONS, batch_size=32, **changes):
     return Constitution(
-        decoder(tokenizer=WORDS, **({"context": 64} | changes)), WORDS, questions, compute=PLACE, batch_size=batch_size
+        decoder(tokenizer=WORDS, **({"context": 64} | changes)),
+        WORDS,
+        questions,
+        compute=COMPUTE,
+        batch_size=batch_size,
     )
 
 
@@ -123,7 +127,7 @@ def test_a_reward_model_labels_what_people_did_not_see():
     )
     train_reward(model, TOKENIZER, preferences(200), settings, batch_size=16, progress=False)
     truth = preferences(60, seed=1)
-    found = label_with_ai(RewardModelScorer(model, TOKENIZER, PLACE), flipped(truth))
+    found = label_with_ai(RewardModelScorer(model, TOKENIZER, COMPUTE), flipped(truth))
     assert agreement(found, truth) >= 0.85 and agreement(found, flipped(truth)) == pytest.approx(
         1 - agreement(found, truth)
     )

@@ -7,7 +7,7 @@ from toys import TOKENIZER, ask, decoder, preferences
 from minillm import peft
 from minillm.align import logprobs_of_batch, pair_of_answers
 from minillm.align.dpo import pair_logprob
-from minillm.align.pairs import Beginnings, rewards_of_pairs, shares_beginnings, vectors_of_pairs
+from minillm.align.pairs import Beginnings, hidden_of_pairs, rewards_of_pairs, shares_beginnings
 from minillm.data import Padded
 from minillm.models import LSTMLM, RECIPES, LSTMConfig, RewardModel
 from minillm.training import inputs_of
@@ -130,9 +130,7 @@ def test_pairs_with_nothing_in_common_and_with_nothing_asked_are_read_as_well(co
             row[1, :n], row[1, n:] = row[0, :n], (row[0, n:] + 1) % TOKENIZER.vocab_size
         ids = ids.flatten(0, 1)
         for keep in (torch.rand(ids.shape, generator=generator) < 0.3, ids == -1, ids == ids):
-            torch.testing.assert_close(
-                vectors_of_pairs(model, ids, keep), model.hidden(ids)[keep], atol=1e-5, rtol=1e-5
-            )
+            torch.testing.assert_close(hidden_of_pairs(model, ids, keep), model.hidden(ids)[keep], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("recipe", ["minillm", "gpt2"])

@@ -132,7 +132,7 @@ WRONG = [
     ("block_flops", lambda T, C, i, h, k: right_flops(T, C, i, h, k) - 2 * T * C * C, "four matrices"),
     ("block_flops", lambda T, C, i, h, k: right_flops(T, C, i, h, k) - 2 * (T - 1) * (4 * C + 2 * i) * C, "T tokens"),
     # computing again
-    ("compute_again", lambda function, x: function(x), "kept for the way back"),
+    ("compute_again", lambda function, x: function(x), "saved for backward"),
     ("compute_again", without_gradient, "under no_grad autograd forgets"),
     ("compute_again", lambda function, x: without_gradient(function, x).requires_grad_(), "gradient of x is missing"),
     ("compute_again", make_again(only_x), "the weights of the function have none"),

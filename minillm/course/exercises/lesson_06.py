@@ -1,7 +1,7 @@
 """Graders of lesson 06: the roofline, a cache's bytes, a compiler's break-even, a block's operations, recomputing."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -147,12 +147,17 @@ def grade_compute_again(answer: Callable) -> None:
         )
     if sum(saved.values()) > x.numel():
         raise Wrong(
-            f"the numbers are right, but {sum(saved.values())} numbers were kept for the way back, as without you. "
+            f"the numbers are right, but {sum(saved.values())} numbers were saved for backward, as without you. "
             "Run the function under no_grad, and keep x alone."
         )
     layer.zero_grad()
     x.grad = None
     came.square().sum().backward()
+    _expect_gradients(x, layer, expected_grads)
+
+
+def _expect_gradients(x: Tensor, layer: nn.Module, expected_grads: Sequence[Tensor]) -> None:
+    """The gradients that a backward pass has left are the expected ones: of x, then of every weight."""
     if x.grad is None:
         raise Wrong("the gradient of x is missing: backward must return it.")
     slip = "Run the function again with gradients on, then go back through it from the gradient of the output."
