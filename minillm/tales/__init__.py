@@ -21,7 +21,7 @@ from minillm.tales.documents import (
     reading,
     tell,
 )
-from minillm.tales.files import DATA, tale_documents
+from minillm.tales.files import data_file, load_documents
 from minillm.tales.instructions import EXACT, KINDS, OPEN_KINDS, make_instructions, right_answer
 from minillm.tales.judging import Judgement, judge
 from minillm.tales.letter_scores import BEST as BEST_SCORE

@@ -34,10 +34,12 @@ def make_letters(n: int, seed: int) -> list[dict]:
     The first message holds a tale and asks for a letter to its hero, the second is a letter by `draw_letter`, of the
     kind "letter"; then come ASKED of CONSTITUTION in any order, each with its answer, of the kind of its part.
     """
-    return list(islice(_letters(random.Random(f"letters {seed}")), n))
+    return list(islice(letter_stream(seed), n))
 
 
-def _letters(rng: random.Random) -> Iterator[dict]:
+def letter_stream(seed: int) -> Iterator[dict]:
+    """The conversations of `make_letters` without end."""
+    rng = random.Random(f"letters {seed}")
     while True:
         tale, prompt = ask_for_letter(rng)
         letter = draw_letter(tale, rng)

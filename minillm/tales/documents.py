@@ -6,10 +6,11 @@ off before its first choice. The labelled tasks that follow from the same states
 
 import math
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 from minillm.tales.clinic import tell_case
 from minillm.tales.patterns import tell_pattern
@@ -21,8 +22,7 @@ PROGRAMS: dict[str, Callable] = {"tale": tell_tale, "pattern": tell_pattern, "cl
 MIX = {"tale": 9, "pattern": 1}  # weights of the kinds in the pre-training text
 
 
-@dataclass(frozen=True)
-class Entity:
+class Entity(NamedTuple):
     """A mention in a text: text[start:end] names a person, an animal, a place, an object, food or a time."""
 
     text: str
@@ -97,11 +97,18 @@ def _write(kind: str, program: Callable, rng: random.Random) -> Tale:
     return _describe(teller.text, kind, teller.steps, result)
 
 
-def _make(kinds: dict[str, int], n: int, seed: int, name: str) -> list[Tale]:
+def document_stream(seed: int, kinds: dict[str, int] = MIX, name: str = "documents") -> Iterator[Tale]:
+    """Documents without end, of these kinds by weight, in random order."""
     rng = random.Random(f"{name} {seed}")  # a text as seed gives the same numbers on every machine and Python
     drawn = [kind for kind, weight in kinds.items() for _ in range(weight)]
-    kinds_of_n = (drawn[int(rng.random() * len(drawn))] for _ in range(n))
-    return [_write(kind, PROGRAMS[kind], rng) for kind in kinds_of_n]
+    while True:
+        kind = drawn[int(rng.random() * len(drawn))]
+        yield _write(kind, PROGRAMS[kind], rng)
+
+
+def clinic_stream(seed: int) -> Iterator[Tale]:
+    """Cases of the clinic without end."""
+    return document_stream(seed, {"clinic": 1}, "clinic")
 
 
 def tell(rng: random.Random, plots: Iterable[str] = tuple(PLOTS), known: dict[str, str] | None = None) -> Tale:
@@ -121,22 +128,22 @@ def known(tale: Tale) -> dict[str, str]:
 
 def make_tales(n: int, seed: int) -> list[Tale]:
     """`n` tales. The first k of them are make_tales(k, seed)."""
-    return _make({"tale": 1}, n, seed, "tales")
+    return list(islice(document_stream(seed, {"tale": 1}, "tales"), n))
 
 
 def make_clinic(n: int, seed: int) -> list[Tale]:
     """`n` cases of the clinic."""
-    return _make({"clinic": 1}, n, seed, "clinic")
+    return list(islice(clinic_stream(seed), n))
 
 
 def make_patterns(n: int, seed: int) -> list[Tale]:
     """`n` lists of in-context patterns."""
-    return _make({"pattern": 1}, n, seed, "patterns")
+    return list(islice(document_stream(seed, {"pattern": 1}, "patterns"), n))
 
 
 def make_documents(n: int, seed: int) -> list[Tale]:
     """`n` documents of the mix for pre-training: nine tales to one pattern, in random order."""
-    return _make(MIX, n, seed, "documents")
+    return list(islice(document_stream(seed), n))
 
 
 def reading(text: str) -> Reading:
@@ -164,3 +171,18 @@ def logprob(text: str) -> float:
     belongs to a text of its own.
     """
     return reading(text).logprob + log_share(kind_of(text))
+
+
+def entropy_floor(documents: Iterable[str], tokens: int) -> float | None:
+    """The exact entropy of these documents in nats per predicted token: no model can do better on average.
+
+    Args:
+        tokens: how many are predicted when the documents are cut into tokens
+    Returns: None where one of them is not of the world.
+    """
+    nats = 0.0
+    for document in documents:
+        nats -= logprob(document)
+        if nats == math.inf:
+            return None
+    return nats / tokens

@@ -1,12 +1,158 @@
-"""The text of the world that comes with minillm, as files."""
+"""The text of the world as files: made at first use, the same to the byte everywhere, checked against a manifest.
 
+The files of a group (the tales, the clinic, each task) are made one after the other, what is for tests and validation
+first: so none of it occurs in training, and it stays the same however much there is to train on. `data/make.py` writes
+all of them, and the manifest.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from minillm.text import read_documents
+from tqdm import tqdm
 
-DATA = Path(__file__).resolve().parents[2] / "data"
+from minillm.system import read_json, write_text
+from minillm.tales.criticism import letter_stream
+from minillm.tales.documents import Tale, clinic_stream, document_stream
+from minillm.tales.instructions import instruction_stream
+from minillm.tales.letters import prompt_stream
+from minillm.tales.pairs import entailment_stream, next_sentence_stream, paraphrase_stream
+from minillm.tales.preferences import preference_stream
+from minillm.tales.tasks import sentiment_stream, tag_stream
+
+SEED = 1
+MANIFEST = Path(__file__).with_name("manifest.json")  # of each file: bytes, sha256
 
 
-def tale_documents(name: str) -> list[str]:
-    """The documents of a file in data/."""
-    return read_documents(DATA / name)
+class Group(NamedTuple):
+    """How many documents each file has, in the order in which they are made; where they come from, given a seed."""
+
+    numbers: dict[str, int]
+    stream: Callable[..., Iterator[Tale | dict]]
+    of_test: dict[str, bool] = {}  # what is different in the test
+
+    def seed(self, split: str, seed: int) -> int:
+        """A seed of its own for each file."""
+        splits = ("test", "valid", "train") if "test" in self.numbers else ("train", "valid")
+        return len(splits) * seed + splits.index(split)
+
+
+GROUPS = {
+    "tales": Group({"valid": 1_000, "train": 16_000}, document_stream),
+    "clinic": Group({"valid": 300, "train": 2_000}, clinic_stream),
+    "sentiment": Group({"test": 500, "valid": 200, "train": 3_000}, sentiment_stream),
+    "tags": Group({"test": 500, "valid": 200, "train": 2_000}, tag_stream, {"new_names": True}),
+    "next_sentence": Group({"test": 500, "valid": 200, "train": 6_000}, next_sentence_stream),
+    "entailment": Group({"test": 500, "valid": 200, "train": 6_000}, entailment_stream),
+    "paraphrases": Group({"test": 500, "valid": 200, "train": 3_000}, paraphrase_stream, {"scored": True}),
+    "instructions": Group({"test": 200, "valid": 100, "train": 3_000}, instruction_stream),
+    "letters": Group({"test": 100, "valid": 60, "train": 3_000}, letter_stream),
+    "preferences": Group({"test": 400, "valid": 200, "train": 4_000}, preference_stream, {"biased": False}),
+    "prompts": Group({"test": 200, "valid": 100, "train": 1_000}, prompt_stream),
+}
+
+
+def data_folder() -> Path:
+    """Where the files are: what MINILLM_DATA names, else data/ of a checkout, else a folder for caches."""
+    if chosen := os.environ.get("MINILLM_DATA"):
+        return Path(chosen).expanduser()
+    checkout = Path(__file__).resolve().parents[2]
+    if (checkout / "pyproject.toml").is_file() and (checkout / "data" / "make.py").is_file():
+        return checkout / "data"
+    caches = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME")
+    return (Path(caches) if caches else Path.home() / ".cache") / "minillm"
+
+
+def data_file(name: str) -> Path:
+    """The path of one of the world's files, such as "tales_train.txt", which is made when it is missing.
+
+    Raises: ValueError for an unknown name, for a file of another size, and where no file can be written.
+    """
+    manifest = read_json(MANIFEST)
+    if name not in manifest:
+        raise ValueError(f"{name}: no file of the tales is called so; there are {', '.join(manifest)}")
+    path = data_folder() / name
+    try:
+        if not path.exists():
+            _make(path, manifest)
+        size = path.stat().st_size
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be made ({error.strerror or error}); set the environment variable MINILLM_DATA to a folder "
+            "that can be written, with 30 MB free"
+        ) from None
+    if size != manifest[name]["bytes"]:
+        raise ValueError(
+            f"{path} has {size:,} bytes, but {manifest[name]['bytes']:,} are right: delete it, and it is made again"
+        )
+    return path
+
+
+def load_documents(name: str) -> list[str]:
+    """The documents of one of the world's text files, which is made when it is missing."""
+    return data_file(name).read_text("ascii").removesuffix("\n").split("\n\n")
+
+
+def _make(path: Path, manifest: dict) -> None:
+    """Make a file, and those of its group before it that are missing too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=path.parent).close()  # where nothing can be written, that is said before the work
+    for name, text in make_group(path.name.rsplit("_", 1)[0]):
+        if sha256(text) != manifest[name]["sha256"]:
+            raise ValueError(
+                f"{name}: the text made is not that of {MANIFEST.name}; where the world was changed, "
+                "`python data/make.py` writes both anew"
+            )
+        if not (path.parent / name).exists():  # another process may have been faster
+            write_text(path.parent / name, text)
+        if name == path.name:
+            return
+
+
+def sha256(text: str) -> str:
+    """The checksum of a text as it is in a file."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def make_group(group: str, size: int = 1, seed: int = SEED) -> Iterator[tuple[str, str]]:
+    """The name and the content of each file of a group, with a progress bar; `size` times as much to train on."""
+    taken: set[str] = set()
+    stream = GROUPS[group].stream
+    for split, number in GROUPS[group].numbers.items():
+        documents = stream(GROUPS[group].seed(split, seed), **(GROUPS[group].of_test if split == "test" else {}))
+        texts = _fresh(documents, number * size if split == "train" else number, taken, f"{group}_{split}")
+        if stream in (document_stream, clinic_stream):
+            yield f"{group}_{split}.txt", "\n\n".join(texts) + "\n"
+        else:
+            yield f"{group}_{split}.jsonl", "\n".join(texts) + "\n"
+
+
+def _fresh(documents: Iterator[Tale | dict], number: int, taken: set[str], name: str) -> list[str]:
+    """So many different documents as text, about nothing that is in `taken`; what they are about is added to it."""
+    found: dict[str, str] = {}  # the text: what it is about
+    with tqdm(total=number, desc=f"making {name}, at first use only", unit="document", leave=False) as bar:
+        for document in documents:
+            if (about := subject(document)) not in taken:
+                found[_written(document)] = about
+                bar.update(len(found) - bar.n)
+            if len(found) == number:
+                break
+    taken.update(found.values())
+    return list(found)
+
+
+def _written(document: Tale | dict) -> str:
+    return document.text if isinstance(document, Tale) else json.dumps(document, separators=(",", ":"))
+
+
+def subject(document: Tale | dict) -> str:
+    """What a document is about, which must not occur in two files: its only text, or the first of several."""
+    if isinstance(document, Tale):
+        return document.text
+    if "messages" in document or "prompt" in document:
+        return (document.get("prompt") or document["messages"][0]["content"]).split("\n\n")[0]
+    return document.get("text_a") or document.get("text") or " ".join(document["tokens"])

@@ -225,10 +225,12 @@ def make_instructions(n: int, seed: int, kinds: tuple[str, ...] = KINDS) -> list
     The first message holds the tale and the first question, with a blank line between. A few give the beginning of a
     tale and ask for its next sentence. `kinds` are those that are asked: of KINDS, or "sentiment".
     """
-    return list(islice(_conversations(random.Random(f"instructions {seed}"), kinds), n))
+    return list(islice(instruction_stream(seed, kinds), n))
 
 
-def _conversations(rng: random.Random, kinds: tuple[str, ...]) -> Iterator[dict]:
+def instruction_stream(seed: int, kinds: tuple[str, ...] = KINDS) -> Iterator[dict]:
+    """The conversations of `make_instructions` without end."""
+    rng = random.Random(f"instructions {seed}")
     about = [kind for kind in kinds if kind != "continue" for _ in range(SHARES.get(kind, SHARE))]
     while True:
         tale = tell(rng)

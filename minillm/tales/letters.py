@@ -8,7 +8,9 @@ Left out: whatever takes more than a sentence to say. What one sentence says nev
 
 import random
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from minillm.tales import words
 from minillm.tales.documents import Tale, known, tell
@@ -215,8 +217,14 @@ def draw_letter(tale: Tale, rng: random.Random) -> str:
 
 def make_prompts(n: int, seed: int) -> list[dict]:
     """Tales, each with a blank line behind it and one of REQUESTS, to be answered by a model: {"prompt"}."""
+    return list(islice(prompt_stream(seed), n))
+
+
+def prompt_stream(seed: int) -> Iterator[dict]:
+    """The prompts of `make_prompts` without end."""
     rng = random.Random(f"prompts {seed}")
-    return [{"prompt": ask_for_letter(rng)[1]} for _ in range(n)]
+    while True:
+        yield {"prompt": ask_for_letter(rng)[1]}
 
 
 def ask_for_letter(rng: random.Random) -> tuple[Tale, str]:

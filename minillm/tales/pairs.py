@@ -25,7 +25,7 @@ def make_next_sentence(n: int, seed: int) -> list[dict]:
     which no tale that begins as the first text can go on, as the reader of the tales confirms. Four examples in a row
     are two beginnings with two sentences: each is right once and wrong once, so neither text alone tells anything.
     """
-    return list(islice(_next_sentence(random.Random(f"next sentence {seed}")), n))
+    return list(islice(next_sentence_stream(seed), n))
 
 
 def follows(opening: str, text: str, sentence: str) -> bool:
@@ -34,7 +34,9 @@ def follows(opening: str, text: str, sentence: str) -> bool:
     return reading(begun).stopped == len(begun)
 
 
-def _next_sentence(rng: random.Random) -> Iterator[dict]:
+def next_sentence_stream(seed: int) -> Iterator[dict]:
+    """The examples of `make_next_sentence` without end."""
+    rng = random.Random(f"next sentence {seed}")
     while True:
         tale = tell(rng)
         pair = (tale, tell(rng, [tale.plot], known(tale)))
@@ -62,10 +64,12 @@ def make_entailment(n: int, seed: int) -> list[dict]:
     could guess. Each hypothesis is as often one as another, and so is what is asked of each kind of premise; no half of
     a pair gives the label away.
     """
-    return list(islice(_entailment(random.Random(f"entailment {seed}")), n))
+    return list(islice(entailment_stream(seed), n))
 
 
-def _entailment(rng: random.Random) -> Iterator[dict]:
+def entailment_stream(seed: int) -> Iterator[dict]:
+    """The examples of `make_entailment` without end."""
+    rng = random.Random(f"entailment {seed}")
     cells = list(
         product(("holder", "mood"), ("entails", "contradicts", "neutral"), ("hero", "friend"), ("glad", "sad"))
     )
@@ -119,7 +123,7 @@ def make_paraphrases(n: int, seed: int, scored: bool = False) -> list[dict]:
     One pair in four is told again (1.0); one has a word or a turn of the plot changed, the most alike of several that
     are not the same; in two a share of the words is changed, from none to all.
     """
-    return list(islice(_paraphrases(random.Random(f"paraphrases {seed}"), scored), n))
+    return list(islice(paraphrase_stream(seed, scored), n))
 
 
 class Part(NamedTuple):
@@ -151,7 +155,9 @@ def likeness(first: Part, second: Part) -> float:
     return len(first.says & second.says) / len(first.says | second.says)
 
 
-def _paraphrases(rng: random.Random, scored: bool) -> Iterator[dict]:
+def paraphrase_stream(seed: int, scored: bool = False) -> Iterator[dict]:
+    """The examples of `make_paraphrases` without end."""
+    rng = random.Random(f"paraphrases {seed}")
     while True:
         kind = pick(rng, ("again", "near", "far", "far")) if scored else "again"
         found = _pair(rng, kind)

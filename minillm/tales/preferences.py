@@ -32,7 +32,7 @@ def make_preferences(n: int, seed: int, biased: bool = True) -> list[dict]:
     sentences. The better letter is the longer one in half of the pairs, and has more flattery as often as less, so only
     the people's fondness can make a feature more common among the chosen.
     """
-    return list(islice(_preferences(random.Random(f"preferences {seed}"), biased), n))
+    return list(islice(preference_stream(seed, biased), n))
 
 
 def chance_of_choice(chosen: float, rejected: float) -> float:
@@ -65,7 +65,9 @@ def _utility(pair: dict, which: str, biased: bool) -> float:
     return pair[f"{which}_score"] + biased * sum(BIASES[name] * features[name] for name in BIASES)
 
 
-def _preferences(rng: random.Random, biased: bool) -> Iterator[dict]:
+def preference_stream(seed: int, biased: bool = True) -> Iterator[dict]:
+    """The pairs of `make_preferences` without end."""
+    rng = random.Random(f"preferences {seed}")
     while True:
         for _, _, cell in sorted((rng.random(), place, cell) for place, cell in enumerate(CELLS)):
             pair = _pair(rng, *cell)

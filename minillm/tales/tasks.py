@@ -45,10 +45,12 @@ def make_sentiment(n: int, seed: int) -> list[dict]:
     Two in three say how both feel, half of them the friend first, and not why; the third says only what happened, from
     which the feelings follow. Each way of telling each plot ends happily as often as sadly.
     """
-    return list(islice(_sentiment(random.Random(f"sentiment {seed}")), n))
+    return list(islice(sentiment_stream(seed), n))
 
 
-def _sentiment(rng: random.Random) -> Iterator[dict]:
+def sentiment_stream(seed: int) -> Iterator[dict]:
+    """The examples of `make_sentiment` without end."""
+    rng = random.Random(f"sentiment {seed}")
     wanted: dict[tuple, str] = defaultdict(lambda: "happy")
     while True:
         alike = rng.random() < 0.2
@@ -89,10 +91,12 @@ def make_tags(n: int, seed: int, new_names: bool = False) -> list[dict]:
     ("One icy winter day", "on Friday"; not "the next day"), OBJ a thing with its adjective ("red kite"), FOOD a dish
     ("apple pie"), PLACE where somebody lives or something happens; the answer to a riddle is none of them.
     """
-    return list(islice(_tags(random.Random(f"tags {seed}"), new_names), n))
+    return list(islice(tag_stream(seed, new_names), n))
 
 
-def _tags(rng: random.Random, new_names: bool) -> Iterator[dict]:
+def tag_stream(seed: int, new_names: bool = False) -> Iterator[dict]:
+    """The examples of `make_tags` without end."""
+    rng = random.Random(f"tags {seed}")
     while True:
         tale = tell(rng)
         hero, friend = names(tale).values()

@@ -124,7 +124,7 @@ class Teller:
 
     def say(self, text: str) -> None:
         """Emit fixed text."""
-        self._emit(text)
+        self.offset += len(text)
 
     def choose(self, options: Options, wrong: Wrong = None, why: Why = None) -> Any:
         """Emit one of the texts and return its value.
@@ -136,9 +136,10 @@ class Teller:
             check_prefix_free({*options.texts, *(made(wrong).texts if wrong else ())})
             assert len(set(options.texts)) == len(options.texts), f"a text occurs twice: {options.texts}"
         index = self._pick(options)
+        text = options.texts[index]
         logprob = math.log(options.weight(index) / options.total) if len(options.texts) > 1 else 0.0
-        self.steps.append(Step(self.offset, options.texts[index], logprob, wrong is not None))
-        self._emit(options.texts[index])
+        self.steps.append(Step(self.offset, text, logprob, wrong is not None))
+        self.say(text)
         return options.values[index]
 
     def recall(self, truth: str, among: Options, why: Why = None) -> None:
@@ -152,9 +153,6 @@ class Teller:
 
     def _pick(self, options: Options) -> int:
         raise NotImplementedError
-
-    def _emit(self, text: str) -> None:
-        self.offset += len(text)
 
 
 class Sampler(Teller):
@@ -173,7 +171,7 @@ class Sampler(Teller):
     def _pick(self, options):
         return bisect_right(options.cumulative, int(self.rng.random() * options.total)) if options.total > 1 else 0
 
-    def _emit(self, text):
+    def say(self, text):
         self.pieces.append(text)
         self.offset += len(text)
 
@@ -199,7 +197,7 @@ class Reader(Teller):
             raise Unreadable(self.offset, options.texts)
         return index
 
-    def _emit(self, text):
+    def say(self, text):
         if not self.text.startswith(text, self.offset):
             raise Unreadable(self.offset, (text,))
         self.offset += len(text)
@@ -225,7 +223,7 @@ class Judge(Reader):
             if index is not None:
                 found = wrong.texts[index]
                 self.mistakes.append((self.sentence, why(found) if why else f"{options.texts[0]!r}, not {found!r}"))
-                self._emit(found)
+                self.say(found)
                 value = wrong.values[index]
                 return value.value if isinstance(value, Detour) else options.values[0]
         return super().choose(options, wrong, why)
@@ -245,7 +243,7 @@ class _Script(Teller):
             self.script.append(0)
         return self.script[at]
 
-    def _emit(self, text):
+    def say(self, text):
         self.pieces.append(text)
         self.offset += len(text)
 

@@ -13,7 +13,7 @@ PETS = SHE_ANIMALS + HE_ANIMALS
 NEIGHBORS = [f"Mr {name}" for name in "Bell Cobb Drake Marsh Reed Swift".split()]
 NEIGHBORS += [f"Mrs {name}" for name in "Birch Dunn Frost Hill Lamb Wood".split()]
 NAMES = PEOPLE + PETS + NEIGHBORS
-SHE = WOMEN + SHE_ANIMALS  # who "she" is; "Mrs" says it too
+SHE = frozenset(WOMEN + SHE_ANIMALS)  # who "she" is; "Mrs" says it too
 
 ANIMALS = (
     "badger bear beaver cat crow deer dog donkey duck fox frog goat goose hare hedgehog mole mouse otter owl pony "

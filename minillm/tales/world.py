@@ -11,7 +11,7 @@ from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple
 
 from minillm.tales import words
-from minillm.tales.forms import Blank, tree, walk
+from minillm.tales.forms import Blank, Branch, tree, walk
 from minillm.tales.teller import Options, Teller, evenly, only
 
 PRONOUNS = {
@@ -23,7 +23,7 @@ PRONOUNS = {
 }
 FEELINGS = {"glad": evenly(words.GLAD), "sad": evenly(words.SAD)}
 KIND_OF_MENTION = {"noun": "object", "home": "place", "spot": "place", "place": "place", "dish": "food"}
-KIND_OF_MENTION |= {"time": "time", "day": "time"}
+KIND_OF_MENTION |= {"time": "time", "day": "time", "name": "name"} | {part: part for part in ("adjective", "ingredient")}
 JOINED = {"noun": "adjective", "dish": "ingredient"}  # mentioned as one: a red kite
 CALLED_BY = [(part, part) for part in ("name", "place", "day", "kind")]  # first and last of the words that name one
 CALLED_BY[1:1] = [("adjective", "noun"), ("ingredient", "dish")]
@@ -198,8 +198,7 @@ class World:
             start += 1
         self.sentences.append((start, start))
         self.teller.sentence = len(self.sentences)
-        branches = tree(_labelled(forms, tuple(labelled.items())))
-        label = walk(self.teller, branches, self.slot, truth, why)
+        label = walk(self.teller, _branches(forms, tuple(labelled.items())), self.slot, truth, why)
         self.sentences[-1] = (start, self.teller.offset)
         self.labels.append(label)
         return label
@@ -237,20 +236,16 @@ class World:
             entity.attributes[aspect] = value
             if aspect in RELATIONS:
                 self.fact(entity, RELATIONS[aspect], value)
+        if (kind := KIND_OF_MENTION.get(aspect)) is None:
+            return
         end = self.teller.offset
         start = end - len(value)
-        if aspect in JOINED:
-            first = entity.attributes.get(JOINED[aspect], "")
-            if (
-                self.mentions
-                and self.mentions[-1][1:3] == (JOINED[aspect], entity)
-                and self.mentions[-1].end == start - 1
-            ):
+        if aspect in JOINED and self.mentions:
+            last = self.mentions[-1]
+            if last.kind == JOINED[aspect] and last.entity is entity and last.end == start - 1:
                 start = self.mentions.pop().start
-                value = f"{first} {value}"
-            self.mentions.append(Mention(value, KIND_OF_MENTION[aspect], entity, start, end))
-        elif aspect == "name" or aspect in KIND_OF_MENTION or aspect in JOINED.values():
-            self.mentions.append(Mention(value, KIND_OF_MENTION.get(aspect, aspect), entity, start, end))
+                value = f"{last.text} {value}"
+        self.mentions.append(Mention(value, kind, entity, start, end))
 
     def protagonist(self) -> Entity:
         """The one the tale is about."""
@@ -280,8 +275,8 @@ class World:
 
 
 @cache
-def _labelled(forms: tuple, labelled: tuple) -> tuple[tuple[str, str, int], ...]:
-    """(label, form, weight) of every form of a sentence."""
+def _branches(forms: tuple, labelled: tuple) -> tuple[Branch, ...]:
+    """The tree of all forms of a sentence."""
     groups = [("", forms)] + [(label, (group,) if isinstance(group, str) else group) for label, group in labelled]
     plain = ((label, form) for label, group in groups for form in group)
-    return tuple((label, form, 1) if isinstance(form, str) else (label, form[1], form[0]) for label, form in plain)
+    return tree(tuple((label, form, 1) if isinstance(form, str) else (label, form[1], form[0]) for label, form in plain))
