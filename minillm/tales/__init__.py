@@ -10,6 +10,7 @@ from minillm.tales.criticism import CONSTITUTION, make_letters, verdicts
 from minillm.tales.documents import (
     Entity,
     Tale,
+    entropy_floor,
     known,
     log_share,
     logprob,
