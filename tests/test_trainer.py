@@ -20,7 +20,7 @@ from minillm.training import RunFolder, TrainConfig, causal_lm, causal_lm_loss, 
 
 TOKENIZER = Tokenizer.characters("abc")
 TOKENS = tokenize(["abcab", "ba", "cabbacabbacabba", "a", "bcbc"] * 40, TOKENIZER)
-PLACE = Compute(torch.device("cpu"), torch.float32)
+COMPUTE = Compute(torch.device("cpu"), torch.float32)
 
 
 def model(**changes):
@@ -38,7 +38,7 @@ def config(**changes):
 
 
 def score(model):
-    return mean_loss(model, causal_lm, itertools.islice(windows(), 3), PLACE)
+    return mean_loss(model, causal_lm, itertools.islice(windows(), 3), COMPUTE)
 
 
 def run_folder(path, decoder):
@@ -334,8 +334,8 @@ def test_mean_loss_is_exact_over_ragged_batches_and_leaves_the_mode_alone():
     decoder = model().train()
     whole = ragged()
     parts = [{k: v[:3] for k, v in whole.items()}, {k: v[3:] for k, v in whole.items()}]
-    assert mean_loss(decoder, causal_lm, parts, PLACE) == pytest.approx(
-        mean_loss(decoder, causal_lm, [whole], PLACE), abs=1e-6
+    assert mean_loss(decoder, causal_lm, parts, COMPUTE) == pytest.approx(
+        mean_loss(decoder, causal_lm, [whole], COMPUTE), abs=1e-6
     )
     assert decoder.training
 
