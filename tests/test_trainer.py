@@ -16,7 +16,17 @@ from minillm.hub import describe, load_model
 from minillm.models import Decoder, ModelConfig
 from minillm.system import Compute, pick_device, seed_everything
 from minillm.text import Tokenizer
-from minillm.training import RunFolder, TrainConfig, causal_lm, causal_lm_loss, fit, load_weights, mean_loss, unwrap
+from minillm.training import (
+    OPTIMIZERS,
+    RunFolder,
+    TrainConfig,
+    causal_lm,
+    causal_lm_loss,
+    fit,
+    load_weights,
+    mean_loss,
+    unwrap,
+)
 
 TOKENIZER = Tokenizer.characters("abc")
 TOKENS = tokenize(["abcab", "ba", "cabbacabbacabba", "a", "bcbc"] * 40, TOKENIZER)
@@ -141,9 +151,10 @@ def test_an_interrupted_run_resumes_bit_for_bit(tmp_path, stop, dropout):
     assert x == y
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("stop", [2, 4, 7])
-def test_layers_that_begin_one_after_another_resume_bit_for_bit(tmp_path, stop):
-    slowly = config(unfreeze=True, layer_decay=0.5)
+def test_layers_that_begin_one_after_another_resume_bit_for_bit(tmp_path, stop, optimizer):
+    slowly = config(unfreeze=True, layer_decay=0.5, optimizer=optimizer)
     straight, again = model(), model()
     fit(straight, causal_lm, windows(), slowly, score, run=run_folder(tmp_path / "a", straight), progress=False)
     run = run_folder(tmp_path / "b", again)
