@@ -408,6 +408,12 @@ def test_the_value_loss_equals_a_loop_and_is_clipped_around_the_old_values():
     assert [x.item() for x in found] == pytest.approx([sum(column) / len(rows) for column in zip(*rows)], **CLOSE)
 
 
+def test_a_value_within_the_limit_is_never_counted_as_clipped_whatever_its_rounding():
+    values, old, returns = (numbers(1, 500, seed=seed) for seed in range(3))
+    assert not torch.equal(old + (values - old), values)  # the rounding that must not count
+    assert ppo_value_loss(values, old, returns, torch.ones(1, 500), clip=100.0)[1] == 0
+
+
 def test_a_value_is_pulled_to_its_return_until_it_has_moved_by_the_limit():
     values = torch.tensor([[0.1, -0.1, 0.5, -0.5]], requires_grad=True)
     returns = torch.tensor([[1.0, -1.0, 1.0, 1.0]])  # the third has gone far enough; the fourth went the wrong way

@@ -16,11 +16,21 @@ from minillm.hub import describe, load_model
 from minillm.models import Decoder, ModelConfig
 from minillm.system import Compute, pick_device, seed_everything
 from minillm.text import Tokenizer
-from minillm.training import RunFolder, TrainConfig, causal_lm, causal_lm_loss, fit, load_weights, mean_loss, unwrap
+from minillm.training import (
+    OPTIMIZERS,
+    RunFolder,
+    TrainConfig,
+    causal_lm,
+    causal_lm_loss,
+    fit,
+    load_weights,
+    mean_loss,
+    unwrap,
+)
 
 TOKENIZER = Tokenizer.characters("abc")
 TOKENS = tokenize(["abcab", "ba", "cabbacabbacabba", "a", "bcbc"] * 40, TOKENIZER)
-PLACE = Compute(torch.device("cpu"), torch.float32)
+COMPUTE = Compute(torch.device("cpu"), torch.float32)
 
 
 def model(**changes):
@@ -38,7 +48,7 @@ def config(**changes):
 
 
 def score(model):
-    return mean_loss(model, causal_lm, itertools.islice(windows(), 3), PLACE)
+    return mean_loss(model, causal_lm, itertools.islice(windows(), 3), COMPUTE)
 
 
 def run_folder(path, decoder):
@@ -141,9 +151,10 @@ def test_an_interrupted_run_resumes_bit_for_bit(tmp_path, stop, dropout):
     assert x == y
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("stop", [2, 4, 7])
-def test_layers_that_begin_one_after_another_resume_bit_for_bit(tmp_path, stop):
-    slowly = config(unfreeze=True, layer_decay=0.5)
+def test_layers_that_begin_one_after_another_resume_bit_for_bit(tmp_path, stop, optimizer):
+    slowly = config(unfreeze=True, layer_decay=0.5, optimizer=optimizer)
     straight, again = model(), model()
     fit(straight, causal_lm, windows(), slowly, score, run=run_folder(tmp_path / "a", straight), progress=False)
     run = run_folder(tmp_path / "b", again)
@@ -334,8 +345,8 @@ def test_mean_loss_is_exact_over_ragged_batches_and_leaves_the_mode_alone():
     decoder = model().train()
     whole = ragged()
     parts = [{k: v[:3] for k, v in whole.items()}, {k: v[3:] for k, v in whole.items()}]
-    assert mean_loss(decoder, causal_lm, parts, PLACE) == pytest.approx(
-        mean_loss(decoder, causal_lm, [whole], PLACE), abs=1e-6
+    assert mean_loss(decoder, causal_lm, parts, COMPUTE) == pytest.approx(
+        mean_loss(decoder, causal_lm, [whole], COMPUTE), abs=1e-6
     )
     assert decoder.training
 

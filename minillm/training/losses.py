@@ -280,7 +280,8 @@ def ppo_value_loss(
     values = values.float().masked_fill(mask == 0, 0.0)  # as above
     free = (values - returns) ** 2
     clipped = (old_values + (values - old_values).clamp(-clip, clip) - returns) ** 2
-    return masked_mean(torch.max(free, clipped), mask) / 2, masked_mean(clipped > free, mask).detach()
+    limited = (clipped > free) & ((values - old_values).abs() > clip)  # else a rounding of `clipped` would count
+    return masked_mean(torch.max(free, clipped), mask) / 2, masked_mean(limited, mask).detach()
 
 
 def group_advantages(rewards: Tensor, scale: bool = True) -> Tensor:

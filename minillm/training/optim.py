@@ -144,7 +144,7 @@ class Parameters(NamedTuple):
 
 
 def split_parameters(model: nn.Module) -> Parameters:
-    """The trainable parameters of `model`, sorted."""
+    """The trainable parameters of `model` by kind. Raises ValueError when there are none."""
     tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     output = getattr(model, "head", None)
     output = id(output.weight) if isinstance(output, nn.Linear) else None
@@ -160,6 +160,8 @@ def split_parameters(model: nn.Module) -> Parameters:
             parts.head.append(parameter)
         else:
             parts.matrices.append(parameter)
+    if not any(parts):
+        raise ValueError("the model has no trainable parameters: every one is frozen")
     return parts
 
 
@@ -223,8 +225,6 @@ def build_optimizer(
         groups = split_by_depth(model, [group for group in groups if group["params"]], layer_decay, unfreeze)
         if groups:
             optimizers.append(build(groups, lr=groups[0]["lr"]))
-    if not optimizers:
-        raise ValueError("the model has no trainable parameters: every one is frozen")
     return CombinedOptimizer(optimizers)
 
 
