@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from minillm.cli.flags import change, flag, flag_name, group
-from minillm.cli.life import TrainingCommand, check_context, shown
+from minillm.cli.life import TrainingCommand, check_context, shown, train_config
 from minillm.cli.methods import MethodSettings, Prepared, prepare
-from minillm.cli.settings import Machine, RecordSource, RunChoice, Training, train_config
+from minillm.cli.settings import Machine, RecordSource, RunChoice, Training
 from minillm.data import Padded, Parts, Record, frame_of, label_names, load_parts
 from minillm.hub import base_of, load_model, load_tokenizer, model_kind
 from minillm.inference import predict

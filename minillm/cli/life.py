@@ -4,6 +4,7 @@ A command that trains is a `TrainingCommand` and fills in the steps. Where runs 
 here too.
 """
 
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +16,7 @@ from minillm.cli.methods import Prepared
 from minillm.data import show_example
 from minillm.hub import describe
 from minillm.system import Compute, pick_device, seed_everything, write_json
-from minillm.training import History, RunFolder, fit, mean_loss
+from minillm.training import History, RunFolder, TrainConfig, fit, mean_loss
 
 RUNS = Path("runs")
 ANSWERING = ("sft", "ppo", "dpo")  # commands whose models answer
@@ -153,6 +154,14 @@ class TrainingCommand:
 def shown(scores: dict) -> str:
     """The numbers among scores, for people."""
     return ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if isinstance(value, float))
+
+
+def train_config(*groups: Any, steps: int, **more) -> TrainConfig:
+    """The settings of `fit`: those that stand in the groups, and what a command has worked out (`more`)."""
+    known = {field.name for field in fields(TrainConfig)}
+    given = {name: value for group in groups for name, value in vars(group).items() if name in known}
+    every = given.get("eval_every") or max(steps // 10, 1)
+    return TrainConfig(**given | {"steps": steps, "eval_every": every} | more)
 
 
 # Where runs live

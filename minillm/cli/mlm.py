@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from minillm.cli.flags import flag, group, program
-from minillm.cli.life import TrainingCommand
+from minillm.cli.life import TrainingCommand, train_config
 from minillm.cli.pretrain import Corpus, load_corpus, make_tokenizer
-from minillm.cli.settings import Machine, PreTraining, RunChoice, TextSource, train_config
+from minillm.cli.settings import Machine, PreTraining, RunChoice, TextSource
 from minillm.data import IGNORE_INDEX, Padded, encoder_frame, mask_tokens, pair_example, text_example
 from minillm.hub import load_model, load_tokenizer, model_kind
 from minillm.models import RECIPES, Encoder, ModelConfig, SequenceClassifier

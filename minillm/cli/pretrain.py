@@ -9,8 +9,8 @@ from torch import nn
 
 from minillm import tales
 from minillm.cli.flags import change, flag, group, program
-from minillm.cli.life import TrainingCommand, check_context
-from minillm.cli.settings import Machine, PreTraining, RunChoice, TextSource, train_config
+from minillm.cli.life import TrainingCommand, check_context, train_config
+from minillm.cli.settings import Machine, PreTraining, RunChoice, TextSource
 from minillm.data import Windows, tokenize
 from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import write
