@@ -56,6 +56,9 @@ class Tale:
     labels: tuple[str, ...]
     steps: tuple[Step, ...]
 
+    def __hash__(self) -> int:
+        return hash(self.text)
+
     def sentence(self, index: int) -> str:
         """The text of one sentence."""
         start, end = self.sentences[index]

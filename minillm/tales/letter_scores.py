@@ -81,7 +81,7 @@ def score_letter(tale: Tale | str, letter: str) -> LetterScore:
 
     Raises ValueError where there is no tale; never for a letter. An empty one counts as a sentence not understood.
     """
-    truth = _truth(tale.text if isinstance(tale, Tale) else tale.split("\n\n")[0])
+    truth = _truth(tale) if isinstance(tale, Tale) else _truth_of_text(tale.split("\n\n")[0])
     sentences = understand(letter)
     seen: set[str] = set()
     last = len(sentences) - 1
@@ -187,8 +187,11 @@ def _any(texts: Iterable[str]) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _truth(text: str) -> Truth:
-    tale = parse(text)
+def _truth_of_text(text: str) -> Truth:
+    return _truth(parse(text))
+
+
+def _truth(tale: Tale) -> Truth:
     if tale.kind != "tale":
-        raise ValueError(f"expected a tale, whose hero a letter is for; found a {tale.kind}: {text[:40]!r}")
+        raise ValueError(f"expected a tale, whose hero a letter is for; found a {tale.kind}: {tale.text[:40]!r}")
     return Truth(names(tale)["hero"], tale.ending, frozenset(chain.from_iterable(claims(tale).values())))

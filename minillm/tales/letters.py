@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 
 from minillm.tales import words
@@ -99,6 +100,7 @@ class Traits:
     cut: bool = False
 
 
+@lru_cache(maxsize=64)  # many letters are about one tale
 def claims(tale: Tale) -> dict[str, tuple[str, ...]]:
     """What can truly be told to the hero of a tale, by kind: what happened, and how the friend felt in the end.
 

@@ -80,6 +80,8 @@ def _more(teller: Teller, line: int) -> bool:
 
 def _update(belief: dict[str, Fraction], likelihood: Callable[[str], Fraction]) -> dict[str, Fraction]:
     """Bayes' rule: the belief in each relation after something that it makes as likely as `likelihood` says."""
+    if len(belief) == 1:  # nothing left to learn
+        return belief
     joint = {name: share * likelihood(name) for name, share in belief.items()}
     total = sum(joint.values())
     return {name: share / total for name, share in joint.items() if share}

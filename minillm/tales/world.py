@@ -23,10 +23,9 @@ PRONOUNS = {
 }
 FEELINGS = {"glad": evenly(words.GLAD), "sad": evenly(words.SAD)}
 KIND_OF_MENTION = {"noun": "object", "home": "place", "spot": "place", "place": "place", "dish": "food"}
-KIND_OF_MENTION |= {"time": "time", "day": "time", "name": "name"} | {part: part for part in ("adjective", "ingredient")}
+KIND_OF_MENTION |= {"time": "time", "day": "time", "name": "name", "adjective": "part", "ingredient": "part"}
 JOINED = {"noun": "adjective", "dish": "ingredient"}  # mentioned as one: a red kite
-CALLED_BY = [(part, part) for part in ("name", "place", "day", "kind")]  # first and last of the words that name one
-CALLED_BY[1:1] = [("adjective", "noun"), ("ingredient", "dish")]
+CALLED = ("name", "noun", "dish", "place", "day", "kind")  # the aspects that name something, the first that is known
 RELATIONS = {"kind": "is a", "trait": "is", "home": "lives in", "spot": "lives by"}
 
 
@@ -44,9 +43,9 @@ class Entity:
 
     def __str__(self) -> str:
         known = self.attributes
-        for first, last in CALLED_BY:
-            if first in known and last in known:
-                return known[first] if first == last else f"{known[first]} {known[last]}"
+        for aspect in CALLED:
+            if aspect in known:
+                return f"{known[JOINED[aspect]]} {known[aspect]}" if aspect in JOINED else known[aspect]
         return self.role
 
     def describe(self, aspect: str, found: str) -> str:
@@ -242,7 +241,7 @@ class World:
         start = end - len(value)
         if aspect in JOINED and self.mentions:
             last = self.mentions[-1]
-            if last.kind == JOINED[aspect] and last.entity is entity and last.end == start - 1:
+            if last.kind == "part" and last.entity is entity and last.end == start - 1:
                 start = self.mentions.pop().start
                 value = f"{last.text} {value}"
         self.mentions.append(Mention(value, kind, entity, start, end))
@@ -279,4 +278,4 @@ def _branches(forms: tuple, labelled: tuple) -> tuple[Branch, ...]:
     """The tree of all forms of a sentence."""
     groups = [("", forms)] + [(label, (group,) if isinstance(group, str) else group) for label, group in labelled]
     plain = ((label, form) for label, group in groups for form in group)
-    return tree(tuple((label, form, 1) if isinstance(form, str) else (label, form[1], form[0]) for label, form in plain))
+    return tree((label, form, 1) if isinstance(form, str) else (label, form[1], form[0]) for label, form in plain)
