@@ -48,10 +48,10 @@ class Branch:
         return sum(self.weights.values()) if truth is None else self.weights.get(truth, 0)
 
 
-def tokens(form: str) -> tuple[str | SlotName, ...]:
+def form_pieces(form: str) -> tuple[str | SlotName, ...]:
     """A form in pieces: words with the space behind them, and slots.
 
-    >>> tokens("Then {hero} ate.")
+    >>> form_pieces("Then {hero} ate.")
     ('Then ', ('hero', 'name'), ' ', 'ate.')
     """
     form = SLOT.sub(lambda slot: COMPOUND.get(slot[1], slot[0]), form)
@@ -70,7 +70,7 @@ def tokens(form: str) -> tuple[str | SlotName, ...]:
 
 def tree(forms: Iterable[tuple[str, str, int]]) -> tuple[Branch, ...]:
     """The branches of several (label, form, weight)."""
-    return _grow([(tokens(form), label, weight) for label, form, weight in forms])
+    return _grow([(form_pieces(form), label, weight) for label, form, weight in forms])
 
 
 def _grow(forms: list[tuple[tuple, str, int]]) -> tuple[Branch, ...]:
@@ -118,7 +118,7 @@ def walk(
 
 def _fork(teller, branches, slot_of, truth, why) -> tuple[Branch, bool]:
     """Take one branch of several. Returns it, and whether it is a false one."""
-    own, fixed = _split(branches, truth)
+    own, fixed = _slots_or_texts(branches, truth)
     if fixed is not None:
         return teller.choose(*fixed, lambda found: why or f"{found!r} does not follow")
     slots = {branch: slot_of(*branch.say) for branch in own}
@@ -133,7 +133,7 @@ def _fork(teller, branches, slot_of, truth, why) -> tuple[Branch, bool]:
 
 
 @cache
-def _split(
+def _slots_or_texts(
     branches: tuple[Branch, ...], truth: str | None
 ) -> tuple[tuple[Branch, ...], tuple[Options, Options | None] | None]:
     """The branches that are slots; where none is, the true and the false texts."""
