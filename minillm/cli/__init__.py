@@ -1,8 +1,10 @@
 """The command line: `python train.py COMMAND`. To read: main, life, then a command, such as pretrain or sft.
 
-flags       settings, dataclasses, to flags; settings: the groups that commands share
-life        the life of a run, once; finetune: of those that tune a trained model; methods: what of it learns
-main        which commands there are; every other file is one of them
+main         which commands there are; flags: from a command line to settings and to the command that takes them
+settings     groups of settings that commands share; methods: `--method`, what of a trained model learns
+life         the life of a run, once; finetune: of what tunes a trained model
+one each     pretrain (and bigram), mlm; classify, pair, tag, encode, sft, reward, dpo; ppo
+             generate, chat, predict, evaluate, merge; tour, with its page, tour_report
 """
 
 from minillm.cli.classify import Classify, ClassifySettings
