@@ -13,7 +13,7 @@ from minillm.cli.flags import flag, flag_name
 from minillm.data import IGNORE_INDEX, Tokens, tokenize
 from minillm.models import CountBigram
 from minillm.system import Compute, write_json
-from minillm.tales import tale_documents
+from minillm.tales import load_documents
 from minillm.text import Tokenizer, read_documents, read_text, split, split_stream
 from minillm.training import History, RunFolder
 
@@ -67,7 +67,7 @@ def load_corpus(settings: TextData) -> Corpus:
     if settings.data is None:
         if settings.valid is not None:
             raise ValueError("--valid needs --data: the tales have a validation text of their own")
-        return Corpus(tale_documents("tales_train.txt"), tale_documents("tales_valid.txt"), False, "tales")
+        return Corpus(load_documents("tales_train.txt"), load_documents("tales_valid.txt"), False, "tales")
     whole = settings.documents == "file"
     name = str(settings.data)
     if settings.valid is not None:

@@ -21,7 +21,7 @@ from minillm.hub import load_causal, load_model, load_tokenizer
 from minillm.inference import answers_by_likelihood, ask, ask_base, few_shot_accuracy, summary
 from minillm.metrics import bits_per_byte, bits_per_character, perplexity
 from minillm.system import Compute, check_file, pick_device, write_json
-from minillm.tales import DATA, tale_documents
+from minillm.tales import data_file, load_documents
 from minillm.text import Tokenizer, read_documents, read_text
 from minillm.training import RunFolder, causal_lm, mean_loss
 
@@ -99,9 +99,9 @@ def text_scores(settings: Evaluate, run: RunFolder, model, tokenizer: Tokenizer,
 
 def all_scores(settings: Evaluate, run: RunFolder, model: nn.Module, tokenizer: Tokenizer, compute: Compute) -> dict:
     """The tales first; then, for what the model can try, the clinic, the in-context patterns and the instructions."""
-    scores = text_scores(settings, run, model, tokenizer, tale_documents("tales_valid.txt"), compute)
+    scores = text_scores(settings, run, model, tokenizer, load_documents("tales_valid.txt"), compute)
     tasks = {
-        "clinic": lambda: text_scores(settings, run, model, tokenizer, tale_documents("clinic_valid.txt"), compute),
+        "clinic": lambda: text_scores(settings, run, model, tokenizer, load_documents("clinic_valid.txt"), compute),
         "patterns": lambda: pattern_scores(model, tokenizer, compute),
         "instructions": lambda: instruction_scores(run, model, tokenizer, compute),
     }
@@ -133,7 +133,7 @@ def pattern_scores(model: nn.Module, tokenizer: Tokenizer, compute: Compute) -> 
 
 def instruction_scores(run: RunFolder, model: nn.Module, tokenizer: Tokenizer, compute: Compute) -> dict:
     """Answers about tales: in the chat template of a model that was taught to answer, else as a text to continue."""
-    questions = asked_of(read_conversations(DATA / "instructions_test.jsonl"))
+    questions = asked_of(read_conversations(data_file("instructions_test.jsonl")))
     asking = ask if answers(run) else ask_base
     with compute.autocast():
         return summary(questions, asking(model, tokenizer, questions, progress=True))

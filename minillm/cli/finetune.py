@@ -25,7 +25,7 @@ from minillm.hub import base_of, describe
 from minillm.peft import AdapterRun, adapter_bytes, bare, simplify
 from minillm.report import loss_curve, picture
 from minillm.system import Compute, pick_device, seed_everything, write_text
-from minillm.tales import DATA
+from minillm.tales import data_file
 from minillm.text import Tokenizer
 from minillm.training import History, RunFolder, TrainConfig, fit, inputs_of, mean_loss
 
@@ -194,7 +194,7 @@ def load(task: Task, settings: FineTune) -> Parts:
             raise ValueError("--valid and --test need --data: the tales have parts of their own")
         parts = Parts([], [], [])
         for name in task.files:
-            own = [DATA / f"{name}_{part}.jsonl" for part in ("train", "valid", "test")]
+            own = [data_file(f"{name}_{part}.jsonl") for part in ("train", "valid", "test")]
             for part, more in vars(load_parts(task.read, *own, settings.valid_fraction, settings.seed)).items():
                 getattr(parts, part).extend(more)
     else:

@@ -32,7 +32,7 @@ from minillm.models import RewardModel
 from minillm.peft import AdapterRun, bare
 from minillm.report import picture, rounds
 from minillm.system import Compute, pick_device, seed_everything
-from minillm.tales import DATA
+from minillm.tales import data_file
 from minillm.text import Tokenizer
 from minillm.training import RunFolder
 
@@ -196,7 +196,7 @@ def load_prompts(
     if settings.data is None:
         if settings.test:
             raise ValueError("--test needs --data: the tales have prompts of their own to compare answers on")
-        files = (DATA / "prompts_train.jsonl", DATA / "prompts_test.jsonl")
+        files = (data_file("prompts_train.jsonl"), data_file("prompts_test.jsonl"))
     parts = []
     for file in filter(None, files):
         parts.append([])

@@ -18,7 +18,7 @@ from minillm.inference import Question, ask, ask_base, plain, questions_of, summ
 from minillm.metrics import Interval, bootstrap_interval
 from minillm.report import COLOURS, coloured_text, html, picture
 from minillm.system import Compute, duration, pick_device
-from minillm.tales import DATA, tale_documents
+from minillm.tales import data_file, load_documents
 from minillm.text import Tokenizer
 from minillm.training import RunFolder, causal_lm, mean_loss
 
@@ -75,7 +75,7 @@ def tell(runs: dict[str, RunFolder], settings: Computing) -> str:
     compute = pick_device(settings.device, settings.dtype)
     metrics = {stage: run.metrics() for stage, run in runs.items()}
     folder = runs["pretrain"].path.parent
-    prompts = [asked(record.texts[0]) for record in read_prompts(DATA / "prompts_test.jsonl")[:LETTERS]]
+    prompts = [asked(record.texts[0]) for record in read_prompts(data_file("prompts_test.jsonl"))[:LETTERS]]
     found = {
         stage: measured(stage, run, prompts, compute, settings.seed) for stage, run in runs.items() if has_words(stage)
     }
@@ -104,7 +104,7 @@ def has_words(stage: str) -> bool:
 def measured(stage: str, run: RunFolder, prompts: list, compute: Compute, seed: int) -> Found:
     """Ask a model everything that all of them are asked."""
     tokenizer, model = load_tokenizer(run), load_causal(run, compute.device)
-    windows = Windows(tokenize(tale_documents("tales_valid.txt")[:DOCUMENTS], tokenizer), 256, 16)
+    windows = Windows(tokenize(load_documents("tales_valid.txt")[:DOCUMENTS], tokenizer), 256, 16)
     loss = mean_loss(model, causal_lm, windows, compute)
     questions = test_questions()
     with compute.autocast():
@@ -122,7 +122,7 @@ def measured(stage: str, run: RunFolder, prompts: list, compute: Compute, seed: 
 
 def test_questions() -> list[Question]:
     """Questions about tales that no model has seen, of the kinds that have one right answer."""
-    records = read_conversations(DATA / "instructions_test.jsonl")[:CONVERSATIONS]
+    records = read_conversations(data_file("instructions_test.jsonl"))[:CONVERSATIONS]
     asked = questions_of([{"messages": record.messages, "kinds": record.kinds} for record in records])
     return [question for question in asked if question.kind not in tales.OPEN_KINDS]
 
@@ -189,7 +189,7 @@ def reached(stage: str, row: dict) -> str:
 
 def tokens(tokenizer: Tokenizer, folder: Path) -> list[str]:
     """What a model really reads."""
-    tale = tale_documents("tales_valid.txt")[0]
+    tale = load_documents("tales_valid.txt")[0]
     ids = tokenizer.encode(tale)
     pieces = [tokenizer.decode([token]) for token in ids]
     path = folder / "tokens.png"

@@ -19,7 +19,7 @@ from minillm.tales.letters import FILLERS, LETTER_FORMS, OPENERS, claims
 from minillm.tales.tasks import two_names
 
 WEIGHTS = {"helpful": 0.6, "honest": 0.6, "kind": 0.8, "to_the_point": 0.5, "well_formed": 0.5}
-BEST = sum(WEIGHTS.values())  # the score of Traits()
+BEST_SCORE = sum(WEIGHTS.values())  # the score of Traits()
 NEWS = ("event", "mood")  # the kinds of claims
 ROOMS = {"glad": "feeling", "sad": "feeling", "wish": "remark", "unkind": "remark"}  # a letter has room for one each
 OFF = ("not understood", "off the point", "out of its place", "said again")
