@@ -28,7 +28,7 @@ FINDINGS += ("unkind", "signs")
 SENTENCE = re.compile(r"\s*(?:Dear|Hello)\b[^,.!?]*,|[^.!?]*[.!?]+|[^.!?]+")
 ROLE_WORDS = {"hero": ("you",), "friend": words.PETS, "neighbor": words.NEIGHBORS, "food": words.DISHES}
 ROLE_WORDS |= dict.fromkeys(("thing", "other"), words.NOUNS + words.CLOTHES)
-ROLE_WORDS |= dict.fromkeys(("victim", "helper", "asker", "guesser"), ("you", *words.PETS))
+ROLE_WORDS |= dict.fromkeys("victim helper asker guesser taker leader follower".split(), ("you", *words.PETS))
 ROLE_WORDS |= {"house": ("your house", *(f"the house of {name}" for name in words.PETS))}
 
 
