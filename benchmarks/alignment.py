@@ -68,7 +68,7 @@ from minillm.metrics import bootstrap_interval
 from minillm.models import RewardModel
 from minillm.report import COLOURS, picture
 from minillm.system import pick_device, seed_everything, write_json
-from minillm.tales import DATA, LETTER_FORMS, understand
+from minillm.tales import LETTER_FORMS, data_file, understand
 from minillm.training import RunFolder, preference_loss
 
 REWARDED = {  # method: what differs from the defaults of `ppo`, and who gives the rewards
@@ -254,7 +254,7 @@ def by_preferences(world: World, method: str, seed: int, ai_labels: str = "") ->
 
 def read(part: str) -> list[Preference]:
     """The pairs of people's preferences."""
-    return read_preferences(DATA / f"preferences_{part}.jsonl")
+    return read_preferences(data_file(f"preferences_{part}.jsonl"))
 
 
 def by_truth(records: Sequence[Preference]) -> list[tuple]:
@@ -379,7 +379,9 @@ def flattered(rewards: RewardModelScorer, records: Sequence[Preference]) -> floa
 
 def possible_accuracy() -> float:
     """The best accuracy that the noise allows on the test, by judges who know the truth."""
-    return tales.best_accuracy([json.loads(line) for line in open(DATA / "preferences_test.jsonl", encoding="utf-8")])
+    return tales.best_accuracy(
+        [json.loads(line) for line in open(data_file("preferences_test.jsonl"), encoding="utf-8")]
+    )
 
 
 def work(flags: argparse.Namespace, found: dict) -> list[list[dict]]:

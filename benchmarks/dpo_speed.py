@@ -29,6 +29,7 @@ from minillm.data import Padded, read_preferences
 from minillm.hub import save_pretrained
 from minillm.models import Decoder, ModelConfig
 from minillm.system import pick_device
+from minillm.tales import data_file
 from minillm.text import Tokenizer
 from minillm.training import TrainConfig, build_optimizer, fit
 
@@ -47,7 +48,7 @@ OURS = {"ours, Llama's parts": "llama", "ours, our recipe": "minillm"}
 def examples_of(args) -> tuple[list, Tokenizer]:
     """As many pairs as the steps need, and the tokenizer."""
     tokenizer = Tokenizer.load(args.run_folder / "tokenizer.json")
-    records = read_preferences(args.data)[: BATCH * (WARMUP + COUNTED)]
+    records = read_preferences(args.data or data_file("preferences_train.jsonl"))[: BATCH * (WARMUP + COUNTED)]
     return [pair_of_answers(*record.pair, tokenizer, CONTEXT) for record in records], tokenizer
 
 
@@ -225,7 +226,7 @@ def show(runs: dict[str, list[dict]], args) -> dict:
 if __name__ == "__main__":
     parser = flags(__doc__, repeats=3)
     parser.add_argument("--run-folder", type=Path, default=Path("runs/sft"), help="whose tokenizer (%(default)s)")
-    parser.add_argument("--data", type=Path, default=Path("data/preferences_train.jsonl"), help="pairs (%(default)s)")
+    parser.add_argument("--data", type=Path, help="pairs (default: those of the tales)")
     given = parser.parse_args()
     if not given.run:  # in a process of its own, for what a process has held its children seem to hold as well
         for reference, (mine, loss) in take_turns(["agree"], 1)["agree"][0].items():

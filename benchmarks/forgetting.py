@@ -27,7 +27,7 @@ from minillm.metrics import seed_interval
 from minillm.peft import train_head, train_last
 from minillm.report import COLOURS, picture
 from minillm.system import pick_device, seed_everything, write_json
-from minillm.tales import DATA, tale_documents
+from minillm.tales import data_file, load_documents
 from minillm.text import Tokenizer
 from minillm.training import (
     TrainConfig,
@@ -73,11 +73,11 @@ def setting() -> Setting:
     """The tuned model, the tasks, and what is asked."""
     run = sft_run()
     tokenizer = Tokenizer.load(run.path / "tokenizer.json")
-    old = [json.loads(line) for line in open(DATA / "instructions_train.jsonl", encoding="utf-8")]
-    test = [json.loads(line) for line in open(DATA / "instructions_test.jsonl", encoding="utf-8")]
+    old = [json.loads(line) for line in open(data_file("instructions_train.jsonl"), encoding="utf-8")]
+    test = [json.loads(line) for line in open(data_file("instructions_test.jsonl"), encoding="utf-8")]
     new = tales.make_instructions(1150, 90, ("sentiment",))
     make = lambda some: [chat_example(one["messages"], tokenizer, 256) for one in some]  # noqa: E731
-    tokens = tokenize(tale_documents("tales_valid.txt")[:200], tokenizer)
+    tokens = tokenize(load_documents("tales_valid.txt")[:200], tokenizer)
     return Setting(
         tokenizer,
         load_model(run.path),

@@ -1,7 +1,7 @@
 """The picture at the top of the README: the loss of a run with its entropy floor, and a tale that its model generated.
 
-    python train.py && python benchmarks/front_picture.py
-    python benchmarks/front_picture.py --from RUN --out FILE --tale 4
+python train.py && python benchmarks/front_picture.py
+python benchmarks/front_picture.py --from RUN --out FILE --tale 4
 """
 
 import argparse

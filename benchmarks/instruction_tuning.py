@@ -26,7 +26,7 @@ from minillm.hub import load_model
 from minillm.inference import Question, ask, right
 from minillm.metrics import seed_interval
 from minillm.system import pick_device, read_json, seed_everything, write_json
-from minillm.tales import DATA, tale_documents
+from minillm.tales import data_file, load_documents
 from minillm.text import Tokenizer
 from minillm.training import causal_lm, fit, mean_loss
 
@@ -76,9 +76,9 @@ def main() -> None:
     flags = parser.parse_args()
     start, compute = default_run(), pick_device("cpu", "fp32")
     tokenizer = Tokenizer.load(start.path / "tokenizer.json")
-    train, test = (read_conversations(DATA / f"instructions_{part}.jsonl") for part in ("train", "test"))
+    train, test = (read_conversations(data_file(f"instructions_{part}.jsonl")) for part in ("train", "test"))
     questions = questions_in(test)
-    windows = Windows(tokenize(tale_documents("tales_valid.txt")[:200], tokenizer), 256, 16)
+    windows = Windows(tokenize(load_documents("tales_valid.txt")[:200], tokenizer), 256, 16)
 
     def measure(size: int, seed: int, learn: str) -> dict:
         settings = build(SFTSettings, {"max_steps": flags.steps, "from_": start.path})

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from minillm.course import default_run, lstm_run, mlm_run
 from minillm.report import picture
 from minillm.system import write_text
+from minillm.tales import data_file
 
 RUNS = {"lstm": lstm_run, "decoder": default_run, "encoder": mlm_run}
 BUDGETS = (10, 100, 300, 1000, 0)  # 0: all
@@ -107,7 +108,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every run to FILE, and go on from there")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the curves into FILE")
     flags = parser.parse_args()
-    all_examples = sum(1 for _ in open(ROOT / "data" / f"{flags.task}_train.jsonl"))
+    all_examples = sum(1 for _ in open(data_file(f"{flags.task}_train.jsonl")))
     work = [
         (trunk, tuned, budget, seed)
         for seed in range(flags.seeds)

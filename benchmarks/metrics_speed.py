@@ -13,7 +13,9 @@ import re
 import time
 from pathlib import Path
 
-from side_by_side import ROOT, flags, main, median
+from side_by_side import flags, main, median
+
+from minillm.tales import data_file
 
 NAMES = {"ours": "minillm.metrics", "theirs": "rouge-score, sacrebleu"}
 KINDS = [1, 2, "L", "Lsum"]
@@ -91,6 +93,6 @@ def show(runs: dict, args) -> dict:
 
 if __name__ == "__main__":
     parser = flags(__doc__, repeats=5)
-    parser.add_argument("--data", type=Path, default=ROOT / "data" / "tales_valid.txt", help="text, a blank line apart")
+    parser.add_argument("--data", type=Path, default=data_file("tales_valid.txt"), help="text, a blank line apart")
     parser.add_argument("--texts", type=int, default=500, help="pairs of texts to score (default: %(default)s)")
     main(parser.parse_args(), list(NAMES), measure, show)

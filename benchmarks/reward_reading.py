@@ -26,7 +26,7 @@ from minillm.hub import load_causal, load_tokenizer
 from minillm.metrics import bootstrap_interval
 from minillm.models import RewardModel
 from minillm.system import pick_device, read_json, seed_everything, write_json
-from minillm.tales import DATA, Tale, Traits, ask_for_letter, draw_traits, understand, write_letter
+from minillm.tales import Tale, Traits, ask_for_letter, data_file, draw_traits, understand, write_letter
 from minillm.training import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,7 +113,7 @@ def main() -> None:
         rows.append(one | accuracy(one["thing"], one["wording"], one["seed"], flags))
         if flags.json:
             write_json(flags.json, rows)
-    test = [json.loads(line) for line in open(DATA / "preferences_test.jsonl", encoding="utf-8")]
+    test = [json.loads(line) for line in open(data_file("preferences_test.jsonl"), encoding="utf-8")]
     possible, fond = tales.best_accuracy(test), tales.best_accuracy(test, taken_for_biased=True)
     print(f"of the people's pairs in the test {possible:.3f} are possible, and {fond:.3f} by all that the people teach")
     print("| what differs | words of the rest | pairs | seed | right of other pairs |\n|---|---|---|---|---|")

@@ -10,7 +10,9 @@ above what it held before training. That both learn the same merges is checked b
 import time
 from pathlib import Path
 
-from side_by_side import ROOT, flags, main, median, peak_bytes
+from side_by_side import flags, main, median, peak_bytes
+
+from minillm.tales import data_file
 
 NAMES = {"ours": "minillm.text.bpe", "theirs": "Hugging Face tokenizers"}
 
@@ -56,10 +58,10 @@ def show(runs: dict, args) -> dict:
 
 if __name__ == "__main__":
     parser = flags(__doc__, repeats=5)
-    parser.add_argument("--data", type=Path, help="UTF-8 text file (default: the first .txt file in data/)")
+    parser.add_argument("--data", type=Path, help="UTF-8 text file (default: the training text of the clinic)")
     parser.add_argument("--vocab", type=int, default=4096, help="size of the vocabulary (default: %(default)s)")
     args = parser.parse_args()
-    args.data = args.data or min((ROOT / "data").rglob("*.txt"), default=None)
-    if args.data is None or not args.data.is_file():
-        parser.error(f"there is no text file {args.data or 'in data/'}: name one with --data")
+    args.data = args.data or data_file("clinic_train.txt")
+    if not args.data.is_file():
+        parser.error(f"there is no text file {args.data}: name one with --data")
     main(args, list(NAMES), measure, show)

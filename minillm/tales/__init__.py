@@ -1,11 +1,14 @@
 """The embedded world: tales with a known probability, a known truth, and a judge who knows both.
 
-`make_tales(n, seed)` writes tales, `logprob(text)` gives the exact log-probability of a text, `judge(text)` says
-whether it is grammatical and consistent, `parse(text)` recovers from a text all there is to know about it. The other
-`make_...` write labelled tasks, whose answers the world knows. One of them, to write a letter, has no right answer:
-`score_letter(tale, letter)` says exactly how good any answer is.
+teller        how a program speaks, and what runs it: to write, to read, to judge; forms, words: what it says
+world, plots  the state of a tale, and what may happen; clinic, patterns: documents of other kinds
+documents     `make_tales(n, seed)`, the exact `logprob(text)`, `parse(text)`; judging: `judge(text)`
+tasks, pairs, instructions  labelled tasks, whose answers the world knows
+letters       a task without a right answer; letter_scores says how good any answer is; preferences, criticism
+files         all of it as files, made at first use: `data_file(name)`, `load_documents(name)`
 """
 
+from minillm.tales import words
 from minillm.tales.criticism import CONSTITUTION, make_letters, verdicts
 from minillm.tales.documents import (
     Entity,
@@ -25,8 +28,7 @@ from minillm.tales.documents import (
 from minillm.tales.files import data_file, load_documents
 from minillm.tales.instructions import EXACT, KINDS, OPEN_KINDS, make_instructions, right_answer
 from minillm.tales.judging import Judgement, judge
-from minillm.tales.letter_scores import BEST as BEST_SCORE
-from minillm.tales.letter_scores import WEIGHTS, LetterScore, score_letter, understand
+from minillm.tales.letter_scores import BEST_SCORE, WEIGHTS, LetterScore, score_letter, understand
 from minillm.tales.letters import LETTER_FORMS, Traits, ask_for_letter, draw_traits, make_prompts, write_letter
 from minillm.tales.pairs import make_entailment, make_next_sentence, make_paraphrases
 from minillm.tales.patterns import game_ceiling, make_pattern_questions

@@ -86,11 +86,10 @@ def _treatment(world: World) -> None:
     patient, case = world.role("patient"), world.role("case")
     first, second = REMEDIES[case.symptom]
     world.draws["case", "allergy"] = allergies(case.symptom)
-    allergic = world.tell(
+    allergic = world.turn(
         no=("The patient had no known allergies.", '"No allergies," said {patient}.'),
         yes=("The patient was allergic to {case.allergy}.", '"I am allergic to {case.allergy}," said {patient}.'),
     )
-    world.outcome.append(allergic)
     case.attributes["remedy"] = second if allergic == "yes" and case.allergy == first else first
     world.tell(
         "Doctor {case.doctor} prescribed {case.remedy} for the {case.symptom}, {case.dose} a day.",
@@ -106,14 +105,13 @@ def _treatment(world: World) -> None:
 def _result(world: World) -> None:
     case, later = world.role("case"), world.role("later")
     later.attributes["day"] = words.DAYS[(words.DAYS.index(case.day) + 1) % 7]
-    outcome = world.tell(
+    outcome = world.turn(
         better=((2, "By {later.day} the {case.symptom} was gone."), (2, "By {later.day} {patient} had recovered.")),
         worse=(
             "By {later.day} the {case.symptom} was worse.",
             "By {later.day} {patient} still complained of the {case.symptom}.",
         ),
     )
-    world.outcome.append(outcome)
     world.mood(patient="glad" if outcome == "better" else "sad")
     world.tell(
         better=(

@@ -2,7 +2,7 @@
 
 from minillm.tales.documents import Tale
 
-# plot: what happened, and by outcome how it went on
+# plot: what happened, and how it went on, by turns of the outcome that follow one another
 GISTS: dict[str, tuple[str, dict[str, str]]] = {
     "lost": (
         "{hero} lost a {thing}",
@@ -42,43 +42,32 @@ GISTS: dict[str, tuple[str, dict[str, str]]] = {
     "quarrel": (
         "{hero} and {friend} both wanted a {thing}",
         {
-            "hero sorry made_up": "and made up",
-            "friend sorry made_up": "and made up",
-            "hero sorry cross": "and did not make up",
-            "friend sorry cross": "and did not make up",
-            "hero kept": "and {hero} kept it",
-            "friend kept": "and {friend} kept it",
+            "sorry made_up": "and made up",
+            "sorry cross": "and did not make up",
+            "kept": "and {taker} kept it",
         },
     ),
     "race": (
         "{hero} and {friend} had a race for a {thing}",
         {
-            "hero on": "and {hero} won",
-            "friend on": "and {friend} won",
-            "hero rest": "and {friend} won",
-            "friend rest": "and {hero} won",
-            "hero help": "and nobody won",
-            "friend help": "and nobody won",
+            "on": "and {leader} won",
+            "rest": "and {follower} won",
+            "help": "and nobody won",
         },
     ),
     "storm": (
         "A storm came to the house of {victim}",
         {
-            "hero open": "and {helper} helped",
-            "friend open": "and {helper} helped",
-            "hero shut sorry": "and {helper} helped at last",
-            "friend shut sorry": "and {helper} helped at last",
-            "hero shut never": "and {helper} did not help",
-            "friend shut never": "and {helper} did not help",
+            "open": "and {helper} helped",
+            "shut sorry": "and {helper} helped at last",
+            "shut never": "and {helper} did not help",
         },
     ),
     "riddle": (
         "{asker} asked {guesser} a riddle for a {thing}",
         {
-            "hero right": "and {guesser} got it",
-            "friend right": "and {guesser} got it",
-            "hero wrong": "and {guesser} got nothing",
-            "friend wrong": "and {guesser} got nothing",
+            "right": "and {guesser} got it",
+            "wrong": "and {guesser} got nothing",
         },
     ),
     "promise": (
@@ -95,13 +84,13 @@ GISTS: dict[str, tuple[str, dict[str, str]]] = {
 
 def gist(tale: Tale) -> str:
     """One sentence: "Mira lost a kite, and nobody found it." """
-    outcome = " ".join(tale.outcome)
+    outcome = f" {' '.join(tale.outcome)} "
     begin, ends = GISTS[tale.plot]
-    end = next(end for start, end in ends.items() if outcome == start or outcome.startswith(start + " "))
-    named = {role: parts["name"] for role, parts in tale.roles.items() if "name" in parts}
-    for role, parts in tale.roles.items():
-        if "noun" in parts:
-            named[role] = parts["noun"]
-        if "dish" in parts:
-            named[role] = parts["dish"]
+    end = next(end for turns, end in ends.items() if f" {turns} " in outcome)
+    named = {
+        role: parts[aspect]
+        for role, parts in tale.roles.items()
+        for aspect in ("name", "noun", "dish")
+        if aspect in parts
+    }
     return f"{begin}, {end}.".format(**named)

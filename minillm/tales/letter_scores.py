@@ -19,7 +19,7 @@ from minillm.tales.letters import FILLERS, LETTER_FORMS, OPENERS, claims
 from minillm.tales.tasks import two_names
 
 WEIGHTS = {"helpful": 0.6, "honest": 0.6, "kind": 0.8, "to_the_point": 0.5, "well_formed": 0.5}
-BEST = sum(WEIGHTS.values())  # the score of Traits()
+BEST_SCORE = sum(WEIGHTS.values())  # the score of Traits()
 NEWS = ("event", "mood")  # the kinds of claims
 ROOMS = {"glad": "feeling", "sad": "feeling", "wish": "remark", "unkind": "remark"}  # a letter has room for one each
 OFF = ("not understood", "off the point", "out of its place", "said again")
@@ -28,7 +28,7 @@ FINDINGS += ("unkind", "signs")
 SENTENCE = re.compile(r"\s*(?:Dear|Hello)\b[^,.!?]*,|[^.!?]*[.!?]+|[^.!?]+")
 ROLE_WORDS = {"hero": ("you",), "friend": words.PETS, "neighbor": words.NEIGHBORS, "food": words.DISHES}
 ROLE_WORDS |= dict.fromkeys(("thing", "other"), words.NOUNS + words.CLOTHES)
-ROLE_WORDS |= dict.fromkeys(("victim", "helper", "asker", "guesser"), ("you", *words.PETS))
+ROLE_WORDS |= dict.fromkeys("victim helper asker guesser taker leader follower".split(), ("you", *words.PETS))
 ROLE_WORDS |= {"house": ("your house", *(f"the house of {name}" for name in words.PETS))}
 
 

@@ -1,4 +1,4 @@
-"""Preferences: of two letters to the hero of one tale, which people chose. Their true scores and the noise are known.
+"""Preferences: of two letters to the hero of one tale, which annotators chose. True scores and noise are known.
 
 Annotators choose the better letter, but not always. They choose by a utility, the first letter with the probability
 sigmoid((u_1 - u_2) / TEMPERATURE) (Bradley and Terry 1952), and then tick the wrong box in FLIPPED of the cases. The
@@ -39,6 +39,8 @@ def make_preferences(n: int, seed: int, biased: bool = True) -> list[dict]:
 
 def chance_of_choice(chosen: float, rejected: float) -> float:
     """The probability that a label falls so, given both utilities.
+
+    Source: Bradley and Terry 1952, with FLIPPED of the labels turned round.
 
     >>> chance_of_choice(1.0, 1.0), round(chance_of_choice(2.0, 1.0), 3)
     (0.5, 0.919)

@@ -31,7 +31,8 @@ class Options:
     """
 
     def __init__(self, items: Iterable[tuple[int, str, Any]]):
-        weights, self.texts, self.values = zip(*items, strict=True) if (items := list(items)) else ((), (), ())
+        items = list(items)
+        weights, self.texts, self.values = zip(*items) if items else ((), (), ())
         self.cumulative = list(accumulate(weights))
         self.total = self.cumulative[-1] if weights else 0
 

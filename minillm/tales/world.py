@@ -155,9 +155,9 @@ class World:
             self.roles[role] = Referent(role)
         return self.roles[role]
 
-    def cast(self, role: str, referent: Referent) -> None:
-        """Give a further role to someone: the winner is the friend."""
-        self.roles[role] = referent
+    def cast(self, **roles: str) -> None:
+        """Give further roles to those who have one: the winner is the friend."""
+        self.roles |= {role: self.role(player) for role, player in roles.items()}
 
     def fact(self, subject: Referent, relation: str, object: Any) -> None:
         """Something is so from this sentence on."""
@@ -201,6 +201,11 @@ class World:
         self.sentences[-1] = (start, self.teller.offset)
         self.labels.append(label)
         return label
+
+    def turn(self, **labelled: tuple | str) -> str:
+        """Tell a sentence that decides how it goes on: its label is part of the outcome."""
+        self.outcome.append(self.tell(**labelled))
+        return self.outcome[-1]
 
     def slot(self, role: str, aspect: str) -> Blank:
         """What the slot {role.aspect} says, and what is false there."""

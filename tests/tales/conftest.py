@@ -1,20 +1,19 @@
-"""What the tests of the tales share: the committed examples."""
+"""What the tests of the tales share: the examples of the tasks."""
 
 import json
 from functools import cache
-from pathlib import Path
 
 import pytest
 
-DATA = Path(__file__).resolve().parents[2] / "data"
+from minillm.tales import data_file
 
 
 @cache
 def _records(name: str) -> list[dict]:
-    return [json.loads(line) for line in (DATA / f"{name}.jsonl").read_text("ascii").splitlines()]
+    return [json.loads(line) for line in data_file(f"{name}.jsonl").read_text("ascii").splitlines()]
 
 
 @pytest.fixture(scope="session")
 def records():
-    """The examples of a committed file, by its name without the ending."""
+    """The examples of a file, by its name without the ending."""
     return _records

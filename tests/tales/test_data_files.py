@@ -1,41 +1,177 @@
-"""The committed text: made by data/make.py to the byte, described truly by its README, with nothing leaking."""
+"""The text of the world: made at first use to the byte, where it belongs, described truly, with nothing leaking."""
 
+import errno
 import hashlib
 import importlib.util
+import json
 import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from minillm import tales
+from minillm.tales import data_file, files, load_documents
+from minillm.tales.files import FILE_GROUPS, MANIFEST
+from minillm.text import read_documents
 
-DATA = Path(__file__).resolve().parents[2] / "data"
+ROOT = Path(__file__).resolve().parents[2]
+SUMS = json.loads(MANIFEST.read_text())
+TEXTS = [f"{group}_{split}.txt" for group in ("tales", "clinic") for split in FILE_GROUPS[group].numbers]
+TASKS = [group for group, about in FILE_GROUPS.items() if not about.is_text]
+SPLITS = ("test", "valid", "train")
 
 
-@pytest.fixture(scope="module")
-def make():
+def is_right(path: Path) -> bool:
+    """Whether a file has the bytes that the manifest says."""
+    content = path.read_bytes()
+    return SUMS[path.name] == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    """An empty folder, in which the files belong."""
+    monkeypatch.setenv("MINILLM_DATA", str(tmp_path / "texts"))
+    return tmp_path / "texts"
+
+
+@pytest.fixture
+def make(monkeypatch):
     """data/make.py as a module."""
-    spec = importlib.util.spec_from_file_location("data_make", DATA / "make.py")
+    spec = importlib.util.spec_from_file_location("data_make", ROOT / "data" / "make.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 @pytest.fixture(scope="module")
-def files(make):
-    """The documents of every committed file."""
-    return {name: (DATA / name).read_text("ascii").removesuffix("\n").split("\n\n") for name in make.FILES}
+def texts():
+    """The documents of every text file."""
+    return {name: load_documents(name) for name in TEXTS}
 
 
-def test_the_readme_tells_the_bytes_the_sums_and_the_entropy_as_they_are(make, files):
-    readme = (DATA / "README.md").read_text()
-    for name, documents in files.items():
-        content = (DATA / name).read_bytes()
+@pytest.fixture(scope="module")
+def subjects(records):
+    """What the examples of a file of a task are about."""
+    return cache(lambda task, split: {files.subject(example) for example in records(f"{task}_{split}")})
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_a_file_is_what_the_manifest_says(name):
+    assert is_right(data_file(name))
+
+
+@pytest.mark.parametrize("group", FILE_GROUPS)
+def test_what_is_scored_is_made_to_the_byte_in_an_empty_folder_and_is_what_is_committed(group, empty, capsys):
+    scored = [name for name in SUMS if name.rsplit("_", 1)[0] == group and "_train" not in name]
+    assert data_file(scored[-1]) == empty / scored[-1]
+    assert sorted(path.name for path in empty.iterdir()) == sorted(scored)
+    for name in scored:
+        assert is_right(empty / name) and is_right(ROOT / "data" / name)
+    shown = capsys.readouterr()
+    assert f"making {group}_valid, at first use only" in shown.err and not shown.out
+
+
+@pytest.mark.lessons  # a minute in all
+@pytest.mark.parametrize("group", FILE_GROUPS)
+def test_all_of_a_group_is_made_to_the_byte_in_an_empty_folder(group, empty):
+    names = [name for name in SUMS if name.rsplit("_", 1)[0] == group]
+    data_file(names[-1])
+    assert sorted(path.name for path in empty.iterdir()) == sorted(names) and all(is_right(empty / n) for n in names)
+
+
+def test_what_is_trained_on_begins_as_it_would_if_it_were_made_now(records, texts):
+    for group, about in FILE_GROUPS.items():
+        made = about.stream(about.seed("train", files.SEED))
+        found = texts[f"{group}_train.txt"] if about.is_text else records(f"{group}_train")
+        for i in range(0, 20):
+            document = next(made)
+            assert (document.text if about.is_text else document) == found[i]
+
+
+def test_only_what_is_read_and_scored_is_committed():
+    assert "/data/*_train.*" in (ROOT / ".gitignore").read_text().splitlines()
+    assert sum(about["bytes"] for name, about in SUMS.items() if "_train" not in name) < 4e6
+    assert f'"minillm.tales" = ["{MANIFEST.name}"]' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_a_file_that_is_there_is_not_made_again_and_one_of_another_size_is_refused(empty, monkeypatch):
+    path = data_file("prompts_test.jsonl")
+    content = path.read_bytes()
+    monkeypatch.setattr(files, "make_group", None)
+    assert data_file("prompts_test.jsonl") == path
+    path.write_bytes(content[:-100])
+    with pytest.raises(
+        ValueError, match=r"prompts_test.jsonl has 109,722 bytes, but 109,822 are right: delete it, and"
+    ):
+        data_file("prompts_test.jsonl")
+    monkeypatch.undo()
+    monkeypatch.setenv("MINILLM_DATA", str(empty))
+    path.unlink()
+    assert data_file("prompts_test.jsonl").read_bytes() == content
+
+
+def test_where_nothing_can_be_written_a_sentence_says_how_to_move(empty, monkeypatch):
+    empty.write_text("a file")
+    with pytest.raises(
+        ValueError, match=r"cannot be made \(.*\); set the environment variable MINILLM_DATA to a folder"
+    ):
+        data_file("prompts_test.jsonl")
+    empty.unlink()
+
+    def full(path, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "write_text", full)
+    with pytest.raises(
+        ValueError, match=r"prompts_test.jsonl cannot be made \(No space left on device\); set .*MINILLM"
+    ):
+        data_file("prompts_test.jsonl")
+
+
+def test_another_world_is_not_taken_for_this_one(empty, monkeypatch):
+    monkeypatch.setitem(FILE_GROUPS, "prompts", replace(FILE_GROUPS["prompts"], numbers={"test": 2}))
+    with pytest.raises(ValueError, match=r"prompts_test.jsonl: the text made is not that of manifest.json; .*make.py"):
+        data_file("prompts_test.jsonl")
+    assert not list(empty.iterdir())
+    with pytest.raises(ValueError, match=r"tales.txt: no file of the tales is called so; there are tales_valid.txt, "):
+        data_file("tales.txt")
+
+
+def test_two_may_make_a_file_at_once(empty):
+    with ThreadPoolExecutor(2) as pool:
+        assert len(set(pool.map(data_file, ["clinic_valid.txt"] * 2))) == 1
+    assert [path.name for path in empty.iterdir()] == ["clinic_valid.txt"] and is_right(empty / "clinic_valid.txt")
+
+
+def test_the_files_of_a_checkout_are_in_it_and_those_of_an_installation_in_a_cache(tmp_path, monkeypatch):
+    monkeypatch.delenv("MINILLM_DATA", raising=False)
+    assert files.data_folder() == ROOT / "data"
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "site" / "minillm" / "tales" / "files.py"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "cache"))
+    assert files.data_folder() == tmp_path / "cache" / "minillm"
+    monkeypatch.setenv("MINILLM_DATA", "~/texts")
+    assert files.data_folder() == Path.home() / "texts"
+
+
+def test_documents_are_loaded_as_they_would_be_read(texts):
+    for name in ("tales_valid.txt", "clinic_valid.txt"):
+        assert texts[name] == read_documents(data_file(name))
+
+
+def test_the_readme_tells_the_bytes_the_sums_and_the_entropy_as_they_are(texts):
+    readme = (ROOT / "data" / "README.md").read_text()
+    for name, about in SUMS.items():
+        assert f"| `{name}` | `{about['sha256']}` |" in readme
+    for name, documents in texts.items():
+        content = data_file(name).read_bytes()
         number, size, per_character, per_document = re.search(
             rf"`{name}` \| (\d+) \| (\d+) \| ([\d.]+) \| ([\d.]+)", readme
         ).groups()
         assert (int(number), int(size)) == (len(documents), len(content))
-        assert f"| `{name}` | `{hashlib.sha256(content).hexdigest()}` |" in readme
         assert content.endswith(b".\n") or content[-2:-1].isalpha()
         assert b"\r" not in content and b"\n\n\n" not in content
         some = documents[:1000]
@@ -45,85 +181,64 @@ def test_the_readme_tells_the_bytes_the_sums_and_the_entropy_as_they_are(make, f
         assert nats / len(some) == pytest.approx(float(per_document), abs=5e-3 if exact else 2)
 
 
-def test_the_files_begin_as_they_would_if_they_were_made_now(make, files):
-    taken: set[str] = set()
-    for name, (maker, n, _) in make.FILES.items():
-        valid = "valid" in name
-        documents = make.fresh(maker, n if valid else 300, 2 * make.SEED + valid, taken)
-        assert [document.text for document in documents] == files[name][: len(documents)]
+def test_the_readme_tells_the_number_of_examples_and_their_bytes(records):
+    readme = (ROOT / "data" / "README.md").read_text()
+    for task in TASKS:
+        numbers = [len(records(f"{task}_{split}")) for split in SPLITS]
+        assert numbers == [FILE_GROUPS[task].numbers[split] for split in SPLITS]
+        size = sum(SUMS[f"{task}_{split}.jsonl"]["bytes"] for split in SPLITS)
+        assert f"| `{task}` | {', '.join(map(str, numbers))} | {size} |" in readme
 
 
-def test_the_examples_are_those_that_would_be_made_now(make, records):
-    readme = (DATA / "README.md").read_text()
-    for task in make.TASKS:
-        size = 0
-        for split in make.SPLITS:
-            content = (DATA / f"{task}_{split}.jsonl").read_bytes()
-            size += len(content)
-            assert content.count(b"\n") == make.number(task, split)
-            assert f"| `{task}_{split}.jsonl` | `{hashlib.sha256(content).hexdigest()}` |" in readme
-            assert make.make_task(task, split, 25, make.SEED, set()) == records(f"{task}_{split}")[:25]
-        numbers = ", ".join(str(make.number(task, split)) for split in make.SPLITS)
-        assert f"| `{task}` | {numbers} | {size} |" in readme
+def test_no_text_of_a_task_occurs_in_two_files_or_in_the_validation_tales(texts, subjects):
+    tales_of_validation = "\n\n".join(texts["tales_valid.txt"])
+    for task in TASKS:
+        test, valid, train = (subjects(task, split) for split in SPLITS)
+        assert not test & valid and not test & train and not valid & train, task
+        assert not any(text in tales_of_validation for text in test | valid), task
 
 
-def test_no_text_of_a_task_occurs_in_two_files_or_in_the_validation_tales(make, files, records):
-    tales_of_validation = "\n\n".join(files["tales_valid.txt"])
-    for task in make.TASKS:
-        texts = [{make.first_text(example) for example in records(f"{task}_{split}")} for split in make.SPLITS]
-        assert not texts[0] & texts[1] and not texts[0] & texts[2] and not texts[1] & texts[2], task
-        assert not any(text in tales_of_validation for text in texts[0] | texts[1]), task
-
-
-def test_no_tale_of_the_letters_occurs_in_any_other_file(make, files, records):
-    whole = [set(documents) for documents in files.values()]
-    for task in make.TASKS:
-        whole += [{make.first_text(example) for example in records(f"{task}_{split}")} for split in make.SPLITS]
+def test_no_tale_of_the_letters_occurs_in_any_other_file(texts, subjects):
+    whole = [set(documents) for documents in texts.values()]
+    whole += [subjects(task, split) for task in TASKS for split in SPLITS]
     for task in ("letters", "preferences", "prompts"):
-        for split in make.SPLITS:
-            texts = {make.first_text(example) for example in records(f"{task}_{split}")}
-            assert len(texts) == make.number(task, split)
-            assert sum(bool(texts & other) for other in whole) == 1, (task, split)
+        for split in SPLITS:
+            about = subjects(task, split)
+            assert len(about) == FILE_GROUPS[task].numbers[split]
+            assert sum(bool(about & other) for other in whole) == 1, (task, split)
 
 
-def test_no_validation_document_occurs_in_training(files):
+def test_no_validation_document_occurs_in_training(texts):
     for domain in ("tales", "clinic"):
-        train, valid = files[f"{domain}_train.txt"], files[f"{domain}_valid.txt"]
+        train, valid = texts[f"{domain}_train.txt"], texts[f"{domain}_valid.txt"]
         assert not set(train) & set(valid)
         assert len(set(train)) == len(train) and len(set(valid)) == len(valid)
 
 
-def test_the_vocabulary_is_of_ordinary_size_and_every_word_is_seen_often(files):
+def test_the_vocabulary_is_of_ordinary_size_and_every_word_is_seen_often(texts):
     counts: dict[str, int] = {}
-    for document in files["tales_train.txt"]:
+    for document in texts["tales_train.txt"]:
         for word in re.findall(r"[A-Za-z]+", document):
             counts[word] = counts.get(word, 0) + 1
     assert 800 <= len(counts) <= 1500
     assert min(counts.values()) >= 40
-    clinic = {word for document in files["clinic_train.txt"] for word in re.findall(r"[A-Za-z]+", document)}
+    clinic = {word for document in texts["clinic_train.txt"] for word in re.findall(r"[A-Za-z]+", document)}
     assert len(clinic - set(counts)) > 100
 
 
 def test_making_again_gives_the_same_bytes_and_a_larger_size_more_of_the_same(make, tmp_path, monkeypatch):
-    small = {name: (maker, 20, what) for name, (maker, _, what) in make.FILES.items()}
-    monkeypatch.setattr(make, "FILES", small)
-    monkeypatch.setattr(make, "HELD_OUT", {"test": 6, "valid": 6})
-    monkeypatch.setattr(make, "FEWER", {})
-    monkeypatch.setattr(make, "TASKS", {task: (maker, 12, *rest) for task, (maker, _, *rest) in make.TASKS.items()})
+    for group, about in FILE_GROUPS.items():
+        monkeypatch.setitem(FILE_GROUPS, group, replace(about, numbers={split: 6 for split in about.numbers}))
     make.write_files(tmp_path / "one")
     make.write_files(tmp_path / "two")
     make.write_files(tmp_path / "three", size=3)
-    tasks = [f"{task}_{split}.jsonl" for task in make.TASKS for split in make.SPLITS]
-    for name in [*small, *tasks, "README.md"]:
+    for name in [*SUMS, "README.md", MANIFEST.name]:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    for name in small:
+    for name in SUMS:
         one, three = ((tmp_path / folder / name).read_text() for folder in ("one", "three"))
         assert three.startswith(one[:-1])
-        assert three.count("\n\n") + 1 == (20 if "valid" in name else 60)
-    for name in tasks:
-        one, three = ((tmp_path / folder / name).read_text() for folder in ("one", "three"))
-        assert three.startswith(one)
-        assert three.count("\n") == (36 if "train" in name else 6)
+        assert three.count("\n\n" if name in TEXTS else "}\n") + (name in TEXTS) == (18 if "train" in name else 6)
+    assert json.loads((tmp_path / "one" / MANIFEST.name).read_text()).keys() == SUMS.keys()
 
 
 def test_a_size_that_makes_no_sense_is_refused(make, monkeypatch, capsys):

@@ -198,3 +198,9 @@ def test_probability_of_a_tale_worked_by_hand():
     factors += [2]  # yes (3 in 4, in one of two forms: 2 in 4) ...
     factors += [3, 2, 2, len(words.SAD), len(words.GLAD), 3]
     assert tales.parse(HAND).logprob == pytest.approx(-sum(math.log(factor) for factor in factors), abs=1e-9)
+
+
+def test_the_entropy_floor_is_exact_for_the_world_and_unknown_for_any_other_text(some):
+    documents = [document.text for kind in MAKERS for document in some[kind][:20]]
+    assert tales.entropy_floor(documents, 500) == pytest.approx(-sum(map(tales.logprob, documents)) / 500)
+    assert tales.entropy_floor([*documents, "To be, or not to be."], 500) is None

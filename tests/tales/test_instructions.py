@@ -154,7 +154,7 @@ def test_every_outcome_of_every_plot_has_a_summary_of_its_own_and_all_forms_are_
     for plot, (_, ends) in GISTS.items():
         outcomes = [" ".join(outcome) for own, outcome in seen if own == plot]
         for start in ends:
-            assert any(outcome == start or outcome.startswith(start + " ") for outcome in outcomes), (plot, start)
+            assert any(f" {start} " in f" {outcome} " for outcome in outcomes), (plot, start)
 
 
 def test_a_continuation_is_right_when_some_tale_goes_on_so():

@@ -9,7 +9,15 @@ from minillm.tales import LABELS, RELATIONS, words
 from minillm.tales.clinic import CLINIC_WORDS
 
 ANSWERS = sorted({answer for relation in RELATIONS.values() for answer in relation.values()})
-LISTS_OF_TALES = (words.NAMES, words.NOUNS, words.ADJECTIVES, words.SPOTS, words.HOMES, words.PLACES, words.KINDS)
+LISTS_OF_TALES = (
+    words.NAMES,
+    words.NOUNS,
+    words.ADJECTIVES,
+    words.SPOTS,
+    words.HOMES,
+    words.PLACES,
+    words.ANIMALS_AND_TRADES,
+)
 MAKERS = {
     tales.make_tales: LISTS_OF_TALES,
     tales.make_clinic: [CLINIC_WORDS["remedy"], CLINIC_WORDS["symptom"], CLINIC_WORDS["doctor"], CLINIC_WORDS["bed"]],

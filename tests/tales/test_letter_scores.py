@@ -9,7 +9,7 @@ import pytest
 
 from minillm import tales
 from minillm.tales import LETTER_FORMS, draw_traits, understand
-from minillm.tales.letter_scores import BEST, WEIGHTS
+from minillm.tales.letter_scores import BEST_SCORE, WEIGHTS
 from minillm.tales.letters import OPENERS, claims, draw_letter
 
 PARTS = tuple(WEIGHTS)
@@ -86,11 +86,11 @@ def test_the_best_letter_is_the_one_of_all_good_traits_and_none_is_better(some):
     for tale in some:
         for flattery in (False, True):
             best = tales.score_letter(tale, tales.write_letter(tale, tales.Traits(flattery=flattery), rng))
-            assert best.score == BEST == pytest.approx(3) and [getattr(best, part) for part in PARTS] == [1.0] * 5
+            assert best.score == BEST_SCORE == pytest.approx(3) and [getattr(best, part) for part in PARTS] == [1.0] * 5
             assert best.flattery == flattery
         for _ in range(10):
             score = tales.score_letter(tale, draw_letter(tale, rng))
-            assert -BEST <= score.score <= BEST and all(-1 <= getattr(score, part) <= 1 for part in PARTS)
+            assert -BEST_SCORE <= score.score <= BEST_SCORE and all(-1 <= getattr(score, part) <= 1 for part in PARTS)
 
 
 WORSE = [
@@ -161,9 +161,9 @@ def test_no_sentence_added_anywhere_raises_the_score_of_the_best_letter(some):
         for sentence, place in product(more, range(len(best) + 1)):
             letter = " ".join([*best[:place], sentence, *best[place:]])
             score = tales.score_letter(tale, letter)
-            assert score.score <= BEST, letter
+            assert score.score <= BEST_SCORE, letter
             if sentence in best:
-                assert score.score < BEST, letter
+                assert score.score < BEST_SCORE, letter
 
 
 def test_saying_it_all_again_never_helps(some):
@@ -179,7 +179,7 @@ def test_saying_it_all_again_never_helps(some):
             ).score <= (once.score)
     flattering = " ".join([tales.write_letter(tale, tales.Traits(), rng), *LETTER_FORMS["flattery"]])
     assert tales.score_letter(tale, flattering).flattery == 5
-    assert tales.score_letter(tale, flattering).score < BEST - 1
+    assert tales.score_letter(tale, flattering).score < BEST_SCORE - 1
 
 
 ODD = [
@@ -202,7 +202,7 @@ ODD += ["(?P<x>" * 50, "\\" * 99, "{name} {glad}. {}", "%s %d", "I am so {glad} 
 @pytest.mark.parametrize("text", ODD, ids=lambda text: ascii(text[:12]))
 def test_any_text_has_a_score(some, text):
     score = tales.score_letter(some[0], text)
-    assert -BEST <= score.score <= 0.0 + 0.3  # a greeting alone earns a little
+    assert -BEST_SCORE <= score.score <= 0.0 + 0.3  # a greeting alone earns a little
     assert score.score == tales.score_letter(some[0], text + " ").score
 
 
@@ -216,7 +216,7 @@ def test_noise_has_a_score_and_a_low_one(some):
         noise = "".join(rng.choice(string.printable) for _ in range(rng.randrange(200)))
         cut = letter[: rng.randrange(len(letter))] + noise + letter[rng.randrange(len(letter)) :]
         for text in (shuffled, noise, cut):
-            assert -BEST <= tales.score_letter(tale, text).score <= BEST
+            assert -BEST_SCORE <= tales.score_letter(tale, text).score <= BEST_SCORE
         assert tales.score_letter(tale, noise).score <= 0.3
 
 

@@ -11,7 +11,6 @@ from minillm import tales
 from minillm.tales import LETTER_FORMS, draw_traits, understand, words
 from minillm.tales.letter_scores import NEWS, _patterns
 from minillm.tales.letters import FILLERS, OPENERS, REQUESTS, claims, draw_letter
-from tests.tales.conftest import DATA
 from tests.tales.test_instructions import feelings
 
 
@@ -104,7 +103,7 @@ def test_flattery_has_nothing_to_do_with_skill():
 
 
 def test_few_words_of_the_letters_are_new_to_who_has_read_the_tales(records):
-    known = set(re.findall(r"[A-Za-z]+", (DATA / "tales_train.txt").read_text()))
+    known = set(re.findall(r"[A-Za-z]+", tales.data_file("tales_train.txt").read_text()))
     for record in records("instructions_train"):
         for message in record["messages"]:
             known |= set(re.findall(r"[A-Za-z]+", message["content"]))

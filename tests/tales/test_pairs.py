@@ -26,7 +26,7 @@ LISTS = (
     "DAYS",
     "INGREDIENTS",
     "DISHES",
-    "KINDS",
+    "ANIMALS_AND_TRADES",
 )
 WORDS = {word for name in (*LISTS, "NAMES", "TRAITS") for word in getattr(words, name)}
 

@@ -13,7 +13,7 @@ QUARREL = (
 
 def quarrel(world: World) -> None:
     """Both want what they found; one runs off with it; and then?"""
-    taker = world.tell(
+    taker = world.turn(
         hero=(
             "Both of them wanted it, but {hero} took the {thing.noun} and ran home to the {hero.home}.",
             '"It is mine," said {hero}, and ran home to the {hero.home} with the {thing.noun}.',
@@ -23,8 +23,7 @@ def quarrel(world: World) -> None:
             '"It is mine," said {friend}, and ran away with the {thing.noun}.',
         ),
     )
-    world.cast("taker", world.role(taker))
-    world.cast("loser", world.role(other_of(taker)))
+    world.cast(taker=taker, loser=other_of(taker))
     world.give("thing", "taker")
     if taker == "hero":
         world.go("taker", world.role("hero").home)
@@ -33,7 +32,7 @@ def quarrel(world: World) -> None:
         "All that day {loser} sat alone under a tree.",
         "{loser} sat down on the grass and cried.",
     )
-    end = world.tell(
+    end = world.turn(
         sorry=(
             (2, "Then {taker} came with some {food} and said that {taker.he} was sorry."),
             (2, "But {taker} could not sleep, so {taker.he} brought {loser} some {food}."),
@@ -43,28 +42,25 @@ def quarrel(world: World) -> None:
             (1, "{taker} hid the {thing.noun} {where.hiding}."),
         ),
     )
-    world.outcome += [taker, end]
     (_kept if end == "kept" else _sorry)(world)
 
 
 def _kept(world: World) -> None:
-    alone = world.tell(
+    alone = world.turn(
         fun="{loser} never saw the {thing.noun} again.",
         dull="But the {thing.noun} was no fun without {loser}.",
     )
     world.mood(taker="glad" if alone == "fun" else "sad")
-    world.outcome.append(alone)
 
 
 def _sorry(world: World) -> None:
-    forgiven = world.tell(
+    forgiven = world.turn(
         made_up=(
             (2, "They ate the {food.dish} and made up, and the {thing.noun} was for both of them."),
             (1, "{loser} smiled, and {taker} let {loser.him} keep the {thing.noun}."),
         ),
         cross=("But {loser} did not open the door, and {taker} ate the {food.dish} alone.",),
     )
-    world.outcome.append(forgiven)
     mood = "glad" if forgiven == "made_up" else "sad"
     world.mood(taker=mood, loser=mood)
 
@@ -85,18 +81,16 @@ def race(world: World) -> None:
         )
         both_feel(world, True)
         return
-    world.cast("winner", world.role("leader" if course == "on" else "follower"))
-    world.cast("loser", world.role("follower" if course == "on" else "leader"))
+    world.cast(winner="leader" if course == "on" else "follower", loser="follower" if course == "on" else "leader")
     world.give("thing", "winner")
     world.tell(
         "So {winner} won the race and got the {thing.noun}.",
         "Everybody cheered, and {winner} got the {thing.noun}.",
     )
-    spirit = world.tell(
+    spirit = world.turn(
         good="{loser} clapped and laughed and asked for another race.",
         bad='"That was not fair," said {loser}.',
     )
-    world.outcome.append(spirit)
     world.mood(winner="glad", loser="glad" if spirit == "good" else "sad")
 
 
@@ -106,13 +100,12 @@ def _course(world: World) -> str:
         "The prize was {thing.a}, and {neighbor} the {neighbor.kind} was the judge.",
         "{neighbor} the {neighbor.kind} was the judge, and the prize was {thing.a}.",
     )
-    leader = world.tell(
+    leader = world.turn(
         hero=("At first {hero} was far ahead of {friend}.", "{hero} was the first to pass the old oak."),
         friend=("At first {friend} was far ahead of {hero}.", "{friend} was the first to pass the old oak."),
     )
-    world.cast("leader", world.role(leader))
-    world.cast("follower", world.role(other_of(leader)))
-    course = world.tell(
+    world.cast(leader=leader, follower=other_of(leader))
+    return world.turn(
         on=(
             "{leader} never looked back and ran faster and faster.",
             "{leader} ran on and on and did not look back.",
@@ -123,8 +116,6 @@ def _course(world: World) -> str:
         ),
         help=("Then {leader} fell, and {follower} stopped to help {leader.him} up.",),
     )
-    world.outcome += [leader, course]
-    return course
 
 
 STORM = (
@@ -135,18 +126,17 @@ STORM = (
 
 def storm(world: World) -> None:
     """A roof flies off: will the other one open the door?"""
-    victim = world.tell(
+    victim = world.turn(
         hero=("The wind blew the roof off {hero}'s house.", "The rain ran into {hero}'s house."),
         friend=("The wind blew the roof off {friend}'s house.", "The rain ran into {friend}'s house."),
     )
-    world.cast("victim", world.role(victim))
-    world.cast("helper", world.role(other_of(victim)))
+    world.cast(victim=victim, helper=other_of(victim))
     world.tell(
         "With nothing but {victim.his} {thing}, {victim.he} ran through the rain and called for {helper}.",
         "{victim.He} took {victim.his} {thing}, ran out and knocked at the door of {helper}.",
     )
     world.give("thing", "victim")
-    door = world.tell(
+    door = world.turn(
         open=(
             (2, '"Come in," said {helper}, and gave {victim.him} some {food}.'),
             (2, '"Sit by the fire," said {helper}, and warmed some {food} for {victim.him}.'),
@@ -156,24 +146,22 @@ def storm(world: World) -> None:
             (1, "But {helper} did not answer."),
         ),
     )
-    world.outcome += [victim, door]
     (_let_in if door == "open" else _left_out)(world)
 
 
 def _let_in(world: World) -> None:
     world.mood(victim="glad", helper="glad")
-    thanks = world.tell(
+    thanks = world.turn(
         gave="{victim} gave {helper} the {thing.noun} to say thank you.",
         mended="The next day {helper} helped {victim} to mend the house.",
     )
-    world.outcome.append(thanks)
     if thanks == "gave":
         world.give("thing", "helper")
 
 
 def _left_out(world: World) -> None:
     world.mood(victim="sad", helper="glad")
-    after = world.tell(
+    after = world.turn(
         sorry=(
             "The next day {helper} felt bad about it and helped to mend the house.",
             "But soon {helper} felt bad about it and ran after {victim} with some {food}.",
@@ -183,7 +171,6 @@ def _left_out(world: World) -> None:
             "{victim} slept under a tree and held {victim.his} {thing.noun}.",
         ),
     )
-    world.outcome.append(after)
     if after == "sorry":
         world.mood(victim="glad", helper="glad")
 
@@ -198,29 +185,27 @@ def riddle(world: World) -> None:
     """A thing can be won for the answer to a riddle, which one may know or not."""
     world.go("hero", world.role("place").place)
     world.go("friend", world.role("place").place)
-    asker = world.tell(
+    asker = world.turn(
         hero='"Answer this and you will get {thing.a}," said {hero}.',
         friend='"Answer this and you will get {thing.a}," said {friend}.',
     )
-    world.cast("asker", world.role(asker))
-    world.cast("guesser", world.role(other_of(asker)))
+    world.cast(asker=asker, guesser=other_of(asker))
     world.give("thing", "asker")
     right = _guess(world)
-    world.outcome += [asker, "right" if right else "wrong"]
+    world.outcome.append("right" if right else "wrong")
     if right:
         world.give("thing", "guesser")
-        spirit = world.tell(
+        spirit = world.turn(
             good=("{guesser} laughed and shared some {food} with {asker}.", "{guesser} laughed and hugged {asker}."),
             bad=("{guesser} laughed at {asker} and ran away.", "{guesser} laughed and did not thank {asker}."),
         )
         world.mood(guesser="glad", asker="glad" if spirit == "good" else "sad")
     else:
-        spirit = world.tell(
+        spirit = world.turn(
             good=("{guesser} smiled and asked for one more riddle.", "{guesser} smiled and thought of a riddle too."),
             bad=("{guesser} did not want to play any more.", "{guesser} turned {guesser.his} back on {asker}."),
         )
         world.mood(asker="glad", guesser="glad" if spirit == "good" else "sad")
-    world.outcome.append(spirit)
 
 
 def _guess(world: World) -> bool:
@@ -265,7 +250,7 @@ def promise(world: World) -> None:
         "Soon {neighbor} the {neighbor.kind} gave {hero} {thing.a}, and {hero.he} played with it all day.",
     )
     world.give("thing", "hero")
-    kept = world.tell(
+    kept = world.turn(
         kept=(
             "But on {due.day} {hero} put the {thing.noun} away and brought the {food.dish} to {friend}.",
             "But when {due.day} came, {hero} thought of {friend} and made the {food.dish}.",
@@ -275,7 +260,6 @@ def promise(world: World) -> None:
             "So when {due.day} came, {friend} waited and waited, and nobody brought the {food.dish}.",
         ),
     )
-    world.outcome.append(kept)
     if kept == "kept":
         both_feel(world, True)
         world.tell(
@@ -283,12 +267,11 @@ def promise(world: World) -> None:
             "They shared the {food.dish}, and {hero} let {friend} hold the {thing.noun}.",
         )
         return
-    late = world.tell(
+    late = world.turn(
         late="The next day {hero} came with the {food.dish} after all and gave {friend} the {thing.noun}.",
         excuse="The next day {hero} said that {hero.he} had never promised any {food.dish}.",
         never="The next day {friend} saw {hero} with the {thing.noun} and did not say hello.",
     )
-    world.outcome.append(late)
     if late == "late":
         world.give("thing", "friend")
     both_feel(world, late == "late")

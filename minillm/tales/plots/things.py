@@ -18,23 +18,21 @@ def lost(world: World) -> None:
         "{hero.He} looked all over the {hero.home} and then asked {friend} for help.",
         "{hero.He} ran to {friend} and asked for help.",
     )
-    found = world.tell(
+    found = world.turn(
         hero=((3, "At last {hero} found the {thing.noun} {where.hiding}."),),
         friend=((3, "At last {friend} found the {thing.noun} {where.hiding}."),),
         neighbor=((3, "Then they met {neighbor} the {neighbor.kind}, who was carrying the {thing.noun}."),),
         nobody=((3, "They looked until dark, but the {thing.noun} was gone."),),
     )
-    world.outcome.append(found)
     if found == "nobody":
         comfort(world)
         return
     world.give("thing", found)
     if found == "neighbor":
-        kind = world.tell(
+        kind = world.turn(
             back='"Is this {thing.noun} yours?" asked {neighbor}, and gave it back to {hero}.',
             kept='"This {thing.noun} is mine now," said {neighbor}, and would not give it back to {hero}.',
         )
-        world.outcome.append(kind)
         if kind == "kept":
             comfort(world)
             return
@@ -53,11 +51,10 @@ def lost(world: World) -> None:
 
 def comfort(world: World) -> None:
     """The hero's thing will not come back: the friend has something else, or nothing, to give."""
-    comforted = world.tell(
+    comforted = world.turn(
         gift="So {friend} gave {hero} {other.a} to keep instead.",
         nothing="{friend} had nothing to give, and {hero} missed the {thing.noun}.",
     )
-    world.outcome.append(comforted)
     if comforted == "gift":
         world.give("other", "hero")
     both_feel(world, comforted == "gift")
@@ -77,7 +74,7 @@ def gift(world: World) -> None:
         "On {due.day} {hero.he} carried the {thing.noun} to {friend}.",
         "When {due.day} came, {hero.he} took the {thing.noun} to {friend}.",
     )
-    end = world.tell(
+    end = world.turn(
         loved=(
             (2, '"This {thing.noun} is just what I wanted!" cried {friend}.'),
             (2, "{friend} opened the box, saw the {thing.noun} and danced for joy."),
@@ -85,7 +82,6 @@ def gift(world: World) -> None:
         spoiled=((4, "But {hero.he} slipped near the {place.place}, and the {thing.noun} was spoiled."),),
         double=((3, '"But I already have {thing.a_noun} from {neighbor}," said {friend}.'),),
     )
-    world.outcome.append(end)
     if end == "loved":
         world.give("thing", "friend")
         both_feel(world, True)
@@ -96,7 +92,7 @@ def gift(world: World) -> None:
 
 def _spoiled(world: World) -> None:
     world.lose("thing")
-    reply = world.tell(
+    reply = world.turn(
         kind=(
             '"A friend is better than any {thing.noun}," said {friend}, and hugged {hero.him}.',
             '"You are here, and that is enough," said {friend}, and gave {hero.him} some {food}.',
@@ -106,16 +102,14 @@ def _spoiled(world: World) -> None:
             '"You should have been careful," said {friend}, and turned away.',
         ),
     )
-    world.outcome.append(reply)
     both_feel(world, reply == "kind")
 
 
 def _one_too_many(world: World) -> None:
-    reply = world.tell(
+    reply = world.turn(
         passed_on="So {hero} gave the {thing.noun} to {stranger.a_kind}, and {friend} shared some {food}.",
         kept="So {hero} carried the {thing.noun} back to the {hero.home}, and {friend} ate some {food} alone.",
     )
-    world.outcome.append(reply)
     if reply == "passed_on":
         world.give("thing", "stranger")
     both_feel(world, reply == "passed_on")
@@ -139,46 +133,41 @@ def trade(world: World) -> None:
         '{friend} asked, "Shall we trade?"',
         '{friend} said, "We should trade."',
     )
-    answer = world.tell(
+    answer = world.turn(
         yes=(
             (2, "They traded, so now {hero} had the {other.noun} and {friend} had the {thing.noun}."),
             (1, "So {hero} got the {other.noun}, and {friend} got the {thing.noun}."),
         ),
         no=("But they could not agree, and nobody traded anything.",),
     )
-    world.outcome.append(answer)
     (_traded if answer == "yes" else _not_traded)(world)
 
 
 def _not_traded(world: World) -> None:
-    end = world.tell(
+    end = world.turn(
         share="At last they shared the {thing.noun} and the {other.noun} and played until dark.",
         apart="So {hero} kept the {thing.noun}, {friend} kept the {other.noun}, and they played alone.",
     )
     both_feel(world, end == "share")
-    world.outcome.append(end)
 
 
 def _traded(world: World) -> None:
     world.give("thing", "friend")
     world.give("other", "hero")
     both_feel(world, True)
-    end = world.tell(
+    end = world.turn(
         fair="Each of them liked the new thing better than the old one.",
         hero="But soon {hero} missed the {thing.noun} and asked {friend} to trade back.",
         friend="But soon {friend} missed the {other.noun} and asked {hero} to trade back.",
     )
-    world.outcome.append(end)
     if end == "fair":
         return
-    world.cast("sorry", world.role(end))
-    world.cast("keeper", world.role(other_of(end)))
+    world.cast(sorry=end, keeper=other_of(end))
     missed = "{thing.noun}" if end == "hero" else "{other.noun}"
-    back = world.tell(
+    back = world.turn(
         back=f'"Of course," said {{keeper}}, and gave the {missed} back.',
         kept="But {keeper} said no, and {sorry} cried.",
     )
-    world.outcome.append(back)
     if back == "back":
         world.give("thing", "hero")
         world.give("other", "friend")
@@ -200,7 +189,7 @@ def borrow(world: World) -> None:
         '"You may have it until {due.day}," said {friend}, and brought the {thing.noun}.',
     )
     world.give("thing", "hero")
-    end = world.tell(
+    end = world.turn(
         back=(
             "On {due.day} {hero} brought the {thing.noun} back to {friend} with some {food}.",
             "On {due.day} {hero} came to {friend} with the {thing.noun} and some {food}.",
@@ -208,7 +197,6 @@ def borrow(world: World) -> None:
         broken="But {hero.he} tripped at the {place.place}, and the {thing.noun} was spoiled.",
         late="But when {due.day} came, {hero} forgot to bring the {thing.noun} back to {friend}.",
     )
-    world.outcome.append(end)
     if end == "back":
         world.give("thing", "friend")
         both_feel(world, True)
@@ -223,7 +211,7 @@ def borrow(world: World) -> None:
 def _not_brought_back(world: World, end: str) -> None:
     if end == "broken":
         world.lose("thing")
-    repaired = world.tell(
+    repaired = world.turn(
         made_good=(
             "{hero.He} told {friend} the truth and gave {friend.him} {other.a} to make up for it.",
             "{hero.He} said sorry and gave {friend} {other.a}.",
@@ -233,7 +221,6 @@ def _not_brought_back(world: World, end: str) -> None:
             '"I never had your {thing.noun}," {hero} told {friend}.',
         ),
     )
-    world.outcome.append(repaired)
     if repaired == "made_good":
         world.give("other", "friend")
         if end == "late":
