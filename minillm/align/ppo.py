@@ -28,22 +28,19 @@ from minillm.align.actor import Actor, as_reference, reference_of
 from minillm.align.config import PPOConfig, compute_of
 from minillm.align.reward import Reward, rewards_of
 from minillm.align.rollout import Conversation, Rollout, answer_logprobs, check_vocabulary, prompt_ids, sample
-from minillm.system import Interrupt, patient_interrupt, random_state, set_random_state
+from minillm.system import patient_interrupt
 from minillm.text import Tokenizer
 from minillm.training import (
     History,
     RunFolder,
     build_optimizer,
-    flatten,
     gae,
     kl_estimates,
-    load_weights,
     masked_mean,
     ppo_policy_loss,
     ppo_value_loss,
     schedule,
     set_rates,
-    unflatten,
     whiten,
 )
 
@@ -115,19 +112,15 @@ class PPO:
         return self.actor.policy
 
     def train(self, evaluate: Callable | None = None, resume: bool = False, progress: bool = True) -> History:
-        """All rounds, or those that are left."""
+        """All rounds, or those that are left, each logged, until the last or an interrupt."""
+        history, config = self.history, self.config
         if resume:
             self.restore()
         elif self.run_folder is not None:
             self.run_folder.truncate_log(-1)
-        with patient_interrupt() as interrupted:
-            return self.run(evaluate, interrupted, progress)
-
-    def run(self, evaluate: Callable | None, interrupted: Interrupt, progress: bool) -> History:
-        """Round after round, each logged, until the last or an interrupt."""
-        history, config = self.history, self.config
         started = self.compute.synchronise() - history.seconds
-        with tqdm(total=config.rounds, initial=history.step, unit="round", disable=not progress) as bar:
+        bar = tqdm(total=config.rounds, initial=history.step, unit="round", disable=not progress)
+        with patient_interrupt() as interrupted, bar:
             while history.step < config.rounds and not history.stopped:
                 record = self.round()
                 due = history.step % config.evaluate_every == 0 or history.step == config.rounds
@@ -285,21 +278,13 @@ class PPO:
         """Write all that resuming needs."""
         if self.run_folder is None:
             return
-        tensors = {f"model.{name}": tensor for name, tensor in self.actor.state_dict().items()}
-        state = {
-            "optimizer": flatten("optimizer", self.optimizer.state_dict(), tensors),
-            "random": flatten("random", random_state(), tensors),
-            "generator": flatten("generator", self.generator.get_state(), tensors),
-            "history": {key: value for key, value in vars(self.history).items() if key != "records"},
-            "beta": self.beta,
-            "config": asdict(self.config),
-            "device": self.compute.device.type,
-        }
-        self.run_folder.save_training(tensors, state)
+        more = {"beta": self.beta, "config": asdict(self.config), "device": self.compute.device.type}
+        more["generator"] = self.generator.get_state()
+        self.run_folder.save_training(self.actor, self.optimizer, self.history, **more)
 
     def restore(self) -> None:
         """Go on from `save`, as if nothing had happened."""
-        tensors, state = self.run_folder.load_training()
+        state = self.run_folder.load_training()
         if {**state["config"], "device": ""} != {**asdict(self.config), "device": ""}:
             raise ValueError(f"{self.run_folder.path}: this run began with other settings; resume with the same")
         if state["device"] != self.compute.device.type:  # what is drawn at random is not the same there
@@ -307,11 +292,6 @@ class PPO:
                 f"{self.run_folder.path}: this run began on {state['device']}, and cannot go on on "
                 f"{self.compute.device.type}: resume with --device {state['device']}"
             )
-        own = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-        load_weights(self.actor, own, self.run_folder.last_file)
-        self.optimizer.load_state_dict(unflatten("optimizer", state["optimizer"], tensors))
-        self.generator.set_state(unflatten("generator", state["generator"], tensors))
-        self.beta, self.history = state["beta"], History(**{**state["history"], "stopped": ""})
-        self.run_folder.truncate_log(self.history.step)
-        self.history.records = self.run_folder.records()
-        set_random_state(unflatten("random", state["random"], tensors))
+        self.run_folder.restore(state, self.actor, self.optimizer, self.history)
+        self.generator.set_state(state["generator"])
+        self.beta = state["beta"]
