@@ -1,7 +1,5 @@
 """RLHF by proximal policy optimisation, simplified (Ouyang et al. 2022; Schulman et al. 2017; Ziegler et al. 2019).
 
-Four parts, each by its name:
-
     policy      answers, and learns
     value       a linear layer on the policy's hidden states: the reward still to come, at each token
     reference   the policy as it was, frozen; with an adapter, the same trunk with the adapter switched off
@@ -12,7 +10,7 @@ every token; advantages come from GAE; the policy takes a few passes over the ro
 towards a given KL. Simplified: the value shares the policy's trunk, rewards are not whitened (advantages are), nothing
 is sampled while learning, one device, no fp16. Dropout is off throughout, so that a token's ratio begins at 1.
 
-Shapes: B answers of a round, T time, N answer tokens.
+Shapes: B answers of a round, T time.
 """
 
 import math
@@ -28,6 +26,7 @@ from minillm.align.actor import Actor, as_reference, reference_of
 from minillm.align.config import PPOConfig, compute_of
 from minillm.align.reward import Reward, rewards_of
 from minillm.align.rollout import Conversation, Rollout, answer_logprobs, check_vocabulary, prompt_ids, sample
+from minillm.data import Batches
 from minillm.system import patient_interrupt
 from minillm.text import Tokenizer
 from minillm.training import (
@@ -75,41 +74,23 @@ def train_ppo(
 
 
 class PPO:
-    """The state of a run; everything that a checkpoint must hold is an attribute.
-
-    What it is given, and what it raises, is as for `train_ppo`. For a look into a single round: `round()`.
-    """
+    """The state of a run, with the arguments of `train_ppo`, and its steps; `round()` is a single one."""
 
     times = 1  # that each prompt of a round is asked
 
-    def __init__(
-        self,
-        policy: nn.Module,
-        tokenizer: Tokenizer,
-        prompts: Sequence[Conversation],
-        reward: Reward,
-        config: PPOConfig,
-        reference: nn.Module | None = None,
-        run_folder: RunFolder | None = None,
-    ):
+    def __init__(self, policy, tokenizer, prompts, reward, config: PPOConfig, reference=None, run_folder=None):
         check_vocabulary(policy, tokenizer, "policy")
         prompt_ids(tokenizer, prompts, policy.config.context)
         check_vocabulary(policy if reference is None else reference, tokenizer, "reference")
         self.tokenizer, self.prompts, self.reward, self.config = tokenizer, list(prompts), reward, config
         self.compute = compute_of(config)
         self.reference = reference_of(policy, reference)
-        self.actor = Actor(policy).to(self.compute.device)
+        self.policy, self.actor = policy, Actor(policy).to(self.compute.device)
         if self.reference is not None:
             self.reference.to(self.compute.device).eval()
-        self.run_folder, self.history, self.beta = run_folder, History(), config.kl_coef
-        self.warned = False
+        self.run_folder, self.history, self.beta, self.warned = run_folder, History(), config.kl_coef, False
         self.generator = torch.Generator(self.compute.device).manual_seed(config.seed)
         self.optimizer = build_optimizer(self.actor, "adamw", config.learning_rate)
-
-    @property
-    def policy(self) -> nn.Module:
-        """What learns to answer."""
-        return self.actor.policy
 
     def train(self, evaluate: Callable | None = None, resume: bool = False, progress: bool = True) -> History:
         """All rounds, or those that are left, each logged, until the last or an interrupt."""
@@ -143,11 +124,7 @@ class PPO:
         return history
 
     def warn(self) -> None:
-        """Warn, once, when the measured KL divergence stays below 0, which none can be.
-
-        The answers are then not drawn from what the policy is held to (but with other settings of sampling, say), and
-        what is learned from them is wrong.
-        """
+        """Warn, once, where the KL stays below 0, as none can: of answers drawn with other settings, for instance."""
         last = [record["kl"] for record in self.history.records[-PERSISTENT:]]
         if not self.warned and len(last) == PERSISTENT and max(last) < NEGATIVE_KL:
             self.warned = True
@@ -160,10 +137,7 @@ class PPO:
     # One round
 
     def round(self) -> dict:
-        """Sample, reward, learn.
-
-        Returns: what happened, a record for the log.
-        """
+        """Sample, reward, learn: what happened, a record for the log."""
         config, history = self.config, self.history
         self.actor.eval()
         set_rates(self.optimizer, history.step, schedule(history.step, config.rounds, 1, "linear", 1.0))
@@ -211,15 +185,10 @@ class PPO:
     def asked(self) -> list[Conversation]:
         """The prompts of this round: all of them in a random order, before any comes again."""
         size, number = self.config.batch_size // self.times, len(self.prompts)
+        order = Batches(number, size, self.config.seed).order
         places = range(self.history.step * size, (self.history.step + 1) * size)
-        orders = {epoch: self.order(epoch) for epoch in {place // number for place in places}}
-        chosen = [self.prompts[orders[place // number][place % number]] for place in places]
+        chosen = [self.prompts[order(place // number)[place % number]] for place in places]
         return [prompt for prompt in chosen for _ in range(self.times)]
-
-    def order(self, epoch: int) -> list[int]:
-        """The order of the prompts when all are asked for the epoch-th time."""
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
-        return torch.randperm(len(self.prompts), generator=generator).tolist()
 
     @torch.no_grad()
     def scores(self, rollout: Rollout) -> Tensor:
@@ -276,11 +245,10 @@ class PPO:
 
     def save(self) -> None:
         """Write all that resuming needs."""
-        if self.run_folder is None:
-            return
-        more = {"beta": self.beta, "config": asdict(self.config), "device": self.compute.device.type}
-        more["generator"] = self.generator.get_state()
-        self.run_folder.save_training(self.actor, self.optimizer, self.history, **more)
+        if self.run_folder is not None:
+            more = {"beta": self.beta, "config": asdict(self.config), "device": self.compute.device.type}
+            more["generator"] = self.generator.get_state()
+            self.run_folder.save_training(self.actor, self.optimizer, self.history, **more)
 
     def restore(self) -> None:
         """Go on from `save`, as if nothing had happened."""
