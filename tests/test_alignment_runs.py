@@ -377,8 +377,8 @@ def test_a_killed_run_resumes_bit_for_bit_with_the_objective_that_it_began_with(
     assert main([*flags, "--out", str(runs / "straight")]) == 0
     save = RunFolder.save_training
 
-    def killed(self, *state):
-        save(self, *state)
+    def killed(self, *parts, **more):
+        save(self, *parts, **more)
         raise Killed
 
     monkeypatch.setattr(RunFolder, "save_training", killed)

@@ -10,11 +10,13 @@ Shapes: B batch, T time.
 import contextlib
 import copy
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minillm.align.rollout import Rollout, answer_states, logprobs_and_entropy, scatter_to_mask
+from minillm.align.rollout import Rollout, answer_states, scatter_to_mask
 from minillm.models import in_fp32
 from minillm.peft import Adapter, adapters, remove, switched_off
+from minillm.training import token_entropy
 
 
 class Actor(nn.Module):
@@ -30,8 +32,10 @@ class Actor(nn.Module):
     def forward(self, rollout: Rollout, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
         """log p of each answer token, its value and the entropy where it was drawn: each (B, T - 1), 0 elsewhere."""
         x, tokens = answer_states(self.policy, rollout)
-        logprobs, entropy = logprobs_and_entropy(self.policy.head(x).float() / temperature, tokens, rollout.mask)
-        return logprobs, scatter_to_mask(in_fp32(self.value, x).squeeze(-1), rollout.mask), entropy
+        logits = self.policy.head(x).float() / temperature
+        logprobs = -F.cross_entropy(logits, tokens, reduction="none")
+        each = (logprobs, in_fp32(self.value, x).squeeze(-1), token_entropy(logits))
+        return tuple(scatter_to_mask(one, rollout.mask) for one in each)
 
 
 def learning_adapters(policy: nn.Module) -> list[Adapter]:
@@ -40,10 +44,9 @@ def learning_adapters(policy: nn.Module) -> list[Adapter]:
 
 
 def reference_of(policy: nn.Module, given: nn.Module | None = None) -> nn.Module | None:
-    """The frozen model that the policy is held near to, a second one in memory only where that is needed.
+    """The reference that is given; else a copy of the policy without the adapters that learn, as it is where none does.
 
-    Returns: the reference that was given, or a copy of what the policy was before the adapters that learn, or of all
-        of it where none does; None where switching them off is as good as a copy.
+    Returns: None where switching the adapters off is as good as a copy, so that no second model is in memory.
     Raises: ValueError for a reference that would learn with the policy.
     """
     learning = {id(p) for p in policy.parameters() if p.requires_grad}

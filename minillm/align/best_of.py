@@ -40,8 +40,7 @@ def best_of_n(
 ) -> tuple[list[str], Tensor]:
     """The best of n sampled answers to each conversation.
 
-    Args:
-        batch_size: answers drawn at a time; generator: on the policy's device
+    Args: batch_size: answers drawn at a time; generator: on the policy's device.
     Returns: the best answers (B), and the rewards of all, (B, n).
     Raises: ValueError for n < 1 or batch_size < 1, and as `rollout.sample` and `reward.rewards_of`.
     """
@@ -61,6 +60,4 @@ def best_of_n(
 
 def rejection_sampled(conversations: Sequence[Conversation], answers: Sequence[str]) -> list[list[dict[str, str]]]:
     """Conversations with the answers that were kept: to tune on, as any others."""
-    return [
-        [*one, {"role": "assistant", "content": answer}] for one, answer in zip(conversations, answers, strict=True)
-    ]
+    return [[*c, {"role": "assistant", "content": answer}] for c, answer in zip(conversations, answers, strict=True)]

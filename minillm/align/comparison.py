@@ -1,6 +1,4 @@
-"""What an aligned policy answers, beside what it answered before: sampled for the same prompts, and judged by the truth
-where it is known, as it is of letters about tales.
-"""
+"""What an aligned policy answers beside what it answered before; judged by the truth where it is known, as of tales."""
 
 import json
 from collections.abc import Sequence
@@ -64,8 +62,7 @@ def compare_answers(
 ) -> dict:
     """Scores of the answers after alignment, beside those before it: true scores, and how often the later one wins.
 
-    Args:
-        log_ratios: of the answers after, as of `sample_answers`
+    Args: log_ratios: of the answers after, as of `sample_answers`.
     """
     found = {
         "kl": sum(log_ratios) / len(log_ratios),
@@ -79,14 +76,10 @@ def compare_answers(
     interval, won = bootstrap_interval(scores), bootstrap_interval(wins)
     deviation = torch.tensor(old).std(correction=0).item()
     return found | {
-        "true_score": interval.mean,
-        "true_score_low": interval.low,
-        "true_score_high": interval.high,
+        **dict(zip(("true_score", "true_score_low", "true_score_high"), interval)),
         "true_score_before": sum(old) / len(old),
         "deviations_gained": (interval.mean - sum(old) / len(old)) / deviation if deviation else None,
-        "win_rate": won.mean,
-        "win_rate_low": won.low,
-        "win_rate_high": won.high,
+        **dict(zip(("win_rate", "win_rate_low", "win_rate_high"), won)),
     }
 
 

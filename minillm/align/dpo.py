@@ -27,11 +27,9 @@ LOSSES = tuple(BETAS)
 
 
 def logprobs_of_batch(model: nn.Module, batch: dict[str, Tensor], average: bool = False, read=next_tokens) -> Tensor:
-    """log p of each answer of a batch in nats: the sum over its tokens, or their mean.
+    """log p of each answer of a batch in nats, (2 B,): the sum over its tokens, or their mean.
 
-    Args:
-        read: how the model reads a batch: row by row, or `next_tokens_of_pairs`, with the same result
-    Returns: (2 B,)
+    Args: read: how the model reads a batch: row by row, or `next_tokens_of_pairs`, with the same result.
     """
     logits, tokens = read(model, batch)  # of labelled places alone
     logprobs = -nn.functional.cross_entropy(logits.float(), tokens, reduction="none")
@@ -51,9 +49,8 @@ def loss_named(
     """One of LOSSES as a function of policy and reference log-probabilities.
 
     Args:
-        beta: without one, that of BETAS
+        beta: without one, that of BETAS; label_smoothing: of DPO alone (default: 0)
         gamma: of SimPO alone (default: 0.5, a quarter of beta, as in the authors' code)
-        label_smoothing: of DPO alone (default: 0)
     Raises: ValueError for an unknown loss, and for settings that it cannot have.
     """
     if name not in LOSSES:
@@ -117,10 +114,9 @@ def without_reference(examples: Sequence[tuple[dict, dict]]) -> list[tuple[dict,
 
 @torch.no_grad()
 def margins(model: nn.Module, batches: Padded, loss: Loss, compute: Compute, average: bool = False) -> dict[str, float]:
-    """What to watch, on pairs that are not learned from.
+    """The loss, the share of pairs in the right order, implied rewards, and log-probabilities, which may fall together.
 
-    Returns: the loss, the share of pairs in the right order, the rewards that the policy implies, and the
-        log-probabilities of both answers, which may fall together.
+    What to watch, on pairs that are not learned from.
     """
     policies, references = [], []
     for batch in batches:

@@ -5,21 +5,17 @@ of its group (`losses.group_advantages`; Liu et al. 2025 leave out the division)
 left when the group's mean is the baseline, nothing is divided, and one pass is made over a round, so that every ratio
 is 1 (Williams 1992; Ahmadian et al. 2024, "Back to Basics").
 
-Simplified: the KL penalty is in the reward, as in PPO, and not a term of the loss; and all tokens of an
-update weigh the same, not all answers.
+Simplified: the KL penalty is in the reward, as in PPO, not a term of the loss; tokens weigh the same, not answers.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from minillm.align.config import PPOConfig
 from minillm.align.ppo import PPO
-from minillm.align.reward import Reward
-from minillm.align.rollout import Conversation, Rollout
-from minillm.text import Tokenizer
-from minillm.training import History, RunFolder, group_advantages
+from minillm.align.rollout import Rollout
+from minillm.training import History, group_advantages
 
 
 @dataclass(frozen=True)
@@ -44,35 +40,19 @@ def reinforce(config: GRPOConfig) -> GRPOConfig:
 
 
 def train_grpo(
-    policy: nn.Module,
-    tokenizer: Tokenizer,
-    prompts: Sequence[Conversation],
-    reward: Reward,
-    config: GRPOConfig,
-    evaluate: Callable[[nn.Module], dict] | None = None,
-    *,
-    reference: nn.Module | None = None,
-    run: RunFolder | None = None,
-    resume: bool = False,
-    progress: bool = True,
+    policy, tokenizer, prompts, reward, config: GRPOConfig, evaluate=None, *, reference=None, run=None, **more
 ) -> History:
-    """Like `train_ppo`, by GRPO; by REINFORCE with the settings of `reinforce`."""
-    return GRPO(policy, tokenizer, prompts, reward, config, reference, run).train(evaluate, resume, progress)
+    """`train_ppo`, with its arguments, by GRPO; by REINFORCE with the settings of `reinforce`."""
+    return GRPO(policy, tokenizer, prompts, reward, config, reference, run).train(evaluate, **more)
 
 
 class GRPO(PPO):
     """A run of GRPO: what a round asks, and what an answer is worth, differ from PPO; nothing else."""
 
-    config: GRPOConfig
-
-    @property
-    def times(self) -> int:
-        """How often each prompt of a round is asked."""
-        return self.config.group_size
+    times = property(lambda self: self.config.group_size)
 
     def advantages(self, rollout: Rollout, scores: Tensor, old: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """One advantage for all tokens of an answer, (B, T - 1); no returns, since nothing expects them."""
         rewards = scores - self.beta * old["k1"].sum(1)
         groups = group_advantages(rewards.view(-1, self.config.group_size), self.config.scale)
-        advantages = groups.view(-1, 1) * rollout.mask
-        return advantages, old["values"]
+        return groups.view(-1, 1) * rollout.mask, old["values"]

@@ -42,10 +42,9 @@ class Beginnings:
 
 
 def shares_beginnings(model: nn.Module, attention_mask: Tensor | None) -> bool:
-    """Whether the beginnings of such texts can be read once.
+    """Whether the beginnings of such texts can be read once: by a Decoder that finds padding only after them.
 
-    They can by a Decoder, adapted in its parts or not, which finds padding only after them. What is wrapped whole, by
-    a soft prompt or by torch.compile, is no Decoder.
+    Its parts may be adapted. What is wrapped whole, by a soft prompt or by torch.compile, is no Decoder.
     """
     if not isinstance(model, Decoder):
         return False

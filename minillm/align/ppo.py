@@ -1,7 +1,5 @@
 """RLHF by proximal policy optimisation, simplified (Ouyang et al. 2022; Schulman et al. 2017; Ziegler et al. 2019).
 
-Four parts, each by its name:
-
     policy      answers, and learns
     value       a linear layer on the policy's hidden states: the reward still to come, at each token
     reference   the policy as it was, frozen; with an adapter, the same trunk with the adapter switched off
@@ -12,7 +10,7 @@ every token; advantages come from GAE; the policy takes a few passes over the ro
 towards a given KL. Simplified: the value shares the policy's trunk, rewards are not whitened (advantages are), nothing
 is sampled while learning, one device, no fp16. Dropout is off throughout, so that a token's ratio begins at 1.
 
-Shapes: B answers of a round, T time, N answer tokens.
+Shapes: B answers of a round, T time.
 """
 
 import math
@@ -28,22 +26,20 @@ from minillm.align.actor import Actor, as_reference, reference_of
 from minillm.align.config import PPOConfig, compute_of
 from minillm.align.reward import Reward, rewards_of
 from minillm.align.rollout import Conversation, Rollout, answer_logprobs, check_vocabulary, prompt_ids, sample
-from minillm.system import Interrupt, patient_interrupt, random_state, set_random_state
+from minillm.data import Batches
+from minillm.system import patient_interrupt
 from minillm.text import Tokenizer
 from minillm.training import (
     History,
     RunFolder,
     build_optimizer,
-    flatten,
     gae,
     kl_estimates,
-    load_weights,
     masked_mean,
     ppo_policy_loss,
     ppo_value_loss,
     schedule,
     set_rates,
-    unflatten,
     whiten,
 )
 
@@ -78,56 +74,34 @@ def train_ppo(
 
 
 class PPO:
-    """The state of a run; everything that a checkpoint must hold is an attribute.
-
-    What it is given, and what it raises, is as for `train_ppo`. For a look into a single round: `round()`.
-    """
+    """The state of a run, with the arguments of `train_ppo`, and its steps; `round()` is a single one."""
 
     times = 1  # that each prompt of a round is asked
 
-    def __init__(
-        self,
-        policy: nn.Module,
-        tokenizer: Tokenizer,
-        prompts: Sequence[Conversation],
-        reward: Reward,
-        config: PPOConfig,
-        reference: nn.Module | None = None,
-        run_folder: RunFolder | None = None,
-    ):
+    def __init__(self, policy, tokenizer, prompts, reward, config: PPOConfig, reference=None, run_folder=None):
         check_vocabulary(policy, tokenizer, "policy")
         prompt_ids(tokenizer, prompts, policy.config.context)
         check_vocabulary(policy if reference is None else reference, tokenizer, "reference")
         self.tokenizer, self.prompts, self.reward, self.config = tokenizer, list(prompts), reward, config
         self.compute = compute_of(config)
         self.reference = reference_of(policy, reference)
-        self.actor = Actor(policy).to(self.compute.device)
+        self.policy, self.actor = policy, Actor(policy).to(self.compute.device)
         if self.reference is not None:
             self.reference.to(self.compute.device).eval()
-        self.run_folder, self.history, self.beta = run_folder, History(), config.kl_coef
-        self.warned = False
+        self.run_folder, self.history, self.beta, self.warned = run_folder, History(), config.kl_coef, False
         self.generator = torch.Generator(self.compute.device).manual_seed(config.seed)
         self.optimizer = build_optimizer(self.actor, "adamw", config.learning_rate)
 
-    @property
-    def policy(self) -> nn.Module:
-        """What learns to answer."""
-        return self.actor.policy
-
     def train(self, evaluate: Callable | None = None, resume: bool = False, progress: bool = True) -> History:
-        """All rounds, or those that are left."""
+        """All rounds, or those that are left, each logged, until the last or an interrupt."""
+        history, config = self.history, self.config
         if resume:
             self.restore()
         elif self.run_folder is not None:
             self.run_folder.truncate_log(-1)
-        with patient_interrupt() as interrupted:
-            return self.run(evaluate, interrupted, progress)
-
-    def run(self, evaluate: Callable | None, interrupted: Interrupt, progress: bool) -> History:
-        """Round after round, each logged, until the last or an interrupt."""
-        history, config = self.history, self.config
         started = self.compute.synchronise() - history.seconds
-        with tqdm(total=config.rounds, initial=history.step, unit="round", disable=not progress) as bar:
+        bar = tqdm(total=config.rounds, initial=history.step, unit="round", disable=not progress)
+        with patient_interrupt() as interrupted, bar:
             while history.step < config.rounds and not history.stopped:
                 record = self.round()
                 due = history.step % config.evaluate_every == 0 or history.step == config.rounds
@@ -150,11 +124,7 @@ class PPO:
         return history
 
     def warn(self) -> None:
-        """Warn, once, when the measured KL divergence stays below 0, which none can be.
-
-        The answers are then not drawn from what the policy is held to (but with other settings of sampling, say), and
-        what is learned from them is wrong.
-        """
+        """Warn, once, where the KL stays below 0, as none can: of answers drawn with other settings, for instance."""
         last = [record["kl"] for record in self.history.records[-PERSISTENT:]]
         if not self.warned and len(last) == PERSISTENT and max(last) < NEGATIVE_KL:
             self.warned = True
@@ -167,10 +137,7 @@ class PPO:
     # One round
 
     def round(self) -> dict:
-        """Sample, reward, learn.
-
-        Returns: what happened, a record for the log.
-        """
+        """Sample, reward, learn: what happened, a record for the log."""
         config, history = self.config, self.history
         self.actor.eval()
         set_rates(self.optimizer, history.step, schedule(history.step, config.rounds, 1, "linear", 1.0))
@@ -218,15 +185,10 @@ class PPO:
     def asked(self) -> list[Conversation]:
         """The prompts of this round: all of them in a random order, before any comes again."""
         size, number = self.config.batch_size // self.times, len(self.prompts)
+        order = Batches(number, size, self.config.seed).order
         places = range(self.history.step * size, (self.history.step + 1) * size)
-        orders = {epoch: self.order(epoch) for epoch in {place // number for place in places}}
-        chosen = [self.prompts[orders[place // number][place % number]] for place in places]
+        chosen = [self.prompts[order(place // number)[place % number]] for place in places]
         return [prompt for prompt in chosen for _ in range(self.times)]
-
-    def order(self, epoch: int) -> list[int]:
-        """The order of the prompts when all are asked for the epoch-th time."""
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
-        return torch.randperm(len(self.prompts), generator=generator).tolist()
 
     @torch.no_grad()
     def scores(self, rollout: Rollout) -> Tensor:
@@ -283,23 +245,14 @@ class PPO:
 
     def save(self) -> None:
         """Write all that resuming needs."""
-        if self.run_folder is None:
-            return
-        tensors = {f"model.{name}": tensor for name, tensor in self.actor.state_dict().items()}
-        state = {
-            "optimizer": flatten("optimizer", self.optimizer.state_dict(), tensors),
-            "random": flatten("random", random_state(), tensors),
-            "generator": flatten("generator", self.generator.get_state(), tensors),
-            "history": {key: value for key, value in vars(self.history).items() if key != "records"},
-            "beta": self.beta,
-            "config": asdict(self.config),
-            "device": self.compute.device.type,
-        }
-        self.run_folder.save_training(tensors, state)
+        if self.run_folder is not None:
+            more = {"beta": self.beta, "config": asdict(self.config), "device": self.compute.device.type}
+            more["generator"] = self.generator.get_state()
+            self.run_folder.save_training(self.actor, self.optimizer, self.history, **more)
 
     def restore(self) -> None:
         """Go on from `save`, as if nothing had happened."""
-        tensors, state = self.run_folder.load_training()
+        state = self.run_folder.load_training()
         if {**state["config"], "device": ""} != {**asdict(self.config), "device": ""}:
             raise ValueError(f"{self.run_folder.path}: this run began with other settings; resume with the same")
         if state["device"] != self.compute.device.type:  # what is drawn at random is not the same there
@@ -307,11 +260,6 @@ class PPO:
                 f"{self.run_folder.path}: this run began on {state['device']}, and cannot go on on "
                 f"{self.compute.device.type}: resume with --device {state['device']}"
             )
-        own = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-        load_weights(self.actor, own, self.run_folder.last_file)
-        self.optimizer.load_state_dict(unflatten("optimizer", state["optimizer"], tensors))
-        self.generator.set_state(unflatten("generator", state["generator"], tensors))
-        self.beta, self.history = state["beta"], History(**{**state["history"], "stopped": ""})
-        self.run_folder.truncate_log(self.history.step)
-        self.history.records = self.run_folder.records()
-        set_random_state(unflatten("random", state["random"], tensors))
+        self.run_folder.restore(state, self.actor, self.optimizer, self.history)
+        self.generator.set_state(state["generator"])
+        self.beta = state["beta"]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from minillm.align.pairs import rewards_of_pairs
-from minillm.align.rollout import Conversation, check_vocabulary
+from minillm.align.rollout import Conversation, check_vocabulary, prompt_ids
 from minillm.data import IGNORE_INDEX, Padded, chat_example
 from minillm.inference import predict
 from minillm.peft import bare
@@ -34,9 +34,8 @@ def _check_reward_model(model: nn.Module, tokenizer: Tokenizer) -> None:
 
 @torch.no_grad()
 def rewards_of(reward: Reward, conversations: Sequence[Conversation], answers: Sequence[str]) -> Tensor:
-    """The reward of each answer, one finite number each.
+    """The reward of each answer, (B,) in fp32 on the CPU.
 
-    Returns: (B,) in fp32 on the CPU
     Raises: ValueError when it is not one number for each; FloatingPointError, with the answer, for one not finite.
     """
     rewards = torch.as_tensor(reward(conversations, answers), dtype=torch.float32, device="cpu")
@@ -53,11 +52,7 @@ def answer_example(conversation: Conversation, answer: str, tokenizer: Tokenizer
 
     Raises: ValueError when nothing of it fits.
     """
-    prompt = len(tokenizer.apply_chat(conversation, reply=True)[0])
-    if prompt >= context:
-        raise ValueError(
-            f"a prompt of {prompt} tokens leaves no room for an answer in a context of {context}: shorten it"
-        )
+    prompt = len(prompt_ids(tokenizer, [conversation], context)[0])
     example = chat_example([*conversation, {"role": "assistant", "content": answer}], tokenizer, context)
     example["labels"][:prompt] = [IGNORE_INDEX] * prompt  # what the assistant said before is the same for both
     return example
@@ -119,10 +114,8 @@ def train_reward(
     _check_reward_model(model, tokenizer)
     if not pairs:
         raise ValueError("there are no pairs of answers to learn from: bring at least one")
-    context = model.trunk.config.context
-    examples = [pair_of_answers(*pair, tokenizer, context) for pair in pairs]
-    batches = Padded(examples, tokenizer.pad_id, batch_size, seed=seed)
-    return fit(model, preference(centre), batches, config, **more)
+    examples = [pair_of_answers(*pair, tokenizer, model.trunk.config.context) for pair in pairs]
+    return fit(model, preference(centre), Padded(examples, tokenizer.pad_id, batch_size, seed=seed), config, **more)
 
 
 class RewardModelScorer:

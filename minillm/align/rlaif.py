@@ -4,9 +4,7 @@ A constitution is a list of questions about an answer, such as "Is it kind?". A 
 had given the answer itself, and its log-odds of "yes" against "no", averaged, are its score of the answer: a reward
 like any other. Of two answers it prefers the one with the higher score, so its labels are preferences like any others.
 A judge need not be prompted: a reward model that was trained on few labels is one, and so is any function of prompts
-and answers.
-
-Left out: critiques and revisions (the supervised half of Constitutional AI).
+and answers. Left out: critiques and revisions (the supervised half of Constitutional AI).
 
 Shapes: B answers, Q questions.
 """
@@ -51,11 +49,10 @@ class Constitution:
 
     @torch.no_grad()
     def opinions(self, conversations: Sequence[Conversation], answers: Sequence[str]) -> Tensor:
-        """log p("yes") - log p("no") of every question about every answer, in nats.
+        """log p("yes") - log p("no") of every question about every answer, in nats, (B, Q).
 
         Of an answer that is too long for the judge's context, the end is left out.
 
-        Returns: (B, Q)
         Raises: ValueError when nothing of an answer would be left beside its prompt and the question.
         """
         context = self.model.config.context
@@ -97,15 +94,11 @@ class Constitution:
 
 
 def label_with_ai(
-    judge: Reward,
-    pairs: Sequence[tuple[Conversation, str, str]],
-    generator: torch.Generator | None = None,
+    judge: Reward, pairs: Sequence[tuple[Conversation, str, str]], generator: torch.Generator | None = None
 ) -> list[tuple[Conversation, str, str]]:
     """The pairs as a judge orders them, the better answer first; where it finds both alike, by a coin.
 
-    Args:
-        pairs: (conversation, one answer, another), in an order that has no say
-        generator: of the coin, on the CPU
+    Args: pairs: (conversation, one answer, another), in any order; generator: of the coin, on the CPU.
     """
     conversations = [conversation for conversation, *_ in pairs for _ in range(2)]
     scores = rewards_of(judge, conversations, [answer for _, *both in pairs for answer in both]).view(-1, 2)

@@ -14,12 +14,12 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from minillm.data import IGNORE_INDEX
 from minillm.inference import generate
 from minillm.peft import bare
 from minillm.text import Tokenizer
-from minillm.training import token_entropy
 
 Conversation = Sequence[dict[str, str]]
 
@@ -88,8 +88,7 @@ def sample(
 
     An answer has max_new_tokens, or as many as its own prompt leaves of the context.
 
-    Args:
-        generator: on the policy's device
+    Args: generator: on the policy's device.
     Raises: ValueError as `prompt_ids`, for a tokenizer that is not the policy's, and for max_new_tokens below 1.
     """
     check_vocabulary(policy, tokenizer, "policy")
@@ -97,15 +96,14 @@ def sample(
         raise ValueError(f"max_new_tokens is {max_new_tokens}: an answer takes at least 1")
     rows = prompt_ids(tokenizer, conversations, policy.config.context)
     room = [min(max_new_tokens, policy.config.context - len(row)) for row in rows]
-    order, parts = [], []
+    drawn = {}
     for length in sorted(set(room), reverse=True):
         places = [place for place, own in enumerate(room) if own == length]
-        parts.append(_drawn(policy, tokenizer, [rows[place] for place in places], length, temperature, generator))
-        order += places
-    back = torch.tensor(order).argsort()
-    ids, mask, labels = (
-        _stacked(some, fill)[back] for some, fill in zip(zip(*parts), (tokenizer.pad_id, 0, IGNORE_INDEX))
-    )
+        some = _drawn(policy, tokenizer, [rows[place] for place in places], length, temperature, generator)
+        drawn |= zip(places, zip(*some))
+    in_order = zip(*(drawn[place] for place in range(len(rows))))
+    fills = (tokenizer.pad_id, 0, IGNORE_INDEX)
+    ids, mask, labels = (pad_sequence(part, True, padding_value=fill) for part, fill in zip(in_order, fills))
     answers = [row[row != IGNORE_INDEX].tolist() for row in labels]
     texts = [tokenizer.decode([i for i in answer if i != tokenizer.eos_id], skip_special=True) for answer in answers]
     return Rollout(list(conversations), texts, ids, mask, labels, (labels == tokenizer.eos_id).any(1))
@@ -125,12 +123,6 @@ def _drawn(policy, tokenizer, rows: list[list[int]], length: int, temperature, g
     return ids, torch.cat((mask, real.long()), dim=1), labels
 
 
-def _stacked(parts: Sequence[Tensor], fill: int) -> Tensor:
-    """Rows of several widths under each other, filled up on the right."""
-    width = max(part.size(1) for part in parts)
-    return torch.cat([F.pad(part, (0, width - part.size(1)), value=fill) for part in parts])
-
-
 def answer_states(policy: nn.Module, rollout: Rollout) -> tuple[Tensor, Tensor]:
     """The policy's hidden states (N, C) where an answer token is predicted, and the tokens that stood there (N,)."""
     x = policy.hidden(rollout.input_ids[:, :-1], rollout.attention_mask[:, :-1])
@@ -147,9 +139,3 @@ def answer_logprobs(policy: nn.Module, rollout: Rollout, temperature: float = 1.
     x, tokens = answer_states(policy, rollout)
     logits = policy.head(x).float() / temperature
     return scatter_to_mask(-F.cross_entropy(logits, tokens, reduction="none"), rollout.mask)
-
-
-def logprobs_and_entropy(logits: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """log p of tokens (N,) under logits (N, V), and the entropy of each row: both (B, T - 1), 0 elsewhere."""
-    logprobs = -F.cross_entropy(logits.float(), tokens, reduction="none")
-    return scatter_to_mask(logprobs, mask), scatter_to_mask(token_entropy(logits), mask)

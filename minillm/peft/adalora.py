@@ -1,17 +1,14 @@
 """AdaLoRA: low-rank changes that give up the ranks that matter least, wherever they are (Zhang et al. 2023).
 
-    W' = W + scale * P diag(E) Q        W (out, in), P (out, R), E (R), Q (R, in)      (equation 3)
+    W' = W + scale * P diag(E) Q        W (out, in), P (out, R), E (R), Q (R, in), R rank      (equation 3)
 
 Like a singular value decomposition, if P and Q stay orthogonal, of which `orthogonality` reminds the loss. So a rank is
 switched off by one number of E. `Budget`, called after each step, measures how much each rank matters and leaves the
 best: all at first, then fewer and fewer, and in the end `target_rank` a layer on average, more in some than in others.
 
-    budget = Budget(model, steps)
-    fit(model, penalised(loss_fn, partial(orthogonality, strength=0.5)), batches, config, after_step=budget)
+    fit(model, penalised(loss_fn, orthogonality), batches, config, after_step=Budget(model, steps))
 
 Left out: P and Q are not cut when a rank ends, so that it costs as much as before.
-
-Shapes: R rank.
 """
 
 from dataclasses import dataclass
@@ -21,36 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minillm.peft.adapter import Adapter, Slot, adapters, bare
+from minillm.peft.adapter import Adapter, adapters, bare
 from minillm.peft.lora import LoRA
 
 IMPORTANCE_SMOOTHING = 0.85  # of importance and of its uncertainty (Zhang et al. 2023, section 4: beta_1 and beta_2)
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdaLoRA(LoRA):
-    """Settings of AdaLoRA; `rank` is that of the beginning."""
-
-    rank: int = 12
-    target_rank: float = 8.0  # of a layer at the end, on average
-    rest: float = 0.1  # share of the steps before the first rank goes
-    settle: float = 0.3  # share of the steps after the last has gone
-    every: int = 10  # steps between two choices
-    key: ClassVar[str] = "adalora"
-    learning_rate: ClassVar[float] = 0.015
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not 0 <= self.target_rank <= self.rank:
-            raise ValueError(f"the target rank is {self.target_rank}: it must lie between 0 and the rank, {self.rank}")
-        if not (self.rest >= 0 and self.settle >= 0 and self.rest + self.settle < 1 and self.every >= 1):
-            raise ValueError(
-                f"rest {self.rest} and settle {self.settle} are shares of the steps that must leave some between them, "
-                f"and every is at least 1, not {self.every}"
-            )
-
-    def wrap(self, slot: Slot, name: str, generator: torch.Generator | None) -> Adapter:
-        return SVDLinear(slot.module, self, name, generator)
 
 
 class SVDLinear(Adapter):
@@ -58,9 +29,7 @@ class SVDLinear(Adapter):
 
     mergeable = True
 
-    def __init__(
-        self, base: nn.Module, method: AdaLoRA, name: str = "default", generator: torch.Generator | None = None
-    ):
+    def __init__(self, base: nn.Module, method: "AdaLoRA", name="default", generator: torch.Generator | None = None):
         super().__init__(base, method, name)
         linear = bare(base)
         self.P = nn.Parameter(torch.empty(linear.out_features, method.rank))
@@ -106,17 +75,43 @@ class SVDLinear(Adapter):
         return score["E"] + score["P"].mean(0) + score["Q"].mean(1)
 
 
-def orthogonality(model: nn.Module, strength: float = 0.5) -> Tensor:
-    """strength * the mean over all P and Q of how far P'P and QQ' are from 1, in the Frobenius norm.
+@dataclass(frozen=True, kw_only=True)
+class AdaLoRA(LoRA):
+    """Settings of AdaLoRA; `rank` is that of the beginning."""
 
-    To be added to the loss (`objectives.penalised`); 0 for a model without AdaLoRA.
+    rank: int = 12
+    target_rank: float = 8.0  # of a layer at the end, on average
+    rest: float = 0.1  # share of the steps before the first rank goes
+    settle: float = 0.3  # share of the steps after the last has gone
+    every: int = 10  # steps between two choices
+    wrapper: ClassVar[type[Adapter]] = SVDLinear
+    key: ClassVar[str] = "adalora"
+    learning_rate: ClassVar[float] = 0.015
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 <= self.target_rank <= self.rank:
+            raise ValueError(f"the target rank is {self.target_rank}: it must lie between 0 and the rank, {self.rank}")
+        if not (self.rest >= 0 and self.settle >= 0 and self.rest + self.settle < 1 and self.every >= 1):
+            raise ValueError(
+                f"rest {self.rest} and settle {self.settle} are shares of the steps that must leave some between them, "
+                f"and every is at least 1, not {self.every}"
+            )
+
+
+def _layers(model: nn.Module) -> list[SVDLinear]:
+    return [a for _, a in adapters(model) if isinstance(a, SVDLinear)]
+
+
+def orthogonality(model: nn.Module, strength: float = 0.5) -> Tensor:
+    """strength * the mean over all P and Q of how far P'P and QQ' are from 1, in the Frobenius norm; 0 without any.
+
+    To be added to the loss (`objectives.penalised`).
 
     Source: Zhang et al. 2023, equation 4, which has the squares of these norms; without the square the gradient
         does not fade as they become orthogonal.
     """
-    products = [
-        product for _, a in adapters(model) if isinstance(a, SVDLinear) for product in (a.P.mT @ a.P, a.Q @ a.Q.mT)
-    ]
+    products = [product for layer in _layers(model) for product in (layer.P.mT @ layer.P, layer.Q @ layer.Q.mT)]
     far = [torch.linalg.norm(product - torch.eye(len(product), device=product.device)) for product in products]
     return strength * torch.stack(far).mean() if far else torch.zeros(())
 
@@ -132,7 +127,7 @@ class Budget:
     """
 
     def __init__(self, model: nn.Module, steps: int):
-        layers = [a for _, a in adapters(model) if isinstance(a, SVDLinear)]
+        layers = _layers(model)
         if not layers:
             raise ValueError("there is no AdaLoRA on this model: inject it first")
         self.method, self.steps = layers[0].method, steps
@@ -148,7 +143,7 @@ class Budget:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, step: int) -> None:
-        layers = [a for _, a in adapters(model) if isinstance(a, SVDLinear)]
+        layers = _layers(model)
         if step <= self.last:
             for layer in layers:
                 layer.watch()

@@ -59,6 +59,7 @@ class Method:
     """What an adapter is made of: a line of JSON. `wrap` puts it around one part of a model."""
 
     targets: tuple[str, ...] = ()  # names, paths or patterns of the parts to wrap; none: as each method says
+    wrapper: ClassVar[type[Adapter]]  # what `wrap` puts around a part
     key: ClassVar[str] = ""  # what --method and adapter.json call it
     learning_rate: ClassVar[float] = 5e-3  # of AdamW, where nothing else is said
     supports_strength: ClassVar[bool] = True  # whether it can count in part, as half of it
@@ -69,19 +70,14 @@ class Method:
         return isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward
 
     def chosen(self, model: nn.Module) -> list["Slot"]:
-        """The places to wrap.
-
-        Raises: ValueError, with the names that exist, when nothing matches.
-        """
+        """The places to wrap; ValueError, with the names that exist, when nothing matches."""
         return matching(model, self.targets or stack_pattern(model), self.fits)
 
     def wrap(self, slot: "Slot", name: str, generator: torch.Generator | None) -> Adapter:
         """The wrapper for the part in this place."""
-        raise NotImplementedError
+        return self.wrapper(slot.module, self, name, generator)
 
-    def wrap_all(
-        self, model: nn.Module, places: list["Slot"], name: str, generator: torch.Generator | None
-    ) -> list[Adapter]:
+    def wrap_all(self, model: nn.Module, places: list["Slot"], name: str, generator) -> list[Adapter]:
         """The wrappers for all chosen places; methods whose wrappers share something have their own."""
         return [self.wrap(slot, name, generator) for slot in places]
 
@@ -102,18 +98,12 @@ class Slot(NamedTuple):
 
 def bare(module: nn.Module) -> nn.Module:
     """A module without the wrappers around it."""
-    while isinstance(module, Adapter):
-        module = module.base
-    return module
+    return bare(module.base) if isinstance(module, Adapter) else module
 
 
 def wrappers(module: nn.Module) -> list[Adapter]:
     """The wrappers around a part, inner ones first."""
-    found = []
-    while isinstance(module, Adapter):
-        found.append(module)
-        module = module.base
-    return found[::-1]
+    return [*wrappers(module.base), module] if isinstance(module, Adapter) else []
 
 
 def slots(model: nn.Module, path: str = "", parent: nn.Module | None = None, attribute: str = "") -> Iterator[Slot]:
@@ -127,18 +117,13 @@ def slots(model: nn.Module, path: str = "", parent: nn.Module | None = None, att
 def matching(model: nn.Module, targets: Iterable[str], fits: Callable[[nn.Module], bool]) -> list[Slot]:
     """The places whose path is, ends with, or matches one of `targets`, if the part there fits.
 
-    Args:
-        targets: such as "query", "blocks.0.attention.query" or "blocks.*.up"
+    Args: targets: such as "query", "blocks.0.attention.query" or "blocks.*.up".
     Raises: ValueError for a target that matches nothing.
     """
     possible = [slot for slot in slots(model) if fits(slot.bare)]
     found: dict[str, Slot] = {}
     for target in targets:
-        here = {
-            slot.path: slot
-            for slot in possible
-            if fnmatchcase(slot.path, target) or f".{slot.path}".endswith(f".{target}")
-        }
+        here = {s.path: s for s in possible if fnmatchcase(s.path, target) or f".{s.path}".endswith(f".{target}")}
         if not here:
             names = ", ".join(dict.fromkeys(slot.path.rpartition(".")[2] or "the model itself" for slot in possible))
             raise ValueError(
@@ -170,9 +155,14 @@ def adapter_names(model: nn.Module) -> list[str]:
 
 def bare_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters of the model itself by their paths without wrappers, each once."""
+    return by_path((slot.path, slot.bare._parameters) for slot in slots(model))
+
+
+def by_path(parts: Iterable[tuple[str, dict]]) -> dict[str, nn.Parameter]:
+    """The parameters of parts (path, {name: parameter or None}) by their whole paths, each once."""
     found: dict[int, tuple[str, nn.Parameter]] = {}
-    for slot in slots(model):
-        for key, p in slot.bare._parameters.items():
+    for path, parameters in parts:
+        for key, p in parameters.items():
             if p is not None:
-                found.setdefault(id(p), (f"{slot.path}.{key}".lstrip("."), p))
+                found.setdefault(id(p), (f"{path}.{key}".lstrip("."), p))
     return dict(found.values())

@@ -1,6 +1,6 @@
-"""Bottleneck adapters: down to few channels, a non-linearity, and up again, added to the residual stream.
+"""Bottleneck adapters: down to few channels, a non-linearity, and up again (Houlsby et al. 2019, figure 2).
 
-Houlsby et al. 2019, figure 2. Left out: adapters that run beside a layer instead of after it.
+What comes up is added to the residual stream. Left out: adapters that run beside a layer instead of after it.
 """
 
 from dataclasses import dataclass
@@ -10,32 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minillm.peft.adapter import Adapter, Method, Slot, bare
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bottleneck(Method):
-    """Settings of bottleneck adapters: after the last layers of both branches of a block."""
-
-    targets: tuple[str, ...] = ("output", "down")
-    rank: int = 8  # channels of the detour
-    key: ClassVar[str] = "adapter"
-    learning_rate: ClassVar[float] = 0.015
-
-    def __post_init__(self):
-        if self.rank < 1:
-            raise ValueError(f"the rank is {self.rank}: it must be at least 1")
-
-    def wrap(self, slot: Slot, name: str, generator: torch.Generator | None) -> Adapter:
-        return BottleneckLinear(slot.module, self, name, generator)
+from minillm.peft.adapter import Adapter, Method, bare
 
 
 class BottleneckLinear(Adapter):
     """y + up(GELU(down(y))) of what comes out of a linear layer; `up` begins at zero."""
 
-    def __init__(
-        self, base: nn.Module, method: Bottleneck, name: str = "default", generator: torch.Generator | None = None
-    ):
+    def __init__(self, base: nn.Module, method: "Bottleneck", name="default", generator: torch.Generator | None = None):
         super().__init__(base, method, name)
         width = bare(base).out_features
         self.down = nn.Linear(width, method.rank)
@@ -47,3 +28,18 @@ class BottleneckLinear(Adapter):
     def forward(self, x: Tensor) -> Tensor:
         y = self.base(x)
         return y + self.strength * self.up(F.gelu(self.down(y))) if self.active else y
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bottleneck(Method):
+    """Settings of bottleneck adapters: after the last layers of both branches of a block."""
+
+    targets: tuple[str, ...] = ("output", "down")
+    rank: int = 8  # channels of the detour
+    wrapper: ClassVar[type[Adapter]] = BottleneckLinear
+    key: ClassVar[str] = "adapter"
+    learning_rate: ClassVar[float] = 0.015
+
+    def __post_init__(self):
+        if self.rank < 1:
+            raise ValueError(f"the rank is {self.rank}: it must be at least 1")

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from minillm.peft.adalora import AdaLoRA
-from minillm.peft.adapter import Method, adapter_names, adapters
+from minillm.peft.adapter import Method, adapters
 from minillm.peft.bitfit import BitFit
 from minillm.peft.bottleneck import Bottleneck
 from minillm.peft.ia3 import IA3
@@ -59,9 +59,7 @@ def save_adapter(model: nn.Module, folder: str | os.PathLike, name: str | None =
     state = adapter_state(model, name)
     method, *others = dict.fromkeys(adapter.method for _, adapter in adapters(model, name))
     if others:
-        raise ValueError(
-            "the parts of this adapter have different settings, of which a file holds one: save it as peft"
-        )
+        raise ValueError("its parts have different settings, of which an adapter's file holds one: save it as peft")
     folder = Path(folder)
     save_file(state, folder / ADAPTER_TENSORS)
     write_json(folder / ADAPTER_SETTINGS, {"method": method.key, "settings": dataclasses.asdict(method)})
@@ -74,10 +72,7 @@ def adapter_bytes(folder: str | os.PathLike) -> int:
 
 
 def load_method(folder: str | os.PathLike) -> Method:
-    """The method of a saved adapter.
-
-    Raises: ValueError for a folder without one, and for settings that are not its.
-    """
+    """The method of a saved adapter; ValueError for a folder without one, and for settings that are not its."""
     path = Path(folder) / ADAPTER_SETTINGS
     saved = read_json(path)
     try:
@@ -88,22 +83,19 @@ def load_method(folder: str | os.PathLike) -> Method:
 
 
 def load_adapter(model: nn.Module, folder: str | os.PathLike, name: str = "default") -> nn.Module:
-    """Put a saved adapter on the model that it was trained on, beside those already there; returns the model.
-
-    What was saved with it, such as a head, is put back too.
+    """Put a saved adapter on the model that it was trained on, with what was saved beside it; returns the model.
 
     Raises: ValueError when the files are damaged or missing, and when the adapter does not belong on this model, which
         is then left as it was.
     """
     method = load_method(folder)
-    tensors, _ = load_file(Path(folder) / ADAPTER_TENSORS)
-    there = adapter_names(model)
+    file = Path(folder) / ADAPTER_TENSORS
+    tensors, _ = load_file(file)
+    with torch.random.fork_rng(devices=[]):  # the first values are overwritten
+        model = inject(model, method, name)
     try:
-        with torch.random.fork_rng(devices=[]):  # the first values are overwritten
-            model = inject(model, method, name)
-        load_adapter_state(model, tensors, name, Path(folder) / ADAPTER_TENSORS)
+        load_adapter_state(model, tensors, name, file)
     except ValueError:
-        if name not in there and name in adapter_names(model):
-            remove(model, name)
+        remove(model, name)
         raise
     return model

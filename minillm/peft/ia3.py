@@ -21,9 +21,7 @@ class IA3(Method):
     def chosen(self, model: nn.Module) -> list[Slot]:
         return matching(model, self.targets, self.fits) + matching(model, self.inputs, self.fits)
 
-    def wrap_all(
-        self, model: nn.Module, places: list[Slot], name: str, generator: torch.Generator | None
-    ) -> list[Adapter]:
+    def wrap_all(self, model: nn.Module, places: list[Slot], name: str, generator) -> list[Adapter]:
         before = {slot.path for slot in matching(model, self.inputs, self.fits)}
         return [IA3Linear(slot.module, self, name, inputs=slot.path in before) for slot in places]
 

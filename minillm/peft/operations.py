@@ -1,17 +1,12 @@
-"""What is done with adapters, the same for every method.
+"""What is done with adapters, the same for every method. Several can stand on one model, each with a name.
 
-    inject    put wrappers around the parts that a method changes
-    freeze    let the wrappers learn, and nothing else
-    state     the adapter alone, a few kilobytes (`adapter_state`; as files: `minillm.peft.files`)
-    merge     fold what was learned into the weights, where the method can; `unmerge` takes it out again, bit for bit
-
-Several adapters can stand on one model. Each has a name; `use` says how much of each counts, `remove` takes one out.
-
-    model = inject(model, LoRA(rank=8), name="letters")       # around every linear layer of the layers
-    freeze(model)
-    ...                                                       # train
-    use(model, letters=0.5)                                   # half of it
-    remove(model)                                             # the model as it was, bit for bit
+    model = inject(model, LoRA(rank=8), name="letters")  # wrappers around every linear layer of the layers
+    freeze(model)                                        # let the wrappers learn, and nothing else; then train
+    adapter_state(model)                                 # the adapter alone, a few kilobytes; in a folder: `files`
+    use(model, letters=0.5)                              # how much of each adapter counts: half of this one
+    merge(model)                                         # fold it into the weights, where the method can
+    unmerge(model)                                       # take it out of them again, bit for bit
+    remove(model)                                        # the model as it was, bit for bit
 
 Left out: a different adapter for each row of a batch.
 """
@@ -22,7 +17,8 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from minillm.peft.adapter import Adapter, Method, adapter_names, adapters, bare, bare_parameters, slots, wrappers
+from minillm.peft.adapter import Method, adapter_names, adapters, bare, bare_parameters, by_path, slots, wrappers
+from minillm.peft.selective import let_learn
 
 
 def inject(
@@ -30,8 +26,7 @@ def inject(
 ) -> nn.Module:
     """Wrap what `method` changes.
 
-    Args:
-        generator: of the new parameters' first values, on the CPU
+    Args: generator: of the new parameters' first values, on the CPU.
     Returns: the model: the same object, unless the method wraps all of it.
     Raises: ValueError when the name is taken, and when nothing in the model can be wrapped.
     """
@@ -55,37 +50,23 @@ def inject(
 def freeze(model: nn.Module, name: str | None = None, also: Iterable[str] = ()) -> int:
     """Let the adapters learn, or the one called `name`, and nothing else.
 
-    Args:
-        also: paths of parts that learn with them, such as "head"
+    Args: also: paths of parts that learn with them, such as "head".
     Returns: how many numbers learn.
     Raises: ValueError when there is no such adapter or part.
     """
-    chosen = [p for _, adapter in _called(model, name) for p in adapter.own().values()]
-    there = bare_parameters(model)
-    for part in also:
-        found = [p for path, p in there.items() if f"{path}.".startswith(f"{part}.")]
-        if not found:
-            names_there = ", ".join(dict.fromkeys(path.split(".")[0] for path in there))
-            raise ValueError(f"{type(bare(model)).__name__} has no parameters under {part!r}; it has {names_there}")
-        chosen += found
-    model.requires_grad_(False)
-    for parameter in chosen:
-        parameter.requires_grad_(True)
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return let_learn(model, bare_parameters(model), also, _own(model, name).values())
 
 
 def adapter_state(model: nn.Module, name: str | None = None) -> dict[str, Tensor]:
     """The tensors of an adapter by the path of the part that each belongs to, and whatever else of the model learns.
 
-    Args:
-        name: which adapter; not needed when there is one
+    Args: name: which adapter; not needed when there is one.
     Raises: ValueError when there is none, or it is not clear which.
     """
     if name is None and len(adapter_names(model)) > 1:
         raise ValueError(f"there are several adapters on this model: say which of {', '.join(adapter_names(model))}")
-    own = _own(model, name)
     others = {path: p for path, p in bare_parameters(model).items() if p.requires_grad}
-    return {path: p.detach() for path, p in (own | others).items()}
+    return {path: p.detach() for path, p in (_own(model, name) | others).items()}
 
 
 def load_adapter_state(model: nn.Module, tensors: dict[str, Tensor], name: str | None = None, source="") -> None:
@@ -107,13 +88,12 @@ def load_adapter_state(model: nn.Module, tensors: dict[str, Tensor], name: str |
 def merge(model: nn.Module) -> nn.Module:
     """Fold every adapter that counts into the weights, so that the model is as fast as it was; returns the model.
 
-    Once merged, nothing more is to merge. Computed in fp32 and rounded once. `unmerge` brings the old weights back, of
-    which a copy is kept.
+    Computed in fp32 and rounded once. `unmerge` brings the old weights back, of which a copy is kept.
 
     Raises: ValueError for an adapter that is no change of weights, such as a prompt, and for a weight that stands in a
         second place, as embedding and as output layer.
     """
-    todo = [(path, adapter) for path, adapter in adapters(model) if adapter.active]
+    todo = [(path, adapter) for path, adapter in adapters(model) if adapter.active]  # what is merged, is not
     places = [id(p) for module in model.modules() for p in module._parameters.values() if p is not None]
     for path, adapter in todo:
         if not adapter.mergeable:
@@ -147,27 +127,23 @@ def _put(part: nn.Module, key: str, tensor: Tensor | None) -> None:
         old.data = tensor
 
 
-# Several adapters on one model
-
-
 def use(model: nn.Module, **strengths: float) -> None:
     """How much of each adapter counts from now on: use(model, letters=0.7, clinic=0.3). Those not named do not.
 
     Raises: ValueError for a name that is not there, for merged adapters, and for half a prompt.
     """
-    unknown = strengths.keys() - set(adapter_names(model))
+    there = adapter_names(model)
+    unknown = sorted(strengths.keys() - set(there))
     if unknown:
-        raise ValueError(
-            f"no adapter is called {', '.join(sorted(unknown))}; there are: {', '.join(adapter_names(model))}"
-        )
-    for _, adapter in adapters(model):
-        strength = strengths.get(adapter.name, 0.0)
+        raise ValueError(f"no adapter is called {', '.join(unknown)}; there are: {', '.join(there)}")
+    found = [(adapter, strengths.get(adapter.name, 0.0)) for _, adapter in adapters(model)]
+    for adapter, strength in found:
         if adapter.kept:
             raise ValueError("the adapters are merged: unmerge the model first")
         if not adapter.method.supports_strength and strength not in (0, 1):
             raise ValueError(f"{adapter.name!r} ({adapter.method.key}) is there or not: 1 or 0, not {strength}")
-    for _, adapter in adapters(model):
-        adapter.strength = float(strengths.get(adapter.name, 0.0))
+    for adapter, strength in found:
+        adapter.strength = float(strength)
 
 
 @contextlib.contextmanager
@@ -208,7 +184,8 @@ def remove(model: nn.Module, name: str | None = None) -> nn.Module:
     return model
 
 
-def _called(model: nn.Module, name: str | None) -> list[tuple[str, Adapter]]:
+def _called(model: nn.Module, name: str | None) -> list[tuple]:
+    """`adapters`; ValueError when there is none, or none of this name."""
     found = adapters(model, name)
     if not found:
         there = f"; there are: {', '.join(adapter_names(model))}" if adapter_names(model) else ""
@@ -218,8 +195,4 @@ def _called(model: nn.Module, name: str | None) -> list[tuple[str, Adapter]]:
 
 def _own(model: nn.Module, name: str | None) -> dict[str, nn.Parameter]:
     """The parameters of an adapter by path; what several wrappers share, once."""
-    found: dict[int, tuple[str, nn.Parameter]] = {}
-    for path, adapter in _called(model, name):
-        for key, p in adapter.own().items():
-            found.setdefault(id(p), (f"{path}.{key}".lstrip("."), p))
-    return dict(found.values())
+    return by_path((path, adapter.own()) for path, adapter in _called(model, name))

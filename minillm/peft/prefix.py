@@ -35,7 +35,6 @@ class _AttentionMethod(Method):
 
     @staticmethod
     def fits(module: nn.Module) -> bool:
-        """Whether it is the attention of a layer."""
         return isinstance(module, Attend)
 
 
@@ -53,13 +52,10 @@ class PrefixTuning(_AttentionMethod):
         if self.inner < 0 or (self.inner and self.tokens):
             raise ValueError(f"inner is {self.inner}: at least 0, and 0 for a prefix that begins as a text")
 
-    def wrap_all(
-        self, model: nn.Module, places: list[Slot], name: str, generator: torch.Generator | None
-    ) -> list[Adapter]:
+    def wrap_all(self, model: nn.Module, places: list[Slot], name: str, generator) -> list[Adapter]:
         if self.inner:
             shapes = [(self.length, 2, slot.parent.kv_heads, slot.parent.head_dim) for slot in places]
-            width = places[0].parent.query.in_features
-            network = PrefixNetwork(width, self.inner, shapes, generator)
+            network = PrefixNetwork(places[0].parent.query.in_features, self.inner, shapes, generator)
             sources = [FromNetwork(network, layer) for layer in range(len(places))]
         else:
             sources = [Vectors(start) for start in self.begin(model, places, generator)]
@@ -81,20 +77,15 @@ class PrefixTuning(_AttentionMethod):
             trunk.train(training)
         return [torch.stack((cache.keys[slot.parent.layer, 0], cache.values[slot.parent.layer, 0])) for slot in places]
 
-    def simple(self) -> "PrefixTuning":
-        """The same without the network."""
-        return dataclasses.replace(self, inner=0)
-
 
 class Vectors(nn.Module):
-    """Keys and values that are themselves what learns."""
+    """Keys and values (2, H, P, D) that are themselves what learns."""
 
     def __init__(self, start: Tensor):
         super().__init__()
         self.vectors = nn.Parameter(start.clone())
 
     def forward(self) -> Tensor:
-        """Keys and values (2, H, P, D)."""
         return self.vectors
 
 
@@ -120,14 +111,13 @@ class PrefixNetwork(nn.Module):
 
 
 class FromNetwork(nn.Module):
-    """Keys and values of one layer, as a network has them."""
+    """Keys and values (2, H, P, D) of one layer, as a network has them."""
 
     def __init__(self, network: PrefixNetwork, layer: int):
         super().__init__()
         self.network, self.layer = network, layer
 
     def forward(self) -> Tensor:
-        """Keys and values (2, H, P, D)."""
         return self.network.of(self.layer)
 
 
@@ -141,7 +131,8 @@ class Prefixed(Adapter):
     def simplify(self) -> None:
         """Keep what the network says and throw the network away."""
         learns = next(self.source.parameters()).requires_grad
-        self.source, self.method = Vectors(self.source().detach()).requires_grad_(learns), self.method.simple()
+        self.source = Vectors(self.source().detach()).requires_grad_(learns)
+        self.method = dataclasses.replace(self.method, inner=0)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         """As of `Attend`. Without a mask the last T of all P + S keys are the queries' own, so all see the prefix."""
@@ -163,7 +154,6 @@ class LlamaAdapter(_AttentionMethod):
     supports_strength: ClassVar[bool] = True
 
     def chosen(self, model: nn.Module) -> list[Slot]:
-        """The uppermost layers, or all."""
         found = super().chosen(model)
         if not 0 <= self.layers <= len(found):
             raise ValueError(f"layers is {self.layers}: the model has {len(found)} that attend (0: all of them)")
@@ -182,16 +172,13 @@ class Gated(Adapter):
     Source: Zhang et al. 2023, equations 6 to 8.
     """
 
-    def __init__(
-        self, base: nn.Module, method: LlamaAdapter, name: str, attention: nn.Module, generator: torch.Generator | None
-    ):
+    def __init__(self, base: nn.Module, method: LlamaAdapter, name: str, attention: nn.Module, generator):
         super().__init__(base, method, name)
         self.attention = (attention,)  # whose part this is: in a tuple, so that it is no part of this one
         self.prompt = nn.Parameter(torch.randn(method.length, attention.query.in_features, generator=generator))
         self.gate = nn.Parameter(torch.zeros(1))
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        """As of `Attend`."""
         y = self.base(q, k, v, mask)
         if not self.active or not len(self.prompt):
             return y

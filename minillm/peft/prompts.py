@@ -13,6 +13,7 @@ Shapes: B batch, T time, P vectors of the prompt, C channels.
 import dataclasses
 import inspect
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import ClassVar
 
 import torch
@@ -47,25 +48,18 @@ class SoftPrompt(Method):
         return hidden is not None and "inputs_embeds" in inspect.signature(hidden).parameters
 
     def chosen(self, model: nn.Module) -> list[Slot]:
-        """The trunk."""
         found = next((slot for slot in slots(model) if self.fits(slot.bare)), None)
         if found is None:
-            raise ValueError(
-                f"this {type(bare(model)).__name__} reads no vectors in place of tokens: it cannot have a {self.key}"
-            )
-        if self.length >= found.bare.config.context:
-            raise ValueError(
-                f"a prompt of {self.length} vectors leaves no room in a context of {found.bare.config.context}"
-            )
+            kind = type(bare(model)).__name__
+            raise ValueError(f"this {kind} reads no vectors in place of tokens: it cannot have a {self.key}")
+        context = found.bare.config.context
+        if self.length >= context:
+            raise ValueError(f"a prompt of {self.length} vectors leaves no room in a context of {context}")
         return [found]
 
     def encoder(self, width: int) -> nn.Module:
         """What the vectors come out of."""
         return nn.Identity()
-
-    def simple(self) -> "SoftPrompt":
-        """The same without the network."""
-        return self
 
     def wrap(self, slot: Slot, name: str, generator: torch.Generator | None) -> Adapter:
         return Prompted(slot.module, self, name, generator)
@@ -90,10 +84,6 @@ class PTuning(SoftPrompt):
     def encoder(self, width: int) -> nn.Module:
         return NETWORKS[self.network](width, self.inner or width)
 
-    def simple(self) -> SoftPrompt:
-        own = (field.name for field in dataclasses.fields(SoftPrompt))
-        return SoftPrompt(**{key: getattr(self, key) for key in own})
-
 
 class MLPEncoder(nn.Sequential):
     """Three linear layers, each vector by itself: (P, C) -> (P, C)."""
@@ -105,10 +95,7 @@ class MLPEncoder(nn.Sequential):
 
 
 class LSTMEncoder(nn.Module):
-    """Two layers of a bidirectional LSTM and an MLP: each vector knows its neighbours.
-
-    Source: Liu et al. 2021, equation 4.
-    """
+    """A bidirectional LSTM of two layers and an MLP: each vector knows its neighbours (Liu et al. 2021, equation 4)."""
 
     def __init__(self, width: int, inner: int):
         super().__init__()
@@ -126,14 +113,11 @@ NETWORKS = {"mlp": MLPEncoder, "lstm": LSTMEncoder}
 class Prompted(Adapter):
     """A trunk with a prompt of P vectors before every text; called as the trunk is."""
 
-    def __init__(
-        self, base: nn.Module, method: SoftPrompt, name: str = "default", generator: torch.Generator | None = None
-    ):
+    def __init__(self, base: nn.Module, method: SoftPrompt, name="default", generator: torch.Generator | None = None):
         super().__init__(base, method, name)
         words = bare(base).embedding.weight.detach()
         if method.tokens:
-            repeated = method.tokens * -(-method.length // len(method.tokens))
-            vectors = words[list(repeated[: method.length])]
+            vectors = words[list(islice(cycle(method.tokens), method.length))]
         elif method.start == "vocabulary":
             vectors = words[torch.randint(len(words), (method.length,), generator=generator).to(words.device)]
         else:
@@ -153,7 +137,8 @@ class Prompted(Adapter):
     def simplify(self) -> None:
         """Keep what the network says and throw the network away."""
         self.table = nn.Parameter(self.vectors().detach(), self.table.requires_grad)
-        self.encoder, self.method = nn.Identity(), self.method.simple()
+        self.encoder, settings = nn.Identity(), dataclasses.fields(SoftPrompt)
+        self.method = SoftPrompt(**{field.name: getattr(self.method, field.name) for field in settings})
 
     @property
     def config(self):
@@ -166,16 +151,8 @@ class Prompted(Adapter):
         P = len(self.table) if self.active else 0
         return PromptCache(self.base.new_cache(batch, capacity + P, dtype), P)
 
-    def hidden(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        *,
-        inputs_embeds: Tensor | None = None,
-        segment_ids: Tensor | None = None,
-        cache=None,
-    ) -> Tensor:
-        """The hidden states (B, T, C) of the text, as of `Transformer.hidden`; the prompt's own are left out.
+    def hidden(self, input_ids=None, attention_mask=None, *, inputs_embeds=None, segment_ids=None, cache=None):
+        """The hidden states (B, T, C) of the text, from what `Transformer.hidden` takes; the prompt's own are left out.
 
         Raises: ValueError past the context that the prompt leaves, and for several texts in a row.
         """
@@ -220,7 +197,6 @@ class PromptCache:
         return max(self.inner.length - self.P, 0)
 
     def select(self, rows: Tensor) -> None:
-        """Keep these rows of the batch."""
         self.inner.select(rows)
 
 
@@ -238,12 +214,9 @@ def insert(rows: Tensor, new: Tensor, first: Tensor | None) -> Tensor:
     new = new.expand(len(rows), *new.shape)
     if first is None:
         return torch.cat((new, rows), dim=1)
-    P, T = new.size(1), rows.size(1)
-    place = torch.arange(P + T, device=rows.device)[None] - first[:, None]  # (B, P + T), 0 where the first of new goes
-    order = torch.where(
-        place < 0, place + first[:, None], torch.where(place < P, T + place, place - P + first[:, None])
-    )
-    return _take(torch.cat((rows, new), dim=1), order)
+    behind = torch.arange(rows.size(1), device=rows.device) >= first[:, None]  # (B, T)
+    rank = torch.cat((2 * behind, behind.new_ones(new.shape[:2])), dim=1)  # 0 before the new, 1 of them, 2 behind
+    return _take(torch.cat((rows, new), dim=1), rank.argsort(dim=1, stable=True))
 
 
 def cut(rows: Tensor, P: int, first: Tensor | None) -> Tensor:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from minillm.models import layer_depths, layer_stack
+from minillm.peft.adapter import bare
 
 
 def train_only(model: nn.Module, parts: Iterable[str]) -> int:
@@ -25,13 +26,17 @@ def train_only(model: nn.Module, parts: Iterable[str]) -> int:
     Returns: how many numbers learn.
     Raises: ValueError for a part without parameters, and leaves the model as it was.
     """
-    named = list(model.named_parameters(remove_duplicate=False))
-    chosen = []
+    return let_learn(model, dict(model.named_parameters(remove_duplicate=False)), parts)
+
+
+def let_learn(model: nn.Module, named: dict[str, nn.Parameter], parts: Iterable[str], more: Iterable = ()) -> int:
+    """Let `more` learn and all `named` parameters under `parts`, and freeze all others; as `train_only` does."""
+    chosen = list(more)
     for part in parts:
-        found = [p for name, p in named if name == part or name.startswith(f"{part}.")]
+        found = [p for name, p in named.items() if f"{name}.".startswith(f"{part}.")]
         if not found:
-            there = ", ".join(dict.fromkeys(name.split(".")[0] for name, _ in named)) or "none at all"
-            raise ValueError(f"{type(model).__name__} has no parameters under {part!r}; it has {there}")
+            there = ", ".join(dict.fromkeys(name.split(".")[0] for name in named)) or "none at all"
+            raise ValueError(f"{type(bare(model)).__name__} has no parameters under {part!r}; it has {there}")
         chosen += found
     if not chosen:
         raise ValueError("no part of the model was named, and something must learn")
@@ -49,23 +54,20 @@ def train_all(model: nn.Module) -> int:
 def train_head(model: nn.Module) -> int:
     """Let the output layer alone learn, `model.head`: a linear classifier on what the frozen rest sees in a text.
 
-    Of a language model this is the layer that scores the tokens; one that is tied to the embedding moves the embedding
-    with it.
+    Of a language model this is the layer that scores the tokens; one that is tied to the embedding moves that with it.
 
     Returns: how many numbers learn.
     Raises: ValueError for a model without such a layer.
     """
     if 0 not in layer_depths(model).values():
-        raise ValueError(
-            f"this {type(model).__name__} has no output layer of its own: train all of it, or its last layers"
-        )
+        kind = type(model).__name__
+        raise ValueError(f"this {kind} has no output layer of its own: train all of it, or its last layers")
     return train_only(model, ["head"])
 
 
 def train_last(model: nn.Module, layers: int) -> int:
-    """Let the last `layers` layers learn, with what stands above them: the final norm and the output layer.
+    """Let the last `layers` layers learn, the final norm and the output layer; returns how many numbers learn.
 
-    Returns: how many numbers learn.
     Raises: ValueError when the model has fewer layers, or none.
     """
     _, there = layer_stack(model)
@@ -76,9 +78,8 @@ def train_last(model: nn.Module, layers: int) -> int:
 
 
 def train_norms(model: nn.Module) -> int:
-    """Let the gains and offsets of the norms learn.
+    """Let the gains and offsets of the norms learn; returns how many numbers learn.
 
-    Returns: how many numbers learn.
     Raises: ValueError for a model whose norms have none, as those of our own recipe.
     Source: Zhao et al. 2023, "Tuning LayerNorm in Attention".
     """

@@ -22,7 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from minillm import __version__
-from minillm.system import load_file, read_json, save_file, write_atomic, write_json
+from minillm.system import load_file, random_state, read_json, save_file, set_random_state, write_atomic, write_json
+
+WITH_TENSORS = ("optimizer", "random", "generator")  # parts of a checkpoint that hold tensors among other things
 
 
 class RunFolder:
@@ -86,18 +88,32 @@ class RunFolder:
         """A checksum of the best weights, by which an adapter recognises its base."""
         return hashlib.sha256(self.best_file().read_bytes()).hexdigest()
 
-    def save_training(self, tensors: dict[str, Tensor], state: dict) -> None:
-        """Write everything that resuming needs, in one file."""
+    def save_training(self, model: nn.Module, optimizer: torch.optim.Optimizer, history, **more) -> None:
+        """Write everything that resuming needs, the random generators too, in one file; `more` as plain JSON."""
+        tensors = {f"model.{name}": tensor for name, tensor in unwrap(model).state_dict().items()}
+        state = {"optimizer": optimizer.state_dict(), "random": random_state(), **more}
+        state |= {key: flatten(key, state[key], tensors) for key in WITH_TENSORS if key in state}
+        state["history"] = {key: value for key, value in vars(history).items() if key != "records"}
         save_file(tensors, self.last_file, {"state": json.dumps(state)})
 
-    def load_training(self) -> tuple[dict[str, Tensor], dict]:
-        """Read what `save_training` wrote. Raises ValueError when there is nothing to resume."""
+    def load_training(self) -> dict:
+        """What `save_training` wrote, by name. Raises ValueError when there is nothing to resume."""
         if not self.last_file.exists():
-            raise ValueError(
-                f"{self.path} holds nothing to resume: there is no {self.last_file.relative_to(self.path)}"
-            )
+            missing = self.last_file.relative_to(self.path)
+            raise ValueError(f"{self.path} holds nothing to resume: there is no {missing}")
         tensors, metadata = load_file(self.last_file)
-        return tensors, json.loads(metadata["state"])
+        state = json.loads(metadata["state"])
+        state |= {key: unflatten(state[key], tensors) for key in WITH_TENSORS if key in state}
+        model = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+        return state | {"model": model}
+
+    def restore(self, state: dict, model: nn.Module, optimizer: torch.optim.Optimizer, history) -> None:
+        """Let all go on from a state of `load_training`, random generators and log too."""
+        load_weights(unwrap(model), state["model"], self.last_file)
+        optimizer.load_state_dict(state["optimizer"])
+        self.truncate_log(state["history"]["step"])
+        vars(history).update(state["history"], stopped="", records=self.records())
+        set_random_state(state["random"])
 
     def log(self, record: dict) -> None:
         """Add a line to log.jsonl."""
@@ -150,12 +166,12 @@ def flatten(prefix: str, value, tensors: dict[str, Tensor]):
     return value
 
 
-def unflatten(prefix: str, value, tensors: dict[str, Tensor]):
+def unflatten(value, tensors: dict[str, Tensor]):
     """Undo `flatten`."""
     if not isinstance(value, dict):
         return value
     if "tensor" in value:
         return tensors[value["tensor"]]
     if "dict" in value:
-        return {key: unflatten(prefix, item, tensors) for key, item in value["dict"]}
-    return [unflatten(prefix, item, tensors) for item in value["list"]]
+        return {key: unflatten(item, tensors) for key, item in value["dict"]}
+    return [unflatten(item, tensors) for item in value["list"]]

@@ -18,19 +18,10 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from minillm.system import (
-    Compute,
-    Interrupt,
-    Timer,
-    compiled,
-    patient_interrupt,
-    pick_device,
-    random_state,
-    set_random_state,
-)
+from minillm.system import Compute, Interrupt, Timer, compiled, patient_interrupt, pick_device
 from minillm.training.objectives import LossFunction, as_sum
 from minillm.training.optim import build_optimizer, optimizer_spec, schedule, set_rates
-from minillm.training.runs import RunFolder, flatten, load_weights, unflatten, unwrap
+from minillm.training.runs import RunFolder, unwrap
 
 
 @dataclass(frozen=True)
@@ -264,36 +255,23 @@ class Trainer:
         """Write all that `load_checkpoint` needs: weights, optimizer, random generators, place in the data, totals."""
         if self.run_folder is None:
             return
-        tensors = {f"model.{name}": tensor for name, tensor in unwrap(self.model).state_dict().items()}
-        state = {
-            "optimizer": flatten("optimizer", self.optimizer.state_dict(), tensors),
-            "random": flatten("random", random_state(), tensors),
-            "history": {key: value for key, value in vars(self.history).items() if key != "records"},
-            "scaler": self.scaler.state_dict(),
-            "steps": self.config.steps,
-        }
+        more = {"scaler": self.scaler.state_dict(), "steps": self.config.steps}
         if hasattr(self.batches, "state_dict"):
-            state["batches"] = self.batches.state_dict()
-        self.run_folder.save_training(tensors, state)
+            more["batches"] = self.batches.state_dict()
+        self.run_folder.save_training(self.model, self.optimizer, self.history, **more)
 
     def load_checkpoint(self) -> None:
         """Go on from the last `save_checkpoint`, as if nothing had happened."""
-        tensors, state = self.run_folder.load_training()
+        state = self.run_folder.load_training()
         if state["steps"] != self.config.steps:
             raise ValueError(
                 f"{self.run_folder.path}: this run was to take {state['steps']} steps, not {self.config.steps}; "
                 "the schedule depends on it, so resume with the same number"
             )
-        own = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-        load_weights(unwrap(self.model), own, self.run_folder.last_file)
-        self.optimizer.load_state_dict(unflatten("optimizer", state["optimizer"], tensors))
+        self.run_folder.restore(state, self.model, self.optimizer, self.history)
         self.scaler.load_state_dict(state["scaler"])
-        self.history = History(**{**state["history"], "stopped": ""})
-        self.run_folder.truncate_log(self.history.step)
-        self.history.records = self.run_folder.records()
         if "batches" in state:
             self.batches.load_state_dict(state["batches"])
-        set_random_state(unflatten("random", state["random"], tensors))
 
     def load_best(self) -> None:
         """Leave the model with its best weights; without evaluations these are the last."""
