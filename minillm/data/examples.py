@@ -134,7 +134,7 @@ def _room(context: int, specials: int) -> int:
 def show_example(tokenizer: Tokenizer, batch: dict[str, Tensor], row: int = 0, names: Sequence[str] = ()) -> str:
     """Print and return a row of a batch as a model gets it, a line a token: position, token, id, label, mask, segment.
 
-    A label that does not count is a dot, one that counts its token or its name in `names`; one of the whole text is below.
+    A label that does not count is a dot, one that counts its token or its name in `names`; that of a text is below.
     """
     ids = batch["input_ids"][row].tolist()
     mask = batch["attention_mask"][row].tolist() if "attention_mask" in batch else [1] * len(ids)
