@@ -3,7 +3,6 @@
 A corpus becomes one long row of tokens, each document between <|bos|> and <|eos|>, and a training example is a window
 on it. Windows begin at the start of a document where one can: a model that must continue a text whose beginning was
 cut off learns to guess. Every token is predicted once in an epoch, in an order that a seed decides.
-
 Shapes: B batch, T time (the context), N tokens of the corpus.
 """
 
@@ -15,6 +14,7 @@ from itertools import islice
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from minillm.data.examples import IGNORE_INDEX
 from minillm.system import check_seed
@@ -51,26 +51,18 @@ def tokenize(
     """
     begin = [] if whole else [tokenizer.bos_id]
     end = [] if whole or tokenizer.eos_id == tokenizer.bos_id else [tokenizer.eos_id]
-    starts, chunks, length = [], [], 0
-    sink = open(file, "wb") if file else None
     documents = iter(documents)
-    while batch := list(islice(documents, 1000)):
-        for ids in tokenizer.encode_batch(batch):
-            ids = np.array([*begin, *ids, *end], dtype=np.int32)
-            starts.append(length)
-            length += len(ids)
-            chunks.append(ids)
-        if sink:
-            sink.write(np.concatenate(chunks).tobytes())
-            chunks.clear()
-    if sink:
-        sink.close()
-        ids = np.memmap(file, dtype=np.int32, mode="r+") if length else np.zeros(0, np.int32)
+    batches = iter(lambda: tokenizer.encode_batch(list(islice(documents, 1000))), [])
+    rows = (np.array([*begin, *ids, *end], dtype=np.int32) for batch in batches for ids in batch)
+    if file:
+        with open(file, "wb") as sink:
+            lengths = [sink.write(row) // row.itemsize for row in rows]
+        ids = np.memmap(file, dtype=np.int32, mode="r+") if any(lengths) else np.zeros(0, np.int32)
     else:
-        ids = np.concatenate(chunks) if chunks else np.zeros(0, np.int32)
-    return Tokens(
-        torch.from_numpy(ids), None if whole else torch.tensor(starts, dtype=torch.long), begin[0] if end else None
-    )
+        rows = list(rows)
+        lengths, ids = list(map(len, rows)), np.concatenate([np.zeros(0, np.int32), *rows])
+    starts = None if whole else torch.tensor([0, *lengths]).cumsum(0)[:-1]
+    return Tokens(torch.from_numpy(ids), starts, begin[0] if end else None)
 
 
 def window_table(length: int, context: int, starts: Tensor | None = None) -> Tensor:
@@ -193,8 +185,7 @@ class Padded(Batches):
         examples: a tuple of examples that belong together (two texts of one meaning, a better and a worse answer)
             stands in neighbouring rows. Those that bring an attention_mask (`pack`) keep it.
         change: called on each batch with a generator that depends on the seed, the epoch and the batch alone.
-        causal: for a model that reads from left to right, which never sees the padding behind a text; without a mask
-            attention is faster.
+        causal: for a model that never sees the padding behind a text; without a mask attention is faster.
     """
 
     def __init__(
@@ -228,7 +219,11 @@ class Padded(Batches):
         batch = {}
         for key, value in examples[0].items():
             values = [example[key] for example in examples]
-            batch[key] = self._pad(key, values) if isinstance(value, list) else torch.tensor(values)
+            if isinstance(value, list):
+                values = [torch.tensor(ids, dtype=torch.long) for ids in values]
+                batch[key] = pad_sequence(values, batch_first=True, padding_value=self.fill.get(key, 0))
+            else:
+                batch[key] = torch.tensor(values)
         if "attention_mask" not in batch and not self.causal:
             lengths = torch.tensor([len(example["input_ids"]) for example in examples])
             batch["attention_mask"] = (torch.arange(batch["input_ids"].size(1)) < lengths[:, None]).long()
@@ -236,9 +231,3 @@ class Padded(Batches):
             return batch
         seed = ((self.seed or 0) * 1_000_003 + self.epoch) * 1_000_003 + int(rows[0])
         return self.change(batch, torch.Generator().manual_seed(seed % 2**63))
-
-    def _pad(self, key: str, values: list[list[int]]) -> Tensor:
-        padded = torch.full((len(values), max(map(len, values))), self.fill.get(key, 0))
-        for row, ids in enumerate(values):
-            padded[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
-        return padded

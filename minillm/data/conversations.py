@@ -4,7 +4,6 @@
 "completion"}, or {"messages": [{"role", "content"}, ...]}, with "kinds" beside if answers are to be scored by kind.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,26 +16,16 @@ RECORD_FORMS = (("instruction", "output"), ("prompt", "completion"), ("messages"
 
 @dataclass(frozen=True)
 class ConversationRecord(Record):
-    """A record whose texts are messages and whose label says who spoke each; `kinds`, of each answer, "" where nobody
-    said.
-    """
+    """A record whose texts are messages and whose label says who spoke each; `kinds`: of each answer, "" if unknown."""
 
     kinds: tuple[str, ...] = ()
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """None: who speaks is no class."""
-        return ()
+    labels = ()  # who speaks is no class
+    prose = property(lambda self: self.texts)
 
     @property
     def messages(self) -> list[dict[str, str]]:
         """As `Tokenizer.apply_chat` takes them."""
         return [{"role": role, "content": text} for role, text in zip(self.label, self.texts)]
-
-    @property
-    def prose(self) -> tuple[str, ...]:
-        """What a tokenizer would be trained on."""
-        return self.texts
 
 
 def read_conversations(path: Path) -> list[ConversationRecord]:
@@ -45,13 +34,11 @@ def read_conversations(path: Path) -> list[ConversationRecord]:
     for line, record in read_records(path, columns=["instruction", "input", "output"]):
         form = next((form for form in RECORD_FORMS if set(form) <= record.keys()), None)
         if form is None:
-            raise ValueError(
-                f'{path}:{line}: expected "instruction" and "output", "prompt" and "completion", or "messages"; '
-                f"found {', '.join(map(repr, record)) or 'none'}"
-            )
+            expected = '"instruction" and "output", "prompt" and "completion", or "messages"'
+            raise ValueError(f"{path}:{line}: expected {expected}; found {', '.join(map(repr, record)) or 'none'}")
         messages = _messages(path, line, record) if form == ("messages",) else _exchange(path, line, record, form)
-        roles, texts = (tuple(message[key] for message in messages) for key in ("role", "content"))
-        found.append(ConversationRecord(texts, roles, path, line, _kinds(path, line, record, messages)))
+        roles, texts = zip(*messages)
+        found.append(ConversationRecord(texts, roles, path, line, _kinds(path, line, record, roles.count("assistant"))))
     return found
 
 
@@ -63,37 +50,33 @@ def conversation_example(
     return example if learn == "answers" else {**example, "labels": list(example["input_ids"])}
 
 
-def _exchange(path: Path, line: int, record: dict, form: tuple[str, str]) -> tuple[dict[str, str], ...]:
-    """One question, with what it is about below, and one answer."""
+def _exchange(path: Path, line: int, record: dict, form: tuple[str, str]) -> list[tuple[str, str]]:
+    """One question, with what it is about below, and one answer, each as (role, text)."""
     asked, answered = texts = [text_field(path, line, record, field) for field in form]
     check_not_empty(path, line, form, texts)
     about = text_field(path, line, record, "input") if record.get("input") else ""
     asked = f"{asked}\n\n{about}" if about.strip() else asked
-    return {"role": "user", "content": asked}, {"role": "assistant", "content": answered}
+    return [("user", asked), ("assistant", answered)]
 
 
-def _messages(path: Path, line: int, record: dict) -> tuple[dict[str, str], ...]:
+def _messages(path: Path, line: int, record: dict) -> list[tuple[str, str]]:
     messages = record["messages"]
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise ValueError(f'{path}:{line}: expected "messages" to be a list of {{"role", "content"}}')
     for place, message in enumerate(messages):
-        if message.get("role") not in CHAT_ROLES:
-            raise ValueError(
-                f"{path}:{line}: message {place}: expected a role of system, user or assistant, "
-                f"found {message.get('role')!r}"
-            )
+        role = message.get("role")
+        if role not in CHAT_ROLES:
+            where = f"{path}:{line}: message {place}"
+            raise ValueError(f"{where}: expected a role of system, user or assistant, found {role!r}")
         check_not_empty(path, line, ["content"], [text_field(path, line, message, "content")])
     roles = [message["role"] for message in messages]
     if "assistant" not in roles[1:] or roles[0] == "assistant":
-        raise ValueError(
-            f"{path}:{line}: expected a user's message and an assistant's after it, found "
-            + (", ".join(roles) or "no message")
-        )
-    return tuple({"role": message["role"], "content": message["content"]} for message in messages)
+        found = ", ".join(roles) or "no message"
+        raise ValueError(f"{path}:{line}: expected a user's message and an assistant's after it, found {found}")
+    return [(message["role"], message["content"]) for message in messages]
 
 
-def _kinds(path: Path, line: int, record: dict, messages: Sequence[dict]) -> tuple[str, ...]:
-    answers = sum(message["role"] == "assistant" for message in messages)
+def _kinds(path: Path, line: int, record: dict, answers: int) -> tuple[str, ...]:
     kinds = record.get("kinds") or [""] * answers
     if not isinstance(kinds, list) or len(kinds) != answers or not all(isinstance(kind, str) for kind in kinds):
         raise ValueError(f'{path}:{line}: expected "kinds" to be a list of {answers} words, one an answer')

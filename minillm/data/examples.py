@@ -9,6 +9,7 @@ An example is a dictionary of lists; `Padded` puts several into a batch. `show_e
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -73,17 +74,12 @@ def pair_example(first: Sequence[int], second: Sequence[int], frame: Frame, cont
 
 
 def tag_example(
-    words: Sequence[str],
-    tags: Sequence[int],
-    tokenizer: Tokenizer,
-    frame: Frame,
-    context: int,
-    every_piece: bool = False,
+    words: Sequence[str], tags: Sequence[int], tokenizer: Tokenizer, frame: Frame, context: int, every_piece=False
 ) -> dict:
     """Words with a tag each, as tokens with a label each: {"input_ids", "labels", "words", "cut"}.
 
-    A word becomes one or more tokens. Its first token carries the tag and the others are ignored, or carry it too with
-    `every_piece`. "words" numbers the word of each labelled token.
+    The first token of a word carries the tag and its others are ignored, or carry it too with `every_piece`. "words"
+    numbers the word of each labelled token.
 
     Source: Devlin et al. 2019, section 5.3 (its first token).
     """
@@ -93,10 +89,8 @@ def tag_example(
         labels += [tag] + [tag if every_piece else IGNORE_INDEX] * (len(pieces) - 1)
         places += [place] * len(pieces)
     room = _room(context, 2)
-    example = text_example(ids, frame, context)
-    example["labels"] = [IGNORE_INDEX, *labels[:room], IGNORE_INDEX]
-    example["words"] = [-1, *places[:room], -1]
-    return example
+    labels, places = [IGNORE_INDEX, *labels[:room], IGNORE_INDEX], [-1, *places[:room], -1]
+    return {**text_example(ids, frame, context), "labels": labels, "words": places}
 
 
 def word_pieces(words: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
@@ -116,8 +110,7 @@ def word_pieces(words: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
 def chat_example(messages: Sequence[dict[str, str]], tokenizer: Tokenizer, context: int) -> dict:
     """A conversation of which what the assistant says is learned, and the end after it.
 
-    Returns: {"input_ids", "labels", "cut"}; "cut" is the number of tokens at the end that did not fit into the context.
-        Where no answer fits, no label counts.
+    Returns: {"input_ids", "labels", "cut"}, "cut" as in `text_example`; where no answer fits, no label counts.
 
     >>> tokenizer = Tokenizer.characters("hi yo")
     >>> messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]
@@ -139,23 +132,17 @@ def _room(context: int, specials: int) -> int:
 
 
 def show_example(tokenizer: Tokenizer, batch: dict[str, Tensor], row: int = 0, names: Sequence[str] = ()) -> str:
-    """Print one row of a batch as the model gets it, a line a token: position, token, id, label, mask, segment.
+    """Print and return a row of a batch as a model gets it, a line a token: position, token, id, label, mask, segment.
 
-    A label that does not count is shown as a dot; one that counts as its token, or as its name in `names`. A label of
-    the whole text stands below.
-
-    Returns: what was printed.
+    A label that does not count is a dot, one that counts its token or its name in `names`; that of a text is below.
     """
     ids = batch["input_ids"][row].tolist()
     mask = batch["attention_mask"][row].tolist() if "attention_mask" in batch else [1] * len(ids)
     labels = batch.get("labels")
     whole = labels is not None and labels.dim() == 1
-    columns: dict[str, list] = {"position": [], "token": [repr(piece)[1:-1] for piece in tokenizer.pieces(ids)]}
-    real = 0
-    for m in mask:
-        columns["position"].append(real if m else ".")
-        real += m
-    columns["id"] = ids
+    positions = [real if m else "." for real, m in zip(accumulate(mask, initial=0), mask)]
+    tokens = [repr(piece)[1:-1] for piece in tokenizer.pieces(ids)]
+    columns: dict[str, list] = {"position": positions, "token": tokens, "id": ids}
     if labels is not None and not whole:
         columns["label"] = [_label(label, tokenizer, names) for label in labels[row].tolist()]
     columns["mask"] = mask

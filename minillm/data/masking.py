@@ -17,8 +17,7 @@ def mask_tokens(
     Each ordinary token is selected with `probability`, special ones never. Of the selected 80 % become <|mask|>, 10 %
     a random ordinary token, and 10 % stay; the model must say what stood at every one of them.
 
-    Returns: (inputs, labels), both as input_ids (B, T); labels are the original token where selected, IGNORE_INDEX
-        elsewhere.
+    Returns: (inputs, labels), both as input_ids (B, T); labels are the tokens selected, IGNORE_INDEX elsewhere.
     Raises: ValueError for a probability outside [0, 1].
     Source: Devlin et al. 2019, section 3.1.
     """

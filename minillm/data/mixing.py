@@ -16,17 +16,13 @@ from minillm.system import check_seed
 
 
 class Mixed:
-    """Batches of several sources, each time from one that is drawn by weight, in an order that the seed alone decides.
-
-    For `fit`, as any `Batches`.
+    """Batches for `fit`, each from one of several sources, drawn by weight in an order that the seed alone decides.
 
     Args:
         weights: shares of the stream, in any unit; None: by the number of batches in each source, so that every example
             comes about equally often.
     Raises: ValueError for weights that are none.
     Source: Raffel et al. 2020, section 3.5.2, for shares by size.
-
-    >>> Mixed([Windows(clinic, 256, 8, seed=0), Windows(tales, 256, 8, seed=0)], weights=[0.8, 0.2])
     """
 
     def __init__(self, sources: Sequence[Batches], weights: Sequence[float] | None = None, seed: int = 0):

@@ -12,13 +12,11 @@ def pack(examples: Sequence[dict], length: int) -> list[dict]:
     >>> [row["input_ids"] for row in pack([{"input_ids": [5] * 3}, {"input_ids": [6] * 2}, {"input_ids": [7]}], 4)]
     [[5, 5, 5, 7], [6, 6]]
     """
-    rows: list[list[dict]] = []
-    free: list[int] = []
+    rows, free = [], []
     for example in sorted(examples, key=lambda example: -len(example["input_ids"])):
         size = len(example["input_ids"])
-        row = next((row for row, room in enumerate(free) if room >= size), None)
-        if row is None:
-            row = len(rows)
+        row = next((row for row, room in enumerate(free) if room >= size), len(rows))
+        if row == len(rows):
             rows.append([])
             free.append(length)
         rows[row].append(example)

@@ -12,9 +12,7 @@ PREFERENCE_FIELDS = ("prompt", "chosen", "rejected")
 
 @dataclass(frozen=True)
 class Preference(Record):
-    """A record whose texts are a prompt, the answer that was chosen and the one that was not; `truth`, their true
-    scores, where somebody knows them.
-    """
+    """A record whose texts are a prompt, the chosen answer and the other; `truth`: their true scores, where known."""
 
     truth: tuple[float, float] | None = None
 
@@ -43,9 +41,7 @@ def read_preferences(path: Path) -> list[Preference]:
     """The pairs of answers in a .jsonl, .json, .csv or .tsv file: {"prompt", "chosen", "rejected"}.
 
     "chosen_score" and "rejected_score", if both are there, are the true scores.
-
-    Raises: ValueError with file:line for what is no pair, for an empty text, for two answers that are the same, and for
-        a score that is no number.
+    Raises: ValueError with file:line for what is no pair, an empty text, two equal answers, a score that is no number.
     """
     found = []
     for line, record in read_records(path, columns=PREFERENCE_FIELDS):

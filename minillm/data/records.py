@@ -91,9 +91,7 @@ def read_scored_pairs(path: Path) -> list[Record]:
 
 
 def read_tagged(path: Path) -> list[Record]:
-    """Records {"tokens", "tags"}, or a file as of CoNLL: a word and, last on its line, its tag; a blank line between
-    sentences. Tags are O, B-KIND and I-KIND.
-    """
+    """Records {"tokens", "tags"}, or CoNLL: word and, last, tag (O, B-KIND, I-KIND) a line, blank lines between."""
     conll = path.suffix.lower() not in (".jsonl", ".json")
     records = []
     for line, words, tags in _conll(path) if conll else _tagged_json(path):
@@ -157,9 +155,7 @@ class Parts:
 def load_parts(
     read: RecordReader, data: Path, valid: Path | None, test: Path | None, fraction: float, seed: int
 ) -> Parts:
-    """Read the files, or keep a share of `data` aside where there is no `valid`; drop from training what stands in
-    another part too, and say so.
-    """
+    """Read the files, or split `data` if there is no `valid`; drop from training what another part has, and say so."""
     train = read(data)
     if valid is None:
         if len({record.same for record in train}) < 2:
@@ -174,10 +170,9 @@ def load_parts(
     elsewhere = {record.same: record for record in [*parts.valid, *parts.test]}
     twice = [record for record in train if record.same in elsewhere]
     if twice:
-        other = elsewhere[twice[0].same]
         print(
             f"{len(twice)} of {len(train)} training examples also stand in validation or test, and are not learned: "
-            f"{twice[0].place} is {other.place}"
+            f"{twice[0].place} is {elsewhere[twice[0].same].place}"
         )
         parts.train = [record for record in train if record.same not in elsewhere]
     if not parts.train:

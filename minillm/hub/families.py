@@ -1,8 +1,7 @@
 """How Hugging Face's files write what we have: one row of `FAMILIES` for GPT-2, for BERT and for Llama.
 
 The names of settings and of tensors differ, and GPT-2's matrices are transposed and hold queries, keys and values in
-one; nothing else: Hugging Face turns rotary pairs as `attention.rotate` does. `huggingface` reads and writes by the
-row.
+one; nothing else: Hugging Face turns rotary pairs as `attention.rotate` does. `huggingface` reads and writes by row.
 """
 
 import re
@@ -15,10 +14,6 @@ from torch import Tensor
 from minillm.models import Decoder, Encoder, Transformer
 
 Tensors = dict[str, Tensor]
-
-
-def _same(tensors: Tensors) -> Tensors:
-    return tensors
 
 
 def _fuse(tensors: Tensors) -> Tensors:
@@ -55,8 +50,8 @@ class Family(NamedTuple):
     output: str  # the output layer's matrix, which a tied model may store twice
     dropped: str  # tensors that are no part of the function, or of one that we have no use for
     renamed: tuple[tuple[str, str], ...] = ()  # older names -> newer ones
-    pack: Callable[[Tensors], Tensors] = _same
-    unpack: Callable[[Tensors], Tensors] = _same
+    pack: Callable[[Tensors], Tensors] = lambda tensors: tensors
+    unpack: Callable[[Tensors], Tensors] = lambda tensors: tensors
 
     @property
     def head(self) -> str:
@@ -72,6 +67,14 @@ class Family(NamedTuple):
         return (self.layer.format(layer) if layer else "") + f"{self.names[module]}.{tensor}"
 
 
+USUAL = {  # fields of ModelConfig, as all but GPT-2 call them
+    "vocab_size": "vocab_size",
+    "context": "max_position_embeddings",
+    "layers": "num_hidden_layers",
+    "width": "hidden_size",
+    "heads": "num_attention_heads",
+    "hidden": "intermediate_size",
+}
 FAMILIES = {
     "gpt2": Family(
         kind=Decoder,
@@ -118,16 +121,7 @@ FAMILIES = {
         kind=Encoder,
         recipes={True: "bert"},
         classes=("BertForMaskedLM", "AutoModelForMaskedLM"),
-        settings={
-            "vocab_size": "vocab_size",
-            "context": "max_position_embeddings",
-            "layers": "num_hidden_layers",
-            "width": "hidden_size",
-            "heads": "num_attention_heads",
-            "hidden": "intermediate_size",
-            "norm_eps": "layer_norm_eps",
-            "segments": "type_vocab_size",
-        },
+        settings={**USUAL, "norm_eps": "layer_norm_eps", "segments": "type_vocab_size"},
         dropouts=("hidden_dropout_prob", "attention_probs_dropout_prob"),
         defaults={
             "layer_norm_eps": 1e-12,
@@ -172,17 +166,7 @@ FAMILIES = {
         kind=Decoder,
         recipes={False: "llama", True: "llama-tied"},
         classes=("LlamaForCausalLM", "AutoModelForCausalLM"),
-        settings={
-            "vocab_size": "vocab_size",
-            "context": "max_position_embeddings",
-            "layers": "num_hidden_layers",
-            "width": "hidden_size",
-            "heads": "num_attention_heads",
-            "kv_heads": "num_key_value_heads",
-            "hidden": "intermediate_size",
-            "norm_eps": "rms_norm_eps",
-            "rope_theta": "rope_theta",
-        },
+        settings={**USUAL, "kv_heads": "num_key_value_heads", "norm_eps": "rms_norm_eps", "rope_theta": "rope_theta"},
         dropouts=("attention_dropout",),
         defaults={
             "num_key_value_heads": 0,

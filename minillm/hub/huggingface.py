@@ -27,7 +27,6 @@ def load_pretrained(folder: str | os.PathLike) -> tuple[Transformer, ModelConfig
     """The model of a folder, in fp32 and evaluation mode, and its config.
 
     A file of the trunk alone (transformers' BertModel) gets a new output layer where one is needed, with a warning.
-
     Raises: ValueError, naming file and setting or tensor, for what is not wholly a model that we have.
     """
     folder = Path(folder)

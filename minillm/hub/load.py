@@ -11,20 +11,7 @@ from dataclasses import asdict
 import torch
 from torch import nn
 
-from minillm.models import (
-    LSTMLM,
-    BigramLM,
-    Decoder,
-    Encoder,
-    Head,
-    LSTMConfig,
-    ModelConfig,
-    PairClassifier,
-    RewardModel,
-    SequenceClassifier,
-    TextEncoder,
-    TokenClassifier,
-)
+from minillm import models
 from minillm.peft import bare, load_adapter
 from minillm.system import load_file
 from minillm.text import Tokenizer
@@ -32,13 +19,6 @@ from minillm.training import RunFolder, load_weights, unwrap
 
 Run = RunFolder | str | os.PathLike
 
-BUILDERS = {
-    "Decoder": lambda **config: Decoder(ModelConfig(**config)),
-    "Encoder": lambda **config: Encoder(ModelConfig(**config)),
-    "LSTMLM": lambda **config: LSTMLM(LSTMConfig(**config)),
-    "BigramLM": BigramLM,
-    **{cls.__name__: cls for cls in (SequenceClassifier, PairClassifier, TokenClassifier, TextEncoder, RewardModel)},
-}
 PURPOSES = {  # of the models that generate no text
     "SequenceClassifier": "sorts texts into classes",
     "PairClassifier": "judges pairs of texts",
@@ -46,6 +26,12 @@ PURPOSES = {  # of the models that generate no text
     "TextEncoder": "turns texts into vectors",
     "RewardModel": "says how good an answer is",
     "Encoder": "reads both ways",
+}
+BUILDERS = {
+    **{name: getattr(models, name) for name in ("BigramLM", *PURPOSES)},
+    "Decoder": lambda **config: models.Decoder(models.ModelConfig(**config)),
+    "Encoder": lambda **config: models.Encoder(models.ModelConfig(**config)),
+    "LSTMLM": lambda **config: models.LSTMLM(models.LSTMConfig(**config)),
 }
 
 
@@ -103,9 +89,9 @@ def describe(model: nn.Module) -> dict:
     """What config.json says of a model, enough to build it again; of a head, with the trunk that it stands on."""
     model = bare(unwrap(model))
     kind = {"kind": type(model).__name__}
-    if isinstance(model, TextEncoder):
+    if isinstance(model, models.TextEncoder):
         return {**kind, "pooling": model.pooling, "trunk": describe(model.trunk)}
-    if isinstance(model, Head):
+    if isinstance(model, models.Head):
         return {**kind, "outputs": model.outputs, "pooling": model.pooling, "trunk": describe(model.trunk)}
     return {**kind, **asdict(model.config)}
 
@@ -145,7 +131,7 @@ def on_base(folder: RunFolder, model: nn.Module, base: dict) -> nn.Module:
 def model_kind(model: nn.Module) -> str:
     """For people: "an Encoder", "a RewardModel"."""
     name = type(bare(model)).__name__
-    return f"{'an' if name[0] in 'AEIOU' or name == LSTMLM.__name__ else 'a'} {name}"
+    return f"{'an' if name[0] in 'AEIOU' or name == 'LSTMLM' else 'a'} {name}"
 
 
 def _folder(run: Run) -> RunFolder:

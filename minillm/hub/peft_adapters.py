@@ -11,17 +11,15 @@ own rows of B. When written, three different A are stacked, and B is zero where 
     [0   Bk  0 ] @ [Ak]     of rank Rq + Rk + Rv, and the same product
     [0   0   Bv]   [Av]
 
-Left out: other methods than LoRA; parts that learned whole beside it (modules_to_save), such as a head.
-
-Shapes: R rank.
+Left out: other methods than LoRA; parts that learned whole beside it (modules_to_save), such as a head. R: rank.
 """
 
 import math
 import os
 import re
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import mode
 
 import torch
 from torch import Tensor, nn
@@ -50,9 +48,7 @@ HARMLESS = {  # where it comes from, how it was begun, and which parts were chos
 def load_peft_lora(model: nn.Module, folder: str | os.PathLike, name: str = "default") -> nn.Module:
     """Put the LoRA of a folder on a model, under this name, and return the model.
 
-    A rank that is zero in the rows of one part of GPT-2's fused matrix, and not in those of another, is none of that
-    part's.
-
+    A rank that is zero in the rows of one part of GPT-2's fused matrix, not in another's, is none of that part's.
     Raises: ValueError, naming file and setting or tensor, for what is not wholly a LoRA of this model, and as `inject`;
         the model is then as it was.
     """
@@ -80,8 +76,7 @@ def load_peft_lora(model: nn.Module, folder: str | os.PathLike, name: str = "def
 
 
 def save_peft_lora(model: nn.Module, folder: str | os.PathLike, name: str | None = None) -> None:
-    """Write a LoRA, whole whatever `use` says of it, so that peft's PeftModel.from_pretrained(their_model, folder)
-    loads it. What has learned beside it is not written.
+    """Write a LoRA, in use or not, and only it, so that peft's PeftModel.from_pretrained(their_model, folder) loads it.
 
     Args:
         name: which adapter; not needed when there is one.
@@ -123,9 +118,6 @@ class _Each(LoRA):
         return self.each[slot.path].wrap(slot, name, generator)
 
 
-# Names
-
-
 def _family(model: nn.Module) -> tuple[str, Family | None]:
     """The path of the trunk in a model of ours, with a dot behind it, and its family; none for any other module."""
     for slot in slots(model):
@@ -149,9 +141,6 @@ def _places(model: nn.Module) -> dict[str, list[Slot]]:
     return found
 
 
-# Settings
-
-
 def _read_settings(settings: dict) -> LoRA:
     """What the settings say of the modules that no pattern excepts."""
     if not isinstance(settings, dict):
@@ -163,11 +152,9 @@ def _read_settings(settings: dict) -> LoRA:
         value = settings.get(key)
         if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
             raise ValueError(f"{key} is {value!r}, which is not of the type that peft writes")
-    for pattern in ("rank_pattern", "alpha_pattern"):
+    for pattern, kind in (("rank_pattern", int), ("alpha_pattern", int | float)):
         for key, value in (settings.get(pattern) or {}).items():
-            if isinstance(value, bool) or not isinstance(
-                value, SETTING_TYPES["r" if pattern[0] == "r" else "lora_alpha"]
-            ):
+            if isinstance(value, bool) or not isinstance(value, kind):
                 raise ValueError(f"{pattern} has {value!r} for {key!r} where a number was expected")
     for key in sorted(settings.keys() - ONLY.keys() - SETTING_TYPES.keys() - HARMLESS):
         if settings[key]:
@@ -198,8 +185,7 @@ def _of_module(module: str, settings: dict, common: LoRA) -> LoRA:
 
 def _write_settings(methods: dict[str, LoRA], family: Family | None) -> dict:
     """The settings of all modules: those of most of them, and what differs from that."""
-    rank = Counter(method.rank for method in methods.values()).most_common(1)[0][0]
-    alpha = Counter(method.alpha for method in methods.values()).most_common(1)[0][0]
+    rank, alpha = mode(method.rank for method in methods.values()), mode(method.alpha for method in methods.values())
     some = next(iter(methods.values()))
     return {
         "peft_type": "LORA",
@@ -214,9 +200,6 @@ def _write_settings(methods: dict[str, LoRA], family: Family | None) -> dict:
         "bias": "none",
         "inference_mode": True,
     }
-
-
-# Tensors
 
 
 def _read_tensors(folder: Path) -> dict[str, Tensor]:

@@ -14,9 +14,7 @@ PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def squad_words(text: str) -> list[str]:
-    """The words of an answer as SQuAD compares them.
-
-    Lower case, ASCII punctuation deleted, the words a, an and the left out, cut at white space.
+    """The words of an answer, cut at white space, as SQuAD compares them: no case, ASCII punctuation, a, an, the.
 
     Source: Rajpurkar et al. 2016, section 6.1.
 

@@ -2,7 +2,6 @@
 
 The majority class; a bag of words, which ignores word order (logistic regression on the words that a text holds,
 Jurafsky & Martin, chapter 5); for tags, the commonest tag of each word.
-
 Left out: n-grams, tf-idf in the classifier, tuning: the weight decay is fixed.
 """
 
@@ -65,13 +64,10 @@ class BagOfWords:
 
     def _matrix(self, texts: Sequence) -> torch.Tensor:
         """Which text holds which word, (N, words), sparse."""
-        found = [[self.words[w] for w in self._features(text) if w in self.words] for text in texts]
-        rows = torch.tensor([row for row, own in enumerate(found) for _ in own], dtype=torch.long)
-        columns = torch.tensor([word for own in found for word in own], dtype=torch.long)
+        places = [(i, self.words[w]) for i, text in enumerate(texts) for w in self._features(text) if w in self.words]
+        index = torch.tensor(places, dtype=torch.long).reshape(-1, 2).T
         shape = (len(texts), max(len(self.words), 1))
-        return torch.sparse_coo_tensor(
-            torch.stack([rows, columns]), torch.ones(len(rows)), shape, check_invariants=True
-        ).coalesce()
+        return torch.sparse_coo_tensor(index, torch.ones(len(places)), shape, check_invariants=True).coalesce()
 
 
 def commonest_tags(words: Sequence[Sequence[str]], tags: Sequence[Sequence[str]]) -> dict[str, str]:

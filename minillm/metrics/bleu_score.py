@@ -17,8 +17,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from minillm.metrics.ngrams import Words, clipped_matches
+from minillm.metrics.ngrams import clipped_matches
 
+References = str | Sequence[str]  # of one candidate
 BLEU_SMOOTHING = {"exp": None, "floor": 0.1, "add-k": 1.0, "none": None}  # sacrebleu's values
 
 
@@ -39,7 +40,7 @@ class Bleu(NamedTuple):
 
 def bleu(
     candidates: Sequence[str],
-    references: Sequence[str | Sequence[str]],
+    references: Sequence[References],
     smooth: str = "exp",
     smooth_value: float | None = None,
     order: int = 4,
@@ -53,7 +54,7 @@ def bleu(
             `smooth_value` more n-grams, and matches (1); "none": BLEU is 0. A corpus without a single n-gram of some n
             is 0 under "exp", "floor" and "none".
     Raises: ValueError for lists that do not belong together and unknown smoothing.
-    Source: Papineni et al. 2002.
+    Source: Papineni et al. 2002, section 2.3.
 
     >>> bleu(["the cat sat on the mat"], ["the cat is on the mat"], smooth="none", order=2).precisions   # 5/6, 3/5
     (83.33333333333333, 60.0)
@@ -62,25 +63,16 @@ def bleu(
 
 
 def sentence_bleu(
-    candidate: str,
-    references: str | Sequence[str],
-    smooth: str = "exp",
-    smooth_value: float | None = None,
-    order: int = 4,
+    candidate: str, references: References, smooth: str = "exp", smooth_value: float | None = None, order: int = 4
 ) -> Bleu:
-    """BLEU of one text, over those n of which it is long enough to have n-grams ("effective order").
-
-    So a text of two words that a reference has too gets 100 without ever having been asked for more.
-    """
-    totals = _statistics(*_tokenized(candidate, references), order)
-    return bleu_of_totals(totals, smooth, smooth_value, effective=True)
+    """BLEU of one text, over those n that it is long enough for ("effective order"): two words, both right, get 100."""
+    return bleu_of_totals(_statistics(candidate, references, order), smooth, smooth_value, effective=True)
 
 
-def bleu_statistics(candidates: Sequence[str], references: Sequence[str | Sequence[str]], order: int = 4) -> Tensor:
+def bleu_statistics(candidates: Sequence[str], references: Sequence[References], order: int = 4) -> Tensor:
     """What BLEU has to know of each text: it is made of the sums, so the bootstrap draws rows and reads no text again.
 
-    Returns: (N, 3 + 2 * order): how many references a text has, its length, that of the closest reference, its matches
-        for each n, its n-grams for each n.
+    Returns: (N, 3 + 2 * order): number of references, length, that of the closest reference, matches and n-grams by n.
     """
     if isinstance(candidates, str) or isinstance(references, str):
         raise ValueError("bleu scores a list of texts: for one text take sentence_bleu")
@@ -89,8 +81,7 @@ def bleu_statistics(candidates: Sequence[str], references: Sequence[str | Sequen
             f"there are {len(candidates)} candidates and {len(references)} references: give references[i], a text or a "
             "list of texts, for each candidates[i], at least one"
         )
-    rows = [_statistics(*_tokenized(*pair), order) for pair in zip(candidates, references)]
-    return torch.tensor(rows)
+    return torch.tensor([_statistics(*pair, order) for pair in zip(candidates, references)])
 
 
 def bleu_of(statistics: Tensor, smooth: str = "exp", smooth_value: float | None = None) -> Bleu:
@@ -103,10 +94,7 @@ def bleu_of(statistics: Tensor, smooth: str = "exp", smooth_value: float | None 
 def bleu_of_totals(
     totals: Sequence, smooth: str = "exp", smooth_value: float | None = None, effective: bool = False
 ) -> Bleu:
-    """BLEU of one row of statistics, or of the sum of several.
-
-    Source: Papineni et al. 2002, section 2.3.
-    """
+    """BLEU of one row of statistics, or of the sum of several."""
     k = _smoothing_value(smooth, smooth_value)
     order = (len(totals) - 3) // 2
     nrefs, length, reference_length = totals[:3]
@@ -120,19 +108,15 @@ def bleu_of_totals(
     return Bleu(score, tuple(precisions), penalty, length, reference_length, signature)
 
 
-def _tokenized(candidate: str, references: str | Sequence[str]) -> tuple[Words, list[Words]]:
+def _statistics(candidate: str, references: References, order: int) -> list[int]:
     references = [references] if isinstance(references, str) else references
     if not len(references):
         raise ValueError(f"there is no reference for {candidate!r}: give at least one")
-    return tokenize_13a(candidate), [tokenize_13a(reference) for reference in references]
-
-
-def _statistics(candidate: Words, references: list[Words], order: int) -> list[int]:
     if order < 1:
         raise ValueError(f"the order is {order}: BLEU counts n-grams of at least n = 1")
-    length = len(candidate)
+    candidate, references = tokenize_13a(candidate), list(map(tokenize_13a, references))
+    length, orders = len(candidate), range(1, order + 1)
     closest = min((abs(len(reference) - length), len(reference)) for reference in references)[1]
-    orders = range(1, order + 1)
     matches = [clipped_matches(references, candidate, n) for n in orders]
     return [len(references), length, closest, *matches, *(max(length - n + 1, 0) for n in orders)]
 
@@ -174,9 +158,8 @@ def tokenize_13a(text: str) -> tuple[str, ...]:
     ('He', 'paid', '1,000.5', 'for', '"', 'state-of-the-art', '"', '(', 'it', 'isn', '"', 't', ')', '.')
     """
     text = text.rstrip().replace("<skipped>", "").replace("-\n", "")
-    if "&" in text:
-        for entity, mark in (("&quot;", '"'), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">")):
-            text = text.replace(entity, mark)
+    for entity, mark in (("&quot;", '"'), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">")):
+        text = text.replace(entity, mark)
     return tuple(chain.from_iterable(map(_cut_13a, text.split())))
 
 

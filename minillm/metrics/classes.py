@@ -1,5 +1,6 @@
 """Scores of predictions that are right or wrong, or ranked: classes, entities, retrieval, rank correlation."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -20,21 +21,14 @@ def confusion_matrix(truth: Sequence[int], predicted: Sequence[int], classes: in
 
 
 def macro_f1(truth: Sequence, predicted: Sequence) -> float:
-    """The mean over classes of F1 = 2 TP / (2 TP + FP + FN), every class counting alike.
-
-    The classes are those that occur on either side, as in scikit-learn.
+    """The mean of F1 = 2 TP / (2 TP + FP + FN) over the classes that occur on either side, as in scikit-learn.
 
     Source: van Rijsbergen 1979.
     """
     _check_pairs(truth, predicted)
+    right, both = Counter(a for a, b in zip(truth, predicted) if a == b), Counter([*truth, *predicted])
     classes = set(truth) | set(predicted)
-    pairs = list(zip(truth, predicted))
-    scores = []
-    for c in classes:
-        right = sum(a == b == c for a, b in pairs)
-        wrong = sum((a == c) != (b == c) for a, b in pairs)
-        scores.append(2 * right / (2 * right + wrong))
-    return sum(scores) / len(scores)
+    return sum(2 * right[c] / both[c] for c in classes) / len(classes)
 
 
 def entity_spans(tags: Sequence[str]) -> set[tuple[str, int, int]]:
@@ -58,9 +52,7 @@ def entity_spans(tags: Sequence[str]) -> set[tuple[str, int, int]]:
 
 
 def entity_f1(truth: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> float:
-    """F1 over the entities of many texts: one counts as found when its kind and both its ends are right.
-
-    0 when there are none on either side.
+    """F1 over the entities of many texts, found where kind and both ends are right; 0 if there are none on either side.
 
     Source: Tjong Kim Sang & De Meulder 2003; the micro average of seqeval.
     """
@@ -89,16 +81,13 @@ def similarity_scores(similarity: torch.Tensor, labels: Sequence[float | None]) 
             for, among all; and the cosines of all pairs are compared with their scores.
     Returns: {"recall_at_1", "recall_at_5"}, and with scores "spearman".
     """
-    if labels[0] is None:
-        return {"recall_at_1": recall_at_k(similarity, 1), "recall_at_5": recall_at_k(similarity, 5)}
-    alike = torch.tensor([label == max(labels) for label in labels])
-    order = torch.cat([alike.nonzero(), (~alike).nonzero()]).flatten()  # so that a row's own column is its number
-    found = similarity[alike][:, order]
-    return {
-        "recall_at_1": recall_at_k(found, 1),
-        "recall_at_5": recall_at_k(found, 5),
-        "spearman": spearman(similarity.diagonal().tolist(), labels),
-    }
+    found, correlation = similarity, {}
+    if labels[0] is not None:
+        alike = torch.tensor([label == max(labels) for label in labels])
+        order = torch.cat([alike.nonzero(), (~alike).nonzero()]).flatten()  # so that a row's own column is its number
+        found = similarity[alike][:, order]
+        correlation = {"spearman": spearman(similarity.diagonal().tolist(), labels)}
+    return {f"recall_at_{k}": recall_at_k(found, k) for k in (1, 5)} | correlation
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float:

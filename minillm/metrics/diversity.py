@@ -3,7 +3,8 @@
 Words are what stands between white space, but for self-BLEU, which cuts them as BLEU does.
 """
 
-from bisect import bisect_left
+from bisect import insort
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from minillm.metrics.bleu_score import bleu_of_totals, tokenize_13a
@@ -15,7 +16,6 @@ def distinct_n(texts: Sequence[str], n: int) -> Score:
     """The share of different n-grams of words among all n-grams of the texts; 0 when there are none.
 
     It falls as texts get longer, so compare only samples of one size.
-
     Raises: ValueError for one text in the place of a list, which would be read letter by letter.
     Source: Li et al. 2016.
 
@@ -45,7 +45,6 @@ def self_bleu(texts: Sequence[str], order: int = 4) -> Score:
     """Mean over the texts of `sentence_bleu` with all other texts as references, 0 to 100: high where they are alike.
 
     It grows with the number of texts, so compare only samples of one size.
-
     Raises: ValueError for fewer than two texts, and for one text in the place of a list.
     Source: Zhu et al. 2018.
 
@@ -57,13 +56,11 @@ def self_bleu(texts: Sequence[str], order: int = 4) -> Score:
         raise ValueError(f"self-BLEU compares texts with each other: it takes at least two, not {len(texts)}")
     tokens = [tokenize_13a(text) for text in texts]
     matches = zip(*(_matches_with_others([ngram_counts(own, n) for own in tokens]) for n in range(1, order + 1)))
-    lengths = sorted(map(len, tokens))
-    scores = []
+    lengths, scores = Counter(map(len, tokens)), []
     for own, matched in zip(tokens, matches):
         length = len(own)
-        place = bisect_left(lengths, length)  # of this text, or of one as long
-        neighbours = lengths[max(place - 1, 0) : place] + lengths[place + 1 : place + 2]
-        closest = min(neighbours, key=lambda other: (abs(other - length), other))
+        others = [other for other in lengths if other != length or lengths[length] > 1]
+        closest = min(others, key=lambda other: (abs(other - length), other))
         totals = [max(length - n + 1, 0) for n in range(1, order + 1)]
         scores.append(bleu_of_totals([len(texts) - 1, length, closest, *matched, *totals], effective=True))
     return Score(sum(one.score for one in scores) / len(texts), f"self-{scores[0].signature}")
@@ -75,17 +72,12 @@ def _list_of_texts(texts: Sequence[str], name: str) -> None:
 
 
 def _matches_with_others(counts: list[dict]) -> list[int]:
-    """For each text, given its n-gram counts, its matches clipped by the largest count in any other text.
+    """For each text, given its n-gram counts, its matches clipped by the largest count in any other text, in one pass.
 
-    The two largest counts of an n-gram are all there is to know: the other texts' largest is the second where one's own
-    is the first. So it takes one pass, not one for each pair of texts.
+    The second largest count of all is the other texts' largest where one's own is the first, else it clips nothing.
     """
-    first, second = {}, {}
+    all_counts = defaultdict(lambda: [0])  # of each n-gram, by text, sorted
     for own in counts:
         for gram, count in own.items():
-            most = first.get(gram, 0)
-            if count >= most:
-                first[gram], second[gram] = count, most
-            elif count > second[gram]:
-                second[gram] = count
-    return [sum(min(count, second[g] if count == first[g] else first[g]) for g, count in own.items()) for own in counts]
+            insort(all_counts[gram], count)
+    return [sum(min(count, all_counts[gram][-2]) for gram, count in own.items()) for own in counts]

@@ -67,8 +67,7 @@ def clipped_matches(references: Sequence[Words], candidate: Words, n: int) -> in
 def ngram_scores(reference: str | Words, candidate: str | Words, n: int) -> Scores:
     """Precision, recall and F1 of the n-grams that two texts share, clipped.
 
-    A string is cut into words as ROUGE does it; lists of tokens, of whatever kind, are taken as they are. Scores are 0
-    where a text has fewer than n tokens.
+    A string is cut as ROUGE does it, lists of tokens are taken as they are. Scores are 0 for fewer than n tokens.
 
     >>> ngram_scores("the cat sat", "the the cat", 1)[:2]   # two of three words, both ways
     (0.6666666666666666, 0.6666666666666666)

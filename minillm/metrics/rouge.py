@@ -6,9 +6,11 @@ ROUGE-W and ROUGE-S, several references (take the one of the highest F1), splitt
 newline between them). `mean_scores` averages over texts.
 """
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
+from itertools import chain
 
-from minillm.metrics.ngrams import ROUGE_SETTINGS, Words, ngram_counts, ngram_scores, tokenize_rouge
+from minillm.metrics.ngrams import ROUGE_SETTINGS, Words, ngram_scores, tokenize_rouge
 from minillm.metrics.scores import Scores
 
 
@@ -29,7 +31,6 @@ def rouge_l(reference: str, candidate: str) -> Scores:
 
     A subsequence keeps the order and may leave gaps. Newlines are gaps like others: for summaries of several sentences
     papers mostly report `rouge_lsum`.
-
     Source: Lin 2004, section 3.1.
 
     >>> rouge_l("police killed the gunman", "the gunman kill police").f1    # the gunman
@@ -46,17 +47,13 @@ def rouge_lsum(reference: str, candidate: str) -> Scores:
     Of each sentence of the reference those words count that stand in its longest common subsequence with any sentence
     of the candidate (their union), and no word more often than either text has it. Where several subsequences are
     longest, which one is taken matters; it is the one of rouge-score.
-
     Source: Lin 2004, section 3.2.
 
     >>> rouge_lsum("w1 w2 w3 w4 w5", "w1 w2 w6 w7 w8\\nw1 w3 w8 w9 w5").recall    # Lin's example: all but w4
     0.8
     """
     references, candidates = ([tokenize_rouge(line) for line in text.split("\n")] for text in (reference, candidate))
-    in_reference, in_candidate = (
-        ngram_counts([word for sentence in sentences for word in sentence], 1) for sentences in (references, candidates)
-    )
-    left = {word: min(count, in_candidate.get(word, 0)) for word, count in in_reference.items()}
+    left = Counter(chain.from_iterable(references)) & Counter(chain.from_iterable(candidates))
     matches = 0
     for sentence in references:
         for place in set().union(*(lcs_places(sentence, other) for other in candidates)):
@@ -106,10 +103,8 @@ def _lcs_rows(first: Words, second: Sequence[Hashable]) -> list[int]:
     matches: dict[Hashable, int] = {}
     for i, word in enumerate(first):
         matches[word] = matches.get(word, 0) | 1 << i
-    row = (1 << len(first)) - 1
-    rows = [row]
+    rows = [(1 << len(first)) - 1]
     for word in second:
-        common = row & matches.get(word, 0)
-        row = (row + common) | (row - common)
-        rows.append(row)
+        common = rows[-1] & matches.get(word, 0)
+        rows.append((rows[-1] + common) | (rows[-1] - common))
     return rows

@@ -5,8 +5,8 @@ papers claim as progress, and two packages under one name often differ in them (
 `signature`, and only scores of one signature are averaged.
 """
 
+from collections import namedtuple
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from minillm.metrics.statistics import bootstrap_interval
 
@@ -18,26 +18,17 @@ class Score(float):
     'distinct-2|tokens:white space'
     """
 
-    signature: str
-
     def __new__(cls, value: float, signature: str = ""):
         score = super().__new__(cls, value)
         score.signature = signature
         return score
 
 
-class _Three(NamedTuple):
-    precision: float
-    recall: float
-    f1: float
-
-
-class Scores(_Three):
+class Scores(namedtuple("Scores", "precision recall f1")):
     """Precision, recall and F1, each from 0 to 1, with their `signature`; unpacks into the three numbers.
 
     precision: the share of the candidate that the reference has too. recall: the share of the reference that the
     candidate has. f1 = 2 P R / (P + R), their harmonic mean; 0 when both are.
-
     Source: van Rijsbergen 1979.
     """
 
@@ -63,7 +54,6 @@ def mean_scores(scores: Sequence[Scores], samples: int = 2000, seed: int = 0) ->
     """The means over many texts, each an `Interval` (95 %, bootstrap over the texts), as published ROUGE is.
 
     F1 is the mean of the texts' F1, not the F1 of the means.
-
     Raises: ValueError for no scores, and for scores of different settings.
     """
     signatures = sorted({score.signature for score in scores})

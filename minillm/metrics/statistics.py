@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+Values = Sequence[float] | Tensor
+
 
 class Interval(NamedTuple):
     """A mean and the ends of its 95 % confidence interval."""
@@ -27,19 +29,17 @@ class Interval(NamedTuple):
 
 
 def _mean(values: Tensor) -> float:
-    """The mean of the values: the score of a system whose items are scored one by one."""
     return values.mean().item()
 
 
 def bootstrap_interval(
-    values: Sequence[float] | Tensor, samples: int = 2000, seed: int = 0, score: Callable[[Tensor], float] = _mean
+    values: Values, samples: int = 2000, seed: int = 0, score: Callable[[Tensor], float] = _mean
 ) -> Interval:
     """Mean of many values with its 95 % percentile bootstrap interval.
 
     Args:
         values: (N,), or for a score that is no mean of items (N, K), what is known of each item.
-        score: makes one number of such rows, as in
-            `bootstrap_interval(bleu_statistics(...), score=lambda rows: bleu_of(rows).score)`.
+        score: makes one number of such rows, as `lambda rows: bleu_of(rows).score` of `bleu_statistics`.
     Raises: ValueError for no values.
     Source: Efron 1979.
     """
@@ -91,11 +91,7 @@ class Comparison(NamedTuple):
 
 
 def paired_comparison(
-    first: Sequence[float] | Tensor,
-    second: Sequence[float] | Tensor,
-    samples: int = 2000,
-    seed: int = 0,
-    score: Callable[[Tensor], float] = _mean,
+    first: Values, second: Values, samples: int = 2000, seed: int = 0, score: Callable[[Tensor], float] = _mean
 ) -> Comparison:
     """Two systems on the same items: what each scored on them, or rows as `bootstrap_interval` takes them.
 
@@ -103,7 +99,6 @@ def paired_comparison(
     then swapping their answers to an item would change nothing, so each sample swaps every item or not by a coin. It
     counts the truth as one of the samples, hence is never 0, and differences as large as the true one (sacrebleu: only
     larger ones, too few where many items are equal).
-
     Raises: ValueError unless both have as many items, at least one.
     Source: Koehn 2004; for p, Noreen 1989 and Riezler & Maxwell 2005.
 

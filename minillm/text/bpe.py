@@ -10,9 +10,7 @@ counts as often as it occurs, so the work depends on how many *different* words 
 beside the merged ones have changed: their counts are corrected, nothing is counted anew.
 
 `plain_bpe` does the same in plain loops: read it first. Encoding is tiktoken's, with the ranks made here: in each word
-the pair whose joined bytes have the lowest rank is merged, until no pair has one.
-
-Left out: special tokens (`tokenizer` adds them).
+the pair whose joined bytes have the lowest rank is merged, until no pair has one. `tokenizer` adds special tokens.
 Papers: Gage 1994, "A new algorithm for data compression"; Sennrich et al. 2016, arXiv:1508.07909; bytes as in GPT-2.
 """
 
@@ -37,16 +35,13 @@ def train_bpe(text: str | Iterable[str], vocab_size: int, pattern: str = GPT2_PA
     """Learn merges from `text`, one document or many, and return the rank (= id) of every token.
 
     The result is what `tiktoken.Encoding(mergeable_ranks=...)` takes: the byte b has rank b, then come the merged
-    tokens, oldest first. There are fewer than `vocab_size` when the text runs out of pairs to merge.
-
-    Of the pairs with the highest count, the one whose left token, then right token, is first in this order is merged:
-    bytes that are printable in Latin-1 (but not the space), all other bytes, merged tokens by age. Hugging Face's
-    BpeTrainer follows the same rule, so the two learn the same merges.
+    tokens, oldest first. There are fewer than `vocab_size` when the text runs out of pairs to merge. Of the pairs with
+    the highest count, the one whose left token, then right token, is first in BYTE_ORDER, then by age, is merged, as
+    Hugging Face's BpeTrainer does: the two learn the same merges.
 
     Args:
         pattern: cuts the text into words; it may use what tiktoken and Python's `re` share, and \\p{...} classes.
-    Raises: ValueError for a vocabulary of less than the 256 bytes, for a pattern with capturing groups, and for text
-        with half a surrogate pair in it.
+    Raises: ValueError for fewer than the 256 bytes, for capturing groups in the pattern, for half a surrogate pair.
 
     >>> ranks = train_bpe("low lower lowest", 259)
     >>> [token for token, rank in ranks.items() if rank >= 256]
@@ -54,8 +49,7 @@ def train_bpe(text: str | Iterable[str], vocab_size: int, pattern: str = GPT2_PA
     """
     if vocab_size < len(BYTES):
         raise ValueError(f"vocab_size is {vocab_size}, but every byte needs a token: make it 256 or more.")
-    counts = Counter()
-    splitter = Splitter(pattern)
+    counts, splitter = Counter(), Splitter(pattern)
     for document in [text] if isinstance(text, str) else text:
         counts.update(splitter.split(document))
     ranks = dict(BYTES)
@@ -105,8 +99,7 @@ def _merges(word_counts: dict[str, int], vocab_size: int) -> Iterator[bytes]:
 
 def _count_pairs(words: list[str], occurrences: list[int]) -> tuple[dict[str, int], dict[str, set[int]]]:
     """How often each pair occurs, and which words hold it (later also words that have lost it since)."""
-    pair_counts: dict[str, int] = defaultdict(int)
-    words_with: dict[str, set[int]] = defaultdict(set)
+    pair_counts, words_with = defaultdict(int), defaultdict(set)
     for i, word in enumerate(words):
         for left, right in pairwise(word):
             pair_counts[left + right] += occurrences[i]
@@ -115,11 +108,7 @@ def _count_pairs(words: list[str], occurrences: list[int]) -> tuple[dict[str, in
 
 
 def _merge_word(word: str, pair: str, symbol: str) -> tuple[str, list[str], list[str]]:
-    """Replace `pair` by `symbol`; return the new word, and the neighbouring pairs that it lost and gained.
-
-    >>> _merge_word("xaby", "ab", "N")
-    ('xNy', ['xa', 'by'], ['xN', 'Ny'])
-    """
+    """Replace `pair` by `symbol`; return the new word, and the neighbouring pairs that it lost and gained."""
     parts = word.split(pair)
     lost, gained = [], []
     for place, (before, after) in enumerate(pairwise(parts)):
@@ -146,7 +135,6 @@ class BytePairs:
         self._encoding = tiktoken.Encoding("minillm", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text."""
         check_surrogates(text)  # tiktoken would replace them without a word
         return self._encoding.encode_ordinary(text)
 
@@ -188,8 +176,7 @@ class Splitter:
 
 def _spell_out(pattern: str, alphabet: str) -> str:
     """Write out the classes \\p{..}, \\s, \\w, \\d and their opposites, as lists of members from `alphabet`."""
-    pieces = []
-    in_brackets = False
+    pieces, in_brackets = [], False
     for piece in re.findall(r"\\[pP]\{[^}]*\}|\\.|.", pattern, flags=re.DOTALL):
         if piece in ("[", "]"):
             in_brackets = piece == "["

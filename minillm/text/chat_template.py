@@ -3,9 +3,7 @@
     <|bos|> <|system|> ... <|user|> ... <|assistant|> ... <|eos|> <|user|> ...
 
 Each text is encoded by itself and special tokens in it are plain text, so nobody can speak for somebody else, and a
-prompt has the same ids in training, with its answer, and in generation.
-
-Left out: the templates of other models, tools.
+prompt has the same ids in training, with its answer, and in generation. Left out: other models' templates, tools.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,5 +41,5 @@ def apply_chat_template(
         ids += [tokenizer.specials[f"<|{role}|>"], *content]
         learned += [False] + [answers] * len(content)
     if reply:
-        ids, learned = [*ids, tokenizer.specials["<|assistant|>"]], [*learned, False]
+        return [*ids, tokenizer.specials["<|assistant|>"]], [*learned, False]
     return ids, learned

@@ -3,9 +3,7 @@
 `clean` tidies one text: mark-up, invisible characters, Unicode form, white space, again until nothing changes, so that
 cleaning twice is cleaning once. `clean_corpus` goes on with what only shows across documents: lines that many of them
 share, documents without text, exact and near duplicates.
-
-Left out: telling languages apart, judging quality, removing personal data; and white space that means something (the
-indentation of programs goes).
+Left out: telling languages apart, judging quality, removing personal data, keeping the indentation of programs.
 Sources: Unicode Standard Annex 15 (normalisation forms); Rae et al. 2021, arXiv:2112.11446, appendix A, and Penedo et
 al. 2024, arXiv:2406.17557, for what such pipelines do at scale.
 """
@@ -47,8 +45,7 @@ def strip_invisible(text: str) -> str:
     >>> strip_invisible("soft\\u00adly \\u200bthere\\x07\\x0cnext page")
     'softly there\\nnext page'
     """
-    text = INVISIBLE.sub("", LINE_ENDS.sub("\n", text))
-    return LOOSE_JOINERS.sub("", text)
+    return LOOSE_JOINERS.sub("", INVISIBLE.sub("", LINE_ENDS.sub("\n", text)))
 
 
 def normalise_unicode(text: str, form: Form = "NFC") -> str:
@@ -142,9 +139,7 @@ def strip_boilerplate(text: str, lines: set[str] | frozenset[str] = frozenset())
 
 @dataclass
 class CleaningStep:
-    """What one step did: which documents (by their place in the input) it changed and dropped, the characters that
-    went, and a few examples.
-    """
+    """The documents (by place in the input) that a step changed and dropped, the characters that went, examples."""
 
     name: str
     changed: set[int] = field(default_factory=set)
@@ -157,8 +152,8 @@ class CleaningStep:
         self.changed.add(index)
         self.characters += len(before) - len(after)
         if len(self.examples) < EXAMPLES:
-            same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, after)))
-            at = max(same - 5, 0)
+            same = takewhile(lambda pair: pair[0] == pair[1], zip(before, after))
+            at = max(len(list(same)) - 5, 0)
             self.examples.append(f"{_shorten(before[at:])} -> {_shorten(after[at:])}")
 
     def drop(self, index: int, text: str, because: str = "") -> None:
@@ -192,10 +187,8 @@ class CleaningReport:
         for step in self.steps.values():
             counts = f"{step.name:<22}{len(step.changed):>9,}{len(step.dropped):>9,}{-step.characters:>12,}"
             rows.append(counts + "".join(f"  {example}" for example in step.examples[:1]))
-        rows.append(
-            f"kept {self.documents_out:,} of {self.documents_in:,} documents, "
-            f"{self.characters_out:,} of {self.characters_in:,} characters"
-        )
+        documents = f"{self.documents_out:,} of {self.documents_in:,} documents"
+        rows.append(f"kept {documents}, {self.characters_out:,} of {self.characters_in:,} characters")
         return "\n".join(rows)
 
 
@@ -210,20 +203,17 @@ def clean_corpus(
     """Clean every document, drop the empty ones and the copies (the first stays), and say what was done.
 
     None as `boilerplate_share` or `near_threshold` leaves that step out.
-
     Raises: ValueError when nothing remains.
     """
     report = CleaningReport(len(documents), sum(map(len, documents)))
-    steps = cleaning_steps(form)
-    report.steps = {name: CleaningStep(name) for name in steps}
     kept = dict(enumerate(documents))
-    for index, document in enumerate(documents):
-        for name, before, after in _changes(document, steps):
-            report.steps[name].change(index, before, after)
-            kept[index] = after
+    _take(cleaning_steps(form), kept, report)
     if boilerplate_share is not None:
-        _drop_boilerplate(kept, report.step("boilerplate"), boilerplate_share)
-    _drop_short(kept, report.step("too short"), max(minimum_characters, 1))
+        lines = boilerplate_lines(list(kept.values()), boilerplate_share)
+        _take({"boilerplate": partial(strip_boilerplate, lines=lines)}, kept, report)
+    too_short = report.step("too short")
+    for index in [index for index, document in kept.items() if len(document) < max(minimum_characters, 1)]:
+        too_short.drop(index, kept.pop(index))
     _drop_copies(kept, report.step("exact duplicates"), exact_duplicates(kept.values()))
     if near_threshold is not None:
         near = near_duplicates(list(kept.values()), near_threshold, seed=seed)
@@ -234,17 +224,13 @@ def clean_corpus(
     return list(kept.values()), report
 
 
-def _drop_boilerplate(kept: dict[int, str], step: CleaningStep, share: float) -> None:
-    lines = boilerplate_lines(list(kept.values()), share)
+def _take(steps: dict[str, Callable[[str], str]], kept: dict[int, str], report: CleaningReport) -> None:
+    """Take the steps with every document, and record what they change."""
+    records = {name: report.step(name) for name in steps}
     for index, document in kept.items():
-        kept[index] = strip_boilerplate(document, lines)
-        if kept[index] != document:
-            step.change(index, document, kept[index])
-
-
-def _drop_short(kept: dict[int, str], step: CleaningStep, minimum: int) -> None:
-    for index in [index for index, document in kept.items() if len(document) < minimum]:
-        step.drop(index, kept.pop(index))
+        for name, before, after in _changes(document, steps):
+            records[name].change(index, before, after)
+            kept[index] = after
 
 
 def _drop_copies(kept: dict[int, str], step: CleaningStep, first: list[int]) -> None:

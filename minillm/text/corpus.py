@@ -2,9 +2,7 @@
 
 Every complaint is one sentence that names the file, the line or the byte, and what to do. Text comes out as it stands
 in the file, but for a byte order mark, which is dropped, and line ends, which become "\\n".
-
-Left out: tidying the text (`cleaning`), finding documents that occur twice (`dedup`), guessing encodings,
-and files larger than memory.
+Left out: tidying the text (`cleaning`), documents that occur twice (`dedup`), guessing encodings, files beyond memory.
 """
 
 import codecs
@@ -22,12 +20,10 @@ StrPath = str | os.PathLike
 T = TypeVar("T")
 
 RECORD_FORMATS = (".jsonl", ".json", ".csv", ".tsv")
-UTF16_AND_32 = {
-    codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with
-    codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16",
-    codecs.BOM_UTF16_BE: "UTF-16",
-}
+TOO_DEEP = "too deeply nested or too long"  # JSON: the other errors say themselves what they are
+CONVERT = "convert it with: iconv -f {} -t UTF-8 {} > utf8.txt"
+UTF16_AND_32 = {codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32"}  # first: one begins with UTF-16's mark
+UTF16_AND_32 |= {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 
 
 def read_text(path: StrPath) -> str:
@@ -45,30 +41,19 @@ def read_text(path: StrPath) -> str:
         raise ValueError(f"{path}: the file is empty (0 bytes); bring a file with text in it")
     for mark, encoding in UTF16_AND_32.items():
         if data.startswith(mark):
-            raise ValueError(f"{path}: the file is {encoding}, expected UTF-8; {_how_to_convert(path, encoding)}")
-    if (zero := data.find(b"\0")) >= 0:
-        raise ValueError(
-            f"{path}: looks like a binary file (a zero byte at byte offset {zero}, line {_line(data, zero)}); "
-            "bring a plain text file in UTF-8"
-        )
+            raise ValueError(f"{path}: the file is {encoding}, expected UTF-8; {CONVERT.format(encoding, path)}")
+    if (at := data.find(b"\0")) >= 0:
+        where = f"at byte offset {at}, line {1 + data.count(10, 0, at)}"  # 10: a line feed
+        raise ValueError(f"{path}: looks like a binary file (a zero byte {where}); bring a plain text file in UTF-8")
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        # The decoder counts from behind the mark that it dropped.
-        at = error.start + (len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0)
+        at, line = error.start, 1 + data.count(10, 0, error.start)
         raise ValueError(
-            f"{path}: not UTF-8: byte 0x{data[at]:02x} at byte offset {at}, line {_line(data, at)}; "
-            f"if the file is in Windows-1252 or Latin-1, {_how_to_convert(path, 'WINDOWS-1252')}"
+            f"{path}: not UTF-8: byte 0x{data[at]:02x} at byte offset {at}, line {line}; "
+            f"if the file is in Windows-1252 or Latin-1, {CONVERT.format('WINDOWS-1252', path)}"
         ) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _line(data: bytes, offset: int) -> int:
-    return data.count(b"\n", 0, offset) + 1
-
-
-def _how_to_convert(path: StrPath, encoding: str) -> str:
-    return f"convert it with: iconv -f {encoding} -t UTF-8 {path} > utf8.txt"
 
 
 def read_documents(path: StrPath, documents: Literal["blank-line", "file"] = "blank-line") -> list[str]:
@@ -77,11 +62,10 @@ def read_documents(path: StrPath, documents: Literal["blank-line", "file"] = "bl
     A file of records (.jsonl, .json, .csv, .tsv) holds one document a record, in the field "text".
 
     Args:
-        documents: what a document of any other file, plain text, is.
-            "blank-line": what stands between blank lines; joined with "\\n\\n" the documents are the file again, but
-            for extra blank lines and trailing white space. Right for a collection of texts.
-            "file": the whole file, exactly. Right for one long text in which blank lines are part of the style, such as
-            a play with a blank line between speeches: a model then reads across them, and `split_stream` cuts it.
+        documents: what a document of any other file, plain text, is. "blank-line", for a collection of texts: what
+            stands between blank lines; joined with "\\n\\n" they are the file again, but for extra blank lines and
+            trailing white space. "file", for one long text with blank lines of its own, such as a play: the whole file,
+            exactly; a model then reads across them, and `split_stream` cuts it.
     Raises: ValueError as `read_text` and `read_records` do, and for a file without any text.
 
     >>> split_documents("A tale.\\nIts end.\\n\\n\\nAnother.\\n")
@@ -91,12 +75,10 @@ def read_documents(path: StrPath, documents: Literal["blank-line", "file"] = "bl
         raise ValueError(f'documents is {documents!r}; choose "blank-line" or "file"')
     if Path(path).suffix.lower() in RECORD_FORMATS:
         found = [text_field(path, line, record) for line, record in read_records(path)]
-        found = [text for text in found if text.strip()]
-    elif documents == "file":
-        text = read_text(path)
-        found = [text] if text.strip() else []
     else:
-        found = split_documents(read_text(path))
+        text = read_text(path)
+        found = [text] if documents == "file" else split_documents(text)
+    found = [text for text in found if text.strip()]
     if not found:
         raise ValueError(f"{path}: the file holds no text, only white space; bring a file with text in it")
     return found
@@ -130,18 +112,13 @@ def read_records(path: StrPath, columns: Sequence[str] | None = None) -> list[tu
         columns: the names to expect in a table: when the first row lacks one of them it is a record already, and the
             names are given to the values in this order.
     Raises: ValueError with file:line and what was expected for the first record that is wrong, and for no record.
-
-    >>> read_records("reviews.tsv", columns=["text", "label"])   # doctest: +SKIP
-    [(1, {'text': 'no movement , no yuks , not much of anything', 'label': '0'}), ...
     """
     suffix = Path(path).suffix.lower()
     if suffix not in RECORD_FORMATS:
         raise ValueError(f'{path}: expected a file whose name ends in {", ".join(RECORD_FORMATS)}, found "{suffix}"')
     text = read_text(path)
-    if suffix == ".jsonl":
-        records = list(_json_lines(path, text))
-    elif suffix == ".json":
-        records = list(_json_list(path, text))
+    if suffix in (".jsonl", ".json"):
+        records = list(_json_lines(path, text) if suffix == ".jsonl" else _json_list(path, text))
     else:
         records = list(_table(path, _rows(path, text, suffix), columns))
     if not records:
@@ -155,9 +132,8 @@ def _json_lines(path: StrPath, text: str) -> Iterator[tuple[int, dict]]:
             try:
                 value = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise ValueError(
-                    f"{path}:{number}: expected one JSON object on the line, found {_shorten(line)} ({_reason(error)})"
-                ) from None
+                found = f"found {_shorten(line)} ({getattr(error, 'msg', TOO_DEEP)})"
+                raise ValueError(f"{path}:{number}: expected one JSON object on the line, {found}") from None
             yield number, _object(path, number, value)
 
 
@@ -165,8 +141,8 @@ def _json_list(path: StrPath, text: str) -> Iterator[tuple[int, dict]]:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
-        line = getattr(error, "lineno", 1)
-        raise ValueError(f"{path}:{line}: expected a JSON list of objects ({_reason(error)})") from None
+        line, reason = getattr(error, "lineno", 1), getattr(error, "msg", TOO_DEEP)
+        raise ValueError(f"{path}:{line}: expected a JSON list of objects ({reason})") from None
     if not isinstance(values, list):
         raise ValueError(f"{path}:1: expected a JSON list of objects, [{{...}}, ...], found {_shorten(text)}")
     # Decoded once more, one after the other, to see on which line each begins.
@@ -218,10 +194,6 @@ def _table(path: StrPath, rows: Iterator, columns: Sequence[str] | None) -> Iter
         yield line, dict(zip(names, row))
 
 
-def _reason(error: Exception) -> str:
-    return error.msg if isinstance(error, json.JSONDecodeError) else "too deeply nested or too long"
-
-
 def _shorten(text: str, width: int = 40) -> str:
     text = text[: 4 * width].strip().replace("\n", " ")
     return text if len(text) <= width else text[: width - 3] + "..."
@@ -233,8 +205,7 @@ def split(
     """Split documents into (training, validation), whole documents at random, each side in the order it came in.
 
     Args:
-        valid_fraction: of the documents, that go to validation; at least one does, and more only when the smallest
-            group is larger.
+        valid_fraction: of the documents, that go to validation: one at least, more only if the smallest group is larger
         groups: one label a document, as `near_duplicates` gives them; documents of one label stay on one side, so that
             no near copy of a validation document is learned by heart.
     Raises: ValueError when there are not two documents (or two groups) to share out.
@@ -260,8 +231,7 @@ def split(
     for group in order:
         if len(group) <= room - len(valid):
             valid.update(group)
-    if not valid:
-        valid.update(min(order, key=len))
+    valid = valid or set(min(order, key=len))
     if len(valid) == len(documents):  # rounding gave validation everything
         valid.difference_update(order[0])
     train = [document for index, document in enumerate(documents) if index not in valid]

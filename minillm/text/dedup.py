@@ -9,8 +9,7 @@ similarity |A and B| / |A or B| reaches a threshold. Three ideas make that cheap
   bucket, and only they are compared. Similar ones almost surely meet in some band; others almost never do.
 - Union-find joins the pairs that the comparison of the true sets confirms. The first document of a cluster stays.
 
-Left out: languages written without spaces (their words are not words here), copies of a part of a document, and
-corpora larger than memory.
+Left out: languages written without spaces, copies of a part of a document, corpora larger than memory.
 Papers: Broder 1997, "On the resemblance and containment of documents"; Leskovec, Rajaraman and Ullman, "Mining of
 Massive Datasets", chapter 3; Lee et al. 2022, arXiv:2107.06499, on what duplicates do to language models.
 """
@@ -93,19 +92,19 @@ def jaccard(a: np.ndarray, b: np.ndarray) -> float:
 def signatures(sets: Sequence[np.ndarray], hashes: int = 128, seed: int = 0) -> np.ndarray:
     """MinHash: (number of sets, hashes), the smallest value of each of `hashes` random functions over each set.
 
-    The functions are h(x) = (a x + b) mod p with random a and b and the prime p = 2**31 - 1. The signature of an empty
-    set is p everywhere.
-
+    The functions are (a x + b) mod p with random a and b and the prime p = 2**31 - 1; an empty set has p everywhere.
     Source: Carter and Wegman 1979 for the functions.
     """
     rng = np.random.default_rng(seed)
     a = rng.integers(1, MERSENNE, hashes, dtype=np.uint64)
     b = rng.integers(0, MERSENNE, hashes, dtype=np.uint64)
     result = np.full((len(sets), hashes), MERSENNE, dtype=np.uint32)
-    filled = [index for index, one in enumerate(sets) if len(one)]
-    for chunk in _chunks(filled, [len(sets[index]) for index in filled], size=512):
+    sizes = np.array([len(one) for one in sets], dtype=np.int64)
+    filled = np.flatnonzero(sizes)
+    cuts = 1 + np.flatnonzero(np.diff(sizes[filled].cumsum() // 512))  # so that the work on a chunk stays in the cache
+    for chunk in np.split(filled, cuts) if len(filled) else ():
         x = np.concatenate([sets[index] for index in chunk])
-        begin = np.cumsum([0] + [len(sets[index]) for index in chunk[:-1]])
+        begin = np.cumsum([0, *sizes[chunk[:-1]]])
         y = x * a[:, None] + b[:, None]  # (hashes, shingles), below 2**62
         y = (y & np.uint64(MERSENNE)) + (y >> np.uint64(31))  # 2**31 = 1 (mod p), so the high bits count once
         y = (y & np.uint64(MERSENNE)) + (y >> np.uint64(31))  # that may have carried
@@ -113,24 +112,8 @@ def signatures(sets: Sequence[np.ndarray], hashes: int = 128, seed: int = 0) -> 
     return result
 
 
-def _chunks(items: list[int], sizes: list[int], size: int) -> Iterable[list[int]]:
-    """Cut `items` where their sizes add up to about `size`, so that the work on a chunk stays in the cache."""
-    chunk, total = [], 0
-    for item, weight in zip(items, sizes):
-        chunk.append(item)
-        total += weight
-        if total >= size:
-            yield chunk
-            chunk, total = [], 0
-    if chunk:
-        yield chunk
-
-
 def estimated_jaccard(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The share of equal numbers in two signatures (..., hashes), whose mean over hash functions is the similarity.
-
-    Its standard deviation is sqrt(J (1 - J) / hashes).
-    """
+    """The share of equal numbers in two signatures (..., hashes), J on average; deviation sqrt(J (1 - J) / hashes)."""
     return (a == b).mean(axis=-1)
 
 
@@ -138,7 +121,6 @@ def collision_probability(jaccard: float | np.ndarray, bands: int, rows: int) ->
     """The S-curve 1 - (1 - J**rows)**bands: how likely documents of this similarity agree on some band.
 
     It climbs steepest near (1 / bands) ** (1 / rows).
-
     Source: Mining of Massive Datasets, section 3.4.2.
 
     >>> [round(collision_probability(j, bands=20, rows=5), 3) for j in (0.2, 0.5, 0.8)]
@@ -167,8 +149,6 @@ def candidate_pairs(signatures: np.ndarray, bands: int, rows: int) -> np.ndarray
     Of a bucket with many documents each is paired with the first and with the one before it, not with all: at most
     2 * bands pairs for each document, however alike they are.
     """
-    if len(signatures) < 2:
-        return np.zeros((0, 2), dtype=np.int64)
     pairs = []
     for band in range(bands):
         key = np.zeros(len(signatures), dtype=np.uint64)
@@ -194,22 +174,18 @@ def near_duplicates(
     """
     bands, rows = bands_and_rows(threshold, hashes)
     sets = shingles(documents, width)
-    filled = np.array([index for index, one in enumerate(sets) if len(one)], dtype=np.int64)
+    filled = np.flatnonzero([len(one) for one in sets])
     signed = signatures([sets[index] for index in filled], hashes, seed)
     pairs = candidate_pairs(signed, bands, rows)
     slack = 4 * (threshold * (1 - threshold) / hashes) ** 0.5  # four standard deviations of the estimate
-    likely = [estimated_jaccard(*signed[part].swapaxes(0, 1)) >= threshold - slack for part in _blocks(pairs)]
-    pairs = filled[pairs[np.concatenate(likely)]] if likely else pairs
+    blocks = np.array_split(pairs, len(pairs) // 10_000 + 1)
+    likely = [estimated_jaccard(*signed[block].swapaxes(0, 1)) >= threshold - slack for block in blocks]
     parent = list(range(len(documents)))
-    for i, j in pairs.tolist():
+    for i, j in filled[pairs[np.concatenate(likely)]].tolist():
         i_root, j_root = _root(parent, i), _root(parent, j)
         if i_root != j_root and jaccard(sets[i], sets[j]) >= threshold:
             parent[max(i_root, j_root)] = min(i_root, j_root)
     return [_root(parent, index) for index in range(len(documents))]
-
-
-def _blocks(pairs: np.ndarray, size: int = 10_000) -> list[np.ndarray]:
-    return [pairs[begin : begin + size] for begin in range(0, len(pairs), size)]
 
 
 def _root(parent: list[int], index: int) -> int:

@@ -3,7 +3,6 @@
 A browser's rules, which `html.parser` follows, see a tag wherever "<" meets a letter, since they are made for pages.
 Here text may be a page or anything else, so first every "<" and "&" that is not plainly HTML is escaped; then the
 parser takes tags, comments, scripts and character references apart.
-
 Left out: finding the article among a page's menus (a library such as trafilatura does), other mark-up languages.
 """
 
@@ -35,7 +34,7 @@ HTML_TAG = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 DOCTYPE = re.compile(r"<!doctype\s[^<>]*>", re.IGNORECASE)
-REFERENCE = re.compile(r"&(?:#\d{1,7};|#x[\da-f]{1,6};|([a-z][a-z\d]*;))?", re.IGNORECASE)
+LESS_OR_REFERENCE = re.compile(r"<|&(?:#\d{1,7};|#x[\da-f]{1,6};|([a-z][a-z\d]*;))?", re.IGNORECASE)
 
 
 def strip_markup(text: str) -> str:
@@ -59,7 +58,11 @@ def _protect(text: str) -> str:
     last_end = {name: max((m.start() for m in re.finditer(rf"(?i)</{name}\s*>", text)), default=-1) for name in UNREAD}
     last_comment_end = text.rfind("-->")
 
-    def less_than(at: int) -> str:
+    def protected(match: re.Match) -> str:
+        at = match.start()
+        if text[at] == "&":
+            real = len(match[0]) > 1 and (match[1] is None or match[1] in html5)
+            return match[0] if real else "&amp;" + match[0][1:]
         if text.startswith("<!--", at):
             real = last_comment_end >= at + 4  # an open comment would swallow the rest
         elif (tag := HTML_TAG.match(text, at)) is None:
@@ -69,16 +72,7 @@ def _protect(text: str) -> str:
             real = name not in UNREAD or last_end[name] >= tag.end()  # and so would an open script
         return "<" if real else "&lt;"
 
-    def ampersand(match: re.Match) -> str:
-        real = len(match[0]) > 1 and (match[1] is None or match[1] in html5)
-        return match[0] if real else "&amp;" + match[0][1:]
-
-    pieces = text.split("<")
-    at, protected = len(pieces[0]), [REFERENCE.sub(ampersand, pieces[0])]
-    for piece in pieces[1:]:
-        protected += [less_than(at), REFERENCE.sub(ampersand, piece)]
-        at += 1 + len(piece)
-    return "".join(protected)
+    return LESS_OR_REFERENCE.sub(protected, text)
 
 
 class _PageText(HTMLParser):
@@ -89,9 +83,8 @@ class _PageText(HTMLParser):
     RCDATA_CONTENT_ELEMENTS = ()
 
     def __init__(self):
-        super().__init__(convert_charrefs=True)
-        self.pieces: list[str] = []
-        self.unread = False
+        super().__init__()
+        self.pieces, self.unread = [], False
 
     def handle_starttag(self, tag: str, attrs: list) -> None:
         self.unread = tag in UNREAD

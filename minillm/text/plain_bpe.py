@@ -2,9 +2,7 @@
 
 `bpe` learns the same merges and tiktoken gives the same ids, both much faster: here every pair of every word is counted
 anew for each merge, and every pair of a word is looked at for each step of encoding. A test holds them equal.
-
-Left out: speed, special tokens, decoding (join the bytes of the ids).
-Papers: Gage 1994, "A new algorithm for data compression"; Sennrich et al. 2016, arXiv:1508.07909, algorithm 1.
+Left out: speed, special tokens, decoding (join the bytes of the ids). Papers: as in `bpe`.
 """
 
 from collections import Counter

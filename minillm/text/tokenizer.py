@@ -5,7 +5,7 @@ it: "<|eos|>" in a document is seven ordinary characters. Only code of ours puts
 template or by saying so (`allow_special=True`). Padding has a token of its own, never that of the end of a text.
 
 Byte pairs are trained by `bpe`, or they are GPT-2's, from its files or by name.
-Left out: normalising text (`corpus` does it); unknown tokens (bytes have none, a character tokenizer raises).
+Left out: normalising text (`cleaning` does it); unknown tokens (bytes have none, a character tokenizer raises).
 Paper: Radford et al. 2019, "Language models are unsupervised multitask learners", section 2.2.
 """
 
@@ -16,11 +16,13 @@ import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import count
 from operator import index
 from pathlib import Path
 
 import tiktoken
 import torch
+from torch import Tensor
 
 from minillm.system import read_json, write_json
 from minillm.text.bpe import BYTES, GPT2_PATTERN, BytePairs, check_surrogates, train_bpe
@@ -39,7 +41,6 @@ class Characters:
         self._ids = {token.decode(): i for i, token in tokens.items()}
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text."""
         try:
             return [self._ids[character] for character in text]
         except KeyError as error:
@@ -55,13 +56,13 @@ class Characters:
 class Tokenizer:
     """Made by `train`, `characters`, `from_tiktoken`, `from_gpt2_files` or `load`; not by its constructor.
 
+    `vocab_size` counts every id, special ones too; `specials` maps their names to ids.
+
     >>> tokenizer = Tokenizer.characters("low lower")
     >>> tokenizer.encode("lower")
     [2, 3, 5, 1, 4]
     >>> tokenizer.decode([2, 3, 5, tokenizer.eos_id])
     'low<|eos|>'
-
-    `vocab_size` counts every id, special ones too; `specials` maps their names to ids.
     """
 
     def __init__(self, kind: str, pattern: str | None, tokens: dict[int, bytes], specials: dict[str, int]) -> None:
@@ -76,14 +77,9 @@ class Tokenizer:
         self.pad_id, self.mask_id = specials["<|pad|>"], specials["<|mask|>"]
         self.cls_id, self.sep_id = specials["<|cls|>"], specials["<|sep|>"]
 
-    # Making one
-
     @classmethod
     def train(cls, texts: str | Iterable[str], vocab_size: int) -> "Tokenizer":
-        """Learn byte pairs from one text or many documents; `vocab_size` counts the special tokens too.
-
-        A text too short to fill the vocabulary gives a smaller one.
-        """
+        """Learn byte pairs from one text or many documents; too short a text gives a smaller vocabulary."""
         if vocab_size < len(BYTES) + len(SPECIALS):
             raise ValueError(
                 f"vocab_size is {vocab_size}, but {len(BYTES)} bytes and {len(SPECIALS)} special tokens need a token "
@@ -132,8 +128,6 @@ class Tokenizer:
         tokens, end_of_text = read_gpt2(Path(vocab_bpe), Path(encoder_json))
         return cls("bpe", GPT2_PATTERN, tokens, _with_specials(end_of_text + 1, {END_OF_TEXT: end_of_text}))
 
-    # Text to ids and back
-
     def encode(self, text: str, allow_special: bool = False) -> list[int]:
         """The ids of a text. Names of special tokens in it are ordinary text, unless `allow_special` is true.
 
@@ -145,22 +139,19 @@ class Tokenizer:
         if not allow_special:
             return self._engine.encode(text)
         ids = []
-        for piece in self._special_names.split(text):
-            ids.extend([self.specials[piece]] if piece in self.specials else self._engine.encode(piece))
+        for piece in re.split("(" + "|".join(map(re.escape, self.specials)) + ")", text):
+            ids += [self.specials[piece]] if piece in self.specials else self._engine.encode(piece)
         return ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of many texts, in parallel; special tokens are ordinary text."""
         if isinstance(texts, str):
-            raise ValueError(
-                "encode_batch takes a list of texts, but this is one text: use encode, or put it in a list."
-            )
+            raise ValueError("encode_batch takes a list of texts, but this is one: use encode, or put it in a list.")
         threads = os.cpu_count() or 1
         share = -(-len(texts) // threads) or 1
         shares = [texts[start : start + share] for start in range(0, len(texts), share)]
         with ThreadPoolExecutor(threads) as pool:  # a share each: a thread per text costs more than a short text does
-            encoded = list(pool.map(lambda some: [self.encode(text) for text in some], shares))
-        return [ids for some in encoded for ids in some]
+            return [ids for some in pool.map(lambda some: list(map(self.encode, some)), shares) for ids in some]
 
     def decode(self, ids: Iterable[int], skip_special: bool = False) -> str:
         """The text of a list or 1-D tensor of ids; bytes that are not valid UTF-8 become U+FFFD.
@@ -175,34 +166,24 @@ class Tokenizer:
         """Each id's text by itself, to look at; a byte that is only part of a character is shown as \\xe2."""
         return [self._bytes[i].decode(errors="backslashreplace") for i in self._checked(ids)]
 
-    @cached_property
-    def _special_names(self) -> re.Pattern:
-        return re.compile("(" + "|".join(map(re.escape, self.specials)) + ")")
-
     def _checked(self, ids: Iterable[int]) -> list[int]:
-        ids = ids.tolist() if hasattr(ids, "tolist") else ids
         try:
-            ids = list(map(index, ids))
+            ids = list(map(index, ids.tolist() if hasattr(ids, "tolist") else ids))
         except TypeError:
-            raise ValueError(
-                "decode takes one list or 1-D tensor of whole numbers; decode a batch row by row."
-            ) from None
+            message = "decode takes one list or 1-D tensor of whole numbers; decode a batch row by row."
+            raise ValueError(message) from None
         for i in ids:
             if i not in self._bytes:
                 raise ValueError(f"Id {i} is not in this vocabulary of {self.vocab_size} ids.")
         return ids
 
-    # Batches
-
-    def batch(
-        self, texts: Sequence[str], max_length: int | None = None, side: str = "right"
-    ) -> dict[str, torch.Tensor]:
+    def batch(self, texts: Sequence[str], max_length: int | None = None, side: str = "right") -> dict[str, Tensor]:
         """Encode texts into one batch, see `pad`. No special token but padding is added."""
         return self.pad(self.encode_batch(texts), max_length, side)
 
     def pad(
         self, sequences: Sequence[Sequence[int]], max_length: int | None = None, side: str = "right"
-    ) -> dict[str, torch.Tensor]:
+    ) -> dict[str, Tensor]:
         """Make lists of ids equally long.
 
         Args:
@@ -228,8 +209,6 @@ class Tokenizer:
     def apply_chat(self, messages: Sequence[dict[str, str]], reply: bool = False) -> tuple[list[int], list[bool]]:
         """A conversation as ids, and for each id whether the assistant learns it: `apply_chat_template`."""
         return apply_chat_template(self, messages, reply)
-
-    # Files
 
     @cached_property
     def fingerprint(self) -> str:
@@ -265,21 +244,16 @@ class Tokenizer:
         return self.vocab_size
 
     def __repr__(self) -> str:
-        return (
-            f"Tokenizer({self.kind}, {self.vocab_size} ids: {len(self._tokens)} of text, {len(self.specials)} special, "
-            f"fingerprint {self.fingerprint[:8]})"
-        )
+        ids = f"{self.vocab_size} ids: {len(self._tokens)} of text, {len(self.specials)} special"
+        return f"Tokenizer({self.kind}, {ids}, fingerprint {self.fingerprint[:8]})"
 
 
 def _with_specials(size: int, own: dict[str, int] | None = None) -> dict[str, int]:
     """Ids for our special tokens from `size` on, behind those that a vocabulary has of its own."""
-    specials = dict(own or {})
-    for name in SPECIALS:
-        served = END_OF_TEXT in specials and name in ("<|bos|>", "<|eos|>")
-        if not served and name not in specials:
-            specials[name] = size
-            size += 1
-    return specials
+    own = own or {}
+    served = {*own, "<|bos|>", "<|eos|>"} if END_OF_TEXT in own else own
+    missing = [name for name in SPECIALS if name not in served]
+    return {**own, **dict(zip(missing, count(size)))}
 
 
 def _fingerprint(record: dict) -> str:
