@@ -68,7 +68,7 @@ from minillm.metrics import bootstrap_interval
 from minillm.models import RewardModel
 from minillm.report import COLOURS, picture
 from minillm.system import pick_device, seed_everything, write_json
-from minillm.tales import DATA, FORMS, understand
+from minillm.tales import DATA, LETTER_FORMS, understand
 from minillm.training import RunFolder, preference_loss
 
 REWARDED = {  # method: what differs from the defaults of `ppo`, and who gives the rewards
@@ -363,7 +363,7 @@ def both(rewards: RewardModelScorer, pairs: Sequence[tuple]) -> Tensor:
 def flattered(rewards: RewardModelScorer, records: Sequence[Preference]) -> float:
     """By how much the reward of a letter without flattery rises when one sentence of it stands before the last."""
     plain, sweet, prompts = [], [], []
-    sentences = itertools.cycle(FORMS["flattery"])
+    sentences = itertools.cycle(LETTER_FORMS["flattery"])
     for prompt, *letters in (record.pair for record in records):
         for letter in letters:
             if not tales.score_letter(prompt[-1]["content"], letter).flattery:

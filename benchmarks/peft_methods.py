@@ -91,7 +91,7 @@ def sentiment(method: str, examples: int, seed: int, folder: Path) -> dict:
     task.read()
     task.build()
     task.prepare()
-    task.model, cost = tuned(task.prepared, classification, task.rows, task.config, folder)
+    task.model, cost = tuned(task.prepared, classification, task.batches, task.config, folder)
     truth = [example["labels"] for example in task.test_examples]
     outputs = task.answers()
     return {"accuracy": accuracy(truth, [int(logits.argmax()) for logits in outputs])} | cost

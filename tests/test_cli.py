@@ -274,7 +274,7 @@ def test_a_gpu_out_of_memory_is_one_sentence(text, tmp_path, capsys, monkeypatch
     def full(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory.\nLong story")
 
-    monkeypatch.setattr("minillm.cli.pretrain.fit", full)
+    monkeypatch.setattr("minillm.cli.life.fit", full)
     message = sentence(["pretrain", "--data", text, "--out", tmp_path / "run", *TINY], capsys)
     assert "out of memory" in message and "--batch-size" in message
 

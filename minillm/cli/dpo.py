@@ -68,7 +68,7 @@ class DPO(PreferenceTask):
         with as_reference(self.model, None) as reference:
             return with_reference(reference, examples, self.tokenizer, self.compute)
 
-    def batches(self, examples: list, seed: int | None = None) -> Padded:
+    def in_batches(self, examples: list, seed: int | None = None) -> Padded:
         """Batches of pairs. A causal policy never sees the padding behind an answer."""
         batch_size = self.settings.training.batch_size
         return Padded(examples, self.tokenizer.pad_id, batch_size, seed=seed, causal=True)

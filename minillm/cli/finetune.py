@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from minillm.cli.flags import change, flag, flag_name, group
-from minillm.cli.life import TrainingCommand, check_context, shown
+from minillm.cli.life import TrainingCommand, check_context, shown, train_config
 from minillm.cli.methods import MethodSettings, Prepared, prepare
-from minillm.cli.settings import Machine, RecordSource, RunChoice, Training, train_config
+from minillm.cli.settings import Machine, RecordSource, RunChoice, Training
 from minillm.data import Padded, Parts, Record, frame_of, label_names, load_parts
 from minillm.hub import base_of, load_model, load_tokenizer, model_kind
 from minillm.inference import predict
@@ -28,7 +28,7 @@ from minillm.report import loss_curve, picture
 from minillm.system import write_text
 from minillm.tales import data_file
 from minillm.text import Tokenizer
-from minillm.training import History, LossFunction, RunFolder, TrainConfig, fit, mean_loss
+from minillm.training import History, LossFunction, RunFolder, TrainConfig
 
 SHORTEST = 100  # steps of a run on very few examples
 EPOCHS = {"run": 7, "scratch": 12}  # passes over the examples, by what a task begins with
@@ -108,17 +108,13 @@ class Task(TrainingCommand):
         """The examples with what is known of them before training."""
         return examples
 
-    def batches(self, examples: list, seed: int | None = None) -> Padded:
+    def in_batches(self, examples: list, seed: int | None = None) -> Padded:
         """Batches in random order; in the order that they came in without a seed."""
         return Padded(examples, self.tokenizer.pad_id, self.settings.training.batch_size, seed=seed)
 
-    def watch(self, model: nn.Module) -> dict:
-        """A point of the curve."""
-        return {"val_loss": mean_loss(model, self.objective, self.valid, self.compute)}
-
     def answers(self) -> list:
         """What the model says of each record of the test."""
-        return predict(self.model, self.batches(self.test_examples), self.compute)
+        return predict(self.model, self.in_batches(self.test_examples), self.compute)
 
     def scores(self, answers: list) -> dict:
         """The scores of answers; writes pictures and predictions into the run's folder."""
@@ -181,14 +177,14 @@ class Task(TrainingCommand):
         return self.enrich([self.example(record) for record in records])
 
     def example_batch(self) -> dict:
-        return next(iter(self.batches(self.train[:1])))
+        return next(iter(self.in_batches(self.train[:1])))
 
     def prepare(self) -> None:
         say_what_is_cut(self.parts.train, self.train, self.settings.context)
-        self.rows = self.batches(self.train, self.settings.machine.seed)
-        self.valid = self.batches(self.examples(self.parts.valid))
+        self.batches = self.in_batches(self.train, self.settings.machine.seed)
+        self.valid = self.in_batches(self.examples(self.parts.valid))
         self.test_records, self.test_examples = self.parts.test, self.examples(self.parts.test)
-        self.config = tuning_config(self.settings, self.rows.examples, self.prepared)
+        self.config = tuning_config(self.settings, self.batches.examples, self.prepared)
 
     def check_rates(self) -> None:
         """Raises: ValueError for a rate that would change nothing: what an adapter learns has its own rate."""
@@ -215,18 +211,6 @@ class Task(TrainingCommand):
     def more_config(self) -> dict:
         base = base_of(RunFolder(self.settings.from_), self.run, self.adapter) if self.adapter else None
         return {"labels": self.label_names, "base": base}
-
-    def learn(self, resume: bool) -> History:
-        return fit(
-            self.model,
-            self.prepared.objective(self.objective),
-            self.rows,
-            self.config,
-            self.watch,
-            run=self.run,
-            resume=resume,
-            after_step=self.prepared.after_step(self.config.steps),
-        )
 
     def report(self, history: History) -> None:
         if self.adapter:

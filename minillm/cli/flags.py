@@ -1,17 +1,29 @@
-"""Settings to flags: frozen dataclasses whose fields hold a default, the sentence of --help, and the values allowed.
+"""From the command line to settings, and to the command that takes them.
 
-What several commands share stands in groups (`settings`), each a field of the command's own settings: a function is
-handed the group that it needs. On the command line and in config.json the names of all fields are flat.
+Settings are frozen dataclasses whose fields hold a default, the sentence of --help, and the values allowed. What
+several commands share stands in groups (`settings`), each a field of the settings of a command: a function is handed
+the group that it needs. On the command line and in config.json the names of all fields are flat.
+
+What a person got wrong comes back as one sentence and exit status 2, what they interrupted as 130; `--debug` shows
+where in the code it happened.
 """
 
 import argparse
 import dataclasses
+import errno
+import os
 import sys
+import traceback
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import torch
+
+from minillm import __version__
+from minillm.system import check_seed
 
 
 def program() -> str:
@@ -90,3 +102,70 @@ def flat_values(settings: Any) -> dict[str, Any]:
 def change(settings: Any, **values) -> Any:
     """The same settings but for these, in whichever group they stand."""
     return build(type(settings), flat_values(settings) | values)
+
+
+# Commands
+
+
+class Command(NamedTuple):
+    """One command: what it does in a few words, its settings, and what takes them and the flags that were typed."""
+
+    summary: str
+    settings: type
+    start: Callable[[Any, dict], int | None]
+    help: str | None
+
+
+def run_command(commands: dict[str, Command], arguments: list[str] | None = None) -> int:
+    """Run the command that the arguments name, pretrain where they name none. Returns: the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version")):
+        arguments = ["pretrain", *arguments]
+    given = vars(build_parser(commands).parse_args(arguments))
+    command, debug = commands[given.pop("command")], given.pop("debug", bool(os.environ.get("MINILLM_DEBUG")))
+    try:
+        check_seed(given.get("seed", 0))
+        return command.start(build(command.settings, given), given) or 0
+    except (KeyboardInterrupt, Exception) as error:
+        if debug:
+            traceback.print_exc()
+        message, status = explain(error)
+        print(f"{program().split()[-1]}: {message}", file=sys.stderr)
+        return status
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """One sentence about what went wrong, and the exit status."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", 130
+    if isinstance(error, torch.OutOfMemoryError):
+        first = str(error).strip().split("\n")[0]
+        return f"out of memory ({first}); choose a smaller --batch-size, --context or --depth", 2
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"the disk is full ({error}); make room, then go on with --resume", 2
+    if isinstance(error, OSError | ValueError | FloatingPointError):
+        return str(error), 2
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"an error that minillm did not expect ({said}): --debug, or MINILLM_DEBUG=1, shows where", 1
+
+
+def build_parser(commands: dict[str, Command]) -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog=program(),
+        description="Train a language model and use it. Without a command: pretrain, on the tales that come with it.",
+        epilog=f"{program()} COMMAND --help shows every flag of a command.",
+    )
+    parser.add_argument("--version", action="version", version=f"minillm {__version__}, torch {torch.__version__}")
+    parsers = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, command in commands.items():
+        sub = parsers.add_parser(
+            name,
+            help=command.summary,
+            description=(command.help or "").replace("python train.py", program()),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        add_flags(sub, command.settings)
+        help = "show the traceback of an error (also: MINILLM_DEBUG=1)"
+        sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=help)
+    return parser

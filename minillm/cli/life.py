@@ -4,16 +4,19 @@ A command that trains is a `TrainingCommand` and fills in the steps. Where runs 
 here too.
 """
 
+from dataclasses import fields
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import nn
 
 from minillm.cli.flags import build, change, fields_of, flag_name, flat_values, program
+from minillm.cli.methods import Prepared
 from minillm.data import show_example
 from minillm.hub import describe
 from minillm.system import Compute, pick_device, seed_everything, write_json
-from minillm.training import History, RunFolder
+from minillm.training import History, RunFolder, TrainConfig, fit, mean_loss
 
 RUNS = Path("runs")
 ANSWERING = ("sft", "ppo", "dpo")  # commands whose models answer
@@ -25,6 +28,8 @@ class TrainingCommand:
     name: ClassVar[str]  # on the command line and in config.json
     other_data: ClassVar[str]  # what is said when a resumed run finds another text than it began with
     label_names: list[str] = []  # noqa: RUF012 - what --show calls labels
+    watched: int | None = None  # batches of validation data behind each point of the curve; None: all
+    prepared: Prepared | None = None  # how a trained model is tuned
 
     def __init__(self, settings: Any, run: RunFolder, compute: Compute, given: dict, resuming: bool = False):
         self.settings, self.run, self.compute = settings, run, compute
@@ -92,9 +97,16 @@ class TrainingCommand:
         """What config.json says besides."""
         return {}
 
+    def watch(self, model: nn.Module) -> dict:
+        """A point of the curve: the loss on some of the validation data."""
+        return {"val_loss": mean_loss(model, self.objective, islice(self.valid, self.watched), self.compute)}
+
     def learn(self, resume: bool) -> History:
-        """Train `self.model`."""
-        raise NotImplementedError
+        """Train `self.model` on `self.batches`, by `self.objective` and as `self.config` says."""
+        loss = self.prepared.objective(self.objective) if self.prepared else self.objective
+        after_step = self.prepared.after_step(self.config.steps) if self.prepared else None
+        more = {"run": self.run, "resume": resume, "after_step": after_step}
+        return fit(self.model, loss, self.batches, self.config, self.watch, **more)
 
     def report(self, history: History) -> None:
         """Measure, draw, write the scores, and say how it went."""
@@ -142,6 +154,14 @@ class TrainingCommand:
 def shown(scores: dict) -> str:
     """The numbers among scores, for people."""
     return ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if isinstance(value, float))
+
+
+def train_config(*groups: Any, steps: int, **more) -> TrainConfig:
+    """The settings of `fit`: those that stand in the groups, and what a command has worked out (`more`)."""
+    known = {field.name for field in fields(TrainConfig)}
+    given = {name: value for group in groups for name, value in vars(group).items() if name in known}
+    every = given.get("eval_every") or max(steps // 10, 1)
+    return TrainConfig(**given | {"steps": steps, "eval_every": every} | more)
 
 
 # Where runs live

@@ -6,32 +6,20 @@ row of its own; with next sentences, a row is the two halves of a document, or t
 
 import hashlib
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from minillm.cli.flags import flag, group, program
-from minillm.cli.life import TrainingCommand
+from minillm.cli.life import TrainingCommand, train_config
 from minillm.cli.pretrain import Corpus, load_corpus, make_tokenizer
-from minillm.cli.settings import Machine, PreTraining, RunChoice, TextSource, train_config
+from minillm.cli.settings import Machine, PreTraining, RunChoice, TextSource
 from minillm.data import IGNORE_INDEX, Padded, encoder_frame, mask_tokens, pair_example, text_example
 from minillm.hub import load_model, load_tokenizer, model_kind
 from minillm.models import RECIPES, Encoder, ModelConfig, SequenceClassifier
 from minillm.report import loss_curve, picture
 from minillm.text import Tokenizer
-from minillm.training import (
-    History,
-    RunFolder,
-    fit,
-    inputs_of,
-    masked_lm,
-    masked_lm_and_next_sentence,
-    mean_loss,
-)
-
-WATCHED = 8  # batches behind each point of the curve; the loss reported at the end is of all of the validation text
+from minillm.training import History, RunFolder, inputs_of, masked_lm, masked_lm_and_next_sentence, mean_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +72,7 @@ class MLM(TrainingCommand):
     """
 
     name = "mlm"
+    watched = 8  # of the validation text; the loss reported at the end is of all of it
     other_data = "the text is not the one that this run began with; bring it back to resume"
 
     def read(self) -> None:
@@ -134,13 +123,6 @@ class MLM(TrainingCommand):
 
     def fingerprint(self) -> str:
         return hashlib.sha256("\0".join(self.corpus.train).encode()).hexdigest()
-
-    def learn(self, resume: bool) -> History:
-        return fit(self.model, self.objective, self.batches, self.config, self.watch, run=self.run, resume=resume)
-
-    def watch(self, model: nn.Module) -> dict:
-        """A point of the curve."""
-        return {"val_loss": mean_loss(model, self.objective, islice(self.valid, WATCHED), self.compute)}
 
     def report(self, history: History) -> None:
         scores = self.scores()

@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -10,8 +9,8 @@ from torch import nn
 
 from minillm import tales
 from minillm.cli.flags import change, flag, group, program
-from minillm.cli.life import TrainingCommand, check_context
-from minillm.cli.settings import Machine, PreTraining, RunChoice, TextSource, train_config
+from minillm.cli.life import TrainingCommand, check_context, train_config
+from minillm.cli.settings import Machine, PreTraining, RunChoice, TextSource
 from minillm.data import Windows, tokenize
 from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import write
@@ -19,9 +18,7 @@ from minillm.models import LSTMLM, RECIPES, BigramLM, Decoder, LSTMConfig, Model
 from minillm.report import loss_curve, picture
 from minillm.system import write_text
 from minillm.text import Tokenizer, read_documents, read_text, split, split_stream
-from minillm.training import OPTIMIZERS, History, RunFolder, causal_lm, fit, mean_loss
-
-WATCHED = 6  # batches of validation text behind each point of the curve; the loss reported at the end is of all of it
+from minillm.training import OPTIMIZERS, History, RunFolder, causal_lm, mean_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +97,8 @@ class Pretrain(TrainingCommand):
     """
 
     name = "pretrain"
+    objective = staticmethod(causal_lm)
+    watched = 6  # of the validation text; the loss reported at the end is of all of it
     other_data = "the text is not the one that this run began with; bring it back to resume"
 
     def read(self) -> None:
@@ -112,12 +111,12 @@ class Pretrain(TrainingCommand):
         batch_size, seed = self.settings.training.batch_size, self.settings.machine.seed
         self.tokens = tokenize(self.corpus.train, self.tokenizer, whole)
         self.valid_tokens = tokenize(self.corpus.valid, self.tokenizer, whole)
-        self.windows = Windows(self.tokens, context, batch_size, seed=seed)
+        self.batches = Windows(self.tokens, context, batch_size, seed=seed)
         self.valid = Windows(self.valid_tokens, context, batch_size)
 
     def example_batch(self) -> dict:
         print("what the model says at a position is scored against the label of the next one")
-        return next(iter(self.windows))
+        return next(iter(self.batches))
 
     def prepare(self) -> None:
         valid, vocab_size = self.valid_tokens, self.tokenizer.vocab_size
@@ -145,13 +144,6 @@ class Pretrain(TrainingCommand):
 
     def more_config(self) -> dict:
         return {"documents": "file" if self.corpus.whole else "blank-line"}
-
-    def learn(self, resume: bool) -> History:
-        return fit(self.model, causal_lm, self.windows, self.config, self.watch, run=self.run, resume=resume)
-
-    def watch(self, model: nn.Module) -> dict:
-        """A point of the curve."""
-        return {"val_loss": mean_loss(model, causal_lm, islice(self.valid, WATCHED), self.compute)}
 
     def report(self, history: History) -> None:
         val_loss = mean_loss(self.model, causal_lm, self.valid, self.compute)

@@ -1,11 +1,9 @@
-"""The groups of settings that commands share, and the one way from them to the settings of `fit`."""
+"""The groups of settings that commands share."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from minillm.cli.flags import flag
-from minillm.training import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +71,3 @@ class PreTraining(Training):
 
     warmup: int = flag(0, "steps over which the rates rise")
     decay_share: float = flag(0.8, "part of the run over which a linear decay falls to 0")
-
-
-def train_config(*groups: Any, steps: int, **more) -> TrainConfig:
-    """The settings of `fit`: those that stand in the groups, and what a command has worked out (`more`)."""
-    known = {field.name for field in fields(TrainConfig)}
-    given = {name: value for group in groups for name, value in vars(group).items() if name in known}
-    every = given.get("eval_every") or max(steps // 10, 1)
-    return TrainConfig(**given | {"steps": steps, "eval_every": every} | more)

@@ -109,7 +109,7 @@ class SFT(Task):
     def example(self, record: ConversationRecord) -> dict:
         return conversation_example(record, self.tokenizer, self.settings.context, self.settings.learn)
 
-    def batches(self, examples: list[dict], seed: int | None = None) -> Padded:
+    def in_batches(self, examples: list[dict], seed: int | None = None) -> Padded:
         """Batches of conversations, or of rows packed with them. One without an answer that fits is left out."""
         settings = self.settings
         answered = [one for one in examples if any(label != IGNORE_INDEX for label in one["labels"][1:])]

@@ -27,7 +27,7 @@ from minillm.tales.instructions import EXACT, KINDS, OPEN_KINDS, make_instructio
 from minillm.tales.judging import Judgement, judge
 from minillm.tales.letter_scores import BEST as BEST_SCORE
 from minillm.tales.letter_scores import WEIGHTS, LetterScore, score_letter, understand
-from minillm.tales.letters import FORMS, Traits, ask_for_letter, draw_traits, make_prompts, write_letter
+from minillm.tales.letters import LETTER_FORMS, Traits, ask_for_letter, draw_traits, make_prompts, write_letter
 from minillm.tales.pairs import make_entailment, make_next_sentence, make_paraphrases
 from minillm.tales.patterns import game_ceiling, make_pattern_questions
 from minillm.tales.preferences import BIASES, FLIPPED, TEMPERATURE, best_accuracy, chance_of_choice, make_preferences

@@ -3,7 +3,8 @@
 The table below is knowledge that no single document spells out. It is invented; nothing here is medical advice.
 """
 
-from minillm.tales.teller import Options
+from minillm.tales import words
+from minillm.tales.teller import Options, Teller
 from minillm.tales.world import World, pools
 
 REMEDIES = {  # symptom: what is given first, and what instead to someone who is allergic to that
@@ -31,8 +32,7 @@ SURNAMES = (
     "Parker Quinn Reeves Sutton Turner Vaughan Watson Young"
 ).split()
 NUMBERS = "one two three four five six seven eight nine ten eleven twelve".split()
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-LISTS = {
+CLINIC_WORDS = {
     "name": [f"{title} {surname}" for surname in SURNAMES for title in ("Mr", "Mrs")],
     "ward": "North South East West".split(),
     "bed": NUMBERS,
@@ -46,22 +46,29 @@ LISTS = {
     "nurse": "Adams Brooks Chavez Diaz Evans Foster".split(),
     "doctor": "Lopez Mehta Novak Okafor Patel Rossi".split(),
     "dose": ["once", "twice", "three times", "four times"],
-    "day": DAYS,
+    "day": words.DAYS,
 }
-POOLS = pools(LISTS)
+CLINIC_POOLS = pools(CLINIC_WORDS)
 
 
 def allergies(symptom: str) -> Options:
     """What a patient may be allergic to: half of the time just what would help."""
     first = REMEDIES[symptom][0]
-    every = POOLS["allergy"].texts
+    every = CLINIC_POOLS["allergy"].texts
     return Options((len(every) - 1 if remedy == first else 1, remedy, remedy) for remedy in every)
 
 
-def tell_case(teller) -> World:
+def tell_case(teller: Teller) -> World:
     """A patient comes in, is treated, and goes home or stays."""
-    world = World(teller, POOLS)
+    world = World(teller, CLINIC_POOLS)
     world.plot = "clinic"
+    _admission(world)
+    _treatment(world)
+    _result(world)
+    return world
+
+
+def _admission(world: World) -> None:
     patient, case = world.role("patient"), world.role("case")
     bed = "Ward {case.ward}, bed {case.bed}: "
     world.tell(
@@ -73,15 +80,17 @@ def tell_case(teller) -> World:
         "Nurse {case.nurse} checked {patient.his} pulse and sent for Doctor {case.doctor}.",
         "Nurse {case.nurse} measured {patient.his} temperature and called Doctor {case.doctor}.",
     )
+
+
+def _treatment(world: World) -> None:
+    patient, case = world.role("patient"), world.role("case")
     first, second = REMEDIES[case.symptom]
     world.draws["case", "allergy"] = allergies(case.symptom)
     allergic = world.tell(
         no=("The patient had no known allergies.", '"No allergies," said {patient}.'),
-        yes=(
-            "The patient was allergic to {case.allergy}.",
-            '"I am allergic to {case.allergy}," said {patient}.',
-        ),
+        yes=("The patient was allergic to {case.allergy}.", '"I am allergic to {case.allergy}," said {patient}.'),
     )
+    world.outcome.append(allergic)
     case.attributes["remedy"] = second if allergic == "yes" and case.allergy == first else first
     world.tell(
         "Doctor {case.doctor} prescribed {case.remedy} for the {case.symptom}, {case.dose} a day.",
@@ -92,8 +101,11 @@ def tell_case(teller) -> World:
         "Nurse {case.nurse} wrote {case.remedy} on the chart of bed {case.bed}.",
         "Nurse {case.nurse} brought the first dose of {case.remedy} to bed {case.bed}.",
     )
-    later = world.role("later")
-    later.attributes["day"] = DAYS[(DAYS.index(case.day) + 1) % 7]
+
+
+def _result(world: World) -> None:
+    case, later = world.role("case"), world.role("later")
+    later.attributes["day"] = words.DAYS[(words.DAYS.index(case.day) + 1) % 7]
     outcome = world.tell(
         better=((2, "By {later.day} the {case.symptom} was gone."), (2, "By {later.day} {patient} had recovered.")),
         worse=(
@@ -101,7 +113,7 @@ def tell_case(teller) -> World:
             "By {later.day} {patient} still complained of the {case.symptom}.",
         ),
     )
-    world.outcome += [allergic, outcome]
+    world.outcome.append(outcome)
     world.mood(patient="glad" if outcome == "better" else "sad")
     world.tell(
         better=(
@@ -115,4 +127,3 @@ def tell_case(teller) -> World:
         truth=outcome,
         why=f"the {case.symptom} was {'gone' if outcome == 'better' else 'worse'} by {later.day}",
     )
-    return world

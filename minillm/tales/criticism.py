@@ -19,20 +19,27 @@ CONSTITUTION = {  # part of the score: how it is asked for
     "to_the_point": "Is there nothing in it that nobody asked for?",
     "well_formed": "Is it a whole letter?",
 }
-ASKED = 4  # questions about a letter
+PARTS_ASKED = 4  # questions about a letter
 
 
 def verdicts(tale: Tale | str, letter: str) -> dict[str, str]:
-    """The right answer to each question of CONSTITUTION, "yes" or "no", by part. As `score_letter` takes a letter."""
+    """The right answer to each question of CONSTITUTION, "yes" or "no", by part.
+
+    Args:
+        tale, letter: as for `score_letter`
+    Raises: ValueError where there is no tale.
+    """
     score = score_letter(tale, letter)
     return {part: "yes" if getattr(score, part) == 1 else "no" for part in CONSTITUTION}
 
 
 def make_letters(n: int, seed: int) -> list[dict]:
-    """Letters of mixed quality, each with questions about it: {"messages": [{"role", "content"}, ...], "kinds"}.
+    """Letters of mixed quality, each with questions about it.
 
     The first message holds a tale and asks for a letter to its hero, the second is a letter by `draw_letter`, of the
-    kind "letter"; then come ASKED of CONSTITUTION in any order, each with its answer, of the kind of its part.
+    kind "letter"; then come PARTS_ASKED of CONSTITUTION in any order, each with its answer, of the kind of its part.
+
+    Returns: records {"messages": [{"role", "content"}, ...], "kinds": that of each answer}.
     """
     return list(islice(letter_stream(seed), n))
 
@@ -43,7 +50,7 @@ def letter_stream(seed: int) -> Iterator[dict]:
     while True:
         tale, prompt = ask_for_letter(rng)
         letter = draw_letter(tale, rng)
-        parts = [part for _, part in sorted((rng.random(), part) for part in CONSTITUTION)][:ASKED]
+        parts = [part for _, part in sorted((rng.random(), part) for part in CONSTITUTION)][:PARTS_ASKED]
         answers = verdicts(tale, letter)
         turns = [(prompt, letter), *((CONSTITUTION[part], answers[part]) for part in parts)]
         messages = [

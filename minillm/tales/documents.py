@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from minillm.tales.clinic import tell_case
 from minillm.tales.patterns import tell_pattern
 from minillm.tales.plots import PLOTS, tell_tale
-from minillm.tales.teller import END, Reading, Sampler, Step, read
+from minillm.tales.teller import END, Reading, Sampler, Step, recover
 from minillm.tales.world import POOLS, Fact, World, pools
 
 PROGRAMS: dict[str, Callable] = {"tale": tell_tale, "pattern": tell_pattern, "clinic": tell_case}
@@ -56,6 +56,9 @@ class Tale:
     labels: tuple[str, ...]
     steps: tuple[Step, ...]
 
+    def __hash__(self) -> int:
+        return hash(self.text)
+
     def sentence(self, index: int) -> str:
         """The text of one sentence."""
         start, end = self.sentences[index]
@@ -84,7 +87,7 @@ def _describe(text: str, kind: str, steps: list[Step], result: Any) -> Tale:
         entities=tuple(Entity(*mention) for mention in result.named_mentions()),
         facts=tuple(result.named_facts()),
         final=result.final_state(),
-        roles={role: dict(entity.attributes) for role, entity in result.roles.items()},
+        roles={role: dict(referent.attributes) for role, referent in result.roles.items()},
         sentences=tuple(result.sentences),
         labels=tuple(result.labels),
         steps=steps,
@@ -112,7 +115,11 @@ def clinic_stream(seed: int) -> Iterator[Tale]:
 
 
 def tell(rng: random.Random, plots: Iterable[str] = tuple(PLOTS), known: dict[str, str] | None = None) -> Tale:
-    """One tale of one of these plots, with what is known: {"hero.name": "Mira"}. `logprob` is that in this small world.
+    """One tale of one of these plots, with what is known of it.
+
+    Args:
+        known: the words of some slots, {"hero.name": "Mira"}
+    Returns: a tale whose `logprob` is that in this smaller world.
 
     >>> tell(random.Random(1), ["race"], {"hero.name": "Mira", "thing.noun": "kite"}).roles["thing"]["noun"]
     'kite'
@@ -148,11 +155,14 @@ def make_documents(n: int, seed: int) -> list[Tale]:
 
 def reading(text: str) -> Reading:
     """How a text was written: its choices and log-probability under its own program, or where reading stopped."""
-    return read(PROGRAMS[kind_of(text)], text)
+    return recover(PROGRAMS[kind_of(text)], text)
 
 
 def parse(text: str) -> Tale:
-    """The tale behind a text, from the text alone. Raises ValueError with the place where it is none."""
+    """The tale behind a text, from the text alone.
+
+    Raises: ValueError with the place where it is none.
+    """
     found = reading(text)
     if found.stopped is not None:
         raise ValueError(f"not a tale: {text[found.stopped : found.stopped + 20]!r} at character {found.stopped}")
@@ -160,25 +170,27 @@ def parse(text: str) -> Tale:
 
 
 def log_share(kind: str) -> float:
-    """The log-probability (nats) of a kind in the text it belongs to: 0 for the clinic, which has a text of its own."""
+    """The log-probability in nats of a kind in the text it belongs to: 0 for the clinic, which has one of its own."""
     return math.log(MIX[kind] / sum(MIX.values())) if kind in MIX else 0.0
 
 
 def logprob(text: str) -> float:
-    """Exact log-probability (nats) of a document under the mix it belongs to; -inf for a text that is none.
+    """Exact log-probability of a document under the mix it belongs to.
 
     Tales and patterns belong to the pre-training mix, and choosing the kind is part of their probability; a clinic case
     belongs to a text of its own.
+
+    Returns: nats; -inf for a text that is no document.
     """
     return reading(text).logprob + log_share(kind_of(text))
 
 
 def entropy_floor(documents: Iterable[str], tokens: int) -> float | None:
-    """The exact entropy of these documents in nats per predicted token: no model can do better on average.
+    """The exact entropy of these documents, below which no model can get on average.
 
     Args:
-        tokens: how many are predicted when the documents are cut into tokens
-    Returns: None where one of them is not of the world.
+        tokens: how many are predicted in all of them
+    Returns: nats per predicted token; None where a document is not of the world.
     """
     nats = 0.0
     for document in documents:

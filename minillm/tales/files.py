@@ -10,8 +10,8 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -28,20 +28,26 @@ SEED = 1
 MANIFEST = Path(__file__).with_name("manifest.json")  # of each file: bytes, sha256
 
 
-class Group(NamedTuple):
+@dataclass(frozen=True)
+class Group:
     """How many documents each file has, in the order in which they are made; where they come from, given a seed."""
 
     numbers: dict[str, int]
     stream: Callable[..., Iterator[Tale | dict]]
-    of_test: dict[str, bool] = {}  # what is different in the test
+    of_test: dict[str, bool] = field(default_factory=dict)  # what is different in the test
+
+    @property
+    def is_text(self) -> bool:
+        """Whether these are documents and not the records of a task."""
+        return "test" not in self.numbers
 
     def seed(self, split: str, seed: int) -> int:
         """A seed of its own for each file."""
-        splits = ("test", "valid", "train") if "test" in self.numbers else ("train", "valid")
+        splits = ("train", "valid") if self.is_text else ("test", "valid", "train")
         return len(splits) * seed + splits.index(split)
 
 
-GROUPS = {
+FILE_GROUPS = {
     "tales": Group({"valid": 1_000, "train": 16_000}, document_stream),
     "clinic": Group({"valid": 300, "train": 2_000}, clinic_stream),
     "sentiment": Group({"test": 500, "valid": 200, "train": 3_000}, sentiment_stream),
@@ -120,12 +126,11 @@ def sha256(text: str) -> str:
 
 def make_group(group: str, size: int = 1, seed: int = SEED) -> Iterator[tuple[str, str]]:
     """The name and the content of each file of a group, with a progress bar; `size` times as much to train on."""
-    taken: set[str] = set()
-    stream = GROUPS[group].stream
-    for split, number in GROUPS[group].numbers.items():
-        documents = stream(GROUPS[group].seed(split, seed), **(GROUPS[group].of_test if split == "test" else {}))
+    kind, taken = FILE_GROUPS[group], set()
+    for split, number in kind.numbers.items():
+        documents = kind.stream(kind.seed(split, seed), **(kind.of_test if split == "test" else {}))
         texts = _fresh(documents, number * size if split == "train" else number, taken, f"{group}_{split}")
-        if stream in (document_stream, clinic_stream):
+        if kind.is_text:
             yield f"{group}_{split}.txt", "\n\n".join(texts) + "\n"
         else:
             yield f"{group}_{split}.jsonl", "\n".join(texts) + "\n"

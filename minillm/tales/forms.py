@@ -8,7 +8,7 @@ Left out: forms that one sentence of which begins another (there would be no tel
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
@@ -48,10 +48,10 @@ class Branch:
         return sum(self.weights.values()) if truth is None else self.weights.get(truth, 0)
 
 
-def tokens(form: str) -> tuple[str | SlotName, ...]:
+def form_pieces(form: str) -> tuple[str | SlotName, ...]:
     """A form in pieces: words with the space behind them, and slots.
 
-    >>> tokens("Then {hero} ate.")
+    >>> form_pieces("Then {hero} ate.")
     ('Then ', ('hero', 'name'), ' ', 'ate.')
     """
     form = SLOT.sub(lambda slot: COMPOUND.get(slot[1], slot[0]), form)
@@ -68,10 +68,9 @@ def tokens(form: str) -> tuple[str | SlotName, ...]:
     return tuple(pieces)
 
 
-@cache
-def tree(forms: tuple[tuple[str, str, int], ...]) -> tuple[Branch, ...]:
+def tree(forms: Iterable[tuple[str, str, int]]) -> tuple[Branch, ...]:
     """The branches of several (label, form, weight)."""
-    return _grow([(tokens(form), label, weight) for label, form, weight in forms])
+    return _grow([(form_pieces(form), label, weight) for label, form, weight in forms])
 
 
 def _grow(forms: list[tuple[tuple, str, int]]) -> tuple[Branch, ...]:
@@ -110,8 +109,8 @@ def walk(
         elif isinstance((branch := branches[0]).say, str):
             teller.say(branch.say)
         else:
-            slot = slot_of(*branch.say)
-            slot.commit(teller.choose(slot.options, slot.wrong, slot.why))
+            options, wrong, false_because, commit = slot_of(*branch.say)
+            commit(teller.choose(options, wrong, false_because))
         if isinstance(branch.next, str):
             return branch.next
         branches, truth = branch.next, None if false else truth
@@ -119,7 +118,7 @@ def walk(
 
 def _fork(teller, branches, slot_of, truth, why) -> tuple[Branch, bool]:
     """Take one branch of several. Returns it, and whether it is a false one."""
-    own, fixed = _split(branches, truth)
+    own, fixed = _slots_or_texts(branches, truth)
     if fixed is not None:
         return teller.choose(*fixed, lambda found: why or f"{found!r} does not follow")
     slots = {branch: slot_of(*branch.say) for branch in own}
@@ -134,7 +133,7 @@ def _fork(teller, branches, slot_of, truth, why) -> tuple[Branch, bool]:
 
 
 @cache
-def _split(
+def _slots_or_texts(
     branches: tuple[Branch, ...], truth: str | None
 ) -> tuple[tuple[Branch, ...], tuple[Options, Options | None] | None]:
     """The branches that are slots; where none is, the true and the false texts."""
@@ -147,10 +146,12 @@ def _split(
 
 
 @lru_cache(maxsize=4096)
-def _right(branches: tuple[Branch, ...], truth: str | None, options_of_slots: tuple[Options, ...]) -> tuple[Options, bool]:
-    """All that is true where a sentence parts: each branch by its weight, a slot's share spread over its options.
+def _right(
+    branches: tuple[Branch, ...], truth: str | None, options_of_slots: tuple[Options, ...]
+) -> tuple[Options, bool]:
+    """All that is true where a sentence parts, and whether every branch is.
 
-    And whether every branch is.
+    Each branch has its weight, and a slot's share is spread over its options.
     """
     slots = iter(options_of_slots)
     scale = math.lcm(*(options.total for options in options_of_slots))

@@ -13,9 +13,9 @@ from typing import NamedTuple
 from minillm.tales import words
 from minillm.tales.documents import Tale, reading, tell
 from minillm.tales.gists import gist
-from minillm.tales.tasks import names, passage, pick
+from minillm.tales.tasks import passage, pick, two_names
 
-LONGEST = 740  # characters of a conversation
+MOST_CHARACTERS = 740  # characters of a conversation
 CONTINUED = 1 / 12  # share of the conversations that give the beginning of a tale and ask what comes next
 SHARE = 2  # of a kind among the questions; but what is soon learned comes less often, and what is hard more:
 SHARES = {"ending": 1, "owner": 3, "tense": 3}
@@ -107,7 +107,7 @@ def _yes_no(rng: random.Random, tale: Tale) -> tuple[str, str]:
 
 
 def _list(rng: random.Random, tale: Tale) -> tuple[str, str]:
-    both = names(tale).values()
+    both = two_names(tale).values()
     return pick(
         rng,
         (
@@ -121,7 +121,7 @@ def _owner(rng: random.Random, tale: Tale) -> tuple[str, str] | None:
     """Who has the thing in the end; None in tales where nobody does, or somebody without a name."""
     thing = "{adjective} {noun}".format(**tale.roles["thing"])
     owner = tale.final["has"].get(thing)
-    if owner not in names(tale).values():
+    if owner not in two_names(tale).values():
         return None
     return f"Who had the {tale.roles['thing']['noun']} in the end?", owner
 
@@ -134,7 +134,7 @@ def _feeling(rng: random.Random, tale: Tale) -> tuple[str, str]:
 def sad_one_first(rng: random.Random, tale: Tale) -> str:
     """One of the two friends; half of the time one who is sad, if one is: there is more gladness in the tales."""
     wanted = pick(rng, ("happy", "sad"))
-    both = list(names(tale).values())
+    both = list(two_names(tale).values())
     return pick(rng, [name for name in both if mood(tale, name) == wanted] or both)
 
 
@@ -166,7 +166,7 @@ def _refuse(rng: random.Random, tale: Tale) -> tuple[str, str]:
     missing = [question for question, role, _ in PERHAPS.values() if role not in tale.roles]
     if missing and rng.random() < 0.5:
         return pick(rng, missing), REFUSAL
-    return pick(rng, UNTOLD).format(name=names(tale)[pick(rng, ("hero", "friend"))]), REFUSAL
+    return pick(rng, UNTOLD).format(name=two_names(tale)[pick(rng, ("hero", "friend"))]), REFUSAL
 
 
 def _sentiment(rng: random.Random, tale: Tale) -> tuple[str, str]:
@@ -192,11 +192,11 @@ EXACT: dict[str, Callable[[random.Random, Tale], tuple[str, str] | None]] = {
     "format": _format,
     "refuse": _refuse,
 }
-ABOUT = EXACT | {"summary": _summary}
+QUESTIONS = EXACT | {"summary": _summary}
 # A kind that is not among KINDS: a task that comes later, to see what learning it alone does to the others.
 LATER: dict[str, Callable[[random.Random, Tale], tuple[str, str]]] = {"sentiment": _sentiment}
 OPEN_KINDS = ("summary", "continue", "letter")  # without a single right answer; the last is in `letters`
-KINDS = (*ABOUT, "continue")
+KINDS = (*QUESTIONS, "continue")
 
 
 def right_answer(kind: str, prompt: str, expected: str, answer: str) -> bool:
@@ -210,12 +210,12 @@ def right_answer(kind: str, prompt: str, expected: str, answer: str) -> bool:
     return " ".join(answer.split()) == " ".join(expected.split())
 
 
-def ask(rng: random.Random, tale: Tale, kind: str) -> Turn | None:
+def question_about(rng: random.Random, tale: Tale, kind: str) -> Turn | None:
     """A question of a kind about a tale, or None where the tale has no answer of that kind."""
     question, role, form = PERHAPS.get(kind, ("", "", ""))
     if role in tale.roles and rng.random() < 1 / 3:
         return Turn(kind, question, form.format(**tale.roles[role]))
-    found = (ABOUT | LATER)[kind](rng, tale)
+    found = (QUESTIONS | LATER)[kind](rng, tale)
     return None if found is None else Turn(kind, *found)
 
 
@@ -249,14 +249,14 @@ def instruction_stream(seed: int, kinds: tuple[str, ...] = KINDS) -> Iterator[di
 
 
 def _turns(rng: random.Random, tale: Tale, about: list[str]) -> list[Turn]:
-    """Different questions about a tale, in random order, as many as stay within LONGEST."""
+    """Different questions about a tale, in random order, as many as stay within MOST_CHARACTERS."""
     turns: dict[str, Turn] = {}
     length = len(tale.text)
     for _, kind in sorted((rng.random(), kind) for kind in about):
-        turn = ask(rng, tale, kind)
+        turn = question_about(rng, tale, kind)
         if turn is not None and turn.question not in turns:
             length += len(turn.question) + len(turn.answer)
-            if length > LONGEST:
+            if length > MOST_CHARACTERS:
                 break
             turns[turn.question] = turn
     return list(turns.values())

@@ -17,7 +17,7 @@ class Judgement:
 
 
 def judge(text: str) -> Judgement:
-    """Judge any text, of whatever kind its beginning says it is. White space around it does not count.
+    """What is right and wrong about any text, of the kind that its beginning says. White space around it is ignored.
 
     score = p * (1 - m / r) / (1 + [not grammatical]), with p the share of the characters up to where reading stopped,
     m the number of contradictions, and r the number of places so far at which the text could have contradicted itself.

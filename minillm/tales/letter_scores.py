@@ -15,8 +15,8 @@ from typing import NamedTuple
 from minillm.tales import words
 from minillm.tales.documents import Tale, parse
 from minillm.tales.gists import GISTS
-from minillm.tales.letters import FORMS, LISTS, OPENERS, claims
-from minillm.tales.tasks import names
+from minillm.tales.letters import FILLERS, LETTER_FORMS, OPENERS, claims
+from minillm.tales.tasks import two_names
 
 WEIGHTS = {"helpful": 0.6, "honest": 0.6, "kind": 0.8, "to_the_point": 0.5, "well_formed": 0.5}
 BEST = sum(WEIGHTS.values())  # the score of Traits()
@@ -26,10 +26,10 @@ OFF = ("not understood", "off the point", "out of its place", "said again")
 FINDINGS = (*OFF, "greets", "the right name", "another's name", "true", "false", "suits", "jars", "wishes well")
 FINDINGS += ("unkind", "signs")
 SENTENCE = re.compile(r"\s*(?:Dear|Hello)\b[^,.!?]*,|[^.!?]*[.!?]+|[^.!?]+")
-ROLES = {"hero": ("you",), "friend": words.PETS, "neighbor": words.NEIGHBORS, "food": words.DISHES}
-ROLES |= dict.fromkeys(("thing", "other"), words.NOUNS + words.CLOTHES)
-ROLES |= dict.fromkeys(("victim", "helper", "asker", "guesser"), ("you", *words.PETS))
-ROLES |= {"house": ("your house", *(f"the house of {name}" for name in words.PETS))}
+ROLE_WORDS = {"hero": ("you",), "friend": words.PETS, "neighbor": words.NEIGHBORS, "food": words.DISHES}
+ROLE_WORDS |= dict.fromkeys(("thing", "other"), words.NOUNS + words.CLOTHES)
+ROLE_WORDS |= dict.fromkeys(("victim", "helper", "asker", "guesser"), ("you", *words.PETS))
+ROLE_WORDS |= {"house": ("your house", *(f"the house of {name}" for name in words.PETS))}
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class LetterScore:
 
 
 class Sentence(NamedTuple):
-    """A sentence as understood: its text, its act ("" if none; of NEWS or FORMS), and the name or the claim in it."""
+    """A sentence as understood: its text, its act ("" if none; of NEWS or LETTER_FORMS), the name or claim in it."""
 
     text: str
     act: str
@@ -77,11 +77,13 @@ class Truth(NamedTuple):
 
 
 def score_letter(tale: Tale | str, letter: str) -> LetterScore:
-    """Score any text as a letter to the hero of a tale, given as such, as its text, or as a prompt that begins with it.
+    """The true score of any text as a letter to the hero of a tale. An empty one counts as a sentence not understood.
 
-    Raises ValueError where there is no tale; never for a letter. An empty one counts as a sentence not understood.
+    Args:
+        tale: as such, as its text, or a prompt that begins with it
+    Raises: ValueError where there is no tale; never for a letter.
     """
-    truth = _truth(tale.text if isinstance(tale, Tale) else tale.split("\n\n")[0])
+    truth = _truth(tale) if isinstance(tale, Tale) else _truth_of_text(tale.split("\n\n")[0])
     sentences = understand(letter)
     seen: set[str] = set()
     last = len(sentences) - 1
@@ -161,8 +163,8 @@ def _understand(text: str) -> Sentence:
 @cache
 def _patterns() -> dict[str, re.Pattern]:
     """What the sentences of each act look like; "content" is the name in a greeting, or the claim in news."""
-    found = {act: re.compile("|".join(_pattern(form, LISTS) for form in forms)) for act, forms in FORMS.items()}
-    found["greeting"] = re.compile(f"(?:Dear|Hello) (?P<content>{_any(LISTS['name'])}),")
+    found = {act: re.compile("|".join(_pattern(f, FILLERS) for f in forms)) for act, forms in LETTER_FORMS.items()}
+    found["greeting"] = re.compile(f"(?:Dear|Hello) (?P<content>{_any(FILLERS['name'])}),")
     openers = "|".join(re.escape(opener.removesuffix("{}.")) for opener in OPENERS)
     return found | {act: re.compile(rf"(?:{openers})(?P<content>{claim})\.") for act, claim in _claims().items()}
 
@@ -172,8 +174,8 @@ def _claims() -> dict[str, str]:
     events = []
     for begin, ends in GISTS.values():
         begin = begin.replace("A storm", "a storm").replace("the house of {victim}", "{house}")
-        goes_on = "|".join(_pattern(f", {end}", ROLES) for end in dict.fromkeys(ends.values()))
-        events.append(f"{_pattern(begin, ROLES)}(?:{goes_on})?")
+        goes_on = "|".join(_pattern(f", {end}", ROLE_WORDS) for end in dict.fromkeys(ends.values()))
+        events.append(f"{_pattern(begin, ROLE_WORDS)}(?:{goes_on})?")
     return {"event": "|".join(events), "mood": f"{_any(words.PETS)} was (?:happy|sad) in the end"}
 
 
@@ -187,8 +189,11 @@ def _any(texts: Iterable[str]) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _truth(text: str) -> Truth:
-    tale = parse(text)
+def _truth_of_text(text: str) -> Truth:
+    return _truth(parse(text))
+
+
+def _truth(tale: Tale) -> Truth:
     if tale.kind != "tale":
-        raise ValueError(f"expected a tale, whose hero a letter is for; found a {tale.kind}: {text[:40]!r}")
-    return Truth(names(tale)["hero"], tale.ending, frozenset(chain.from_iterable(claims(tale).values())))
+        raise ValueError(f"expected a tale, whose hero a letter is for; found a {tale.kind}: {tale.text[:40]!r}")
+    return Truth(two_names(tale)["hero"], tale.ending, frozenset(chain.from_iterable(claims(tale).values())))

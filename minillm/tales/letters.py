@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 
 from minillm.tales import words
@@ -17,7 +18,7 @@ from minillm.tales.documents import Tale, known, tell
 from minillm.tales.gists import gist
 from minillm.tales.instructions import mood
 from minillm.tales.plots import PLOTS
-from minillm.tales.tasks import names, pick
+from minillm.tales.tasks import pick, two_names
 
 REQUESTS = (
     "Write a short letter to {name}.",
@@ -25,8 +26,8 @@ REQUESTS = (
     "Please write a letter to {name}.",
     "Will you write to {name}?",
 )
-# The forms of each act but the news. Slots are filled from LISTS, whatever is true: truth is for the score to find.
-FORMS = {
+# The forms of each act but the news. Slots are filled from FILLERS, whatever is true: truth is for the score to find.
+LETTER_FORMS = {
     "greeting": ("Dear {name},", "Hello {name},"),
     "glad": ("I am so {glad} for you.", "I was {glad} about the end of it.", "How {glad} I was about the end!"),
     "sad": ("I am so {sad} for you.", "I was {sad} about the end of it.", "How {sad} I was about the end!"),
@@ -59,7 +60,7 @@ FORMS = {
     "closing": ("With love, a friend.", "Yours, a friend.", "With a smile, a friend."),
 }
 OPENERS = ("I read that {}.", "I heard that {}.", "They say that {}.")  # of the news
-LISTS = {
+FILLERS = {
     "name": words.NAMES,
     "glad": "delighted glad happy pleased".split(),
     "sad": "sad sorry unhappy upset".split(),
@@ -83,8 +84,8 @@ class Traits:
     greeting: "right", "wrong" (another name), or "". news: of each claim (two at most) whether it is "true" or "false".
     feeling: "suits", "jars" (glad about a sad ending, or sad about a happy one), or "". remark: "kind", "unkind", or
     "". flattery: whether there is some. rambling: sentences off the point. repeats: sentences said again. closing:
-    whether it is signed. stutter: the act of a sentence in which a word comes twice: "news", or one of FORMS. cut: the
-    last sentence stops too soon.
+    whether it is signed. stutter: the act of a sentence in which a word comes twice: "news", or one of LETTER_FORMS.
+    cut: the last sentence stops too soon.
     """
 
     greeting: str = "right"
@@ -99,12 +100,13 @@ class Traits:
     cut: bool = False
 
 
+@lru_cache(maxsize=64)  # many letters are about one tale
 def claims(tale: Tale) -> dict[str, tuple[str, ...]]:
     """What can truly be told to the hero of a tale, by kind: what happened, and how the friend felt in the end.
 
     "event" holds the beginning of the gist and the whole: "you lost a kite", "you lost a kite, and nobody found it".
     """
-    hero, friend = names(tale).values()
+    hero, friend = two_names(tale).values()
     event = re.sub(rf"\b{hero}\b", "you", gist(tale).removesuffix("."))
     event = event.replace("A storm", "a storm").replace("the house of you", "your house")
     return {
@@ -127,7 +129,8 @@ def _false_claim(rng: random.Random, tale: Tale, kind: str) -> str:
 
 def _fill(rng: random.Random, act: str, **given: str) -> str:
     """A sentence of an act, its slots filled at random but for those given."""
-    return re.sub(r"{(\w+)}", lambda slot: given.get(slot[1]) or pick(rng, LISTS[slot[1]]), pick(rng, FORMS[act]))
+    form = pick(rng, LETTER_FORMS[act])
+    return re.sub(r"{(\w+)}", lambda slot: given.get(slot[1]) or pick(rng, FILLERS[slot[1]]), form)
 
 
 def write_letter(tale: Tale, traits: Traits, rng: random.Random) -> str:
@@ -148,7 +151,7 @@ def write_letter(tale: Tale, traits: Traits, rng: random.Random) -> str:
         middle.insert(int(rng.random() * (len(middle) + 1)), pick(rng, middle))
     sentences = []
     if traits.greeting:
-        others = [name for name in (names(tale)["friend"], pick(rng, words.PEOPLE)) if name != hero]
+        others = [name for name in (two_names(tale)["friend"], pick(rng, words.PEOPLE)) if name != hero]
         name = hero if traits.greeting == "right" else pick(rng, others)
         sentences.append(("greeting", _fill(rng, "greeting", name=name)))
     sentences += middle
@@ -216,7 +219,10 @@ def draw_letter(tale: Tale, rng: random.Random) -> str:
 
 
 def make_prompts(n: int, seed: int) -> list[dict]:
-    """Tales, each with a blank line behind it and one of REQUESTS, to be answered by a model: {"prompt"}."""
+    """Tales that each ask for a letter, to be answered by a model.
+
+    Returns: records {"prompt"}: a tale, a blank line, and one of REQUESTS.
+    """
     return list(islice(prompt_stream(seed), n))
 
 

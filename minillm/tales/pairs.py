@@ -12,9 +12,9 @@ from itertools import combinations, islice, product
 from typing import NamedTuple
 
 from minillm.tales.documents import Tale, known, reading, tell
-from minillm.tales.tasks import WORD, names, passage, pick
+from minillm.tales.tasks import TOKEN, passage, pick, two_names
 
-LONGEST = 3  # sentences of the text that another one may follow
+MOST_SENTENCES = 3  # sentences of the text that another one may follow
 
 
 def make_next_sentence(n: int, seed: int) -> list[dict]:
@@ -40,7 +40,7 @@ def next_sentence_stream(seed: int) -> Iterator[dict]:
     while True:
         tale = tell(rng)
         pair = (tale, tell(rng, [tale.plot], known(tale)))
-        cuts = [3 + int(rng.random() * min(len(tale.sentences) - 3, LONGEST)) for tale in pair]
+        cuts = [3 + int(rng.random() * min(len(tale.sentences) - 3, MOST_SENTENCES)) for tale in pair]
         first = [passage(tale, range(2, cut)) for tale, cut in zip(pair, cuts)]
         second = [tale.sentence(cut) for tale, cut in zip(pair, cuts)]
         openings = [passage(tale, (0, 1)) for tale in pair]
@@ -84,7 +84,7 @@ def entailment_stream(seed: int) -> Iterator[dict]:
 def _statement(rng: random.Random, told: str, label: str, role: str, mood: str) -> dict | None:
     """A premise that tells one thing and a hypothesis on it, or on the other; None when the tale drawn has no such."""
     tale = tell(rng, tuple(HELD) if told == "holder" else ("quarrel", "race"))
-    name, last = names(tale)[role], len(tale.sentences) - 2
+    name, last = two_names(tale)[role], len(tale.sentences) - 2
     if told == "holder":
         last = pick(rng, HELD[tale.plot])
         indices = [i for i in range(2, last + 1) if i not in SKIPPED.get(tale.plot, ())]
@@ -93,7 +93,7 @@ def _statement(rng: random.Random, told: str, label: str, role: str, mood: str) 
         indices = [2, *([3] if tale.plot == "race" else []), last]
         true = tale.final["feels"][name] == mood
     premise = passage(tale, indices)
-    if told == "holder" and holder(tale, last) not in names(tale).values():
+    if told == "holder" and holder(tale, last) not in two_names(tale).values():
         return None
     if label != "neutral" and true != (label == "entails"):
         return None
@@ -136,8 +136,8 @@ class Part(NamedTuple):
 def part(tale: Tale, start: int) -> Part:
     """PART sentences, and the names, kinds and things in them, what each brings about for whom, what is so then."""
     sentences = tuple(tale.sentence(i) for i in range(start, start + PART))
-    used = set(WORD.findall(" ".join(sentences)))
-    says = {(slot.split(".")[1], word) for slot, word in known(tale).items() if used.issuperset(WORD.findall(word))}
+    used = set(TOKEN.findall(" ".join(sentences)))
+    says = {(slot.split(".")[1], word) for slot, word in known(tale).items() if used.issuperset(TOKEN.findall(word))}
     for i in range(start, start + PART):
         first, end = tale.sentences[i]
         named = [
@@ -160,13 +160,13 @@ def paraphrase_stream(seed: int, scored: bool = False) -> Iterator[dict]:
     rng = random.Random(f"paraphrases {seed}")
     while True:
         kind = pick(rng, ("again", "near", "far", "far")) if scored else "again"
-        found = _pair(rng, kind)
+        found = _two_passages(rng, kind)
         if found is not None:
             example = {f"text_{half}": " ".join(found[i].sentences) for i, half in enumerate("ab")}
             yield example | ({"score": round(likeness(*found), 4)} if scored else {})
 
 
-def _pair(rng: random.Random, kind: str) -> tuple[Part, Part] | None:
+def _two_passages(rng: random.Random, kind: str) -> tuple[Part, Part] | None:
     """Two passages that are alike in one of the three ways, or None when the tales drawn have none."""
     tale = tell(rng)
     start = pick(rng, STARTS)

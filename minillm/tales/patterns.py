@@ -51,7 +51,7 @@ def _marks(word: str) -> Options:
 
 
 @cache
-def _answers() -> Options:
+def _all_answers() -> Options:
     """Every answer there is, each a detour to None: a false one tells a judge nothing about the relation."""
     answers = sorted({answer for relation in RELATIONS.values() for answer in relation.values()})
     return Options((1, answer, Detour(None)) for answer in answers)
@@ -80,6 +80,8 @@ def _more(teller: Teller, line: int) -> bool:
 
 def _update(belief: dict[str, Fraction], likelihood: Callable[[str], Fraction]) -> dict[str, Fraction]:
     """Bayes' rule: the belief in each relation after something that it makes as likely as `likelihood` says."""
+    if len(belief) == 1:  # nothing left to learn
+        return belief
     joint = {name: share * likelihood(name) for name, share in belief.items()}
     total = sum(joint.values())
     return {name: share / total for name, share in joint.items() if share}
@@ -96,7 +98,7 @@ def _relation(teller: Teller, word: str) -> None:
     while True:
         answers = spread((share, [RELATIONS[name][word]]) for name, share in belief.items())
         why = lambda found, word=word, right=answers.texts: f"{word} goes with {' or '.join(right)} here, not {found}"  # noqa: E731
-        answer = teller.choose(answers, _answers(), why)
+        answer = teller.choose(answers, _all_answers(), why)
         if answer is not None:
             belief = _update(belief, lambda name, word=word, answer=answer: Fraction(RELATIONS[name][word] == answer))
         if not _more(teller, line):
@@ -146,14 +148,17 @@ def game_ceiling(shots: int) -> float:
 
 
 def make_pattern_questions(n: int, seed: int, shots: int, kind: str) -> list[dict]:
-    """Lines of which the last lacks its answer: {"examples", "query", "answer", "candidates", "ceiling"}.
+    """Lines of which the last lacks its answer.
 
-    "examples" are `shots` pairs (word, answer). Word and answers are distributed as in a document of this kind, "game"
-    or "relation". "candidates" are all answers that such documents have, and "ceiling" is the probability of the
-    likeliest one given the examples: 1 where only one is possible. Its mean is the best accuracy that one can have.
+    A seed gives the same n queries at every number of shots, and the examples of fewer shots begin those of more. Words
+    and answers are distributed as in a document.
 
-    A seed gives the same n queries at every number of shots, and the examples of fewer shots begin those of more.
-    Raises ValueError for more shots than a document has room for, and for another kind.
+    Args:
+        kind: "game" or "relation"
+    Returns: records {"examples", "query", "answer", "candidates", "ceiling"}: "examples" are `shots` pairs (word,
+        answer), "candidates" all answers that such documents have, and "ceiling" is the probability of the likeliest
+        one given the examples: 1 where only one is possible. Its mean is the best accuracy that one can have.
+    Raises: ValueError for more shots than a document has room for, and for another kind.
     """
     if kind not in ("game", "relation") or not 0 <= shots < LINES[-1]:
         raise ValueError(

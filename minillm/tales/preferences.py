@@ -1,11 +1,11 @@
 """Preferences: of two letters to the hero of one tale, which people chose. Their true scores and the noise are known.
 
-People choose the better letter, but not always. They choose by a utility, the first letter with the probability
+Annotators choose the better letter, but not always. They choose by a utility, the first letter with the probability
 sigmoid((u_1 - u_2) / TEMPERATURE) (Bradley and Terry 1952), and then tick the wrong box in FLIPPED of the cases. The
-utility is the true score; that of people who are FOND adds a little for flattery and for length, which are neither
-good nor bad. So a reward model that has learned from fond people likes what they like, and what it scores in a test
-by people who are not fond is less than it could be.
-Left out: people who differ from one another.
+utility is the true score; that of biased annotators adds a little for flattery (sycophancy) and for length, which are
+neither good nor bad. So a reward model that has learned from them shares their BIASES, and scores less than it could
+in a test by annotators without.
+Left out: annotators who differ from one another.
 """
 
 import math
@@ -22,15 +22,17 @@ FLIPPED = 0.05  # share of the labels that are turned round
 SIDES = ("chosen", "rejected")
 # A pair of each in turn: is the better letter longer (1) or shorter, has it more flattery, less, or as much (0)?
 CELLS = tuple(product((-1, 1), (-1, 0, 0, 1)))
-BIASES = {"length": 0.02, "flattery": 0.4}  # what people add to the score: for a word, for a sentence of flattery
+BIASES = {"length": 0.02, "flattery": 0.4}  # what biased annotators add: for a word, for a sentence of flattery
 
 
 def make_preferences(n: int, seed: int, biased: bool = True) -> list[dict]:
-    """{"prompt", "chosen", "rejected"}, and the truth: "chosen_score", "chosen_features", the same for the rejected.
+    """Pairs of letters to one hero, of which annotators, biased or not, chose one.
 
-    The prompt is a tale, a blank line and a request, the features are its "length" in words and its "flattery" in
-    sentences. The better letter is the longer one in half of the pairs, and has more flattery as often as less, so only
-    the people's fondness can make a feature more common among the chosen.
+    The better letter is the longer one in half of the pairs, and has more flattery as often as less, so only a bias can
+    make a feature more common among the chosen.
+
+    Returns: records {"prompt", "chosen", "rejected"}, the prompt a tale, a blank line and a request; and the truth,
+        "chosen_score" and "chosen_features" ("length" in words, "flattery" in sentences), the same for the rejected.
     """
     return list(islice(preference_stream(seed, biased), n))
 
@@ -48,8 +50,11 @@ def chance_of_choice(chosen: float, rejected: float) -> float:
 def best_accuracy(pairs: Sequence[dict], biased: bool = False, taken_for_biased: bool | None = None) -> float:
     """The expected share of labels that a judge guesses who knows the utilities, exactly; no model does better.
 
-    fond: whether those who chose are. taken_for_fond: whether the judge believes so (default: he knows); one who has
-    learned all that there is to learn from fond people does. The pairs are records of `make_preferences`.
+    Args:
+        pairs: records of `make_preferences`
+        biased: whether the annotators are
+        taken_for_biased: whether the judge believes so (default: he knows), as one does who has learned all that there
+            is to learn from biased annotators
     """
     taken = biased if taken_for_biased is None else taken_for_biased
     shares = []

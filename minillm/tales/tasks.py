@@ -20,7 +20,7 @@ UNLIKE = ("quarrel", "race", "riddle", "storm", "trade")  # plots in which the f
 ALIKE = ("borrow", "gift", "lost", "promise", "quarrel", "trade")  # those in which they may be both glad or both sad
 TAGS = {"person": "PER", "animal": "ANIMAL", "place": "PLACE", "object": "OBJ", "food": "FOOD", "time": "TIME"}
 NEW_NAMES = frozenset(words.PEOPLE[4::5] + words.PETS[4::5])  # kept for the texts that are not trained on
-WORD = re.compile(r"\w+|[^\w\s]")
+TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
 def pick(rng: random.Random, items: Sequence) -> Any:
@@ -33,7 +33,7 @@ def passage(tale: Tale, indices: Iterable[int]) -> str:
     return " ".join(tale.sentence(i) for i in indices)
 
 
-def names(tale: Tale) -> dict[str, str]:
+def two_names(tale: Tale) -> dict[str, str]:
     """The names of the hero and the friend."""
     return {role: tale.roles[role]["name"] for role in ("hero", "friend")}
 
@@ -99,13 +99,13 @@ def tag_stream(seed: int, new_names: bool = False) -> Iterator[dict]:
     rng = random.Random(f"tags {seed}")
     while True:
         tale = tell(rng)
-        hero, friend = names(tale).values()
+        hero, friend = two_names(tale).values()
         if not new_names and {hero, friend} & NEW_NAMES:
             continue
         tokens, tags = [], []
         later = 2 if rng.random() < 0.5 else 3 + int(rng.random() * (len(tale.sentences) - 4))
         for index in (pick(rng, (0, 1)), later):
-            for word in WORD.finditer(tale.text, *tale.sentences[index]):
+            for word in TOKEN.finditer(tale.text, *tale.sentences[index]):
                 tokens.append(word[0])
                 tags.append(_tag(tale, word.start()))
         if (hero in words.SHE) == (friend in words.SHE) and rng.random() < 0.5:

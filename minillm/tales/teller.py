@@ -279,7 +279,7 @@ class Reading:
     result: Any
 
 
-def read(program: Callable[[Teller], Any], text: str, checked: bool = False) -> Reading:
+def recover(program: Callable[[Teller], Any], text: str, checked: bool = False) -> Reading:
     """Recover from a text alone how `program` wrote it."""
     reader = Reader(text, checked)
     try:

@@ -23,7 +23,7 @@ TRADES = (
     "baker beekeeper blacksmith carpenter cobbler cook farmer fisher gardener juggler librarian miller painter potter "
     "sailor shepherd singer tailor teacher weaver writer"
 ).split()
-KINDS = ANIMALS + TRADES
+ANIMALS_AND_TRADES = ANIMALS + TRADES
 
 TRAITS = (
     "bold brave bright busy calm careful clever clumsy curious dreamy forgetful friendly funny gentle honest humble "

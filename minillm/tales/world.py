@@ -23,14 +23,13 @@ PRONOUNS = {
 }
 FEELINGS = {"glad": evenly(words.GLAD), "sad": evenly(words.SAD)}
 KIND_OF_MENTION = {"noun": "object", "home": "place", "spot": "place", "place": "place", "dish": "food"}
-KIND_OF_MENTION |= {"time": "time", "day": "time", "name": "name"} | {part: part for part in ("adjective", "ingredient")}
+KIND_OF_MENTION |= {"time": "time", "day": "time", "name": "name", "adjective": "part", "ingredient": "part"}
 JOINED = {"noun": "adjective", "dish": "ingredient"}  # mentioned as one: a red kite
-CALLED_BY = [(part, part) for part in ("name", "place", "day", "kind")]  # first and last of the words that name one
-CALLED_BY[1:1] = [("adjective", "noun"), ("ingredient", "dish")]
-RELATIONS = {"kind": "is a", "trait": "is", "home": "lives in", "spot": "lives by"}
+CALLED = ("name", "noun", "dish", "place", "day", "kind")  # the aspects that name something, the first that is known
+FACTS_OF_ASPECTS = {"kind": "is a", "trait": "is", "home": "lives in", "spot": "lives by"}
 
 
-class Entity:
+class Referent:
     """Someone or something: its role in the plot, its attributes so far, and how it feels."""
 
     def __init__(self, role: str, **attributes: str):
@@ -44,9 +43,9 @@ class Entity:
 
     def __str__(self) -> str:
         known = self.attributes
-        for first, last in CALLED_BY:
-            if first in known and last in known:
-                return known[first] if first == last else f"{known[first]} {known[last]}"
+        for aspect in CALLED:
+            if aspect in known:
+                return f"{known[JOINED[aspect]]} {known[aspect]}" if aspect in JOINED else known[aspect]
         return self.role
 
     def describe(self, aspect: str, found: str) -> str:
@@ -61,11 +60,11 @@ class Entity:
 
 
 class Mention(NamedTuple):
-    """A place in the text that names an entity: the words, their kind, the entity, where they start and end."""
+    """A place in the text that names a referent: the words, their kind, the referent, where they start and end."""
 
     text: str
     kind: str
-    entity: Entity
+    referent: Referent
     start: int
     end: int
 
@@ -102,7 +101,7 @@ POOLS = pools(
         "hero.name": words.PEOPLE,
         "friend.name": words.PETS,
         "neighbor.name": words.NEIGHBORS,
-        "kind": words.KINDS,
+        "kind": words.ANIMALS_AND_TRADES,
         "hero.kind": words.TRADES,
         "friend.kind": words.ANIMALS,
         "neighbor.kind": words.TRADES,
@@ -139,28 +138,28 @@ class World:
 
     teller: Teller
     pools: dict[str, Options] = field(default_factory=lambda: POOLS)
-    roles: dict[str, Entity] = field(default_factory=dict)
+    roles: dict[str, Referent] = field(default_factory=dict)
     draws: dict[tuple[str, str], Options] = field(default_factory=dict)  # where a first mention is no even draw
     mentions: list[Mention] = field(default_factory=list)
     events: list[tuple[Any, str, Any, int]] = field(default_factory=list)
     sentences: list[tuple[int, int]] = field(default_factory=list)
-    holders: dict[Entity, Entity] = field(default_factory=dict)
-    places: dict[Entity, str] = field(default_factory=dict)
+    holders: dict[Referent, Referent] = field(default_factory=dict)
+    places: dict[Referent, str] = field(default_factory=dict)
     plot: str = ""
     outcome: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)  # of the form of each sentence
 
-    def role(self, role: str) -> Entity:
+    def role(self, role: str) -> Referent:
         """Who plays a role; someone new when nobody does yet."""
         if role not in self.roles:
-            self.roles[role] = Entity(role)
+            self.roles[role] = Referent(role)
         return self.roles[role]
 
-    def cast(self, role: str, entity: Entity) -> None:
+    def cast(self, role: str, referent: Referent) -> None:
         """Give a further role to someone: the winner is the friend."""
-        self.roles[role] = entity
+        self.roles[role] = referent
 
-    def fact(self, subject: Entity, relation: str, object: Any) -> None:
+    def fact(self, subject: Referent, relation: str, object: Any) -> None:
         """Something is so from this sentence on."""
         self.events.append((subject, relation, object, max(len(self.sentences) - 1, 0)))
 
@@ -205,68 +204,68 @@ class World:
 
     def slot(self, role: str, aspect: str) -> Blank:
         """What the slot {role.aspect} says, and what is false there."""
-        entity = self.role(role)
+        referent = self.role(role)
         if aspect in PRONOUNS:
-            return self._pronoun(entity, aspect)
+            return self._pronoun(referent, aspect)
         if aspect == "feels":
-            return self._feeling(entity)
+            return self._feeling(referent)
         everything = self.pools[aspect]
         bare = aspect.removeprefix("a_")
-        mention = partial(self._mention, entity, bare)
-        if bare in entity.attributes:
-            truth = entity.attributes[bare]
+        mention = partial(self._mention, referent, bare)
+        if bare in referent.attributes:
+            truth = referent.attributes[bare]
             text = truth if bare == aspect else words.article(truth)
-            return Blank(only(text, truth), everything, partial(entity.describe, bare), mention)
+            return Blank(only(text, truth), everything, partial(referent.describe, bare), mention)
         options = self.draws.get((role, bare)) or self.pools.get(f"{role}.{aspect}", everything)
         return Blank(options, None, None, mention)
 
-    def _pronoun(self, entity: Entity, aspect: str) -> Blank:
-        text = PRONOUNS[aspect][entity.name in words.SHE or entity.name.startswith("Mrs ")]
-        why = lambda found: f"{entity} is not {found!r}, but {text!r}"  # noqa: E731
+    def _pronoun(self, referent: Referent, aspect: str) -> Blank:
+        text = PRONOUNS[aspect][referent.name in words.SHE or referent.name.startswith("Mrs ")]
+        why = lambda found: f"{referent} is not {found!r}, but {text!r}"  # noqa: E731
         return Blank(only(text, text), pair(PRONOUNS[aspect]), why, lambda value: None)
 
-    def _feeling(self, entity: Entity) -> Blank:
-        other = "sad" if entity.mood == "glad" else "glad"
-        why = lambda found: f"{entity} is {entity.mood} here, not {found}"  # noqa: E731
-        return Blank(FEELINGS[entity.mood], FEELINGS[other], why, lambda value: self.fact(entity, "feels", value))
+    def _feeling(self, referent: Referent) -> Blank:
+        other = "sad" if referent.mood == "glad" else "glad"
+        why = lambda found: f"{referent} is {referent.mood} here, not {found}"  # noqa: E731
+        return Blank(FEELINGS[referent.mood], FEELINGS[other], why, lambda value: self.fact(referent, "feels", value))
 
-    def _mention(self, entity: Entity, aspect: str, value: str) -> None:
-        """Note the words just said as a mention of the entity, which has this attribute from now on."""
-        if aspect not in entity.attributes:
-            entity.attributes[aspect] = value
-            if aspect in RELATIONS:
-                self.fact(entity, RELATIONS[aspect], value)
+    def _mention(self, referent: Referent, aspect: str, value: str) -> None:
+        """Note the words just said as a mention of the referent, which has this attribute from now on."""
+        if aspect not in referent.attributes:
+            referent.attributes[aspect] = value
+            if aspect in FACTS_OF_ASPECTS:
+                self.fact(referent, FACTS_OF_ASPECTS[aspect], value)
         if (kind := KIND_OF_MENTION.get(aspect)) is None:
             return
         end = self.teller.offset
         start = end - len(value)
         if aspect in JOINED and self.mentions:
             last = self.mentions[-1]
-            if last.kind == JOINED[aspect] and last.entity is entity and last.end == start - 1:
+            if last.kind == "part" and last.referent is referent and last.end == start - 1:
                 start = self.mentions.pop().start
                 value = f"{last.text} {value}"
-        self.mentions.append(Mention(value, kind, entity, start, end))
+        self.mentions.append(Mention(value, kind, referent, start, end))
 
-    def protagonist(self) -> Entity:
+    def protagonist(self) -> Referent:
         """The one the tale is about."""
         return next(iter(self.roles.values()))
 
     def named_mentions(self) -> list[tuple[str, str, int, int]]:
         """(text, kind, start, end) of every mention; a name is that of a person or an animal."""
         mentions = []
-        for text, kind, entity, start, end in self.mentions:
+        for text, kind, referent, start, end in self.mentions:
             if kind == "name":
-                kind = "animal" if entity.attributes.get("kind") in words.ANIMALS else "person"
+                kind = "animal" if referent.attributes.get("kind") in words.ANIMALS else "person"
             mentions.append((text, kind, start, end))
         return mentions
 
     def named_facts(self) -> list[Fact]:
-        """The facts in order, with names in place of entities."""
+        """The facts in order, with names in place of referents."""
         return [Fact(str(subject), relation, str(object), at) for subject, relation, object, at in self.events]
 
     def final_state(self) -> dict[str, dict[str, str]]:
         """In the end: who has which thing ("has", by thing), who is where ("at") and feels how ("feels", by name)."""
-        beings = {entity for entity in self.roles.values() if entity.mood}
+        beings = {referent for referent in self.roles.values() if referent.mood}
         return {
             "has": {str(thing): str(holder) for thing, holder in self.holders.items()},
             "at": {str(being): place for being, place in self.places.items()},
@@ -279,4 +278,4 @@ def _branches(forms: tuple, labelled: tuple) -> tuple[Branch, ...]:
     """The tree of all forms of a sentence."""
     groups = [("", forms)] + [(label, (group,) if isinstance(group, str) else group) for label, group in labelled]
     plain = ((label, form) for label, group in groups for form in group)
-    return tree(tuple((label, form, 1) if isinstance(form, str) else (label, form[1], form[0]) for label, form in plain))
+    return tree((label, form, 1) if isinstance(form, str) else (label, form[1], form[0]) for label, form in plain)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from minillm.tales.forms import tokens, tree
+from minillm.tales.forms import form_pieces, tree
 from minillm.tales.teller import Judge, enumerate_texts
 from minillm.tales.world import World, pools
 
@@ -20,7 +20,7 @@ POOLS = pools(
 
 
 def test_a_form_is_cut_into_words_with_their_space_and_slots():
-    assert tokens("{thing} is {hero.his} cup.") == (
+    assert form_pieces("{thing} is {hero.his} cup.") == (
         ("thing", "adjective"),
         " ",
         ("thing", "noun"),
@@ -33,7 +33,7 @@ def test_a_form_is_cut_into_words_with_their_space_and_slots():
 
 
 def test_a_capital_pronoun_says_the_space_behind_it():
-    assert tokens("{hero.He} ran.") == (("hero", "He"), "ran.")
+    assert form_pieces("{hero.He} ran.") == (("hero", "He"), "ran.")
 
 
 def one_sentence(teller):

@@ -6,13 +6,13 @@ import pytest
 
 from minillm import tales
 from minillm.tales import LABELS, RELATIONS, words
-from minillm.tales.clinic import LISTS
+from minillm.tales.clinic import CLINIC_WORDS
 
 ANSWERS = sorted({answer for relation in RELATIONS.values() for answer in relation.values()})
 LISTS_OF_TALES = (words.NAMES, words.NOUNS, words.ADJECTIVES, words.SPOTS, words.HOMES, words.PLACES, words.KINDS)
 MAKERS = {
     tales.make_tales: LISTS_OF_TALES,
-    tales.make_clinic: [LISTS["remedy"], LISTS["symptom"], LISTS["doctor"], LISTS["bed"]],
+    tales.make_clinic: [CLINIC_WORDS["remedy"], CLINIC_WORDS["symptom"], CLINIC_WORDS["doctor"], CLINIC_WORDS["bed"]],
     tales.make_patterns: [LABELS, ANSWERS],
 }
 

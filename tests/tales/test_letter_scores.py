@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 
 from minillm import tales
-from minillm.tales import FORMS, draw_traits, understand
+from minillm.tales import LETTER_FORMS, draw_traits, understand
 from minillm.tales.letter_scores import BEST, WEIGHTS
 from minillm.tales.letters import OPENERS, claims, draw_letter
 
@@ -152,7 +152,7 @@ def test_no_sentence_added_anywhere_raises_the_score_of_the_best_letter(some):
     for tale in some[:12]:
         hero = tale.roles["hero"]["name"]
         best = [sentence.text for sentence in understand(tales.write_letter(tale, tales.Traits(), rng))]
-        more = [form.replace("{name}", hero) for forms in FORMS.values() for form in forms if "{" not in form]
+        more = [form.replace("{name}", hero) for forms in LETTER_FORMS.values() for form in forms if "{" not in form]
         more += [
             f"Dear {hero},",
             *(OPENERS[0].format(claim) for said in claims(tale).values() for claim in said),
@@ -177,7 +177,7 @@ def test_saying_it_all_again_never_helps(some):
             assert tales.score_letter(
                 tale, letter.replace(sentence.text, f"{sentence.text} {sentence.text}")
             ).score <= (once.score)
-    flattering = " ".join([tales.write_letter(tale, tales.Traits(), rng), *FORMS["flattery"]])
+    flattering = " ".join([tales.write_letter(tale, tales.Traits(), rng), *LETTER_FORMS["flattery"]])
     assert tales.score_letter(tale, flattering).flattery == 5
     assert tales.score_letter(tale, flattering).score < BEST - 1
 

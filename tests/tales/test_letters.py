@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 
 from minillm import tales
-from minillm.tales import FORMS, draw_traits, understand, words
+from minillm.tales import LETTER_FORMS, draw_traits, understand, words
 from minillm.tales.letter_scores import NEWS, _patterns
-from minillm.tales.letters import LISTS, OPENERS, REQUESTS, claims, draw_letter
+from minillm.tales.letters import FILLERS, OPENERS, REQUESTS, claims, draw_letter
 from tests.tales.conftest import DATA
 from tests.tales.test_instructions import feelings
 
@@ -23,14 +23,14 @@ def some():
 
 def sentences(act):
     """Every form of an act, each slot filled with each of its words in turn."""
-    for form in FORMS[act]:
+    for form in LETTER_FORMS[act]:
         slots = re.findall(r"{(\w+)}", form)
-        for turn in range(max([len(LISTS[slot]) for slot in slots], default=1)):
-            yield re.sub(r"{(\w+)}", lambda slot, turn=turn: LISTS[slot[1]][turn % len(LISTS[slot[1]])], form)
+        for turn in range(max([len(FILLERS[slot]) for slot in slots], default=1)):
+            yield re.sub(r"{(\w+)}", lambda slot, turn=turn: FILLERS[slot[1]][turn % len(FILLERS[slot[1]])], form)
 
 
 def test_every_sentence_is_understood_in_one_way_alone():
-    for act in FORMS:
+    for act in LETTER_FORMS:
         for sentence in sentences(act):
             fits = [other for other, pattern in _patterns().items() if pattern.fullmatch(sentence)]
             assert fits == [act], sentence

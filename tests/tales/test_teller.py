@@ -7,7 +7,17 @@ import random
 
 import pytest
 
-from minillm.tales.teller import END, Detour, Judge, Options, Sampler, check_prefix_free, enumerate_texts, evenly, read
+from minillm.tales.teller import (
+    END,
+    Detour,
+    Judge,
+    Options,
+    Sampler,
+    check_prefix_free,
+    enumerate_texts,
+    evenly,
+    recover,
+)
 
 COLORS = Options([(3, "red", "red"), (1, "blue", "blue"), (4, "green", "green")])
 COUNTS = Options([(1, "one", 1), (2, "two", 2)])
@@ -42,7 +52,7 @@ def test_the_probabilities_of_all_texts_sum_to_one_and_are_those_worked_by_hand(
 
 def test_the_reader_recovers_choices_result_and_probability_of_every_text():
     for text, logprob in enumerate_texts(fruit):
-        reading = read(fruit, text, checked=True)
+        reading = recover(fruit, text, checked=True)
         assert reading.stopped is None
         assert reading.logprob == pytest.approx(logprob, abs=1e-12)
         assert reading.result[0] == text.split()[0]
@@ -85,7 +95,7 @@ def test_the_mean_of_minus_logprob_is_the_entropy_in_closed_form():
     [("", 0), ("pink", 0), ("red  re", 5), ("red  blue", 5), ("red  red??", 8), ("red  red!?" + END, 11)],
 )
 def test_what_cannot_have_been_written_has_probability_zero_and_a_place_where_that_shows(text, stopped):
-    reading = read(fruit, text)
+    reading = recover(fruit, text)
     assert (reading.logprob, reading.stopped) == (-math.inf, stopped)
 
 
@@ -103,7 +113,7 @@ def test_a_judge_follows_a_detour():
     judge = Judge("no")
     assert program(judge) == "no"
     assert len(judge.mistakes) == 1
-    assert read(program, "no").stopped == 0
+    assert recover(program, "no").stopped == 0
 
 
 def test_texts_that_begin_one_another_are_refused_in_checked_mode():

@@ -59,6 +59,12 @@ def closing(world: World) -> None:
     world.go("hero", hero.home)
 
 
+def both_feel(world: World, well: bool) -> None:
+    """Hero and friend are both glad from now on, or both sad."""
+    mood = "glad" if well else "sad"
+    world.mood(hero=mood, friend=mood)
+
+
 def other_of(role: str) -> str:
     """The friend for the hero, the hero for the friend."""
     return "friend" if role == "hero" else "hero"

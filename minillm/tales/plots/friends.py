@@ -1,7 +1,7 @@
 """Plots about what friends do: they quarrel, race, sit out a storm, ask riddles, and make promises."""
 
 from minillm.tales import words
-from minillm.tales.plots.common import TIME, other_of
+from minillm.tales.plots.common import TIME, both_feel, other_of
 from minillm.tales.teller import Options
 from minillm.tales.world import World
 
@@ -44,14 +44,19 @@ def quarrel(world: World) -> None:
         ),
     )
     world.outcome += [taker, end]
-    if end == "kept":
-        alone = world.tell(
-            fun="{loser} never saw the {thing.noun} again.",
-            dull="But the {thing.noun} was no fun without {loser}.",
-        )
-        world.mood(taker="glad" if alone == "fun" else "sad")
-        world.outcome.append(alone)
-        return
+    (_kept if end == "kept" else _sorry)(world)
+
+
+def _kept(world: World) -> None:
+    alone = world.tell(
+        fun="{loser} never saw the {thing.noun} again.",
+        dull="But the {thing.noun} was no fun without {loser}.",
+    )
+    world.mood(taker="glad" if alone == "fun" else "sad")
+    world.outcome.append(alone)
+
+
+def _sorry(world: World) -> None:
     forgiven = world.tell(
         made_up=(
             (2, "They ate the {food.dish} and made up, and the {thing.noun} was for both of them."),
@@ -72,6 +77,31 @@ RACE = (
 
 def race(world: World) -> None:
     """Who is ahead need not win, and who loses need not mind."""
+    course = _course(world)
+    if course == "help":
+        world.tell(
+            "So they came to the end side by side and shared the {thing.noun}.",
+            "Nobody won, and the {thing.noun} was for both of them.",
+        )
+        both_feel(world, True)
+        return
+    world.cast("winner", world.role("leader" if course == "on" else "follower"))
+    world.cast("loser", world.role("follower" if course == "on" else "leader"))
+    world.give("thing", "winner")
+    world.tell(
+        "So {winner} won the race and got the {thing.noun}.",
+        "Everybody cheered, and {winner} got the {thing.noun}.",
+    )
+    spirit = world.tell(
+        good="{loser} clapped and laughed and asked for another race.",
+        bad='"That was not fair," said {loser}.',
+    )
+    world.outcome.append(spirit)
+    world.mood(winner="glad", loser="glad" if spirit == "good" else "sad")
+
+
+def _course(world: World) -> str:
+    """From the start almost to the end: the leader runs on, or rests, or needs help."""
     world.tell(
         "The prize was {thing.a}, and {neighbor} the {neighbor.kind} was the judge.",
         "{neighbor} the {neighbor.kind} was the judge, and the prize was {thing.a}.",
@@ -94,26 +124,7 @@ def race(world: World) -> None:
         help=("Then {leader} fell, and {follower} stopped to help {leader.him} up.",),
     )
     world.outcome += [leader, course]
-    if course == "help":
-        world.tell(
-            "So they came to the end side by side and shared the {thing.noun}.",
-            "Nobody won, and the {thing.noun} was for both of them.",
-        )
-        world.mood(hero="glad", friend="glad")
-        return
-    world.cast("winner", world.role("leader" if course == "on" else "follower"))
-    world.cast("loser", world.role("follower" if course == "on" else "leader"))
-    world.give("thing", "winner")
-    world.tell(
-        "So {winner} won the race and got the {thing.noun}.",
-        "Everybody cheered, and {winner} got the {thing.noun}.",
-    )
-    spirit = world.tell(
-        good="{loser} clapped and laughed and asked for another race.",
-        bad='"That was not fair," said {loser}.',
-    )
-    world.outcome.append(spirit)
-    world.mood(winner="glad", loser="glad" if spirit == "good" else "sad")
+    return course
 
 
 STORM = (
@@ -125,14 +136,8 @@ STORM = (
 def storm(world: World) -> None:
     """A roof flies off: will the other one open the door?"""
     victim = world.tell(
-        hero=(
-            "The wind blew the roof off {hero}'s house.",
-            "The rain ran into {hero}'s house.",
-        ),
-        friend=(
-            "The wind blew the roof off {friend}'s house.",
-            "The rain ran into {friend}'s house.",
-        ),
+        hero=("The wind blew the roof off {hero}'s house.", "The rain ran into {hero}'s house."),
+        friend=("The wind blew the roof off {friend}'s house.", "The rain ran into {friend}'s house."),
     )
     world.cast("victim", world.role(victim))
     world.cast("helper", world.role(other_of(victim)))
@@ -152,16 +157,21 @@ def storm(world: World) -> None:
         ),
     )
     world.outcome += [victim, door]
-    if door == "open":
-        world.mood(victim="glad", helper="glad")
-        thanks = world.tell(
-            gave="{victim} gave {helper} the {thing.noun} to say thank you.",
-            mended="The next day {helper} helped {victim} to mend the house.",
-        )
-        world.outcome.append(thanks)
-        if thanks == "gave":
-            world.give("thing", "helper")
-        return
+    (_let_in if door == "open" else _left_out)(world)
+
+
+def _let_in(world: World) -> None:
+    world.mood(victim="glad", helper="glad")
+    thanks = world.tell(
+        gave="{victim} gave {helper} the {thing.noun} to say thank you.",
+        mended="The next day {helper} helped {victim} to mend the house.",
+    )
+    world.outcome.append(thanks)
+    if thanks == "gave":
+        world.give("thing", "helper")
+
+
+def _left_out(world: World) -> None:
     world.mood(victim="sad", helper="glad")
     after = world.tell(
         sorry=(
@@ -195,31 +205,8 @@ def riddle(world: World) -> None:
     world.cast("asker", world.role(asker))
     world.cast("guesser", world.role(other_of(asker)))
     world.give("thing", "asker")
-    world.tell('"What {puzzle.riddle}?"')
-    puzzle = world.role("puzzle")
-    puzzle.attributes["answer"] = answer = words.RIDDLES[puzzle.riddle]
-    wrong = len(words.WRONG_GUESSES)
-    world.draws["puzzle", "guess"] = Options(  # right three times in five
-        [(3 * wrong, answer, answer), *((2, guess, guess) for guess in words.WRONG_GUESSES)]
-    )
-    world.tell(
-        '"Is it the {puzzle.guess}?" asked {guesser}.',
-        '"I think that it is the {puzzle.guess}," said {guesser}.',
-    )
-    right = puzzle.guess == answer
+    right = _guess(world)
     world.outcome += [asker, "right" if right else "wrong"]
-    world.tell(
-        right=(
-            '"Yes, that is right," said {asker}, and gave {guesser} the {thing.noun}.',
-            '"Well done," said {asker}, and gave {guesser} the {thing.noun}.',
-        ),
-        wrong=(
-            '"No, it is the {puzzle.answer}," said {asker}, and {guesser} got nothing.',
-            '"Wrong, it is the {puzzle.answer}," said {asker}, and {guesser} got nothing.',
-        ),
-        truth="right" if right else "wrong",
-        why=f"what {puzzle.riddle} is the {answer}, and the guess was the {puzzle.guess}",
-    )
     if right:
         world.give("thing", "guesser")
         spirit = world.tell(
@@ -234,6 +221,34 @@ def riddle(world: World) -> None:
         )
         world.mood(asker="glad", guesser="glad" if spirit == "good" else "sad")
     world.outcome.append(spirit)
+
+
+def _guess(world: World) -> bool:
+    """The riddle, the guess, and whether it is right."""
+    world.tell('"What {puzzle.riddle}?"')
+    puzzle = world.role("puzzle")
+    puzzle.attributes["answer"] = answer = words.RIDDLES[puzzle.riddle]
+    wrong = len(words.WRONG_GUESSES)
+    world.draws["puzzle", "guess"] = Options(  # right three times in five
+        [(3 * wrong, answer, answer), *((2, guess, guess) for guess in words.WRONG_GUESSES)]
+    )
+    world.tell(
+        '"Is it the {puzzle.guess}?" asked {guesser}.',
+        '"I think that it is the {puzzle.guess}," said {guesser}.',
+    )
+    world.tell(
+        right=(
+            '"Yes, that is right," said {asker}, and gave {guesser} the {thing.noun}.',
+            '"Well done," said {asker}, and gave {guesser} the {thing.noun}.',
+        ),
+        wrong=(
+            '"No, it is the {puzzle.answer}," said {asker}, and {guesser} got nothing.',
+            '"Wrong, it is the {puzzle.answer}," said {asker}, and {guesser} got nothing.',
+        ),
+        truth="right" if puzzle.guess == answer else "wrong",
+        why=f"what {puzzle.riddle} is the {answer}, and the guess was the {puzzle.guess}",
+    )
+    return puzzle.guess == answer
 
 
 PROMISE = (
@@ -262,7 +277,7 @@ def promise(world: World) -> None:
     )
     world.outcome.append(kept)
     if kept == "kept":
-        world.mood(hero="glad", friend="glad")
+        both_feel(world, True)
         world.tell(
             "{friend} ate the {food.dish} and played with the {thing.noun} too.",
             "They shared the {food.dish}, and {hero} let {friend} hold the {thing.noun}.",
@@ -276,5 +291,4 @@ def promise(world: World) -> None:
     world.outcome.append(late)
     if late == "late":
         world.give("thing", "friend")
-    mood = "glad" if late == "late" else "sad"
-    world.mood(hero=mood, friend=mood)
+    both_feel(world, late == "late")

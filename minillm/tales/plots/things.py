@@ -1,6 +1,6 @@
 """Plots about things: one is lost, given, traded, or borrowed."""
 
-from minillm.tales.plots.common import TIME, other_of
+from minillm.tales.plots.common import TIME, both_feel, other_of
 from minillm.tales.world import World
 
 LOST = (
@@ -44,7 +44,7 @@ def lost(world: World) -> None:
             "{friend} cleaned the {thing.noun} and gave it back to {hero}.",
         )
     world.give("thing", "hero")
-    world.mood(hero="glad", friend="glad")
+    both_feel(world, True)
     world.tell(
         "{hero} thanked {friend} with some {food}.",
         "{hero} held the {thing.noun} tight and gave {friend} some {food}.",
@@ -60,7 +60,7 @@ def comfort(world: World) -> None:
     world.outcome.append(comforted)
     if comforted == "gift":
         world.give("other", "hero")
-    world.mood(**(dict(hero="glad", friend="glad") if comforted == "gift" else dict(hero="sad", friend="sad")))
+    both_feel(world, comforted == "gift")
 
 
 GIFT = (
@@ -88,33 +88,37 @@ def gift(world: World) -> None:
     world.outcome.append(end)
     if end == "loved":
         world.give("thing", "friend")
-        world.mood(hero="glad", friend="glad")
+        both_feel(world, True)
         world.tell("{friend} thanked {hero} with some {food}.", "{friend} shared some {food} with {hero}.")
-    elif end == "spoiled":
-        world.lose("thing")
-        reply = world.tell(
-            kind=(
-                '"A friend is better than any {thing.noun}," said {friend}, and hugged {hero.him}.',
-                '"You are here, and that is enough," said {friend}, and gave {hero.him} some {food}.',
-            ),
-            cross=(
-                '"Now I have no present at all," said {friend}, and shut the door.',
-                '"You should have been careful," said {friend}, and turned away.',
-            ),
-        )
-        world.outcome.append(reply)
-        mood = "glad" if reply == "kind" else "sad"
-        world.mood(hero=mood, friend=mood)
     else:
-        reply = world.tell(
-            passed_on="So {hero} gave the {thing.noun} to {stranger.a_kind}, and {friend} shared some {food}.",
-            kept="So {hero} carried the {thing.noun} back to the {hero.home}, and {friend} ate some {food} alone.",
-        )
-        world.outcome.append(reply)
-        if reply == "passed_on":
-            world.give("thing", "stranger")
-        mood = "glad" if reply == "passed_on" else "sad"
-        world.mood(hero=mood, friend=mood)
+        (_spoiled if end == "spoiled" else _one_too_many)(world)
+
+
+def _spoiled(world: World) -> None:
+    world.lose("thing")
+    reply = world.tell(
+        kind=(
+            '"A friend is better than any {thing.noun}," said {friend}, and hugged {hero.him}.',
+            '"You are here, and that is enough," said {friend}, and gave {hero.him} some {food}.',
+        ),
+        cross=(
+            '"Now I have no present at all," said {friend}, and shut the door.',
+            '"You should have been careful," said {friend}, and turned away.',
+        ),
+    )
+    world.outcome.append(reply)
+    both_feel(world, reply == "kind")
+
+
+def _one_too_many(world: World) -> None:
+    reply = world.tell(
+        passed_on="So {hero} gave the {thing.noun} to {stranger.a_kind}, and {friend} shared some {food}.",
+        kept="So {hero} carried the {thing.noun} back to the {hero.home}, and {friend} ate some {food} alone.",
+    )
+    world.outcome.append(reply)
+    if reply == "passed_on":
+        world.give("thing", "stranger")
+    both_feel(world, reply == "passed_on")
 
 
 TRADE = (
@@ -143,18 +147,22 @@ def trade(world: World) -> None:
         no=("But they could not agree, and nobody traded anything.",),
     )
     world.outcome.append(answer)
-    if answer == "no":
-        end = world.tell(
-            share="At last they shared the {thing.noun} and the {other.noun} and played until dark.",
-            apart="So {hero} kept the {thing.noun}, {friend} kept the {other.noun}, and they played alone.",
-        )
-        mood = "glad" if end == "share" else "sad"
-        world.mood(hero=mood, friend=mood)
-        world.outcome.append(end)
-        return
+    (_traded if answer == "yes" else _not_traded)(world)
+
+
+def _not_traded(world: World) -> None:
+    end = world.tell(
+        share="At last they shared the {thing.noun} and the {other.noun} and played until dark.",
+        apart="So {hero} kept the {thing.noun}, {friend} kept the {other.noun}, and they played alone.",
+    )
+    both_feel(world, end == "share")
+    world.outcome.append(end)
+
+
+def _traded(world: World) -> None:
     world.give("thing", "friend")
     world.give("other", "hero")
-    world.mood(hero="glad", friend="glad")
+    both_feel(world, True)
     end = world.tell(
         fair="Each of them liked the new thing better than the old one.",
         hero="But soon {hero} missed the {thing.noun} and asked {friend} to trade back.",
@@ -203,12 +211,16 @@ def borrow(world: World) -> None:
     world.outcome.append(end)
     if end == "back":
         world.give("thing", "friend")
-        world.mood(hero="glad", friend="glad")
+        both_feel(world, True)
         world.tell(
             '"I knew that I could trust you," said {friend}, and put the {thing.noun} away.',
             '"You may have the {thing.noun} again," said {friend}, and tasted the {food.dish}.',
         )
-        return
+    else:
+        _not_brought_back(world, end)
+
+
+def _not_brought_back(world: World, end: str) -> None:
     if end == "broken":
         world.lose("thing")
     repaired = world.tell(
@@ -226,5 +238,4 @@ def borrow(world: World) -> None:
         world.give("other", "friend")
         if end == "late":
             world.give("thing", "friend")
-    mood = "glad" if repaired == "made_good" else "sad"
-    world.mood(hero=mood, friend=mood)
+    both_feel(world, repaired == "made_good")
