@@ -8,6 +8,7 @@ A model that is trained on one task after another forgets the first, whose loss 
     data.Mixed        batches of the old task among those of the new (rehearsal)
     peft.selective    fewer weights that can change
 
+Three measures sum up a sequence of tasks: the average score, backward and forward transfer.
 Left out: gradients projected so as not to harm the old task (GEM), distillation from the old model, growing networks.
 """
 
@@ -23,8 +24,6 @@ from minillm.training.runs import unwrap
 
 Weights = dict[str, Tensor]
 ScoreTable = Sequence[Sequence[float]]
-
-# Penalties on the distance from the old weights
 
 
 def weights_of(model: nn.Module) -> Weights:
@@ -81,10 +80,7 @@ def quadratic_penalty(start: Weights, strength: dict[str, Tensor | float]) -> Ca
 
 
 def fisher_diagonal(
-    model: nn.Module,
-    predict: Callable[[nn.Module, dict], tuple[Tensor, Tensor]],
-    batches: Iterable[dict],
-    generator: torch.Generator | None = None,  # of the CPU
+    model: nn.Module, predict: Callable, batches: Iterable[dict], generator: torch.Generator | None = None
 ) -> Weights:
     """How much each weight matters: the mean over examples of (d log p(labels | inputs) / d weight)^2, by name.
 
@@ -96,6 +92,7 @@ def fisher_diagonal(
     Args:
         predict: (model, batch) -> logits (..., K) and labels (...), such as `next_tokens`
         batches: an example is a row; p is that of all its labels at once: of a text, the product over its tokens
+        generator: of the CPU
     Raises: ValueError when there are no examples, or no weights that are trained.
     """
     parameters = {name: p for name, p in unwrap(model).named_parameters() if p.requires_grad}
@@ -131,9 +128,6 @@ def sample_labels(logits: Tensor, labels: Tensor, generator: torch.Generator) ->
     flat = logits.flatten(0, -2).float().softmax(-1).cpu()
     sampled = torch.multinomial(flat, 1, generator=generator).view(labels.shape).to(labels.device)
     return torch.where(labels == IGNORE_INDEX, labels, sampled)
-
-
-# Averages of weights
 
 
 def interpolate(before: Weights, after: Weights, share: float) -> Weights:
@@ -172,9 +166,6 @@ def _same_parts(*states: Weights) -> None:
         raise ValueError(f"these are weights of different models: they differ in {', '.join(different[:3])}")
 
 
-# Measures
-
-
 def average_score(scores: ScoreTable) -> float:
     """The mean score over all tasks after the last was learned.
 
@@ -191,10 +182,7 @@ def average_score(scores: ScoreTable) -> float:
 
 
 def backward_transfer(scores: ScoreTable) -> float:
-    """What learning the later tasks did to the earlier ones, on average; negative: they were forgotten.
-
-    Raises: ValueError when there are fewer than two tasks.
-    """
+    """What later tasks did to earlier ones, on average; negative: forgotten. Raises ValueError without two tasks."""
     _check_square(scores, least=2)
     return sum(scores[-1][j] - scores[j][j] for j in range(len(scores) - 1)) / (len(scores) - 1)  # equation 3
 

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from minillm.models import layer_depths
 
-QUINTIC = (3.4445, -4.7750, 2.0315)  # of Jordan et al. 2024: drives singular values towards 1, fast rather than exactly
-
 
 @torch.no_grad()
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
@@ -26,7 +24,7 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     Newton-Schulz: X <- a X + (b A + c A A) X with A = X X', an odd polynomial that acts on the singular values alone.
     Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
     """
-    a, b, c = QUINTIC
+    a, b, c = 3.4445, -4.7750, 2.0315  # drive singular values towards 1, fast rather than exactly
     tall = matrices.size(-2) > matrices.size(-1)
     X = matrices.mT if tall else matrices
     X = X / (X.norm(dim=(-2, -1), keepdim=True) + 1e-7)
@@ -227,7 +225,7 @@ def set_rates(optimizer: torch.optim.Optimizer, step: float, share: float) -> No
     in the norm or the momentum.
     """
     for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * share
+        group["lr"] = group.setdefault("initial_lr", group["lr"]) * share
         if "start" in group:
             for p in group["params"]:
                 p.requires_grad_(step >= group["start"])

@@ -131,8 +131,6 @@ class Trainer:
         if optimizer is None:
             optimizer = build_optimizer(model, config.optimizer, *rates, dtype, config.layer_decay, unfreeze)
         self.optimizer = optimizer
-        for group in self.optimizer.param_groups:
-            group.setdefault("initial_lr", group["lr"])
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.dtype == torch.float16)
         self.history = History()
         self.best_weights = None
@@ -232,16 +230,15 @@ class Trainer:
         scores = scores if isinstance(scores, dict) else {"val_loss": float(scores)}
         if math.isnan(scores["val_loss"]):  # inf is a loss, the worst
             raise self.not_finite("validation loss", scores["val_loss"])
+        history.since_best += 1
         if scores["val_loss"] < history.best:
             history.best, history.best_step, history.since_best = scores["val_loss"], history.step, 0
             if self.run_folder is None:
                 self.best_weights = {name: t.detach().cpu().clone() for name, t in self.model.state_dict().items()}
             else:
                 self.run_folder.save_model(self.model)
-        else:
-            history.since_best += 1
-            if self.config.patience and history.since_best >= self.config.patience:
-                history.stopped = f"no better evaluation in {history.since_best}"
+        if 0 < self.config.patience <= history.since_best:
+            history.stopped = f"no better evaluation in {history.since_best}"
         return scores
 
     def save_checkpoint(self) -> None:
