@@ -61,16 +61,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, d
     `mask`, when given, includes causality. Without one, `causal` hides the future and nothing else. This is torch's
     fused kernel, except for what a CPU does faster in three plain operations: bf16, and given masks.
     """
-    T, S = q.size(-2), k.size(-2)
-    causal = causal and T > 1  # the last position sees everything
+    T, S, group = q.size(-2), k.size(-2), q.size(1) // k.size(1)
+    causal = causal and mask is None and T > 1  # the last position sees everything
     if q.is_cuda or (q.dtype == torch.float32 and mask is None and (not causal or T == S)):
-        if mask is None and causal and T < S:  # the kernel's own triangle is aligned to the upper left
-            mask = causal_mask(T, S, q.device)
-        return F.scaled_dot_product_attention(
-            q, k, v, mask, dropout, is_causal=causal and mask is None, enable_gqa=k.size(1) != q.size(1)
-        )
-    if k.size(1) != q.size(1):
-        group = q.size(1) // k.size(1)
+        if causal and T < S:  # the kernel's own triangle is aligned to the upper left
+            mask, causal = causal_mask(T, S, q.device), False
+        return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal, enable_gqa=group > 1)
+    if group > 1:
         k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
     scores = (q * (1 / math.sqrt(q.size(-1)))) @ k.transpose(-2, -1)  # (B, H, T, S)
     if mask is not None:
@@ -143,19 +140,10 @@ class Attend(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention over x (B, T, C). `normalise` is applied to queries and keys (None: identity)."""
+    """Multi-head self-attention over x (B, T, C). `normalise`, a module or None, is applied to queries and keys."""
 
     def __init__(
-        self,
-        width: int,
-        heads: int,
-        kv_heads: int,
-        *,
-        causal: bool,
-        bias: bool = False,
-        dropout: float = 0.0,
-        normalise: nn.Module | None = None,
-        layer: int = 0,
+        self, width: int, heads: int, kv_heads: int, *, causal: bool, bias=False, dropout=0.0, normalise=None, layer=0
     ):
         super().__init__()
         if width % heads or heads % kv_heads:

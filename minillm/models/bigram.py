@@ -10,6 +10,7 @@ Shapes: B batch, T time, V vocabulary.
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -40,7 +41,7 @@ class BigramLM(nn.Module):
 class CountBigram(nn.Module):
     """p(b | a) = (count of a b + k) / (count of a + k V): maximum likelihood with `smoothing` k added to each count.
 
-    Counts are stored sparsely by row, as (successor, count) pairs, so 50,000 tokens need no table of 50,000^2.
+    Counts are stored sparsely, of the pairs that were seen, so 50,000 tokens need no table of 50,000^2.
 
     >>> model = CountBigram(torch.tensor([0, 1, 0, 1, 0, 2]), vocab_size=3, smoothing=0)
     >>> model(torch.tensor([[0]])).exp()    # after 0 came 1 twice and 2 once
@@ -48,25 +49,17 @@ class CountBigram(nn.Module):
     """
 
     def __init__(self, ids: Tensor, vocab_size: int, smoothing: float = 0.01, targets: Tensor | None = None):
-        """Count the pairs of tokens.
-
-        Args:
-            ids: (N,); targets: (N - 1,), the labels, where they are not ids[1:]; negative ones are ignored
-        """
+        """Count the pairs of ids (N,). targets (N - 1,): the labels, if not ids[1:]; negative ones are ignored."""
         super().__init__()
         if smoothing < 0:
             raise ValueError(f"smoothing is {smoothing}: it must not be negative")
         self.vocab_size, self.smoothing = vocab_size, smoothing
         before, after = ids[:-1].long(), ids[1:].long() if targets is None else targets.long()
-        real = after >= 0
-        keys, counts = torch.unique(before[real] * vocab_size + after[real], return_counts=True)
-        rows = torch.bincount(keys // vocab_size, minlength=vocab_size)
-        self.register_buffer("key", keys)  # before * V + after, ascending
-        self.register_buffer("pointer", torch.cat([rows.new_zeros(1), rows.cumsum(0)]))  # (V + 1,)
-        self.register_buffer("successor", keys % vocab_size)
-        self.register_buffer("count", counts.double())
-        row_of = torch.repeat_interleave(torch.arange(vocab_size), rows)
-        self.register_buffer("total", torch.zeros(vocab_size, dtype=torch.float64).index_add_(0, row_of, self.count))
+        before, after = before[after >= 0], after[after >= 0]
+        keys, counts = torch.unique(before * vocab_size + after, return_counts=True)
+        self.register_buffer("key", F.pad(keys, (0, 1), value=vocab_size**2))  # ascending; the last is of no pair
+        self.register_buffer("count", F.pad(counts, (0, 1)).double())
+        self.register_buffer("total", torch.bincount(before, minlength=vocab_size).double())  # (V,)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, *, keep: Tensor | None = None) -> Tensor:
         """Log-probabilities (B, T, V) of input_ids (B, T), or (N, V) of the N positions where keep (B, T) is true.
@@ -74,32 +67,23 @@ class CountBigram(nn.Module):
         Without smoothing a pair that was never seen has -inf.
         """
         input_ids = input_ids if keep is None else input_ids[keep]
-        flat = input_ids.flatten()
-        lengths = self.pointer[flat + 1] - self.pointer[flat]
-        row = torch.repeat_interleave(torch.arange(len(flat), device=flat.device), lengths)
-        offset = torch.arange(len(row), device=flat.device) - (lengths.cumsum(0) - lengths)[row]
-        entry = self.pointer[flat][row] + offset
-        counts = torch.full((len(flat), self.vocab_size), self.smoothing, dtype=torch.float64, device=flat.device)
-        counts[row, self.successor[entry]] += self.count[entry]
-        whole = self.total[flat] + self.smoothing * self.vocab_size
-        probabilities = counts / whole[:, None]
-        probabilities[whole == 0] = 1 / self.vocab_size  # a token that nothing ever followed
-        return probabilities.log().float().view(*input_ids.shape, self.vocab_size)
+        before, place = input_ids.long().unique(return_inverse=True)
+        after = torch.arange(self.vocab_size, device=before.device)
+        return self.logprobs(*torch.meshgrid(before, after, indexing="ij"))[place]
 
     def logprobs(self, before: Tensor, after: Tensor) -> Tensor:
         """log p(after | before) of pairs of tokens, two tensors of one shape, without a row of V for each."""
-        keys = (before * self.vocab_size + after).flatten()
-        place = torch.searchsorted(self.key, keys).clamp(max=len(self.key) - 1)
+        keys = before * self.vocab_size + after
+        place = torch.searchsorted(self.key, keys)
         counts = torch.where(self.key[place] == keys, self.count[place], 0.0) + self.smoothing
-        whole = self.total[before.flatten()] + self.smoothing * self.vocab_size
-        return torch.where(whole > 0, counts / whole, 1 / self.vocab_size).log().float().view(before.shape)
+        whole = self.total[before] + self.smoothing * self.vocab_size  # 0: nothing ever followed
+        return torch.where(whole > 0, counts / whole, 1 / self.vocab_size).log().float()
 
 
 def bigram_loss(train, valid, vocab_size: int) -> float:
     """Nats per validation token of the counted bigram of the training text.
 
-    Args:
-        train, valid: with `ids` (N,) and `targets()` (N - 1,), labels that are negative where nothing is predicted
+    Args: train, valid: with `ids` (N,) and `targets()` (N - 1,), labels that are negative where nothing is predicted.
     """
     model, labels = CountBigram(train.ids, vocab_size, targets=train.targets()), valid.targets()
     real = labels >= 0

@@ -4,18 +4,9 @@ A trunk is anything with `hidden(...)` (B, T, C) and a `config` with a width: a 
 head for a whole text reads one vector, its *pooling*: that of the last real token in a causal trunk; the mean of all,
 or that of the first (<|cls|>, BERT's choice), in a bidirectional one. Padding on either side is ignored.
 
-    SequenceClassifier   logits of a class for a text, or for a pair of texts in one row   (B, K)
-    TokenClassifier      logits of a class for each token                                  (B, T, K)
-    TextEncoder          an embedding of length 1, near those of similar texts             (B, C)
-    RewardModel          a scalar: how good a text is                                      (B,)
-
 Radford et al. 2018 (section 3.2), Devlin et al. 2019 (section 4), Reimers & Gurevych 2019 ("Sentence-BERT").
-Left out: heads with hidden layers, conditional random fields.
-
-Shapes: B batch, T time, C channels, K classes.
+Left out: heads with hidden layers, conditional random fields. Shapes: B batch, T time, C channels, K classes.
 """
-
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -46,16 +37,7 @@ def mean_pool(x: Tensor, attention_mask: Tensor | None = None) -> Tensor:
     return (x * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
 
-POOLINGS: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
-    "first": first_token,
-    "last": last_token,
-    "mean": mean_pool,
-}
-
-
-def pooling_of(trunk: nn.Module) -> str:
-    """The default pooling of a trunk: the mean if it is bidirectional, else the last token."""
-    return "last" if getattr(trunk, "causal", True) else "mean"
+POOLINGS = {"first": first_token, "last": last_token, "mean": mean_pool}
 
 
 def in_fp32(layer: nn.Module, x: Tensor) -> Tensor:
@@ -65,18 +47,18 @@ def in_fp32(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 class Head(nn.Module):
-    """A trunk and one linear layer from its vectors to `outputs` numbers."""
+    """A trunk and a linear layer from its vectors to `outputs` numbers. No pooling: "last" or, of encoders, "mean"."""
 
     def __init__(self, trunk: nn.Module, outputs: int, pooling: str = "", dropout: float = 0.0):
         super().__init__()
-        pooling = pooling or pooling_of(trunk)
+        pooling = pooling or ("last" if getattr(trunk, "causal", True) else "mean")
         if pooling not in POOLINGS:
             raise ValueError(f"unknown pooling {pooling!r}: choose one of {', '.join(POOLINGS)}")
         if outputs < 1:
             raise ValueError(f"a head has at least 1 output, not {outputs}")
-        self.trunk, self.outputs, self.pooling = trunk, outputs, pooling
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is {dropout}: it must lie in [0, 1)")
+        self.trunk, self.outputs, self.pooling = trunk, outputs, pooling
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(trunk.config.width, outputs)
         nn.init.zeros_(self.head.weight)  # every class equally likely: the loss starts at ln K
@@ -112,22 +94,16 @@ class RewardModel(SequenceClassifier):
         super().__init__(trunk, outputs, pooling, dropout)
 
     def classify(self, x: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Rewards (B, 1) from the trunk's vectors x (B, T, C)."""
-        return self.score(POOLINGS[self.pooling](x, attention_mask))[:, None]
+        """Rewards (B,) from the trunk's vectors x (B, T, C)."""
+        return self.score(POOLINGS[self.pooling](x, attention_mask))
 
     def score(self, x: Tensor) -> Tensor:
         """Rewards (N,) from the vectors x (N, C) of tokens."""
         return in_fp32(self.head, self.dropout(x)).squeeze(-1)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs) -> Tensor:
-        return super().forward(input_ids, attention_mask, **inputs).squeeze(-1)
-
 
 class TextEncoder(nn.Module):
-    """An embedding of length 1 for each text, (B, C): the mean of the trunk's vectors, normalised.
-
-    The similarity of two texts is the dot product of their embeddings, their cosine (Reimers & Gurevych 2019).
-    """
+    """An embedding of length 1 for each text, (B, C); the similarity of two is their dot product, the cosine."""
 
     def __init__(self, trunk: nn.Module, pooling: str = "mean"):
         super().__init__()

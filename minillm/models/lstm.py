@@ -43,23 +43,15 @@ class LSTMLM(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.width)
-        self.lstm = nn.LSTM(
-            config.width,
-            config.width,
-            config.layers,
-            batch_first=True,
-            dropout=config.dropout if config.layers > 1 else 0.0,
-        )
+        between = config.dropout if config.layers > 1 else 0.0
+        self.lstm = nn.LSTM(config.width, config.width, config.layers, batch_first=True, dropout=between)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(config.width, config.vocab_size, bias=False)
         nn.init.normal_(self.embedding.weight, std=0.1)
         nn.init.normal_(self.head.weight, std=0.02)
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """The vectors (B, T, C) of the last layer. Padding is skipped: it leaves the state as it is.
-
-        attention_mask (B, T) is 1 on real tokens; on padding the vectors are zero.
-        """
+        """The vectors (B, T, C) of the last layer. Padding (mask 0) leaves the state as it is; its vectors are 0."""
         x = self.dropout(self.embedding(input_ids))
         if attention_mask is None:
             return self.dropout(self.lstm(x)[0])

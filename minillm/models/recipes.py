@@ -12,6 +12,7 @@ All weights are initialised from a normal distribution. Left out: BERT's own cod
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -45,10 +46,8 @@ class TokenShift(nn.Module):
 
     def forward(self, x: Tensor, attention_mask: Tensor | None, cache: KVCache | None) -> Tensor:
         """x (B, T, C) -> (B, T, C). Before the first token of a text comes zero; the cache holds the last one read."""
-        if cache is None or cache.last is None:
-            before = F.pad(x, (0, 0, 1, -1))
-        else:
-            before = torch.cat((cache.last.to(x.dtype), x[:, :-1]), dim=1)
+        first = torch.zeros_like(x[:, :1]) if cache is None or cache.last is None else cache.last.to(x.dtype)
+        before = torch.cat((first, x[:, :-1]), dim=1)
         if cache is not None:
             cache.last = x[:, -1:]
         if attention_mask is not None:
@@ -113,13 +112,6 @@ class ReLUSquared(nn.Module):
         return F.relu(x).square()
 
 
-class TanhGELU(nn.GELU):
-    """GELU in the tanh approximation that GPT-2 was trained with (Hendrycks & Gimpel 2016)."""
-
-    def __init__(self):
-        super().__init__(approximate="tanh")
-
-
 class LMHead(nn.Linear):
     """The output layer, or unembedding: vectors (..., C) -> logits of the tokens (..., V)."""
 
@@ -159,7 +151,7 @@ class Recipe(NamedTuple):
 
     norm: type[nn.Module]
     feed_forward: type[FeedForward]
-    activation: type[nn.Module]
+    activation: Callable[[], nn.Module]
     expansion: float  # inner width of the feed-forward layer over width
     head: type[nn.Linear]
     tied: bool  # the output layer is the embedding table
@@ -171,6 +163,7 @@ class Recipe(NamedTuple):
     normalise_qk: bool = False
 
 
+TanhGELU = partial(nn.GELU, approximate="tanh")  # with which GPT-2 was trained (Hendrycks & Gimpel 2016)
 _LLAMA = Recipe(nn.RMSNorm, GatedFeedForward, nn.SiLU, 8 / 3, LMHead, False, depth_scaled, rotary=True)
 
 RECIPES = {

@@ -4,8 +4,6 @@ Pre-norm or post-norm, and which norm, positions, feed-forward layer and output 
 row of `RECIPES`, chosen once when the model is built; `forward` never asks. Any recipe goes with either: GPT-2 and
 Llama are decoders, BERT is an encoder, `minillm` is ours for both.
 
-Texts that come in pairs are told apart by `segment_ids`, for which a model has a table when its config says how many.
-
 Left out: mixtures of experts, cross-attention, BERT's next-sentence output. Shapes: B batch, T time, S time including
 the cache, C channels, V vocabulary.
 """
@@ -16,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from minillm.models.attention import KVCache, SelfAttention, causal_mask, rotary_tables
-from minillm.models.recipes import RECIPES, NoSegments, NoShift, PlainNorm, Recipe, Segments, TokenShift
+from minillm.models.recipes import RECIPES, NoSegments, NoShift, PlainNorm, Segments, TokenShift
 
 
 @dataclass(frozen=True)
@@ -75,21 +73,15 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig, layer: int, causal: bool):
         super().__init__()
-        recipe = RECIPES[config.recipe]
-        self.norm_1 = recipe.norm(config.width, eps=config.norm_eps)
+        c, recipe = config, RECIPES[config.recipe]
+        norm = PlainNorm(c.head_dim) if recipe.normalise_qk else None
+        self.norm_1 = recipe.norm(c.width, eps=c.norm_eps)
         self.attention = SelfAttention(
-            config.width,
-            config.heads,
-            config.groups,
-            causal=causal,
-            bias=recipe.bias,
-            dropout=config.dropout,
-            normalise=PlainNorm(config.head_dim) if recipe.normalise_qk else None,
-            layer=layer,
+            c.width, c.heads, c.groups, causal=causal, bias=recipe.bias, dropout=c.dropout, normalise=norm, layer=layer
         )
-        self.norm_2 = recipe.norm(config.width, eps=config.norm_eps)
-        self.feed_forward = recipe.feed_forward(config.width, config.inner, recipe.activation(), recipe.bias)
-        self.dropout = nn.Dropout(config.dropout)
+        self.norm_2 = recipe.norm(c.width, eps=c.norm_eps)
+        self.feed_forward = recipe.feed_forward(c.width, c.inner, recipe.activation(), recipe.bias)
+        self.dropout = nn.Dropout(c.dropout)
 
     def forward(self, x: Tensor, rotary, mask: Tensor | None, cache: KVCache | None) -> Tensor:
         x = x + self.dropout(self.attention(self.norm_1(x), rotary, mask, cache))
@@ -128,7 +120,11 @@ class Transformer(nn.Module):
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
         self.apply(self._initialise)
-        self._initialise_ends(recipe)
+        for block in self.blocks:  # scale what the branches add to the residual stream at the start
+            for branch in (block.attention.output, block.feed_forward.down):
+                branch.weight.data.mul_(recipe.branch_scale(config.layers))
+        if recipe.tied:
+            self.head.weight = self.embedding.weight
 
     @staticmethod
     def _initialise(module: nn.Module) -> None:
@@ -136,15 +132,6 @@ class Transformer(nn.Module):
             nn.init.normal_(module.weight, std=0.02)  # Radford et al. 2018, section 4.1
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
-
-    def _initialise_ends(self, recipe: Recipe) -> None:
-        """Scale what the branches add to the residual stream at the start; tie the embeddings."""
-        scale = recipe.branch_scale(self.config.layers)
-        for block in self.blocks:
-            for branch in (block.attention.output, block.feed_forward.down):
-                branch.weight.data.mul_(scale)
-        if recipe.tied:
-            self.head.weight = self.embedding.weight
 
     @property
     def device(self) -> torch.device:
@@ -176,14 +163,15 @@ class Transformer(nn.Module):
         """
         x = self.embedding(input_ids) if inputs_embeds is None else inputs_embeds
         T = x.size(1)
-        past = 0 if cache is None else cache.length
-        S = past + T
+        S = T if cache is None else cache.length + T
         if S > self.config.context:
             raise ValueError(f"a text of {S} tokens is longer than the model's context of {self.config.context}")
         mask, positions = self._visible(attention_mask, T, S)
-        if self.position is not None:
+        rotary = None
+        if self.position is None:
+            rotary = self.cos[positions][:, None], self.sin[positions][:, None]  # (B or 1, 1, T, D/2)
+        else:
             x = x + self.position(positions)
-        rotary = None if self.position is not None else self._rotary(positions)
         x = self.shift(self.segment(x, segment_ids), attention_mask, cache)
         x = self.dropout(self.first_norm(x))
         for block in self.blocks:
@@ -200,13 +188,13 @@ class Transformer(nn.Module):
         return self.head(x if keep is None else x[keep])
 
     def _visible(self, attention_mask: Tensor | None, T: int, S: int) -> tuple[Tensor | None, Tensor]:
-        """Which query may attend to which key, (B, 1, T, S) or None where all is one text; and the T tokens' positions.
+        """Which query may attend to which key, (B, 1, T, S), None where all is one text; and positions (B or 1, T).
 
         A token sees those of its own text, and its position is the number of those before it: neither padding nor other
         texts count.
         """
         if attention_mask is None:
-            return None, torch.arange(S - T, S, device=self.device)
+            return None, torch.arange(S - T, S, device=self.device)[None]
         if attention_mask.size(1) != S:
             raise ValueError(f"attention_mask covers {attention_mask.size(1)} positions where there are {S}")
         own, other = attention_mask[:, S - T :, None], attention_mask[:, None, :]
@@ -217,16 +205,9 @@ class Transformer(nn.Module):
         itself = torch.eye(S, dtype=torch.bool, device=self.device)[S - T :]
         return ((past if self.causal else seen) | itself)[:, None], positions
 
-    def _rotary(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines for positions (T,) or (B, T), ready to broadcast over heads."""
-        cos, sin = self.cos[positions], self.sin[positions]
-        return (cos[:, None], sin[:, None]) if positions.dim() == 2 else (cos, sin)
-
 
 class Decoder(Transformer):
     """Causal: each position sees itself and what came before, and predicts the next token."""
-
-    causal = True
 
 
 class Encoder(Transformer):

@@ -8,8 +8,8 @@ A model that is trained on one task after another forgets the first, whose loss 
     data.Mixed        batches of the old task among those of the new (rehearsal)
     peft.selective    fewer weights that can change
 
-and three numbers (average score, backward and forward transfer) sum up a sequence of tasks. Left out: gradients
-projected so as not to harm the old task (GEM), distillation from the old model, networks that grow.
+Three measures sum up a sequence of tasks: the average score, backward and forward transfer.
+Left out: gradients projected so as not to harm the old task (GEM), distillation from the old model, growing networks.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,8 +24,6 @@ from minillm.training.runs import unwrap
 
 Weights = dict[str, Tensor]
 ScoreTable = Sequence[Sequence[float]]
-
-# Penalties on the distance from the old weights
 
 
 def weights_of(model: nn.Module) -> Weights:
@@ -54,7 +52,6 @@ def ewc(loss_fn: LossFunction, start: Weights, fisher: Weights, strength: float)
 
     Weights that matter for the old task have a large Fisher information F and hardly move; the others are free. After
     several tasks, wrap once for each.
-
     Args: start: the weights after the old task; fisher: of `fisher_diagonal` on the old task.
     Raises: ValueError, in the loss, as that of `l2_sp`.
     Source: Kirkpatrick et al. 2017, equation 3.
@@ -75,19 +72,15 @@ def quadratic_penalty(start: Weights, strength: dict[str, Tensor | float]) -> Ca
                     raise ValueError(f"{name} is {list(parameter.shape)} in this model and was {list(old.shape)}")
                 terms.append((s * (parameter - old).square()).sum() / 2)
         if not terms:
-            raise ValueError(
-                f"the model has no weight to hold: none is named as {', '.join([*held][:3]) or 'any given'}"
-            )
+            names = ", ".join([*held][:3]) or "any given"
+            raise ValueError(f"the model has no weight to hold: none is named as {names}")
         return torch.stack(terms).sum()
 
     return penalty
 
 
 def fisher_diagonal(
-    model: nn.Module,
-    predict: Callable[[nn.Module, dict], tuple[Tensor, Tensor]],
-    batches: Iterable[dict],
-    generator: torch.Generator | None = None,
+    model: nn.Module, predict: Callable, batches: Iterable[dict], generator: torch.Generator | None = None
 ) -> Weights:
     """How much each weight matters: the mean over examples of (d log p(labels | inputs) / d weight)^2, by name.
 
@@ -112,10 +105,9 @@ def fisher_diagonal(
         if generator is not None:
             labels = sample_labels(logits, labels, generator)
         logprob = -masked_lm_sum(logits, labels)[0]
-        gradients = torch.autograd.grad(logprob, list(parameters.values()), allow_unused=True)
+        gradients = torch.autograd.grad(logprob, list(parameters.values()), materialize_grads=True)
         for square, gradient in zip(squares.values(), gradients):
-            if gradient is not None:
-                square.addcmul_(gradient, gradient)
+            square.addcmul_(gradient, gradient)
         examples += 1
     model.train(training)
     if not examples:
@@ -136,9 +128,6 @@ def sample_labels(logits: Tensor, labels: Tensor, generator: torch.Generator) ->
     flat = logits.flatten(0, -2).float().softmax(-1).cpu()
     sampled = torch.multinomial(flat, 1, generator=generator).view(labels.shape).to(labels.device)
     return torch.where(labels == IGNORE_INDEX, labels, sampled)
-
-
-# Averages of weights
 
 
 def interpolate(before: Weights, after: Weights, share: float) -> Weights:
@@ -170,17 +159,11 @@ def average(states: Sequence[Weights]) -> Weights:
     }
 
 
-def _same_parts(first: Weights, *others: Weights) -> None:
-    for other in others:
-        different = first.keys() ^ other.keys()
-        different |= {name for name in first.keys() & other.keys() if first[name].shape != other[name].shape}
-        if different:
-            raise ValueError(
-                f"these are weights of different models: they differ in {', '.join(sorted(different)[:3])}"
-            )
-
-
-# Measures
+def _same_parts(*states: Weights) -> None:
+    first, *others = [{(name, tensor.shape) for name, tensor in state.items()} for state in states]
+    different = sorted({name for other in others for name, _ in first ^ other})
+    if different:
+        raise ValueError(f"these are weights of different models: they differ in {', '.join(different[:3])}")
 
 
 def average_score(scores: ScoreTable) -> float:
@@ -199,10 +182,7 @@ def average_score(scores: ScoreTable) -> float:
 
 
 def backward_transfer(scores: ScoreTable) -> float:
-    """What learning the later tasks did to the earlier ones, on average; negative: they were forgotten.
-
-    Raises: ValueError when there are fewer than two tasks.
-    """
+    """What later tasks did to earlier ones, on average; negative: forgotten. Raises ValueError without two tasks."""
     _check_square(scores, least=2)
     return sum(scores[-1][j] - scores[j][j] for j in range(len(scores) - 1)) / (len(scores) - 1)  # equation 3
 
@@ -220,8 +200,7 @@ def forward_transfer(scores: ScoreTable, baseline: Sequence[float]) -> float:
 
 
 def _check_square(scores: ScoreTable, least: int = 1) -> None:
-    if len(scores) < least or any(len(row) != len(scores) for row in scores):
-        raise ValueError(
-            f"the scores have {len(scores)} rows of {[len(row) for row in scores]}: "
-            f"they must be square, a row and a column for each of at least {least} tasks"
-        )
+    lengths = [len(row) for row in scores]
+    if len(scores) < least or set(lengths) != {len(scores)}:
+        wanted = f"they must be square, a row and a column for each of at least {least} tasks"
+        raise ValueError(f"the scores have {len(scores)} rows of {lengths}: {wanted}")

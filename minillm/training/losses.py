@@ -52,8 +52,7 @@ def causal_lm_loss(logits: Tensor, labels: Tensor) -> Tensor:
     >>> causal_lm_loss(torch.zeros(1, 3, 8), torch.tensor([[5, 1, 7]]))   # an untrained model: ln V
     tensor(2.0794)
     """
-    total, count = causal_lm_sum(logits, labels)
-    return total / count.clamp(min=1)  # equation 1, negated, per token
+    return masked_lm_loss(*_shift(logits, labels))  # equation 1, negated, per token
 
 
 def token_logprobs(logits: Tensor, labels: Tensor) -> Tensor:

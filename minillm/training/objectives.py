@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from minillm.data import IGNORE_INDEX
 from minillm.system import Compute
-from minillm.training.losses import info_nce, masked_lm_sum
+from minillm.training.losses import info_nce, masked_lm_loss, masked_lm_sum
 
 LossFunction = Callable[[nn.Module, dict], Tensor | tuple[Tensor, Tensor]]
 
@@ -83,9 +83,8 @@ def masked_lm_and_next_sentence(model: nn.Module, batch: dict[str, Tensor]) -> T
     """
     keep, inputs = batch["labels"] != IGNORE_INDEX, inputs_of(batch)
     x = model.trunk.hidden(**inputs)  # (B, T, C), computed once for both
-    masked, count = masked_lm_sum(model.trunk.head(x[keep]), batch["labels"][keep])
-    follows, texts = masked_lm_sum(model.classify(x, batch["attention_mask"]), batch["follows"])
-    return masked / count.clamp(min=1) + follows / max(int(texts), 1)
+    masked = masked_lm_loss(model.trunk.head(x[keep]), batch["labels"][keep])
+    return masked + masked_lm_loss(model.classify(x, batch["attention_mask"]), batch["follows"])
 
 
 def classification(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

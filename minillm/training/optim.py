@@ -16,18 +16,15 @@ from torch import Tensor, nn
 
 from minillm.models import layer_depths
 
-QUINTIC = (3.4445, -4.7750, 2.0315)  # of Jordan et al. 2024: drives singular values towards 1, fast rather than exactly
-
 
 @torch.no_grad()
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     """Matrices (N, rows, columns) with the same singular vectors, and singular values near 1 (between 0.7 and 1.2).
 
-    Newton-Schulz iteration: X <- a X + (b A + c A A) X with A = X X', an odd polynomial that acts on the singular
-    values alone.
+    Newton-Schulz: X <- a X + (b A + c A A) X with A = X X', an odd polynomial that acts on the singular values alone.
     Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
     """
-    a, b, c = QUINTIC
+    a, b, c = 3.4445, -4.7750, 2.0315  # drive singular values towards 1, fast rather than exactly
     tall = matrices.size(-2) > matrices.size(-1)
     X = matrices.mT if tall else matrices
     X = X / (X.norm(dim=(-2, -1), keepdim=True) + 1e-7)
@@ -54,11 +51,10 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure=None):
         """One update of every matrix that has a gradient."""
         for group in self.param_groups:
-            shapes: dict[torch.Size, list] = {}
+            shapes: dict[tuple, list] = {}
             for p in group["params"]:
                 if p.grad is not None:
-                    wide = p.shape if p.size(0) <= p.size(1) else p.shape[::-1]
-                    shapes.setdefault(wide, []).append(p)
+                    shapes.setdefault(tuple(sorted(p.shape)), []).append(p)
             for params in shapes.values():
                 self._move(params, group)
 
@@ -72,12 +68,10 @@ class Muon(torch.optim.Optimizer):
             momentum.lerp_(p.grad, 1 - group["momentum"])
             nesterov = p.grad.lerp(momentum, group["momentum"])
             directions.append(nesterov if p.size(0) <= p.size(1) else nesterov.mT)
-        directions = orthogonalise(torch.stack(directions).to(self.dtype))
-        for p, direction in zip(params, directions):
-            direction = direction if p.size(0) <= p.size(1) else direction.mT
+        for p, direction in zip(params, orthogonalise(torch.stack(directions).to(self.dtype))):
             p.mul_(1 - group["lr"] * group["weight_decay"])
             scale = max(1, p.size(0) / p.size(1)) ** 0.5  # a tall matrix has more rows to move
-            p.add_(direction, alpha=-group["lr"] * scale)
+            p.add_(direction if p.size(0) <= p.size(1) else direction.mT, alpha=-group["lr"] * scale)
 
 
 class CombinedOptimizer(torch.optim.Optimizer):
@@ -149,17 +143,15 @@ def split_parameters(model: nn.Module) -> Parameters:
     output = getattr(model, "head", None)
     output = id(output.weight) if isinstance(output, nn.Linear) else None
     parts = Parameters([], [], [], [])
-    for parameter in model.parameters():
-        if not parameter.requires_grad:
-            continue
-        if parameter.dim() < 2:
-            parts.vectors.append(parameter)
-        elif id(parameter) in tables or parameter.dim() > 2:
-            parts.tables.append(parameter)
-        elif id(parameter) == output:
-            parts.head.append(parameter)
+    for p in [p for p in model.parameters() if p.requires_grad]:
+        if p.dim() < 2:
+            parts.vectors.append(p)
+        elif id(p) in tables or p.dim() > 2:
+            parts.tables.append(p)
+        elif id(p) == output:
+            parts.head.append(p)
         else:
-            parts.matrices.append(parameter)
+            parts.matrices.append(p)
     if not any(parts):
         raise ValueError("the model has no trainable parameters: every one is frozen")
     return parts
@@ -178,12 +170,10 @@ def split_by_depth(model: nn.Module, groups: list[dict], layer_decay: float, unf
     order, split = sorted(set(depths.values())), []
     for group in groups:
         for place, depth in enumerate(order):
-            own = {"params": [p for p in group["params"] if depths[id(p)] == depth]}
-            own["lr"] = group["lr"] * layer_decay**place
-            if unfreeze:
-                own["start"] = unfreeze * place // len(order)
-            if own["params"]:
-                split.append(group | own)
+            own = [p for p in group["params"] if depths[id(p)] == depth]
+            start = {"start": unfreeze * place // len(order)} if unfreeze else {}
+            if own:
+                split.append({**group, "params": own, "lr": group["lr"] * layer_decay**place, **start})
     return split
 
 
@@ -235,7 +225,7 @@ def set_rates(optimizer: torch.optim.Optimizer, step: float, share: float) -> No
     in the norm or the momentum.
     """
     for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * share
+        group["lr"] = group.setdefault("initial_lr", group["lr"]) * share
         if "start" in group:
             for p in group["params"]:
                 p.requires_grad_(step >= group["start"])

@@ -18,7 +18,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from minillm.system import Compute, Interrupt, Timer, compiled, patient_interrupt, pick_device
+from minillm.system import (
+    Compute,
+    Timer,
+    compiled,
+    patient_interrupt,
+    pick_device,
+)
 from minillm.training.objectives import LossFunction, as_sum
 from minillm.training.optim import build_optimizer, optimizer_spec, schedule, set_rates
 from minillm.training.runs import RunFolder, unwrap
@@ -112,8 +118,7 @@ def fit(
     elif run is not None:
         run.truncate_log(-1)
     try:
-        with patient_interrupt() as interrupted:
-            trainer.train(evaluate, interrupted, progress)
+        trainer.train(evaluate, progress)
     finally:
         set_rates(trainer.optimizer, math.inf, 1.0)  # however it ended, gradual unfreezing leaves nothing frozen
     trainer.load_best()
@@ -126,32 +131,25 @@ class Trainer:
     def __init__(self, model, loss_fn, batches, config: TrainConfig, compute: Compute, run, optimizer, after_step):
         self.model, self.loss_fn, self.batches, self.after_step = model, loss_fn, batches, after_step
         self.config, self.compute, self.run_folder = config, compute, run
-        self.optimizer = optimizer or build_optimizer(
-            model,
-            config.optimizer,
-            config.learning_rate,
-            config.matrix_learning_rate,
-            config.head_learning_rate,
-            config.weight_decay,
-            dtype=torch.bfloat16 if compute.dtype == torch.bfloat16 else torch.float32,
-            layer_decay=config.layer_decay,
-            unfreeze=config.steps if config.unfreeze else 0,
-        )
-        for group in self.optimizer.param_groups:
-            group.setdefault("initial_lr", group["lr"])
+        rates = (config.learning_rate, config.matrix_learning_rate, config.head_learning_rate, config.weight_decay)
+        dtype = torch.bfloat16 if compute.dtype == torch.bfloat16 else torch.float32
+        unfreeze = config.steps if config.unfreeze else 0
+        if optimizer is None:
+            optimizer = build_optimizer(model, config.optimizer, *rates, dtype, config.layer_decay, unfreeze)
+        self.optimizer = optimizer
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.dtype == torch.float16)
         self.history = History()
         self.best_weights = None
         self.forward = compiled(model) if config.compile else model
 
-    def train(self, evaluate: Callable | None, interrupted: Interrupt, progress: bool) -> None:
+    def train(self, evaluate: Callable | None, progress: bool) -> None:
         """All the steps that are left."""
         history, config = self.history, self.config
         batches = self.endless_batches()
         started = self.compute.synchronise() - history.seconds
         timer = Timer(history.step)
         bar = tqdm(total=config.steps, initial=history.step, unit="step", disable=not progress, mininterval=0.5)
-        with bar:  # an error closes it, so that its message begins a line of its own
+        with patient_interrupt() as interrupted, bar:  # an error closes the bar: its message begins a line of its own
             while history.step < config.steps and not history.stopped:
                 record = self.step(list(itertools.islice(batches, config.accumulate)))
                 due = history.step % config.eval_every == 0 or history.step == config.steps
@@ -165,8 +163,7 @@ class Trainer:
                 bar.set_postfix_str(timer.report(record))
                 if history.step == timer.announce_at and progress:
                     bar.write(timer.announcement(config.steps, self.compute.name))
-                if interrupted.requested and not history.stopped:
-                    history.stopped = "interrupted"
+                history.stopped = history.stopped or ("interrupted" if interrupted.requested else "")
                 if due or history.stopped:
                     self.save_checkpoint()
 
@@ -239,16 +236,15 @@ class Trainer:
         scores = scores if isinstance(scores, dict) else {"val_loss": float(scores)}
         if math.isnan(scores["val_loss"]):  # inf is a loss, the worst
             raise self.not_finite("validation loss", scores["val_loss"])
+        history.since_best += 1
         if scores["val_loss"] < history.best:
             history.best, history.best_step, history.since_best = scores["val_loss"], history.step, 0
             if self.run_folder is None:
                 self.best_weights = {name: t.detach().cpu().clone() for name, t in self.model.state_dict().items()}
             else:
                 self.run_folder.save_model(self.model)
-        else:
-            history.since_best += 1
-            if self.config.patience and history.since_best >= self.config.patience:
-                history.stopped = f"no better evaluation in {history.since_best}"
+        if 0 < self.config.patience <= history.since_best:
+            history.stopped = f"no better evaluation in {history.since_best}"
         return scores
 
     def save_checkpoint(self) -> None:
