@@ -87,11 +87,7 @@ def direct_preference(loss: Loss, average: bool = False) -> Callable:
 
 @torch.no_grad()
 def with_reference(
-    reference: nn.Module,
-    examples: Sequence[tuple[dict, dict]],
-    tokenizer: Tokenizer,
-    compute: Compute,
-    batch_size: int = 16,
+    reference: nn.Module, examples: Sequence[tuple[dict, dict]], tokenizer: Tokenizer, compute: Compute, batch_size=16
 ) -> list[tuple[dict, dict]]:
     """The examples with the reference's log-probability of each answer as "reference"; computed without dropout."""
     training = reference.training

@@ -6,6 +6,7 @@ same conversation as plain text, whose earlier answers serve it as examples (`as
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from torch import nn
@@ -41,11 +42,7 @@ def questions_of(conversations: Sequence[dict]) -> list[Question]:
 
 
 def ask(
-    model: nn.Module,
-    tokenizer: Tokenizer,
-    questions: Sequence[Question],
-    longest: int = ANSWER_TOKENS,
-    progress: bool = False,
+    model: nn.Module, tokenizer: Tokenizer, questions: Sequence[Question], longest: int = ANSWER_TOKENS, progress=False
 ) -> list[str]:
     """What an assistant answers to each question, at temperature 0; nothing to one that it cannot read to the end."""
     chats = [question.messages for question in questions]
@@ -54,19 +51,12 @@ def ask(
 
 
 def ask_base(
-    model: nn.Module,
-    tokenizer: Tokenizer,
-    questions: Sequence[Question],
-    longest: int = ANSWER_TOKENS,
-    progress: bool = False,
+    model: nn.Module, tokenizer: Tokenizer, questions: Sequence[Question], longest: int = ANSWER_TOKENS, progress=False
 ) -> list[str]:
     """What a base model generates after each question, up to the end of the line, at temperature 0; else as `ask`."""
     texts = [plain(question.messages) for question in questions]
     lengths = [len(tokenizer.encode(text)) + 1 for text in texts]
-
-    def answer(some: list[str]) -> list[str]:
-        return write(model, tokenizer, some, longest, 0, stop=["\n"])
-
+    answer = partial(write, model, tokenizer, max_new_tokens=longest, temperature=0, stop=["\n"])
     return _answers(model, texts, lengths, answer, progress)
 
 
@@ -108,14 +98,11 @@ def scores_by_kind(questions: Sequence[Question], answers: Sequence[str]) -> dic
     rows: dict[str, list[tuple[bool, float]]] = defaultdict(list)
     for question, answer in zip(questions, answers, strict=True):
         rows[question.kind].append((right(question, answer), rouge_l(question.answer, answer).f1))
-    return {
-        kind: {
-            "n": len(found),
-            "right": sum(ok for ok, _ in found) / len(found),
-            "rouge_l": sum(f1 for _, f1 in found) / len(found),
-        }
-        for kind, found in sorted(rows.items())
-    }
+    scores = {}
+    for kind, found in sorted(rows.items()):
+        ok, f1 = zip(*found)
+        scores[kind] = {"n": len(found), "right": sum(ok) / len(ok), "rouge_l": sum(f1) / len(f1)}
+    return scores
 
 
 def summary(questions: Sequence[Question], answers: Sequence[str]) -> dict:
@@ -127,9 +114,7 @@ def summary(questions: Sequence[Question], answers: Sequence[str]) -> dict:
     exact = [right(q, answer) for q, answer in zip(questions, answers) if q.kind not in tales.OPEN_KINDS]
     interval = bootstrap_interval(exact or [row["right"] for row in kinds.values()])
     return {
-        "exact_match": interval.mean,
-        "exact_match_low": interval.low,
-        "exact_match_high": interval.high,
+        **dict(zip(("exact_match", "exact_match_low", "exact_match_high"), interval)),
         "rouge_l": sum(row["rouge_l"] * row["n"] for row in kinds.values()) / len(questions),
         "kinds": kinds,
     }

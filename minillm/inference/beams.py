@@ -13,12 +13,7 @@ from minillm.inference.generation import Stops, ends_with, evaluating, prepare_g
 
 @torch.no_grad()
 def beam_search(
-    model: nn.Module,
-    input_ids: Tensor,
-    max_new_tokens: int,
-    beams: int = 4,
-    stop: Stops = (),
-    length_penalty: float = 1.0,
+    model: nn.Module, input_ids: Tensor, max_new_tokens: int, beams=4, stop: Stops = (), length_penalty=1.0
 ) -> tuple[Tensor, float]:
     """The likeliest continuation that `beams` parallel candidates find, of one prompt input_ids (1, T).
 

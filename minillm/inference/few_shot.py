@@ -63,8 +63,7 @@ def contextual_calibration(logprobs: Tensor, content_free: Tensor) -> Tensor:
 
     p_cf is the mean of the distributions over the candidates after M inputs that say nothing, such as "N/A".
 
-    Args:
-        logprobs: (N, K) of the candidates; content_free: (M, K) after those inputs, or (N, M, K): each prompt's own
+    Args: logprobs: (N, K) of the candidates; content_free: (M, K) after those inputs, or (N, M, K): each prompt's own.
     Raises: ValueError for no content-free input.
     Source: Zhao et al. 2021, "Calibrate before use", section 5.
 
@@ -83,24 +82,16 @@ def mutual_information(logprobs: Tensor, unconditional: Tensor) -> Tensor:
 
     Unlike `contextual_calibration`, the candidates are not taken for all that can be said.
 
-    Args:
-        unconditional: (K,) or (N, K), log-probabilities after a premise that says only that an answer is due, "Answer:"
+    Args: unconditional: (K,) or (N, K), log-probabilities after a premise: only that an answer is due, as "Answer:".
     Source: Holtzman et al. 2021, "Surface form competition", PMI_DC; Brown et al. 2020, section 2.4.
     """
     return logprobs - unconditional
 
 
 def score_questions(
-    model: nn.Module,
-    tokenizer: Tokenizer,
-    questions: Sequence[dict],
-    template: str = TEMPLATE,
-    separator: str = SEPARATOR,
-    average: bool = False,
-    content_free: Sequence[str] = (),
-    batch_size: int = 256,
+    model, tokenizer: Tokenizer, questions: list[dict], template=TEMPLATE, separator=SEPARATOR, content_free=(), **more
 ) -> Tensor:
-    """Log-probabilities of the candidates of each question, (N, K), as `score_candidates`.
+    """Log-probabilities of the candidates of each question, (N, K), as `score_candidates`, to which `more` goes.
 
     With `content_free` inputs they are calibrated: each takes the place of the query, after the same examples.
 
@@ -115,7 +106,7 @@ def score_questions(
 
     def scores(queries: Sequence[str | None]) -> Tensor:
         prompts = _prompts(model, tokenizer, questions, template, separator, queries, candidates)
-        return score_candidates(model, tokenizer, prompts, candidates, average, batch_size)
+        return score_candidates(model, tokenizer, prompts, candidates, **more)
 
     asked = scores([None])
     if not content_free:
@@ -131,12 +122,7 @@ def answers_by_likelihood(model: nn.Module, tokenizer: Tokenizer, questions: Seq
 
 
 def answers_by_generation(
-    model: nn.Module,
-    tokenizer: Tokenizer,
-    questions: Sequence[dict],
-    template: str = TEMPLATE,
-    separator: str = SEPARATOR,
-    batch_size: int = 64,
+    model: nn.Module, tokenizer: Tokenizer, questions: list[dict], template=TEMPLATE, separator=SEPARATOR, batch_size=64
 ) -> list[str]:
     """What the model generates after each question, always the likeliest token, up to the separator or <|eos|>.
 

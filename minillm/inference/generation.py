@@ -36,12 +36,11 @@ def check_sampling(max_new_tokens: int, temperature: float, top_k: int, top_p: f
 
 
 def filter_logits(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
-    """Logits (B, V) of the distribution to draw from: divided by `temperature`, -inf for what is cut off.
+    """Logits (B, V) to draw from: divided by `temperature`, -inf for what is cut off, which the likeliest never is.
 
     Args:
         top_k: keeps the k likeliest tokens (0: all)
         top_p: keeps the smallest set of the likeliest tokens whose probability is at least p (1: all)
-    Returns: (B, V), in which the likeliest token always stays.
     Raises: ValueError as `check_sampling`, and for a temperature below COLDEST, at which nothing is left to draw.
 
     >>> filter_logits(torch.tensor([[0.0, 1.0, 2.0, 3.0]]), temperature=0.5, top_k=2)
@@ -62,10 +61,7 @@ def filter_logits(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_
 
 
 def choose_token(logits: Tensor, temperature: float, top_k: int, top_p: float, generator) -> Tensor:
-    """One token id for each row of logits (B, V); the likeliest one when the temperature is 0, or nearly.
-
-    Raises: ValueError as `check_sampling`.
-    """
+    """One token id a row of logits (B, V), the likeliest at temperature 0 or nearly; ValueError as `check_sampling`."""
     if 0 <= temperature < COLDEST:
         return logits.argmax(-1)
     probabilities = filter_logits(logits, temperature, top_k, top_p).softmax(-1)
@@ -80,17 +76,12 @@ class ContextWindow:
     """
 
     def __init__(self, model: nn.Module, use_cache: bool):
-        self.model = model
-        self.context = getattr(model.config, "context", math.inf) if hasattr(model, "config") else math.inf
+        self.model, self.cache, self.begin = model, None, 0
+        self.context = getattr(getattr(model, "config", None), "context", math.inf)
         self.use_cache = use_cache and hasattr(model, "new_cache")
-        self.cache, self.begin = None, 0
 
     def next_logits(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Logits (B, V) of the token that follows ids (B, T).
-
-        Args:
-            mask: (B, T or more), 1 on real tokens; None: all are
-        """
+        """Logits (B, V) of the token that follows ids (B, T). Mask (B, T or more): 1 on real tokens; None: all are."""
         T = ids.size(1)
         if T - self.begin > self.context:
             self.begin, self.cache = T - self.context // 2, None
@@ -152,9 +143,8 @@ def generate(
 def prepare_generation(
     model: nn.Module, input_ids: Tensor, mask: Tensor | None, max_new_tokens: int, stop: Stops, use_cache: bool = True
 ) -> tuple[ContextWindow, Tensor | None, list[list[int]]]:
-    """Check all that is given, for `generate` and `beam_search`.
+    """The window on the text, the mask of all tokens to come (None: nothing is padding), and each stop as a list.
 
-    Returns: the window on the text, the mask of all tokens to come (None: nothing is padding), each stop as a list.
     Raises: ValueError for an empty prompt, padding on the right, a prompt that does not fit into the model's context,
         and a stop that is a text or empty.
     """
@@ -229,29 +219,24 @@ def write(
     if "" in stop:
         raise ValueError("stop has an empty text, at which every text would end at once: leave it out")
     rows = [[tokenizer.bos_id, *tokenizer.encode(prompt)] for prompt in prompts]
-    return _complete(model, tokenizer, rows, max_new_tokens, (temperature, top_k, top_p), stop, generator, batch_size)
+    return _complete(model, tokenizer, rows, stop, max_new_tokens, temperature, top_k, top_p, generator, batch_size)
 
 
 def reply(
-    model: nn.Module,
-    tokenizer: Tokenizer,
-    conversations: Sequence[Sequence[dict[str, str]]],
-    max_new_tokens: int = 200,
-    temperature: float = TEMPERATURE,
-    top_k: int = 0,
-    top_p: float = TOP_P,
-    generator: torch.Generator | None = None,
-    batch_size: int = 64,
+    model: nn.Module, tokenizer: Tokenizer, conversations: Sequence, max_new_tokens: int = 200, *sampling, **more
 ) -> list[str]:
     """What an assistant says next in each conversation, a list of {"role", "content"} (`Tokenizer.apply_chat`).
 
+    Args: sampling, more: temperature, top_k, top_p, generator and batch_size, as of `write`.
     Raises: ValueError as `Tokenizer.apply_chat` and `generate`.
     """
     rows = [tokenizer.apply_chat(messages, reply=True)[0] for messages in conversations]
-    return _complete(model, tokenizer, rows, max_new_tokens, (temperature, top_k, top_p), (), generator, batch_size)
+    return _complete(model, tokenizer, rows, (), max_new_tokens, *sampling, **more)
 
 
-def _complete(model, tokenizer, rows: list[list[int]], length: int, sampling, stop, generator, batch_size) -> list[str]:
+def _complete(
+    model, tokenizer, rows, stop, length, temperature=TEMPERATURE, top_k=0, top_p=TOP_P, generator=None, batch_size=64
+) -> list[str]:
     """The text that follows each list of ids."""
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}: it must be at least 1")
@@ -265,7 +250,7 @@ def _complete(model, tokenizer, rows: list[list[int]], length: int, sampling, st
         batch = tokenizer.pad(rows[start : start + batch_size], side="left")
         prompts, mask = batch["input_ids"].to(device), batch["attention_mask"].to(device)
         more = {"attention_mask": mask, "pad_id": tokenizer.pad_id, "finished": finished if stop else None}
-        ids = generate(model, prompts, length, *sampling, [tokenizer.eos_id], generator, **more)
+        ids = generate(model, prompts, length, temperature, top_k, top_p, [tokenizer.eos_id], generator, **more)
         texts += [_cut(tokenizer, row, stop) for row in ids[:, prompts.size(1) :].tolist()]
     return texts
 

@@ -9,8 +9,6 @@ Left out: what a head adds to the residual stream, and whether the answer depend
 Shapes: B batch, T time, H heads.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -20,12 +18,10 @@ from minillm.models import SelfAttention, attention, causal_mask
 
 @torch.no_grad()
 def attention_maps(model: nn.Module, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-    """The attention weights of every head while the model reads input_ids (B, T): a row for each reading position.
+    """The attention weights of every head while the model reads input_ids (B, T): (layers, B, H, T reading, T read).
 
-    The fast path never holds these weights, so each layer's inputs are caught on their way and read by the plain
-    formula.
+    The fast path never holds these weights, so each layer's inputs are caught and read by the plain formula.
 
-    Returns: (layers, B, H, T, T)
     Raises: ValueError for a model without attention.
     """
     layers = [module for module in model.modules() if isinstance(module, SelfAttention)]
@@ -52,21 +48,15 @@ def attention_maps(model: nn.Module, input_ids: Tensor, attention_mask: Tensor |
 
 
 def induction_scores(
-    model: nn.Module,
-    vocabulary: Sequence[int],
-    begin: int,
-    length: int = 25,
-    samples: int = 32,
-    generator: torch.Generator | None = None,
+    model: nn.Module, vocabulary: list[int], begin: int, length=25, samples=32, generator: torch.Generator | None = None
 ) -> Tensor:
-    """How far each head is an induction head: 1 looks nowhere else.
+    """How far each head is an induction head, (layers, H): 1 looks nowhere else.
 
     Each sample is the token `begin`, then `length` different tokens drawn evenly from `vocabulary`, twice. The score is
     the mean attention from the tokens of the second time to those that followed them the first time. A head that looks
     everywhere alike scores about 2 / (3 length); one that looks a fixed distance back scores high at one length only,
     so ask at several.
 
-    Returns: (layers, H)
     Raises: ValueError for a vocabulary of fewer tokens than `length`.
     Source: Olsson et al. 2022, prefix matching.
     """

@@ -28,8 +28,7 @@ def predict(model: nn.Module, batches: Iterable[dict[str, Tensor]], compute: Com
 def tags_of(logits: Tensor, example: dict, words: int, names: list[str]) -> list[str]:
     """The tag of each word, read at its first token; O for words that were cut off.
 
-    Args:
-        logits: (T, K) of an example as of `data.tag_example`; words: how many the text has; names: of the K tags
+    Args: logits: (T, K) of an example as of `data.tag_example`; words: how many the text has; names: of the K tags.
     """
     tags = ["O"] * words
     seen = -1

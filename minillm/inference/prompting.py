@@ -5,9 +5,8 @@ of what is asked for, from which the model sees what to do (Brown et al. 2020, "
 
 A byte-pair token begins with its space: " den" is one token and "den" is two others. So a prompt ends before the space
 in front of the answer, and the space belongs to the answer. As the tokenizer splits at spaces, prompt and answer then
-have apart the tokens that they have together, which are those of training.
-
-Left out: task descriptions before the examples, answers that stand in the middle of a text.
+have apart the tokens that they have together, which are those of training. Left out: task descriptions before the
+examples, answers that stand in the middle of a text.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minillm.data import IGNORE_INDEX
+from minillm.data import IGNORE_INDEX, Padded
 from minillm.inference.generation import evaluating
 from minillm.text import Tokenizer
 from minillm.training import sequence_logprobs
@@ -31,34 +30,24 @@ def sentence_logprob(model: nn.Module, tokenizer: Tokenizer, text: str, given: s
 
 @torch.no_grad()
 def sentence_logprobs(
-    model: nn.Module,
-    tokenizer: Tokenizer,
-    texts: Sequence[str],
-    given: Sequence[str] | None = None,
-    average: bool = False,
-    batch_size: int = 32,
+    model: nn.Module, tokenizer: Tokenizer, texts: list[str], given: Sequence[str] = (), average=False, batch_size=32
 ) -> Tensor:
-    """`sentence_logprob` of many texts; divided by each text's number of tokens when `average`.
+    """`sentence_logprob` of many texts, (N,) in nats; divided by each text's number of tokens when `average`.
 
     A text and what it is given are encoded apart, so its tokens are the same whatever it follows.
 
-    Returns: (N,) in nats
     Raises: ValueError when a text does not fit into the model's context.
     """
     given = given or [""] * len(texts)
     device = next(model.parameters(), torch.empty(0)).device
-    heads = [[tokenizer.bos_id, *ids] for ids in tokenizer.encode_batch(list(given))]
-    tails = tokenizer.encode_batch(list(texts))
-    results = []
+    examples, results = [], []
+    for before, tail in zip(tokenizer.encode_batch(list(given)), tokenizer.encode_batch(list(texts))):
+        head = [tokenizer.bos_id, *before]
+        examples.append({"input_ids": head + tail, "labels": [IGNORE_INDEX] * len(head) + tail})
     with evaluating(model):
-        for start in range(0, len(texts), batch_size):
-            rows = slice(start, start + batch_size)
-            batch = tokenizer.pad([head + tail for head, tail in zip(heads[rows], tails[rows])])
-            labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, IGNORE_INDEX)
-            for row, head in enumerate(heads[rows]):
-                labels[row, : len(head)] = IGNORE_INDEX
+        for batch in Padded(examples, tokenizer.pad_id, batch_size):
             logits = model(batch["input_ids"].to(device), batch["attention_mask"].to(device))
-            results.append(sequence_logprobs(logits, labels.to(device), average))
+            results.append(sequence_logprobs(logits, batch["labels"].to(device), average))
     return torch.cat(results) if results else torch.empty(0)
 
 
@@ -99,14 +88,9 @@ def _parts(template: str) -> tuple[str, str]:
 
 @torch.no_grad()
 def score_candidates(
-    model: nn.Module,
-    tokenizer: Tokenizer,
-    prompts: Sequence[str],
-    candidates: Sequence[str],
-    average: bool = False,
-    batch_size: int = 256,
+    model: nn.Module, tokenizer: Tokenizer, prompts: list[str], candidates: list[str], average=False, batch_size=256
 ) -> Tensor:
-    """log P(candidate | prompt) in nats; divided by each candidate's number of tokens when `average`.
+    """log P(candidate | prompt) in nats, (N, K); divided by each candidate's number of tokens when `average`.
 
     The sum is the probability of the text; the average does not punish long answers. Where one candidate begins another
     ("1" and "10"), end each with what follows it, or the longer one cannot win.
@@ -115,7 +99,6 @@ def score_candidates(
     each candidate is one token, and else the candidates go on from its key/value cache. A model without a cache reads
     every pair. batch_size counts texts read at once.
 
-    Returns: (N, K)
     Raises: ValueError for an empty candidate, and past the context.
     Source: Brown et al. 2020, section 2.4.
     """
