@@ -1,7 +1,7 @@
 """What people look at.
 
-    plots       the pictures: the only file that imports matplotlib
-    html        a page that needs no other file
+plots       the pictures: the only file that imports matplotlib
+html        a page that needs no other file
 """
 
 from minillm.report.plots import (
