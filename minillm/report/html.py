@@ -34,8 +34,7 @@ def page(title: str, parts: Sequence[str]) -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLESHEET}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
-        + "\n".join(parts)
-        + "\n</body>\n</html>\n"
+        + "\n".join([*parts, "</body>\n</html>\n"])
     )
 
 
@@ -81,13 +80,11 @@ def shown(value) -> str:
 
 def image(path: str | os.PathLike, caption: str) -> str:
     """A PNG file, put into the page; ValueError when there is none."""
-    path = Path(path)
-    if not path.exists():
+    if not Path(path).exists():
         raise ValueError(f"{path}: there is no such picture")
-    data = base64.b64encode(path.read_bytes()).decode()
-    said = escape(caption, quote=True)
-    image = f'<img src="data:image/png;base64,{data}" alt="{said}">'
-    return f"<figure>{image}<figcaption>{said}</figcaption></figure>"
+    data, said = base64.b64encode(Path(path).read_bytes()).decode(), escape(caption)
+    picture = f'<img src="data:image/png;base64,{data}" alt="{said}">'
+    return f"<figure>{picture}<figcaption>{said}</figcaption></figure>"
 
 
 def texts(named: dict[str, str]) -> str:

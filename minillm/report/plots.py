@@ -34,22 +34,21 @@ def use_style() -> None:
     matplotlib.rcParams.update(PLOT_STYLE)
 
 
-def axis(ax=None):
-    """The axis given, or a new one in the house style."""
+def axis(ax=None, **figure):
+    """The axis given, or a new one (or several) in the house style."""
     if ax is not None:
         return ax
     import matplotlib.pyplot as plt
 
     matplotlib.get_backend()  # loads a notebook's, which the context would undo if it came first within it
     with matplotlib.rc_context(PLOT_STYLE):
-        return plt.subplots(layout="constrained")[1]
+        return plt.subplots(layout="constrained", **figure)[1]
 
 
 def loss_curve(history, levels: dict[str, float | None] | None = None, ax=None):
     """Training and validation loss of a run (nats per token) by step, with named levels as horizontal lines.
 
-    Args:
-        history: a `History`; levels: for example {"bigram": 2.4, "floor": 0.6}; a level of None is not drawn.
+    history: a `History`; levels: for example {"bigram": 2.4, "floor": 0.6}; a level of None is not drawn.
     """
     ax = axis(ax)
     steps, losses = history.series("loss")
@@ -66,9 +65,7 @@ def loss_curve(history, levels: dict[str, float | None] | None = None, ax=None):
 
 
 def heat_map(values, rows: list[str], columns: list[str], form: str = "{:.2g}", hide: float | None = 0, ax=None):
-    """A table of numbers (R, C) as a heat map with the numbers in it: darker is larger. Those equal to `hide` are left
-    out; `form` says how the others are written.
-    """
+    """A table of numbers (R, C) as a heat map, darker where larger, written by `form` but for those equal to `hide`."""
     ax = axis(ax)
     largest = max(max(map(float, row)) for row in values)
     ax.imshow([[float(value) for value in row] for row in values], cmap="Blues", vmin=0, vmax=1.8 * largest)
@@ -118,8 +115,7 @@ def coloured_text(pieces: list[str], colours: list, width: int = 84, ax=None):
 
 
 def reliability(chances: list[float], right: list[bool], bins: int = 5, ax=None):
-    """How often a model was right (y) where it was so sure (x), with the number of cases in each bin; a model that
-    knows what it knows lies on the diagonal.
+    """How often a model was right (y) where it was so sure (x), and in how many cases; calibrated: on the diagonal.
 
     Args:
         chances: its probability for what it said, 0.5 at least.
@@ -156,15 +152,10 @@ def rounds(histories: dict, axes=None, quantities: dict[str, str] = ROUNDS):
 
     Args:
         histories: {name: a `History`}.
-        axes: as many as there are quantities; without them they are made, four in a row.
-    Returns: the array of axes.
+        axes: as many as there are quantities; without them they are made, four in a row. They are returned.
     """
-    if axes is None:
-        import matplotlib.pyplot as plt
-
-        with matplotlib.rc_context(PLOT_STYLE):
-            rows = -(-len(quantities) // 4)
-            axes = plt.subplots(rows, 4, figsize=(10, 2.1 * rows), layout="constrained", sharex=True)[1]
+    rows = -(-len(quantities) // 4)
+    axes = axis(axes, nrows=rows, ncols=4, figsize=(10, 2.1 * rows), sharex=True)
     for ax, (key, label) in zip(axes.flat, quantities.items()):
         for index, history in enumerate(histories.values()):
             steps, values = history.series(key)
@@ -205,15 +196,13 @@ def smooth(values: list[float], share: float = 0.02) -> list[float]:
 def picture(path: str | os.PathLike, grid: tuple[int, int] = (1, 1), **figure):
     """A figure that is written to `path` when the block ends: `with picture("loss.png") as ax: ...`
 
-    Args:
-        grid: rows and columns of axes; more than one come as an array.
+    A `grid` of more than one axis, rows and columns, comes as an array.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    temporary = f"{os.fspath(path)}.part"
     with matplotlib.rc_context(PLOT_STYLE):
-        canvas = FigureCanvasAgg(Figure(layout="constrained", **figure))
-        yield canvas.figure.subplots(*grid)
-        temporary = f"{os.fspath(path)}.part"
-        canvas.figure.savefig(temporary, dpi=110, format="png")
+        drawn = Figure(layout="constrained", **figure)
+        yield drawn.subplots(*grid)
+        drawn.savefig(temporary, dpi=110, format="png")
     os.replace(temporary, path)

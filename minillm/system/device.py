@@ -88,8 +88,7 @@ def pick_device(device: str = "auto", dtype: str = "auto") -> Compute:
     if device.split(":")[0] not in ("cpu", "cuda", "mps"):
         raise ValueError(f"unknown device {device!r}: choose auto, cpu, cuda or mps")
     if dtype == "auto":
-        fastest = {"cuda": _cuda_dtype, "cpu": _cpu_dtype, "mps": lambda: "fp32"}[device.split(":")[0]]
-        dtype = os.environ.get("MINILLM_DTYPE") or fastest()
+        dtype = os.environ.get("MINILLM_DTYPE") or _fastest_dtype(device)
     if dtype not in DTYPES:
         raise ValueError(f"unknown dtype {dtype!r}: choose auto, {', '.join(DTYPES)}")
     if dtype == "fp16" and not device.startswith("cuda"):
@@ -99,12 +98,10 @@ def pick_device(device: str = "auto", dtype: str = "auto") -> Compute:
     return Compute(torch.device(device), DTYPES[dtype])
 
 
-def _cuda_dtype() -> str:
-    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-
-
-def _cpu_dtype() -> str:
-    return "bf16" if cpu_has_fast_bf16() else "fp32"
+def _fastest_dtype(device: str) -> str:
+    if device.startswith("cuda"):
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "bf16" if device.startswith("cpu") and cpu_has_fast_bf16() else "fp32"
 
 
 def check_seed(seed: int) -> None:

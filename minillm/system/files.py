@@ -36,10 +36,7 @@ def check_file(path: str | os.PathLike) -> None:
 
 
 def write_atomic(path: str | os.PathLike, pieces: Iterable[bytes]) -> None:
-    """Write the bytes of `pieces` to `path`: all of them, or, on a full disk or a kill, nothing.
-
-    Raises: ValueError as `check_file`.
-    """
+    """Write the bytes of `pieces` to `path`, all or, on a full disk or a kill, none; ValueError as `check_file`."""
     path = Path(path)
     check_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,8 +124,7 @@ def _tensor(body: memoryview, entry: dict) -> Tensor:
 
 
 def _checksum(header: dict, metadata: dict, chunks) -> str:
-    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-    digest = hashlib.sha256(json.dumps([entries, metadata], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([header, metadata], sort_keys=True).encode())
     for chunk in chunks:
         digest.update(chunk)
     return digest.hexdigest()
