@@ -41,7 +41,6 @@ class MLMTraining(PreTraining):
     batch_size: int = flag(16, "documents in a step")
     max_steps: int = flag(2400, "steps of training; the schedule spans them")
     learning_rate: float = flag(0.02, "peak rate of AdamW")
-    matrix_learning_rate: float = flag(0.0125, "peak rate of Muon")
     head_learning_rate: float = flag(0.03, "peak rate of the output layer")
 
 

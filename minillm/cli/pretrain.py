@@ -52,7 +52,7 @@ class PretrainTraining(PreTraining):
     max_steps: int = flag(0, "steps of training; the schedule spans them (0: from --depth)")
     optimizer: str = flag("muon", "of the matrices; muon leaves the rest to AdamW", choices=tuple(OPTIMIZERS))
     learning_rate: float = flag(0.0, "peak rate of AdamW (0: from --optimizer)")
-    matrix_learning_rate: float = flag(0.0125, "peak rate of Muon")
+    matrix_learning_rate: float = flag(0.0, "peak rate of Muon (0: from --optimizer)")
     head_learning_rate: float = flag(0.0, "peak rate of the output layer (0: from --optimizer)")
     decay: str = flag("linear", "how the rates fall", choices=("linear", "cosine", "constant"))
     compile: bool = flag(False, "torch.compile the model; pays on a GPU")
@@ -200,6 +200,7 @@ def follow_depth(settings: PretrainSettings, device: str) -> PretrainSettings:
         batch_size=training.batch_size or max((8192 if device == "cuda" else 2048) // context, 1),
         max_steps=steps,
         learning_rate=training.learning_rate or optimizer.learning_rate,
+        matrix_learning_rate=training.matrix_learning_rate or optimizer.matrix_learning_rate,
         head_learning_rate=training.head_learning_rate or optimizer.head_learning_rate,
         eval_every=training.eval_every or max(steps // 10, 1),
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minillm.cli.flags import flag
+from minillm.training import OPTIMIZERS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,5 +70,6 @@ class Training:
 class PreTraining(Training):
     """Training."""
 
+    matrix_learning_rate: float = flag(OPTIMIZERS["muon"].matrix_learning_rate, "peak rate of Muon")
     warmup: int = flag(0, "steps over which the rates rise")
     decay_share: float = flag(0.8, "part of the run over which a linear decay falls to 0")
