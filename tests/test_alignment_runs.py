@@ -11,10 +11,10 @@ import torch
 
 from minillm.cli import main
 from minillm.data import load_parts, read_preferences
-from minillm.hub import base_of, describe, load_model, load_tokenizer
+from minillm.hub import base_of, load_model, load_tokenizer
 from minillm.models import LSTMLM, Encoder, LSTMConfig, ModelConfig, RewardModel, SequenceClassifier
 from minillm.peft import AdapterRun, LoRA, adapters, freeze, inject, remove
-from minillm.training import RunFolder
+from minillm.training import RunFolder, describe
 
 MODEL = "--depth 2 --width 16 --heads 2 --vocab-size 280 --max-steps 4 --dtype fp32 --device cpu".split()
 SMALL = "--max-steps 4 --eval-every 2 --dtype fp32 --device cpu".split()

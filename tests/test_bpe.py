@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minillm.text import BYTES, Tokenizer, encode_plain, train_bpe, train_plain
-from minillm.text.bpe import BYTE_ORDER, GPT2_PATTERN, BytePairs, Splitter
+from minillm.text.bpe import BYTE_ORDER, GPT2_PATTERN, Splitter
+from minillm.text.tokenizer import BytePairs
 
 SHAKESPEARE = Path(__file__).parents[2] / "shared" / "data" / "tinyshakespeare.txt"
 # After GPT-4's pattern, without what Python 3.10 lacks.

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from minillm.hub import describe, load, load_causal, load_model, load_tokenizer, model_kind, rebuild
+from minillm.hub import load, load_causal, load_model, load_tokenizer, model_kind, rebuild
 from minillm.models import (
     LSTMLM,
     BigramLM,
@@ -19,7 +19,7 @@ from minillm.models import (
 )
 from minillm.system import write_json
 from minillm.text import Tokenizer
-from minillm.training import RunFolder
+from minillm.training import RunFolder, describe
 
 TOKENIZER = Tokenizer.characters("abc")
 CONFIG = ModelConfig(TOKENIZER.vocab_size, 8, layers=1, width=8, heads=2)

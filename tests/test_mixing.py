@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from minillm.data import Mixed, Padded, Windows, tokenize
-from minillm.hub import describe
 from minillm.models import Decoder, ModelConfig
 from minillm.system import seed_everything
 from minillm.text import Tokenizer
-from minillm.training import RunFolder, TrainConfig, causal_lm, fit
+from minillm.training import RunFolder, TrainConfig, causal_lm, describe, fit
 
 TOKENIZER = Tokenizer.characters("abc")
 NEW, OLD = (tokenize([text] * 30, TOKENIZER) for text in ("abcab", "cbbba"))

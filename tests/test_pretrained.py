@@ -6,11 +6,11 @@ import shutil
 import pytest
 import torch
 
-from minillm.hub import describe, load_model, load_pretrained, save_pretrained
+from minillm.hub import load_model, load_pretrained, save_pretrained
 from minillm.inference import generate
 from minillm.models import Decoder, Encoder, ModelConfig
 from minillm.system import load_file, save_file
-from minillm.training import RunFolder
+from minillm.training import RunFolder, describe
 
 transformers = pytest.importorskip("transformers")
 

@@ -12,7 +12,7 @@ import tqdm.std
 
 import minillm.training.trainer
 from minillm.data import IGNORE_INDEX, Windows, tokenize
-from minillm.hub import describe, load_model
+from minillm.hub import load_model
 from minillm.models import Decoder, ModelConfig
 from minillm.system import Compute, load_file, pick_device, seed_everything
 from minillm.text import Tokenizer
@@ -22,6 +22,7 @@ from minillm.training import (
     TrainConfig,
     causal_lm,
     causal_lm_loss,
+    describe,
     fit,
     load_weights,
     mean_loss,

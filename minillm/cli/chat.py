@@ -10,9 +10,9 @@ from torch import nn
 from minillm import tales
 from minillm.cli.flags import flag, group
 from minillm.cli.generate import SamplingSettings, Writer
-from minillm.cli.life import knows_template, named_or_latest
 from minillm.cli.settings import Machine
 from minillm.text import Tokenizer, read_text
+from minillm.training import knows_template, named_or_latest
 
 SHORTEST_ANSWER = 32  # tokens of the context that are kept free for an answer
 

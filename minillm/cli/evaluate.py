@@ -13,7 +13,7 @@ from minillm.cli.classify import Classify, ClassifySettings
 from minillm.cli.encode import Encode, EncodeSettings
 from minillm.cli.finetune import HeadTask
 from minillm.cli.flags import flag, group
-from minillm.cli.life import knows_template, named_or_latest, restore_settings
+from minillm.cli.life import restore_settings
 from minillm.cli.pair import Pair, PairSettings
 from minillm.cli.settings import Machine
 from minillm.cli.sft import questions_in
@@ -24,7 +24,7 @@ from minillm.inference import answers_by_likelihood, ask, ask_base, few_shot_acc
 from minillm.metrics import bits_per_byte, bits_per_character, perplexity
 from minillm.system import Compute, check_file, pick_device, write_json
 from minillm.text import Tokenizer, read_documents
-from minillm.training import RunFolder, causal_lm, mean_loss
+from minillm.training import RunFolder, causal_lm, knows_template, mean_loss, named_or_latest
 
 HEADS: dict[str, tuple[type[HeadTask], type]] = {
     "classify": (Classify, ClassifySettings),

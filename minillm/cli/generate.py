@@ -9,13 +9,12 @@ from torch import nn
 from tqdm import tqdm
 
 from minillm.cli.flags import flag, group
-from minillm.cli.life import knows_template, named_or_latest
 from minillm.cli.settings import Machine
 from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import TEMPERATURE, TOP_P, check_sampling, reply, write
 from minillm.system import Compute, check_file, pick_device, write_text
 from minillm.text import Tokenizer
-from minillm.training import RunFolder
+from minillm.training import RunFolder, knows_template, named_or_latest
 
 TOGETHER = 64  # texts that are generated at once
 

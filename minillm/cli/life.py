@@ -14,12 +14,8 @@ from torch import nn
 from minillm.cli.flags import build, change, fields_of, flag_name, flat_values, program
 from minillm.cli.methods import Prepared
 from minillm.data import show_example
-from minillm.hub import describe
 from minillm.system import Compute, pick_device, seed_everything, write_json
-from minillm.training import History, RunFolder, TrainConfig, fit, mean_loss
-
-RUNS = Path("runs")
-ANSWERING = ("sft", "ppo", "dpo")  # commands whose models answer
+from minillm.training import RUNS, History, RunFolder, TrainConfig, describe, fit, latest_run, mean_loss
 
 
 class TrainingCommand:
@@ -185,32 +181,6 @@ def new_run(out: Path | None, name: str) -> RunFolder:
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"--out {out} is not empty: choose another folder")
     return RunFolder(out)
-
-
-def latest_run(*names: str, whole: bool = True) -> RunFolder:
-    """The newest run in runs/ of the first of these commands that has one, by the names of their folders.
-
-    whole: one that holds a model already. Raises: ValueError when none has.
-    """
-    for name in names:
-        runs = [RunFolder(path.parent) for path in RUNS.glob(f"{name}*/config.json")]
-        runs = [run for run in runs if run.holds_model or not whole]
-        if runs:
-            return max(runs, key=lambda run: (run.path / "config.json").stat().st_mtime)
-    how = "sft --task letters" if names[0] == "letters" else names[0]
-    raise ValueError(
-        f"there is no run of {' or '.join(names)} in {RUNS}/: make one with `{program()} {how}`, or name one"
-    )
-
-
-def named_or_latest(path: Path | None, *names: str) -> RunFolder:
-    """The run that a flag names, or the newest as `latest_run` finds it."""
-    return RunFolder(path) if path else latest_run(*names)
-
-
-def knows_template(run: RunFolder) -> bool:
-    """Whether the model of a run was taught to answer, in the chat template."""
-    return run.config()["stage"] in ANSWERING
 
 
 def check_context(context: int, model: nn.Module, run: RunFolder) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from minillm.cli.flags import flag
 from minillm.cli.life import new_run
 from minillm.cli.methods import fold_adapters
-from minillm.hub import describe, load_model, load_tokenizer
+from minillm.hub import load_model, load_tokenizer
 from minillm.system import write_json
-from minillm.training import RunFolder
+from minillm.training import RunFolder, describe
 
 
 @dataclass(frozen=True, kw_only=True)

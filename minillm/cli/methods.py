@@ -9,10 +9,10 @@ from torch import nn
 
 from minillm import peft
 from minillm.cli.flags import flag, flag_name, group
-from minillm.hub import describe, rebuild
+from minillm.hub import rebuild
 from minillm.peft import train_all, train_head, train_last, train_norms
 from minillm.text import Tokenizer
-from minillm.training import LossFunction, penalised
+from minillm.training import LossFunction, describe, penalised
 
 SELECTIVE = ("full", "head", "last", "norm")
 METHODS = SELECTIVE + tuple(peft.METHODS)

@@ -24,7 +24,7 @@ from minillm.align import (
     write_answers,
 )
 from minillm.cli.flags import change, flag, flag_name, flat_values, group
-from minillm.cli.life import TrainingCommand, named_or_latest, shown
+from minillm.cli.life import TrainingCommand, shown
 from minillm.cli.methods import SELECTIVE, MethodSettings, prepare
 from minillm.cli.reward import load_answering
 from minillm.cli.settings import Machine, RunChoice
@@ -36,7 +36,7 @@ from minillm.report import picture, rounds
 from minillm.system import Compute, pick_device
 from minillm.tales import data_file
 from minillm.text import Tokenizer
-from minillm.training import History, RunFolder
+from minillm.training import History, RunFolder, named_or_latest
 
 ALGORITHMS = ("ppo", "grpo", "reinforce")
 STANDARD = 200  # answers by which rewards are put to mean 0 and deviation 1

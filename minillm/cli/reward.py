@@ -10,14 +10,13 @@ from minillm import tales
 from minillm.align import check_vocabulary, pair_of_answers, preference
 from minillm.cli.finetune import SHORTEST, Task, TuningSettings, TuningTraining
 from minillm.cli.flags import change, flag, group
-from minillm.cli.life import named_or_latest
 from minillm.data import Preference, read_preferences
 from minillm.hub import load_causal, load_tokenizer
 from minillm.metrics import bootstrap_interval, spearman
 from minillm.models import RewardModel
 from minillm.report import picture, reliability
 from minillm.text import Tokenizer
-from minillm.training import RunFolder
+from minillm.training import RunFolder, named_or_latest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from torch import nn
 from minillm.align import true_scores
 from minillm.cli.finetune import SHORTEST, Task, TuningSettings, TuningTraining
 from minillm.cli.flags import change, flag, group
-from minillm.cli.life import knows_template, named_or_latest, new_run
+from minillm.cli.life import new_run
 from minillm.data import (
     IGNORE_INDEX,
     ConversationRecord,
@@ -23,7 +23,7 @@ from minillm.inference import Question, ask, ask_base, questions_of, summary
 from minillm.models import LSTMLM
 from minillm.system import write_text
 from minillm.text import Tokenizer
-from minillm.training import RunFolder, causal_lm
+from minillm.training import RunFolder, causal_lm, knows_template, named_or_latest
 
 SHOWN = 12  # answers in samples.txt
 ASKED = 1000  # questions at most that a model is scored on

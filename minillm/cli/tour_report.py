@@ -9,7 +9,6 @@ from torch import nn
 
 from minillm import tales
 from minillm.align import PPOConfig, sample_answers, true_scores
-from minillm.cli.life import knows_template
 from minillm.cli.settings import Machine
 from minillm.data import Windows, read_conversations, read_prompts, tokenize, user_message
 from minillm.hub import load_causal, load_tokenizer
@@ -18,7 +17,7 @@ from minillm.metrics import Interval, bootstrap_interval
 from minillm.report import COLOURS, coloured_text, html, picture
 from minillm.system import Compute, duration, pick_device
 from minillm.text import Tokenizer
-from minillm.training import RunFolder, causal_lm, mean_loss
+from minillm.training import RunFolder, causal_lm, knows_template, mean_loss
 
 COMPARED = 3  # prompts whose answers stand side by side
 LETTERS = 100  # whose true scores are compared

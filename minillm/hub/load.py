@@ -6,7 +6,6 @@ unchanged (`base_of`, `on_base`).
 """
 
 import os
-from dataclasses import asdict
 
 import torch
 from torch import nn
@@ -15,7 +14,7 @@ from minillm import models
 from minillm.peft import bare, load_adapter
 from minillm.system import load_file
 from minillm.text import Tokenizer
-from minillm.training import RunFolder, load_weights, unwrap
+from minillm.training import RunFolder, load_weights
 
 Run = RunFolder | str | os.PathLike
 
@@ -83,17 +82,6 @@ def load_tokenizer(run: Run) -> Tokenizer:
             f"(fingerprint {tokenizer.fingerprint[:12]}, expected {str(expected)[:12]}); put the right file back"
         )
     return tokenizer
-
-
-def describe(model: nn.Module) -> dict:
-    """What config.json says of a model, enough to build it again; of a head, with the trunk that it stands on."""
-    model = bare(unwrap(model))
-    kind = {"kind": type(model).__name__}
-    if isinstance(model, models.TextEncoder):
-        return {**kind, "pooling": model.pooling, "trunk": describe(model.trunk)}
-    if isinstance(model, models.Head):
-        return {**kind, "outputs": model.outputs, "pooling": model.pooling, "trunk": describe(model.trunk)}
-    return {**kind, **asdict(model.config)}
 
 
 def rebuild(description: dict) -> nn.Module:

@@ -124,21 +124,6 @@ def _merge_word(word: str, pair: str, symbol: str) -> tuple[str, list[str], list
     return symbol.join(parts), lost, gained
 
 
-class BytePairs:
-    """Encodes by byte pairs: `tokens` maps ids to bytes, and the id is also the rank by which tiktoken merges."""
-
-    def __init__(self, tokens: dict[int, bytes], pattern: str) -> None:
-        ranks = {token: i for i, token in tokens.items()}
-        missing = [b for b in range(256) if bytes([b]) not in ranks]
-        if missing or len(ranks) < len(tokens):
-            raise ValueError(f"These are not byte pairs: {len(missing)} bytes have no token, or tokens are repeated.")
-        self._encoding = tiktoken.Encoding("minillm", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
-
-    def encode(self, text: str) -> list[int]:
-        check_surrogates(text)  # tiktoken would replace them without a word
-        return self._encoding.encode_ordinary(text)
-
-
 def check_surrogates(text: str) -> None:
     """Raise ValueError where text has half of a surrogate pair, which is no character and has no UTF-8 bytes."""
     try:

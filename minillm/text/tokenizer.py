@@ -25,13 +25,29 @@ import torch
 from torch import Tensor
 
 from minillm.system import read_json, write_json
-from minillm.text.bpe import BYTES, GPT2_PATTERN, BytePairs, check_surrogates, train_bpe
+from minillm.text.bpe import BYTES, GPT2_PATTERN, check_surrogates, train_bpe
 from minillm.text.chat_template import CHAT_ROLES, apply_chat_template
 from minillm.text.gpt2_files import read_gpt2
 
 SPECIALS = ("<|pad|>", "<|bos|>", "<|eos|>", "<|mask|>", "<|cls|>", "<|sep|>", *(f"<|{role}|>" for role in CHAT_ROLES))
 END_OF_TEXT = "<|endoftext|>"  # GPT-2's only special token, which both begins and ends a text
 FORMAT, VERSION = "minillm tokenizer", 1
+
+
+class BytePairs:
+    """Encodes by byte pairs: `tokens` maps ids to bytes, and the id is also the rank by which tiktoken merges."""
+
+    def __init__(self, tokens: dict[int, bytes], pattern: str) -> None:
+        ranks = {token: i for i, token in tokens.items()}
+        missing = [b for b in range(256) if bytes([b]) not in ranks]
+        if missing or len(ranks) < len(tokens):
+            raise ValueError(f"These are not byte pairs: {len(missing)} bytes have no token, or tokens are repeated.")
+        self._encoding = tiktoken.Encoding("minillm", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+
+    def encode(self, text: str) -> list[int]:
+        if not text.isascii():
+            check_surrogates(text)  # tiktoken would replace them without a word
+        return self._encoding.encode_ordinary(text)
 
 
 class Characters:

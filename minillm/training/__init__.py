@@ -51,5 +51,16 @@ from minillm.training.objectives import (
     penalised,
 )
 from minillm.training.optim import OPTIMIZERS, build_optimizer, orthogonalise, schedule, set_rates
-from minillm.training.runs import RunFolder, flatten, load_weights, unflatten, unwrap
+from minillm.training.runs import (
+    RUNS,
+    RunFolder,
+    describe,
+    flatten,
+    knows_template,
+    latest_run,
+    load_weights,
+    named_or_latest,
+    unflatten,
+    unwrap,
+)
 from minillm.training.trainer import History, TrainConfig, fit

@@ -16,14 +16,18 @@ Tensors and JSON only: nothing is pickled.
 import hashlib
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from minillm import __version__
+from minillm.models import Head, TextEncoder
 from minillm.system import load_file, random_state, read_json, save_file, set_random_state, write_atomic, write_json
 
+RUNS = Path("runs")  # where runs are when nobody says
+ANSWERING = ("sft", "ppo", "dpo")  # commands whose models answer, in the chat template
 WITH_TENSORS = ("optimizer", "random", "generator")  # parts of a checkpoint that hold tensors among other things
 
 
@@ -138,6 +142,45 @@ def unwrap(model: nn.Module) -> nn.Module:
     while hasattr(model, "_orig_mod") or hasattr(model, "module"):
         model = getattr(model, "_orig_mod", None) or model.module
     return model
+
+
+def describe(model: nn.Module) -> dict:
+    """What config.json says of a model, enough to build it again; of a head, with the trunk that it stands on."""
+    model = unwrap(model)
+    while hasattr(model, "base"):  # an adapter around all of it
+        model = model.base
+    kind = {"kind": type(model).__name__}
+    if isinstance(model, TextEncoder):
+        return {**kind, "pooling": model.pooling, "trunk": describe(model.trunk)}
+    if isinstance(model, Head):
+        return {**kind, "outputs": model.outputs, "pooling": model.pooling, "trunk": describe(model.trunk)}
+    return {**kind, **asdict(model.config)}
+
+
+def latest_run(*names: str, whole: bool = True) -> RunFolder:
+    """The newest run in runs/ of the first of these commands that has one, by the names of their folders.
+
+    whole: one that holds a model already. Raises: ValueError when none has.
+    """
+    for name in names:
+        runs = [RunFolder(path.parent) for path in RUNS.glob(f"{name}*/config.json")]
+        runs = [run for run in runs if run.holds_model or not whole]
+        if runs:
+            return max(runs, key=lambda run: (run.path / "config.json").stat().st_mtime)
+    how = "sft --task letters" if names[0] == "letters" else names[0]
+    raise ValueError(
+        f"there is no run of {' or '.join(names)} in {RUNS}/: make one with the command `{how}`, or name one"
+    )
+
+
+def named_or_latest(path: Path | None, *names: str) -> RunFolder:
+    """The run that a flag names, or the newest as `latest_run` finds it."""
+    return RunFolder(path) if path else latest_run(*names)
+
+
+def knows_template(run: RunFolder) -> bool:
+    """Whether the model of a run was taught to answer, in the chat template."""
+    return run.config()["stage"] in ANSWERING
 
 
 def load_weights(model: nn.Module, tensors: dict[str, Tensor], source: str | os.PathLike) -> None:

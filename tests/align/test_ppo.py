@@ -19,13 +19,12 @@ from minillm.align import ppo as module
 from minillm.align.ppo import train_ppo
 from minillm.align.rollout import Rollout, sample
 from minillm.data import IGNORE_INDEX
-from minillm.hub import describe
 from minillm.inference import filter_logits
 from minillm.models import LSTMLM, LSTMConfig, RewardModel
 from minillm.peft import AdapterRun, adapters
 from minillm.peft.files import METHODS
 from minillm.system import Compute, load_file, save_file
-from minillm.training import RunFolder
+from minillm.training import RunFolder, describe
 
 SETTINGS = {"rounds": 3, "batch_size": 8, "minibatch_size": 4, "max_new_tokens": 6, "learning_rate": 5e-3, **FP32}
 
