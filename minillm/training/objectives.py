@@ -38,8 +38,7 @@ def mean_loss(model: nn.Module, loss_fn: LossFunction, batches: Iterable[dict], 
 def penalised(loss_fn: LossFunction, penalty: Callable[[nn.Module], Tensor]) -> LossFunction:
     """A loss function for `fit`: the mean loss + penalty(model), a regulariser.
 
-    `fit` adds up the sums of micro-batches and divides by all their terms. So the penalty is added once a term, and
-    counts once in the mean, however ragged the micro-batches are.
+    It is added once a term, and `fit` divides by all terms of a step: it counts once, however ragged micro-batches are.
     """
 
     def loss(model: nn.Module, batch: dict) -> tuple[Tensor, Tensor | int]:

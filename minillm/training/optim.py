@@ -221,8 +221,7 @@ def build_optimizer(
 def set_rates(optimizer: torch.optim.Optimizer, step: float, share: float) -> None:
     """Set the learning rates of `step`: `share` of every group's peak.
 
-    What has not begun to learn yet gets no gradient either, so that it costs nothing, moves nothing and leaves no trace
-    in the norm or the momentum.
+    What has not begun to learn gets no gradient: it costs nothing and leaves no trace in the norm or the momentum.
     """
     for group in optimizer.param_groups:
         group["lr"] = group.setdefault("initial_lr", group["lr"]) * share
