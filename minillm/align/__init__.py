@@ -14,25 +14,12 @@ from minillm.align.best_of import best_of_n, best_of_n_kl, rejection_sampled
 from minillm.align.comparison import compare_answers, sample_answers, true_scores, write_answers
 from minillm.align.config import PPOConfig, compute_of
 from minillm.align.dpo import (
-    LOSSES,
-    direct_preference,
-    logprobs_of_batch,
-    loss_named,
-    margins,
-    train_dpo,
-    with_reference,
-    without_reference,
-)
+    LOSSES, direct_preference, logprobs_of_batch, loss_named, margins, train_dpo, with_reference, without_reference,
+)  # fmt: skip
 from minillm.align.grpo import GRPO, GRPOConfig, reinforce, train_grpo
 from minillm.align.ppo import PPO, train_ppo
 from minillm.align.reward import (
-    Reward,
-    RewardModelScorer,
-    answer_example,
-    pair_of_answers,
-    preference,
-    rewards_of,
-    train_reward,
-)
+    Reward, RewardModelScorer, answer_example, pair_of_answers, preference, rewards_of, train_reward,
+)  # fmt: skip
 from minillm.align.rlaif import Constitution, agreement, label_with_ai
 from minillm.align.rollout import Conversation, Rollout, check_vocabulary, prompt_ids, sample

@@ -58,13 +58,8 @@ class Classify(HeadTask):
             heat_map(table, names, names, form="{:.0f}", ax=ax)
             ax.set(xlabel="the model says", ylabel="the truth")
         interval = bootstrap_interval([a == b for a, b in zip(truth, predicted)])
-        return {
-            "accuracy": interval.mean,
-            "accuracy_low": interval.low,
-            "accuracy_high": interval.high,
-            "f1": macro_f1(truth, predicted),
-            "confusion": table,
-        }
+        share = dict(zip(("accuracy", "accuracy_low", "accuracy_high"), interval))
+        return {**share, "f1": macro_f1(truth, predicted), "confusion": table}
 
     def baselines(self) -> dict[str, dict]:
         """The majority class, and a bag of words."""

@@ -28,7 +28,9 @@ from minillm.system import check_seed
 
 def program() -> str:
     """What a person types to start a command: the program of a checkout, or the one that pip installed."""
-    return "minillm" if Path(sys.argv[0]).stem in ("minillm", "__main__") else "python train.py"
+    path = Path(sys.argv[0])
+    installed = path.stem == "minillm" or (path.parent.name, path.stem) == ("minillm", "__main__")
+    return "minillm" if installed else "python train.py"
 
 
 def flag(default, help: str, *, choices: tuple | None = None):

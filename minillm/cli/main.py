@@ -46,12 +46,7 @@ COMMANDS = {
     "predict": _does("ask a trained classifier, tagger or encoder about new texts", PredictSettings, run_predict),
     "generate": _does("generate texts with a trained model", GenerateSettings, run_generate),
     "chat": _does("talk to a model, turn by turn, at the keyboard", ChatSettings, run_chat),
-    "tour": _does(
-        "the whole life of a model, stage by stage, and a page about it",
-        TourSettings,
-        run_tour,
-        start=lambda line: main(line),
-    ),
+    "tour": _does("the whole life of a model, and a page about it", TourSettings, run_tour, start=lambda a: main(a)),
     "eval": _does("score a trained model on text, exactly", EvaluateSettings, run_evaluate),
 }
 

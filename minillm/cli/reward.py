@@ -99,13 +99,8 @@ class Reward(PreferenceTask):
         with picture(self.run.path / "reliability.png", figsize=(4.6, 4.2)) as ax:
             reliability(chance.tolist(), right, ax=ax)
         interval = bootstrap_interval(right)
-        scores = {
-            "accuracy": interval.mean,
-            "accuracy_low": interval.low,
-            "accuracy_high": interval.high,
-            "confidence": float(chance.mean()),
-        }
-        return scores | against_truth(records, rewards)
+        share = dict(zip(("accuracy", "accuracy_low", "accuracy_high"), interval))
+        return {**share, "confidence": float(chance.mean()), **against_truth(records, rewards)}
 
     def baselines(self) -> dict[str, dict]:
         """Who takes the longer answer, and, where true scores are known, who takes the better one.

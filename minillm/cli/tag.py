@@ -54,13 +54,8 @@ class Tag(HeadTask):
         )
         words = [a == b for own, guess in zip(truth, predicted) for a, b in zip(own, guess)]
         interval = bootstrap_interval([own == guess for own, guess in zip(truth, predicted)])
-        return {
-            "f1": entity_f1(truth, predicted),
-            "accuracy": sum(words) / len(words),
-            "whole_texts_right": interval.mean,
-            "whole_texts_right_low": interval.low,
-            "whole_texts_right_high": interval.high,
-        }
+        whole = dict(zip(("whole_texts_right", "whole_texts_right_low", "whole_texts_right_high"), interval))
+        return {"f1": entity_f1(truth, predicted), "accuracy": sum(words) / len(words), **whole}
 
     def baselines(self) -> dict[str, dict]:
         """The commonest tag of each word."""

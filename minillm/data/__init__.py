@@ -10,33 +10,14 @@ records       labelled files, read and checked; conversations, preferences: the 
 from minillm.data.batches import Batches, Padded, Tokens, Windows, tokenize
 from minillm.data.conversations import ConversationRecord, conversation_example, read_conversations
 from minillm.data.examples import (
-    IGNORE_INDEX,
-    Frame,
-    chat_example,
-    decoder_frame,
-    encoder_frame,
-    frame_of,
-    pair_example,
-    show_example,
-    tag_example,
-    text_example,
-)
+    IGNORE_INDEX, Frame, chat_example, decoder_frame, encoder_frame, frame_of, pair_example, show_example,
+    tag_example, text_example,
+)  # fmt: skip
 from minillm.data.masking import mask_tokens
 from minillm.data.mixing import Mixed
 from minillm.data.packing import pack
 from minillm.data.preferences import Preference, read_preferences, read_prompts, user_message
 from minillm.data.records import (
-    Parts,
-    Record,
-    RecordReader,
-    check_not_empty,
-    check_words,
-    classify_example,
-    label_names,
-    load_parts,
-    read_labelled,
-    read_scored_pairs,
-    read_tagged,
-    tagged_example,
-    texts_example,
-)
+    Parts, Record, RecordReader, check_not_empty, check_words, classify_example, label_names, load_parts,
+    read_labelled, read_scored_pairs, read_tagged, tagged_example, texts_example,
+)  # fmt: skip

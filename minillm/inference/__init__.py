@@ -11,13 +11,9 @@ interpret     what each head attends to; induction heads
 from minillm.inference.answering import Question, ask, ask_base, plain, questions_of, right, summary
 from minillm.inference.beams import beam_search
 from minillm.inference.few_shot import (
-    answers_by_generation,
-    answers_by_likelihood,
-    contextual_calibration,
-    draw_questions,
-    few_shot_accuracy,
+    answers_by_generation, answers_by_likelihood, contextual_calibration, draw_questions, few_shot_accuracy,
     shuffle_answers,
-)
+)  # fmt: skip
 from minillm.inference.generation import TEMPERATURE, TOP_P, check_sampling, filter_logits, generate, reply, write
 from minillm.inference.interpret import attention_maps, induction_scores
 from minillm.inference.predict import predict, tags_of

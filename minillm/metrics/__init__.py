@@ -13,15 +13,8 @@ from minillm.metrics.answers import exact_match, squad_words, token_f1
 from minillm.metrics.baselines import BagOfWords, commonest_tags, majority, word_similarity
 from minillm.metrics.bleu_score import Bleu, bleu, bleu_of, bleu_of_totals, bleu_statistics, sentence_bleu, tokenize_13a
 from minillm.metrics.classes import (
-    accuracy,
-    confusion_matrix,
-    entity_f1,
-    entity_spans,
-    macro_f1,
-    recall_at_k,
-    similarity_scores,
-    spearman,
-)
+    accuracy, confusion_matrix, entity_f1, entity_spans, macro_f1, recall_at_k, similarity_scores, spearman,
+)  # fmt: skip
 from minillm.metrics.diversity import distinct_n, repetition, self_bleu
 from minillm.metrics.likelihood import bits_per_byte, bits_per_character, perplexity
 from minillm.metrics.ngrams import clipped_matches, ngram_counts, ngram_scores, ngrams, tokenize_rouge

@@ -9,28 +9,13 @@ layers        which layer a parameter belongs to
 """
 
 from minillm.models.attention import (
-    Attend,
-    KVCache,
-    SelfAttention,
-    attend,
-    attention,
-    causal_mask,
-    rotary_tables,
-    rotate,
-)
+    Attend, KVCache, SelfAttention, attend, attention, causal_mask, rotary_tables, rotate,
+)  # fmt: skip
 from minillm.models.bigram import BigramLM, CountBigram, bigram_loss
 from minillm.models.heads import (
-    POOLINGS,
-    Head,
-    PairClassifier,
-    RewardModel,
-    SequenceClassifier,
-    TextEncoder,
-    TokenClassifier,
-    in_fp32,
-    last_token,
-    mean_pool,
-)
+    POOLINGS, Head, PairClassifier, RewardModel, SequenceClassifier, TextEncoder, TokenClassifier, in_fp32,
+    last_token, mean_pool,
+)  # fmt: skip
 from minillm.models.layers import layer_depths, layer_stack
 from minillm.models.lstm import LSTMLM, LSTMConfig, lstm_step
 from minillm.models.recipes import RECIPES, NoShift, PlainNorm, ReLUSquared, TokenShift, zero_init

@@ -18,16 +18,8 @@ from minillm.peft.files import METHODS, AdapterRun, adapter_bytes, load_adapter,
 from minillm.peft.ia3 import IA3
 from minillm.peft.lora import LoRA, LoRALinear, apply_lora
 from minillm.peft.operations import (
-    adapter_state,
-    freeze,
-    inject,
-    load_adapter_state,
-    merge,
-    remove,
-    switched_off,
-    unmerge,
-    use,
-)
+    adapter_state, freeze, inject, load_adapter_state, merge, remove, switched_off, unmerge, use,
+)  # fmt: skip
 from minillm.peft.prefix import LlamaAdapter, PrefixTuning
 from minillm.peft.prompts import PTuning, SoftPrompt, first_real, insert, simplify
 from minillm.peft.selective import train_all, train_head, train_last, train_norms, train_only

@@ -3,7 +3,7 @@
 teller        how a program speaks, and what runs it: to write, to read, to judge; forms, words: what it says
 world, plots  the state of a tale, and what may happen; clinic, patterns: documents of other kinds
 documents     `make_tales(n, seed)`, the exact `logprob(text)`, `parse(text)`; judging: `judge(text)`
-tasks, pairs, instructions  labelled tasks, whose answers the world knows
+tasks         labelled tasks, whose answers the world knows; pairs, instructions; gists, relations: what they ask
 letters       a task without a right answer; letter_scores says how good any answer is; preferences, criticism
 files         all of it as files, made at first use: `data_file(name)`, `load_documents(name)`
 """
@@ -11,20 +11,9 @@ files         all of it as files, made at first use: `data_file(name)`, `load_do
 from minillm.tales import words
 from minillm.tales.criticism import CONSTITUTION, make_letters, verdicts
 from minillm.tales.documents import (
-    Entity,
-    Tale,
-    entropy_floor,
-    known,
-    log_share,
-    logprob,
-    make_clinic,
-    make_documents,
-    make_patterns,
-    make_tales,
-    parse,
-    reading,
-    tell,
-)
+    Entity, Tale, entropy_floor, known, log_share, logprob, make_clinic, make_documents, make_patterns, make_tales,
+    parse, reading, tell,
+)  # fmt: skip
 from minillm.tales.files import data_file, load_documents
 from minillm.tales.instructions import EXACT, KINDS, OPEN_KINDS, make_instructions, right_answer
 from minillm.tales.judging import Judgement, judge

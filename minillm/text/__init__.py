@@ -12,15 +12,8 @@ from minillm.text.chat_template import CHAT_ROLES, apply_chat_template
 from minillm.text.cleaning import clean, clean_corpus
 from minillm.text.corpus import read_documents, read_records, read_text, split, split_stream, text_field
 from minillm.text.dedup import (
-    bands_and_rows,
-    candidate_pairs,
-    collision_probability,
-    estimated_jaccard,
-    exact_duplicates,
-    jaccard,
-    near_duplicates,
-    shingles,
-    signatures,
-)
+    bands_and_rows, candidate_pairs, collision_probability, estimated_jaccard, exact_duplicates, jaccard,
+    near_duplicates, shingles, signatures,
+)  # fmt: skip
 from minillm.text.plain_bpe import encode_plain, train_plain
 from minillm.text.tokenizer import Tokenizer

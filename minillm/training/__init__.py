@@ -9,58 +9,19 @@ forgetting    continual learning: L2-SP, EWC, weight averaging, measures of tran
 """
 
 from minillm.training.forgetting import (
-    average_score,
-    backward_transfer,
-    ewc,
-    fisher_diagonal,
-    forward_transfer,
-    interpolate,
-    l2_sp,
-    weights_of,
-)
+    average_score, backward_transfer, ewc, fisher_diagonal, forward_transfer, interpolate, l2_sp, weights_of,
+)  # fmt: skip
 from minillm.training.losses import (
-    causal_lm_loss,
-    causal_lm_sum,
-    dpo_loss,
-    gae,
-    group_advantages,
-    info_nce,
-    ipo_loss,
-    kl_estimates,
-    masked_lm_loss,
-    masked_lm_sum,
-    masked_mean,
-    ppo_policy_loss,
-    ppo_value_loss,
-    preference_loss,
-    sequence_logprobs,
-    simpo_loss,
-    token_entropy,
-    whiten,
-)
+    causal_lm_loss, causal_lm_sum, dpo_loss, gae, group_advantages, info_nce, ipo_loss, kl_estimates,
+    masked_lm_loss, masked_lm_sum, masked_mean, ppo_policy_loss, ppo_value_loss, preference_loss, sequence_logprobs,
+    simpo_loss, token_entropy, whiten,
+)  # fmt: skip
 from minillm.training.objectives import (
-    LossFunction,
-    causal_lm,
-    classification,
-    contrastive,
-    inputs_of,
-    masked_lm,
-    masked_lm_and_next_sentence,
-    mean_loss,
-    next_tokens,
-    penalised,
-)
+    LossFunction, causal_lm, classification, contrastive, inputs_of, masked_lm, masked_lm_and_next_sentence,
+    mean_loss, next_tokens, penalised,
+)  # fmt: skip
 from minillm.training.optim import OPTIMIZERS, build_optimizer, orthogonalise, schedule, set_rates
 from minillm.training.runs import (
-    RUNS,
-    RunFolder,
-    describe,
-    flatten,
-    knows_template,
-    latest_run,
-    load_weights,
-    named_or_latest,
-    unflatten,
-    unwrap,
-)
+    RUNS, RunFolder, describe, knows_template, latest_run, load_weights, named_or_latest, unwrap,
+)  # fmt: skip
 from minillm.training.trainer import History, TrainConfig, fit
