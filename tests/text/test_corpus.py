@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from minillm.text import corpus, read_documents, read_records, read_text, split, split_stream, text_field
 from minillm.text.corpus import split_documents
 
-REAL = Path(__file__).parents[2] / "shared" / "data"
+REAL = Path(__file__).parents[3] / "shared" / "data"
 
 
 def write(folder: Path, name: str, content: str | bytes) -> Path:

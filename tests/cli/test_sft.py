@@ -397,7 +397,7 @@ def test_a_prompt_has_the_same_tokens_with_its_answer_and_without(tmp_path):
     assert whole.count(TOKENIZER.bos_id) == 1 and whole.count(TOKENIZER.eos_id) == 2
 
 
-REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "instructions.json"
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "instructions.json"
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="there are no real instructions beside the project")

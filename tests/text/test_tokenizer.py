@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from minillm.text import Tokenizer
 from minillm.text.tokenizer import SPECIALS
 
-GPT2 = Path(__file__).parents[2] / "shared" / "data" / "gpt2"
+GPT2 = Path(__file__).parents[3] / "shared" / "data" / "gpt2"
 needs_gpt2 = pytest.mark.skipif(not GPT2.exists(), reason="needs GPT-2's vocabulary files beside the repository")
 
 LESSON = "the cat sat on the mat. the cat ate the rat that sat on the mat.\n" * 4

@@ -22,7 +22,7 @@ from minillm.system import load_file
 from minillm.text import Tokenizer
 from minillm.training import RunFolder
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TINY = "--depth 1 --width 16 --heads 1 --context 16 --batch-size 4 --max-steps 6 --vocab-size 300 --samples 2"
 TINY = [*TINY.split(), "--device", "cpu", "--dtype", "fp32"]
 

@@ -18,7 +18,7 @@ from minillm.text import BYTES, Tokenizer, encode_plain, train_bpe, train_plain
 from minillm.text.bpe import BYTE_ORDER, GPT2_PATTERN, Splitter
 from minillm.text.tokenizer import BytePairs
 
-SHAKESPEARE = Path(__file__).parents[2] / "shared" / "data" / "tinyshakespeare.txt"
+SHAKESPEARE = Path(__file__).parents[3] / "shared" / "data" / "tinyshakespeare.txt"
 # After GPT-4's pattern, without what Python 3.10 lacks.
 GPT4_LIKE = r"(?i:'s|'t|'ll)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
@@ -181,7 +181,7 @@ def test_training_is_the_same_in_every_process():
         subprocess.run(
             [sys.executable, "-c", code, __file__],
             env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONUTF8": "1"},
-            cwd=Path(__file__).parents[1],
+            cwd=Path(__file__).parents[2],
             capture_output=True,
             text=True,
             check=True,

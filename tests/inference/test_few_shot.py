@@ -27,7 +27,7 @@ from minillm.text import Tokenizer
 TOKENIZER = Tokenizer.characters("abcdefg:\n ")
 LINES = {"template": "{input}: {answer}", "separator": "\n"}
 EXAMPLES = [("ab", "c"), ("ba", "c"), ("fa", "d"), ("ga", "d"), ("ab", "c"), ("ag", "d")]
-RUN = Path(__file__).resolve().parents[1] / "runs" / "pretrain"
+RUN = Path(__file__).resolve().parents[2] / "runs" / "pretrain"
 
 
 def seeded(seed=0):
