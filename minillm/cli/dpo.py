@@ -25,7 +25,7 @@ from minillm.report import log_probabilities, picture
 from minillm.text import Tokenizer
 from minillm.training import History, RunFolder
 
-COMPARED = 200  # prompts whose answers are compared
+COMPARED_PROMPTS = 200  # prompts whose answers are compared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class DPO(PreferenceTask):
 
     def answers(self) -> list:
         """What the policy answers to the test's prompts, and what it answered before."""
-        self.asked = [record.pair[0] for record in self.test_records][:COMPARED]
+        self.asked = [record.pair[0] for record in self.test_records][:COMPARED_PROMPTS]
         reference = load_causal(RunFolder(self.settings.from_), self.compute.device)
         more = (self.tokenizer, self.asked, self.compute, self.settings.machine.seed, PPOConfig.max_new_tokens)
         print(f"answering {len(self.asked)} prompts, before and after")

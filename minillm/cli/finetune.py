@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from minillm.cli.flags import change, flag, flag_name, group
-from minillm.cli.life import TrainingCommand, check_context, shown, train_config
+from minillm.cli.life import TrainingCommand, check_context, numbers_in, train_config
 from minillm.cli.methods import MethodSettings, Prepared, prepare
 from minillm.cli.settings import Machine, RecordSource, RunChoice, Training
 from minillm.data import Padded, Parts, Record, frame_of, label_names, load_parts
@@ -222,9 +222,9 @@ class Task(TrainingCommand):
         size = {"adapter_bytes": adapter_bytes(self.run.path)} if self.adapter else {}
         known = {"val_loss": history.best, "bigram_loss": None, "floor": None}
         metrics = self.write_metrics(history, **known, **scores, baselines=baselines, **size)
-        print(f"{shown(scores)}; {metrics['seconds']:.0f} seconds")
+        print(f"{numbers_in(scores)}; {metrics['seconds']:.0f} seconds")
         for name, values in baselines.items():
-            print(f"  {name}: {shown(values)}")
+            print(f"  {name}: {numbers_in(values)}")
         if self.adapter:
             memory = metrics["peak_memory_bytes"] / 1e6
             print(f"the adapter's files take {size['adapter_bytes']:,} bytes; memory at most {memory:,.0f} MB")

@@ -147,7 +147,7 @@ class TrainingCommand:
         return metrics
 
 
-def shown(scores: dict) -> str:
+def numbers_in(scores: dict) -> str:
     """The numbers among scores, for people."""
     return ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if isinstance(value, float))
 

@@ -16,7 +16,7 @@ from minillm.cli.pair import Pair, PairSettings
 from minillm.cli.ppo import RLHF, PPOSettings
 from minillm.cli.predict import PredictSettings, run_predict
 from minillm.cli.pretrain import Bigram, BigramSettings, Pretrain, PretrainSettings
-from minillm.cli.reward import Reward, RewardSettings
+from minillm.cli.reward import RewardSettings, RewardTask
 from minillm.cli.sft import SFT, SFTSettings
 from minillm.cli.tag import Tag, TagSettings
 from minillm.cli.tour import TourSettings, run_tour
@@ -39,7 +39,7 @@ COMMANDS = {
     "tag": _trains("tag the words of a text", TagSettings, Tag),
     "encode": _trains("turn texts into vectors, like ones near each other", EncodeSettings, Encode),
     "sft": _trains("teach a model to answer: instruction tuning", SFTSettings, SFT),
-    "reward": _trains("learn which of two answers people prefer", RewardSettings, Reward),
+    "reward": _trains("learn which of two answers people prefer", RewardSettings, RewardTask),
     "ppo": _trains("let a model learn from a reward model", PPOSettings, RLHF),
     "dpo": _trains("let a model learn from preferences, directly", DPOSettings, DPO),
     "merge": _does("fold a trained adapter into the weights of its base", MergeSettings, run_merge),

@@ -17,7 +17,7 @@ from minillm.training import LossFunction, describe, penalised
 SELECTIVE = ("full", "head", "last", "norm")
 METHODS = SELECTIVE + tuple(peft.METHODS)
 # Which settings of which methods a flag sets: flag -> {method: field}
-FIELDS = {
+METHOD_FIELDS = {
     "rank": {"lora": "rank", "adalora": "rank", "adapter": "rank"},
     "target_rank": {"adalora": "target_rank"},
     "alpha": {"lora": "alpha", "adalora": "alpha"},
@@ -134,7 +134,7 @@ def check(settings: MethodSettings) -> None:
     for name, useless in (("layer_decay", settings.layer_decay != 1), ("unfreeze", settings.unfreeze)):
         if useless and method == "head":
             raise ValueError(f"{flag_name(name)} has no use here: with --method head one layer learns; leave it out")
-    for name, methods in FIELDS.items():
+    for name, methods in METHOD_FIELDS.items():
         if getattr(adapter, name) and method not in methods:
             raise ValueError(f"{flag_name(name)} goes with --method {' or '.join(methods)}, not with {method}")
 
@@ -142,7 +142,7 @@ def check(settings: MethodSettings) -> None:
 def method_of(name: str, settings: AdapterSettings, tokenizer: Tokenizer | None) -> peft.Method:
     """The method that the flags describe; fields that no flag sets are the method's own."""
     fields = {}
-    for setting, methods in FIELDS.items():
+    for setting, methods in METHOD_FIELDS.items():
         value = getattr(settings, setting)
         if value:
             if setting == "targets":

@@ -24,7 +24,7 @@ from minillm.align import (
     write_answers,
 )
 from minillm.cli.flags import change, flag, flag_name, flat_values, group
-from minillm.cli.life import TrainingCommand, shown
+from minillm.cli.life import TrainingCommand, numbers_in
 from minillm.cli.methods import SELECTIVE, MethodSettings, prepare
 from minillm.cli.reward import load_answering
 from minillm.cli.settings import Machine, RunChoice
@@ -96,7 +96,7 @@ class RLHF(TrainingCommand):
         judge = named_or_latest(settings.reward, "reward")
         source = named_or_latest(settings.from_, "letters", "sft")
         settings = change(settings, from_=source.path, reward=judge.path)
-        check_flags(settings, given)
+        check_useless_flags(settings, given)
         return settings
 
     def read(self) -> None:
@@ -173,11 +173,11 @@ class RLHF(TrainingCommand):
         with picture(self.run.path / "ppo.png", (2, 4), figsize=(10, 4.2)) as axes:
             rounds({self.settings.training.algorithm: history}, axes)
         metrics = self.write_metrics(history, val_loss=None, bigram_loss=None, floor=None, **scores)
-        print(f"{shown(scores)}; {metrics['seconds']:.0f} seconds")
+        print(f"{numbers_in(scores)}; {metrics['seconds']:.0f} seconds")
         print(f"{self.run.path}/samples.txt: answers before and after; {self.run.path}/ppo.png: how it went")
 
 
-def check_flags(settings: PPOSettings, given: dict) -> None:
+def check_useless_flags(settings: PPOSettings, given: dict) -> None:
     """Raises: ValueError for a flag that would change nothing."""
     algorithm, method = settings.training.algorithm, settings.method.method
     useless = {

@@ -18,7 +18,7 @@ from minillm.system import check_file, pick_device, write_text
 from minillm.text import read_records, text_field
 from minillm.training import RunFolder
 
-FIELDS = {"classify": ("text",), "pair": ("text_a", "text_b"), "tag": ("text",), "encode": ("text",)}
+TEXT_FIELDS = {"classify": ("text",), "pair": ("text_a", "text_b"), "tag": ("text",), "encode": ("text",)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +47,9 @@ def run_predict(settings: PredictSettings, given: dict) -> int:
         raise ValueError("predict needs --from, the folder of a run of classify, pair, tag or encode")
     run = RunFolder(settings.from_)
     stage = run.config().get("stage")
-    if stage not in FIELDS:
-        raise ValueError(f"{run.path} is a run of {stage}: predict asks runs of {', '.join(FIELDS)}")
-    check_flags(settings, stage)
+    if stage not in TEXT_FIELDS:
+        raise ValueError(f"{run.path} is a run of {stage}: predict asks runs of {', '.join(TEXT_FIELDS)}")
+    check_texts(settings, stage)
     compute = pick_device(settings.machine.device, settings.machine.dtype)
     tokenizer, model = load_tokenizer(run), load_model(run.path, compute.device)
     context = run.config()["settings"]["context"] or getattr(model.trunk.config, "context", 256)
@@ -78,11 +78,11 @@ def run_predict(settings: PredictSettings, given: dict) -> int:
     return 0
 
 
-def check_flags(settings: PredictSettings, stage: str) -> None:
+def check_texts(settings: PredictSettings, stage: str) -> None:
     """Raises: ValueError for texts that nobody would read, and for an --out that cannot be written."""
     if settings.out is not None:
         check_file(settings.out)
-    if settings.second and len(FIELDS[stage]) == 1:
+    if settings.second and len(TEXT_FIELDS[stage]) == 1:
         raise ValueError(f"--second has no use here: a run of {stage} reads one text at a time; leave it out")
     if settings.data is not None and (settings.text or settings.second):
         raise ValueError("--data has the texts, and so have --text and --second: give the file or the texts, not both")
@@ -90,7 +90,7 @@ def check_flags(settings: PredictSettings, stage: str) -> None:
 
 def questions_from(settings: PredictSettings, stage: str) -> Iterator[tuple]:
     """The texts of each question; of tag its words. Raises: ValueError for what is missing or empty."""
-    fields = FIELDS[stage]
+    fields = TEXT_FIELDS[stage]
     if settings.data is None:
         texts = (settings.text, settings.second)[: len(fields)]
         if not all(text.strip() for text in texts):
@@ -116,7 +116,7 @@ def answer(stage: str, question: tuple, output: Tensor, example: dict, names: li
     """The line of one question."""
     if stage == "tag":
         return {"tokens": question[0], "tags": tags_of(output, example, len(question[0]), names)}
-    texts = dict(zip(FIELDS[stage], question))
+    texts = dict(zip(TEXT_FIELDS[stage], question))
     if stage == "encode":
         return {**texts, "vector": [round(value, 6) for value in output.tolist()]}
     best = int(output.argmax())

@@ -69,7 +69,7 @@ class PreferenceTask(Task):
             raise ValueError(f"{record.place}: {error}") from None
 
 
-class Reward(PreferenceTask):
+class RewardTask(PreferenceTask):
     """Learn what people prefer: a model that gives an answer a number, higher for the better of two.
 
     python train.py reward                               letters about tales, on the newest run of letters

@@ -28,7 +28,7 @@ from minillm.training import RunFolder, causal_lm, knows_template, named_or_late
 SHOWN = 12  # answers in samples.txt
 ASKED = 1000  # questions at most that a model is scored on
 REHEARSED = 600  # older conversations beside the letters: what was learned before is not to be lost
-EPOCHS = {"instructions": 4.0, "letters": 1.6}  # passes over the tales' own conversations
+TALES_EPOCHS = {"instructions": 4.0, "letters": 1.6}  # passes over the tales' own conversations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class SFTTraining(TuningTraining):
     epochs: float = flag(
         0.0,
         f"passes over the data; {SHORTEST} steps at least "
-        f"(0: {EPOCHS['instructions']:g}; of letters {EPOCHS['letters']})",
+        f"(0: {TALES_EPOCHS['instructions']:g}; of letters {TALES_EPOCHS['letters']})",
     )
     batch_size: int = flag(4, "conversations in a step; with --pack, rows of them")
     learning_rate: float = flag(5e-3, "peak rate of AdamW: embeddings and the output layer")
@@ -51,7 +51,7 @@ class SFTSettings(TuningSettings):
 
     from_: Path | None = flag(None, "the run to begin with (default: the newest of pretrain; for letters, of sft)")
     task: str = flag(
-        "instructions", "what of the tales, without --data; letters: on a run of sft", choices=tuple(EPOCHS)
+        "instructions", "what of the tales, without --data; letters: on a run of sft", choices=tuple(TALES_EPOCHS)
     )
     learn: str = flag(
         "answers", "what the loss counts: the answers, or the questions too", choices=("answers", "everything")
@@ -84,7 +84,7 @@ class SFT(Task):
     def complete(cls, settings: SFTSettings, given: dict) -> SFTSettings:
         letters = settings.letters
         source = named_or_latest(settings.from_, "sft" if letters else "pretrain")
-        epochs = settings.training.epochs or EPOCHS["letters" if letters else "instructions"]
+        epochs = settings.training.epochs or TALES_EPOCHS["letters" if letters else "instructions"]
         out = settings.run.out or (new_run(None, "letters").path if letters else None)
         return change(settings, from_=source.path, epochs=epochs, out=out)
 

@@ -19,7 +19,7 @@ from minillm.system import Compute, duration, pick_device
 from minillm.text import Tokenizer
 from minillm.training import RunFolder, causal_lm, knows_template, mean_loss
 
-COMPARED = 3  # prompts whose answers stand side by side
+SHOWN_PROMPTS = 3  # prompts whose answers stand side by side
 LETTERS = 100  # whose true scores are compared
 CONVERSATIONS = 60  # whose questions are asked
 DOCUMENTS = 200  # of validation text
@@ -220,7 +220,7 @@ def letters(found: dict[str, Found], prompts: Sequence) -> list[str]:
         html.heading("The same letters, by every model"),
         html.paragraph(f"Beside each model's name stands the letter's true score; {tales.BEST_SCORE:.1f} is the best."),
     ]
-    for number, prompt in enumerate(prompts[:COMPARED]):
+    for number, prompt in enumerate(prompts[:SHOWN_PROMPTS]):
         own = {stage: row.letters[number] for stage, row in found.items()}
         scores = {stage: true_scores([prompt], [letter])[0] for stage, letter in own.items()}
         parts += [

@@ -10,7 +10,7 @@ from minillm.training import RunFolder
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROOT = CHECKOUT if (CHECKOUT / "notebooks").is_dir() else Path.cwd()  # where runs/ is: beside the notebooks
-COMMANDS = {  # name of the run: the command that makes it, and the run that it begins with
+MAKERS = {  # name of the run: the command that makes it, and the run that it begins with
     "pretrain": (("pretrain",), ""),
     "mlm": (("mlm",), ""),
     "lstm": (("pretrain", "--model", "lstm"), ""),
@@ -69,7 +69,7 @@ def found_or_made(name: str) -> RunFolder:
     run = RunFolder(ROOT / "runs" / name)
     if run.finished:
         return run
-    command, start = COMMANDS[name]
+    command, start = MAKERS[name]
     earlier = ["--from", str(found_or_made(start).path)] if start else []
     print(
         f"There is no trained model in {run.path} yet. Training it now, once; this takes about three minutes.",

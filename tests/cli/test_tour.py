@@ -46,7 +46,7 @@ class Tags(html.parser.HTMLParser):
 def small(monkeypatch):
     stages = [stage._replace(command=(*stage.command, *SMALL[stage.name])) for stage in tour.STAGES]
     monkeypatch.setattr(tour, "STAGES", stages)
-    for name, value in {"LETTERS": 4, "CONVERSATIONS": 2, "DOCUMENTS": 4, "COMPARED": 2}.items():
+    for name, value in {"LETTERS": 4, "CONVERSATIONS": 2, "DOCUMENTS": 4, "SHOWN_PROMPTS": 2}.items():
         monkeypatch.setattr(tour_report, name, value)
 
 
