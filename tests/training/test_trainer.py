@@ -373,12 +373,23 @@ def test_a_device_that_is_not_there_is_an_error(monkeypatch):
 def test_a_gpu_without_bf16_gets_fp16(monkeypatch, supported, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: supported)
+    monkeypatch.delenv("MINILLM_DTYPE", raising=False)
     assert pick_device("auto", "auto") == Compute(torch.device("cuda"), expected)
 
 
 def test_a_processor_without_bf16_gets_fp32(monkeypatch):
     monkeypatch.setattr("minillm.system.device.cpu_has_fast_bf16", lambda: False)
+    monkeypatch.delenv("MINILLM_DTYPE", raising=False)
     assert pick_device("cpu", "auto").dtype == torch.float32
+
+
+def test_the_environment_says_what_auto_means(monkeypatch):
+    for name, dtype in {"bf16": torch.bfloat16, "fp32": torch.float32}.items():
+        monkeypatch.setenv("MINILLM_DTYPE", name)
+        assert pick_device("cpu", "auto").dtype == dtype and pick_device("cpu", "fp32").dtype == torch.float32
+    monkeypatch.setenv("MINILLM_DTYPE", "fp64")
+    with pytest.raises(ValueError, match="unknown dtype 'fp64'"):
+        pick_device("cpu")
 
 
 def test_the_progress_bar_needs_no_widgets_so_a_notebook_imports_it_without_a_warning():
