@@ -1,7 +1,7 @@
 """What the lessons share.
 
 models      the trained models that they stand on, each found or made first
-exercises   a file for each lesson: exercises that check themselves
+exercises   a file for each lesson: exercises that check themselves; __main__ writes the models anew
 """
 
 from minillm.course.exercises import check

@@ -1,11 +1,20 @@
-"""The trained models that lessons stand on, each found or made first, in fp32: the same on every machine."""
+"""The trained models that lessons stand on: the same weights on every machine.
+
+They come with the repository, in data/models/, trained in fp32 and kept in half precision; `python -m
+minillm.course` writes them from runs/, where it trains what is missing. Where they are absent, or with
+MINILLM_OWN_MODELS=1, a lesson takes the runs of the same names in runs/, and trains them first.
+"""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
 from minillm.report import use_style
+from minillm.system import load_file, save_file, write_json
 from minillm.training import RunFolder
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -17,6 +26,13 @@ MAKERS = {  # name of the run: the command that makes it, and the run that it be
     "sft": (("sft",), "pretrain"),
     "letters": (("sft", "--task", "letters"), "sft"),
     "reward": (("reward",), "letters"),
+}
+
+
+KEPT = {  # the files of a run that lessons read, beside its weights
+    **dict.fromkeys(MAKERS, ("config.json", "tokenizer.json", "metrics.json")),
+    "pretrain": ("config.json", "tokenizer.json", "metrics.json", "log.jsonl"),
+    "reward": ("config.json", "tokenizer.json", "metrics.json", "predictions.jsonl"),
 }
 
 
@@ -61,7 +77,18 @@ def reward_run() -> RunFolder:
     return found_or_made("reward")
 
 
+def ready_models() -> Path:
+    """The folder of the models that come with the repository."""
+    return CHECKOUT / "data" / "models"
+
+
 def found_or_made(name: str) -> RunFolder:
+    """The model of this name: the one that comes with the repository, else that of `trained`."""
+    ready = RunFolder(ready_models() / name)
+    return ready if ready.finished and not os.environ.get("MINILLM_OWN_MODELS") else trained(name)
+
+
+def trained(name: str) -> RunFolder:
     """The finished run in runs/NAME, which its command makes when nobody has yet, after the run that it begins with.
 
     Raises: RuntimeError when it could not be trained.
@@ -70,7 +97,7 @@ def found_or_made(name: str) -> RunFolder:
     if run.finished:
         return run
     command, start = MAKERS[name]
-    earlier = ["--from", str(found_or_made(start).path)] if start else []
+    earlier = ["--from", str(trained(start).path)] if start else []
     print(
         f"There is no trained model in {run.path} yet. Training it now, once; this takes about three minutes.",
         flush=True,
@@ -81,3 +108,17 @@ def found_or_made(name: str) -> RunFolder:
     if result.returncode:
         raise RuntimeError(f"training the model for the lessons failed: {result.stderr.strip().splitlines()[-1]}")
     return run
+
+
+def write_ready_models() -> None:
+    """Write data/models/ anew: the weights of every run in half precision, and what of its files lessons read."""
+    for name in MAKERS:
+        run, ready = trained(name), RunFolder(ready_models() / name)
+        tensors, _ = load_file(run.model_file)
+        save_file({key: t.half() if t.dtype == torch.float32 else t for key, t in tensors.items()}, ready.model_file)
+        for file in KEPT[name]:
+            shutil.copyfile(run.path / file, ready.path / file)
+        config = run.config()
+        places = {"out": f"runs/{name}", "from_": MAKERS[name][1] and f"runs/{MAKERS[name][1]}"}  # none of this machine
+        write_json(ready.path / "config.json", {**config, "settings": {**config["settings"], **places}})
+        print(f"{ready.path}: {sum(file.stat().st_size for file in ready.path.iterdir()):,} bytes")

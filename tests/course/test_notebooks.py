@@ -123,11 +123,11 @@ def test_every_exercise_is_unanswered_as_stored_and_its_folded_solution_is_right
 @pytest.mark.lessons
 def test_the_default_run_is_what_the_readme_promises():
     from minillm import tales
-    from minillm.course import default_run
+    from minillm.course.models import trained
     from minillm.hub import load_model, load_tokenizer
     from minillm.inference import write
 
-    run = default_run()
+    run = trained("pretrain")
     metrics = json.loads((run.path / "metrics.json").read_text())
     row = re.search(r"^\| `python train.py` \|.*", (ROOT / "README.md").read_text(), re.M)[0]
     loss, bigram, floor = map(float, re.search(r"([\d.]+); bigram ([\d.]+), floor ([\d.]+)", row).groups())
