@@ -31,7 +31,7 @@ MAKERS = {  # name of the run: the command that makes it, and the run that it be
 
 KEPT = {  # the files of a run that lessons read, beside its weights
     **dict.fromkeys(MAKERS, ("config.json", "tokenizer.json", "metrics.json")),
-    "pretrain": ("config.json", "tokenizer.json", "metrics.json", "log.jsonl"),
+    **dict.fromkeys(("pretrain", "sft"), ("config.json", "tokenizer.json", "metrics.json", "log.jsonl")),
     "reward": ("config.json", "tokenizer.json", "metrics.json", "predictions.jsonl"),
 }
 
