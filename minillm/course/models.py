@@ -27,8 +27,6 @@ MAKERS = {  # name of the run: the command that makes it, and the run that it be
     "letters": (("sft", "--task", "letters"), "sft"),
     "reward": (("reward",), "letters"),
 }
-
-
 KEPT = {  # the files of a run that lessons read, beside its weights
     **dict.fromkeys(MAKERS, ("config.json", "tokenizer.json", "metrics.json")),
     **dict.fromkeys(("pretrain", "sft"), ("config.json", "tokenizer.json", "metrics.json", "log.jsonl")),
@@ -46,34 +44,34 @@ def begin() -> None:
 
 
 def default_run() -> RunFolder:
-    """The run of `python train.py`, in runs/pretrain beside the notebooks. When it is missing it is trained first."""
+    """The model of `python train.py`: ready, or a run in runs/pretrain; see `found_or_made`, as for those below."""
     return found_or_made("pretrain")
 
 
 def mlm_run() -> RunFolder:
-    """The run of `python train.py mlm`, in runs/mlm: an encoder. When it is missing it is trained first."""
+    """The model of `python train.py mlm`: an encoder."""
     return found_or_made("mlm")
 
 
 def lstm_run() -> RunFolder:
-    """The run of `python train.py pretrain --model lstm`, in runs/lstm. When it is missing it is trained first."""
+    """The model of `python train.py pretrain --model lstm`."""
     return found_or_made("lstm")
 
 
 def sft_run() -> RunFolder:
-    """The run of `python train.py sft`, in runs/sft: a model that answers. When it is missing it is trained first."""
+    """The model of `python train.py sft`: one that answers."""
     return found_or_made("sft")
 
 
 def letters_run() -> RunFolder:
-    """The run of `python train.py sft --task letters`, in runs/letters: the assistant of `sft_run` has learned to
-    write letters, good and bad, and to answer questions about them. When it is missing it is trained first.
+    """The model of `python train.py sft --task letters`: the assistant of `sft_run` has learned to write letters, good
+    and bad, and to answer questions about them.
     """
     return found_or_made("letters")
 
 
 def reward_run() -> RunFolder:
-    """The run of `python train.py reward`, in runs/reward: a reward model. When it is missing it is trained first."""
+    """The reward model of `python train.py reward`."""
     return found_or_made("reward")
 
 

@@ -17,14 +17,6 @@ MODEL = "--depth 2 --width 16 --heads 2 --vocab-size 280 --max-steps 4 --dtype f
 
 
 @pytest.fixture
-def records(tmp_path):
-    path = tmp_path / "a.jsonl"
-    rows = [{"text": f"{'good' if i % 2 else 'bad'} film number {i}", "label": i % 2} for i in range(40)]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
-
-
-@pytest.fixture
 def conversations(tmp_path):
     path = tmp_path / "c.jsonl"
     rows = [{"prompt": f"is {i} odd", "completion": "yes" if i % 2 else "no"} for i in range(30)]

@@ -17,14 +17,6 @@ SMALL = "--depth 2 --width 16 --heads 2 --vocab-size 280 --max-steps 3 --dtype f
 
 
 @pytest.fixture
-def records(tmp_path):
-    path = tmp_path / "a.jsonl"
-    records = [{"text": f"{'good' if i % 2 else 'bad'} film number {i}", "label": i % 2} for i in range(40)]
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return str(path)
-
-
-@pytest.fixture
 def encoder(tmp_path):
     """A run of mlm, of two layers."""
     (tmp_path / "text.txt").write_text("\n\n".join(f"a good film, number {i}, and a bad one" for i in range(40)))
