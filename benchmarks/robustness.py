@@ -19,6 +19,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -37,7 +38,7 @@ class Stage(NamedTuple):
 
     command: tuple[str, ...]
     score: str
-    before: dict[str, str] = {}
+    before: dict[str, str] = MappingProxyType({})
     seconds: int = 100  # of one run on two cores, to say beforehand how long all takes
 
 
