@@ -20,4 +20,13 @@ from minillm.metrics.likelihood import bits_per_byte, bits_per_character, perple
 from minillm.metrics.ngrams import clipped_matches, ngram_counts, ngram_scores, ngrams, tokenize_rouge
 from minillm.metrics.rouge import lcs_length, lcs_places, rouge_l, rouge_lsum, rouge_n
 from minillm.metrics.scores import Score, Scores, mean_scores
-from minillm.metrics.statistics import T_975, Comparison, Interval, bootstrap_interval, paired_comparison, seed_interval
+from minillm.metrics.statistics import (
+    SHARE,
+    T_975,
+    Comparison,
+    Interval,
+    bootstrap_interval,
+    paired_comparison,
+    seed_interval,
+    share_interval,
+)

@@ -57,20 +57,46 @@ def _middle(drawn: Sequence[float]) -> list[float]:
     return torch.quantile(torch.as_tensor(drawn, dtype=torch.float64), ends).tolist()
 
 
-def seed_interval(values: Sequence[float]) -> Interval:
+def seed_interval(values: Sequence[float], limits: tuple[float, float] = (-math.inf, math.inf)) -> Interval:
     """Mean of a few runs, at least two, with its 95 % Student-t interval.
+
+    Args:
+        limits: what the truth cannot pass, such as SHARE: the interval ends there
+    Raises: ValueError for fewer than two runs.
 
     >>> print(seed_interval([1.0, 2.0, 3.0]))
     2 (-0.484 to 4.48)
+    >>> print(seed_interval([0.9, 0.95, 1.0], SHARE))
+    0.95 (0.826 to 1)
     """
     if len(values) < 2:
         raise ValueError(f"an interval over seeds needs at least two runs, not {len(values)}")
     values = torch.as_tensor(values, dtype=torch.float64)
     reach = T_975[min(len(values) - 1, len(T_975) - 1)] * values.std().item() / math.sqrt(len(values))
-    centre = values.mean().item()
-    return Interval(centre, centre - reach, centre + reach)
+    centre, (low, high) = values.mean().item(), limits
+    return Interval(centre, max(centre - reach, low), min(centre + reach, high))
 
 
+def share_interval(right: int, n: int) -> Interval:
+    """The share `right` of `n` items with its 95 % Wilson interval, which never passes 0 or 1.
+
+    A bootstrap of items that are all right has no width; this one still knows how few they were.
+    Raises: ValueError unless 0 <= right <= n and there is an item.
+    Source: Wilson 1927.
+
+    >>> print(share_interval(10, 10))
+    1 (0.722 to 1)
+    """
+    if not 0 <= right <= n or n < 1:
+        raise ValueError(f"{right} of {n} is no share: it takes 0 to n items that are right, of at least one")
+    share, z2 = right / n, NORMAL_975**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    reach = NORMAL_975 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    return Interval(share, max(centre - reach, 0.0), min(centre + reach, 1.0))
+
+
+SHARE = (0.0, 1.0)  # the limits of a share
+NORMAL_975 = 1.959964  # the 97.5 % quantile of the normal distribution
 # The 97.5 % quantile of Student's t by degrees of freedom; beyond the table it is close to the last entry.
 T_975 = [math.inf, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228]
 T_975 += [2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086]

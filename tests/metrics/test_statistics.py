@@ -9,7 +9,17 @@ import scipy.stats
 import torch
 from awkward import changed, pairs
 
-from minillm.metrics import T_975, bleu, bleu_of, bleu_statistics, bootstrap_interval, paired_comparison, seed_interval
+from minillm.metrics import (
+    SHARE,
+    T_975,
+    bleu,
+    bleu_of,
+    bleu_statistics,
+    bootstrap_interval,
+    paired_comparison,
+    seed_interval,
+    share_interval,
+)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 20])
@@ -18,6 +28,18 @@ def test_the_interval_over_seeds_is_students(n):
     low, high = scipy.stats.t.interval(0.95, n - 1, values.mean().item(), values.std().item() / math.sqrt(n))
     assert seed_interval(values)[1:] == pytest.approx((low, high), rel=1e-3)
     assert T_975[1:] == pytest.approx(scipy.stats.t.ppf(0.975, range(1, len(T_975))), abs=1e-3)
+
+
+def test_an_interval_ends_at_its_limits_and_else_is_as_it_was():
+    assert seed_interval([0.9, 0.95, 1.0], SHARE) == pytest.approx((0.95, seed_interval([0.9, 0.95, 1.0]).low, 1.0))
+    assert seed_interval([0.0, 0.0, 0.01], SHARE).low == 0
+    assert seed_interval([0.5, 0.51, 0.52], SHARE) == seed_interval([0.5, 0.51, 0.52])
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 1), (1, 1), (0, 20), (20, 20), (1, 7), (500, 804)])
+def test_the_interval_of_a_share_is_wilsons(right, n):
+    other = scipy.stats.binomtest(right, n).proportion_ci(method="wilson")
+    assert share_interval(right, n) == pytest.approx((right / n, other.low, other.high), abs=1e-6)
 
 
 def test_the_bootstrap_covers_the_mean_about_as_often_as_it_says():
@@ -34,6 +56,9 @@ def test_too_few_values_are_refused():
         bootstrap_interval([])
     with pytest.raises(ValueError, match="at least two runs, not 1"):
         seed_interval([1.0])
+    for right, n in ((1, 0), (-1, 3), (4, 3)):
+        with pytest.raises(ValueError, match="is no share"):
+            share_interval(right, n)
 
 
 def test_an_interval_of_rows_is_that_of_what_they_score():
