@@ -87,7 +87,7 @@ def run(path: Path, way: Way) -> dict:
     found, failed, seconds = 0, [], []
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": folder}})
-        with client.setup_kernel(env=environment):
+        with client.setup_kernel(env=environment, extra_arguments=["--log-level=40"]):
             for place, cell in enumerate(notebook.cells):
                 if cell.cell_type != "code":
                     continue
