@@ -23,6 +23,18 @@ SHOWN = 5  # complaints, where records are left out
 TOO_DEEP = "too deeply nested or too long"  # JSON: the other errors say themselves what they are
 
 
+class SharedLine(int):
+    """The number of a line on which several records begin; as a text it says which of the file's records is meant."""
+
+    def of(self, record: int) -> "SharedLine":
+        """The same, for this record."""
+        self.record = record
+        return self
+
+    def __str__(self) -> str:
+        return f"{int(self)}: record {self.record}"
+
+
 def holds_records(path: StrPath) -> bool:
     """Whether a file is one of records, by its name."""
     return Path(path).suffix.lower() in RECORD_FORMATS
@@ -156,12 +168,13 @@ def _json_list(path: StrPath, text: str) -> Iterator[tuple[int, object]]:
     if not isinstance(values, list):
         raise ValueError(f"{path}:1: expected a JSON list of objects, [{{...}}, ...], found {_shorten(text)}")
     # Decoded once more, one after the other, to see on which line each begins.
+    several = text.count("\n") < len(values)
     decoder, at = json.JSONDecoder(), text.index("[") + 1
     line = 1 + text.count("\n", 0, at)
-    for value in values:
+    for number, value in enumerate(values, 1):
         start = re.compile(r"[\s,]*").match(text, at).end()
         line += text.count("\n", at, start)
-        yield line, value
+        yield SharedLine(line).of(number) if several else line, value
         at = decoder.raw_decode(text, start)[1]
         line += text.count("\n", start, at)
 

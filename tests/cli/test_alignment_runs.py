@@ -174,8 +174,8 @@ def zoo(trained):
         "empty": [],
         "one": ["a"],
         "often": ["a"] * 12,
-        "long": ["a", "hello " * 300, "c"],
-        "blank": ["a", " ", "c"],
+        "long": ["a", "hello " * 300, "hello " * 301],
+        "blank": ["a", " ", " "],
     }
     for name, prompts in lines.items():
         (trained / f"{name}.jsonl").write_text("".join(json.dumps({"prompt": p}) + "\n" for p in prompts))
