@@ -13,7 +13,7 @@ PROMPT_FORMS = (("prompt",), ("instruction", "input?"))
 PREFERENCE_FORMS = (
     ("prompt", "chosen", "rejected", "system+", "chosen_score+", "rejected_score+"),
     ("instruction", "input?", "chosen", "rejected", "system+"),
-    ("chosen", "rejected"),
+    ("prompt?", "chosen", "rejected", "system+", "chosen_score+", "rejected_score+"),
 )
 
 

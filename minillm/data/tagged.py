@@ -37,10 +37,10 @@ def read_tagged(path: Path, column: str = "") -> list[Record]:
     def make(line: int, sentence: Sentence) -> Record:
         _, words, tags = sentence
         if spans:
+            tags = to_iob2(tags)
             for tag in tags:
                 if tag != "O" and not is_span(tag):
                     raise ValueError(f'{path}:{line}: expected tags such as "O", "B-PERSON", "I-PERSON", found {tag!r}')
-            tags = to_iob2(tags)
         return Record(tuple(words), tuple(tags), path, line)
 
     records = keep_good([(sentence[0], sentence) for sentence in found], make)

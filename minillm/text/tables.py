@@ -178,14 +178,15 @@ def _csv_rows(path, text: str, delimiter: str, strict: bool = True) -> Iterator[
 def _tsv_rows(path, text: str) -> list[Row]:
     """Rows between tabs. A quotation mark is a character like others, but where it can only be a table's quoting.
 
-    That is where lines do not have the same number of cells, and by quoting they do; where all cells of the first line
-    or of a column stand in quotes; and where quotes in a quoted cell are doubled.
+    That is where lines do not have the same number of cells, or one, and by quoting they have; where all cells of the
+    first line or of a column stand in quotes; and where quotes in a quoted cell are doubled.
     """
     rows = [(number, line.split("\t")) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if '"' not in text:
         return rows
     whole = re.compile(r'"(?:[^"]|"")*"')
-    if len({len(cells) for _, cells in rows}) > 1 or all(map(whole.fullmatch, rows[0][1])):
+    widths = {len(cells) for _, cells in rows}
+    if len(widths) > 1 or widths == {1} or all(map(whole.fullmatch, rows[0][1])):
         try:
             quoted = list(_csv_rows(path, text, "\t"))
         except ValueError:
