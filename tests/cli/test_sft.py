@@ -306,6 +306,14 @@ def test_a_few_bad_records_are_left_out_and_shown(base, tmp_path, capsys, name):
     assert all(complaint in line for line in said[1:6])
 
 
+def test_text_that_the_run_s_tokenizer_does_not_know_is_said(base, tmp_path, capsys):
+    data = write(tmp_path / "a.jsonl", [{"prompt": f"说{i}", "completion": "好"} for i in range(8)])
+    flags = ["--from", str(base), "--data", data, "--max-steps", "1", "--device", "cpu"]
+    assert main(["sft", *flags, "--out", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr()
+    assert f"the tokenizer of {base} was made for other text" in said.err and "characters a token" in said.out
+
+
 def test_an_instruction_without_input_is_its_own_question(tmp_path):
     write(tmp_path / "a.jsonl", [{"instruction": "Sing.", "output": "la"}, {**alpaca(1)[0], "input": "x"}])
     first, second = read_conversations(tmp_path / "a.jsonl")
