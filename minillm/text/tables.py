@@ -125,8 +125,8 @@ def _columns(path, rows: list[Row], forms: Sequence[Form]) -> tuple[list[str], i
             print(f"{path}: has no header; the first row is read as data ({', '.join(columns)})", file=sys.stderr)
             return columns, 0
     expected = ", or ".join(" and ".join(f'"{field}"' for field in form) for form in needed)
-    shown = ", ".join(name[:30] for name in found)
-    raise ValueError(f"{path}:{line}: expected a header with {expected}; found the columns {shown}")
+    shown = ", ".join(name[:30] for name in found if name)
+    raise ValueError(f"{path}:{line}: expected a header with {expected}; name the columns so: found {shown}")
 
 
 def _plain(name: str) -> str:

@@ -70,7 +70,9 @@ def test_a_file_without_a_header_says_so_once(tmp_path, capsys):
 def test_a_header_that_cannot_be_read_is_refused_with_its_names(tmp_path, name, text, found):
     with pytest.raises(ValueError) as error:
         read_records(write(tmp_path, name, text), LABELLED)
-    assert str(error.value).endswith(f':1: expected a header with "text" and "label"; found the columns {found}')
+    assert str(error.value).endswith(
+        f':1: expected a header with "text" and "label"; name the columns so: found {found}'
+    )
 
 
 @pytest.mark.parametrize(
