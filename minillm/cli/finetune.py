@@ -19,7 +19,7 @@ from minillm.cli.flags import change, flag, flag_name, group
 from minillm.cli.life import TrainingCommand, check_context, numbers_in, train_config
 from minillm.cli.methods import MethodSettings, Prepared, prepare
 from minillm.cli.settings import Machine, RecordSource, RunChoice, Training
-from minillm.data import Padded, Parts, Record, frame_of, label_names, load_parts
+from minillm.data import Padded, Parts, Record, characters_per_token, frame_of, label_names, load_parts
 from minillm.hub import base_of, load_model, load_tokenizer, model_kind
 from minillm.inference import predict
 from minillm.models import LSTMLM, Decoder, Encoder, LSTMConfig, ModelConfig
@@ -27,7 +27,7 @@ from minillm.peft import AdapterRun, adapter_bytes, bare, simplify
 from minillm.report import loss_curve, picture
 from minillm.system import write_text
 from minillm.tales import data_file
-from minillm.text import Tokenizer
+from minillm.text import Tokenizer, keep_good
 from minillm.training import History, LossFunction, RunFolder, TrainConfig
 
 SHORTEST = 100  # steps of a run on very few examples
@@ -129,9 +129,13 @@ class Task(TrainingCommand):
     def read(self) -> None:
         self.parts = self.load_parts()
         self.label_names = label_names(self.parts)
+        if self.settings.records.examples:
+            generator = torch.Generator().manual_seed(self.settings.machine.seed)
+            order = torch.randperm(len(self.parts.train), generator=generator)[: self.settings.records.examples]
+            self.parts.train = [self.parts.train[i] for i in order.tolist()]
 
     def load_parts(self) -> Parts:
-        """The user's records, or the tales'; as many of the training ones as --examples says."""
+        """The user's records, or the tales'."""
         source, seed = self.settings.records, self.settings.machine.seed
         if source.data is None:
             if source.valid or source.test:
@@ -144,10 +148,6 @@ class Task(TrainingCommand):
         else:
             given = source.data, source.valid, source.test
             parts = load_parts(self.read_file, *given, source.valid_fraction, seed)
-        if source.examples:
-            generator = torch.Generator().manual_seed(seed)
-            order = torch.randperm(len(parts.train), generator=generator)[: source.examples]
-            parts.train = [parts.train[i] for i in order.tolist()]
         return parts
 
     def build(self) -> None:
@@ -173,8 +173,19 @@ class Task(TrainingCommand):
         self.frame, self.classes = frame_of(trunk, tokenizer), {name: index for index, name in enumerate(names)}
 
     def examples(self, records: list[Record]) -> list:
-        """Records as what the model reads."""
-        return self.enrich([self.example(record) for record in records])
+        """Records as what the model reads; what it cannot read, such as too long a prompt, goes from the list, said."""
+        made = keep_good(
+            [(record.line, record) for record in records], lambda _, record: (record, self.read_one(record))
+        )
+        records[:] = [record for record, _ in made]
+        return self.enrich([example for _, example in made])
+
+    def read_one(self, record: Record) -> Any:
+        """Its example. Raises: ValueError with the record's place for what the model cannot read."""
+        try:
+            return self.example(record)
+        except ValueError as error:
+            raise ValueError(f"{record.place}: {error}") from None
 
     def example_batch(self) -> dict:
         return next(iter(self.in_batches(self.train[:1])))
@@ -198,9 +209,12 @@ class Task(TrainingCommand):
     def announce(self) -> None:
         parts, names, source = self.parts, self.label_names, self.settings.from_
         classes = f", {len(names)} labels ({', '.join(names[:6])}{', ...' if len(names) > 6 else ''})" if names else ""
+        texts = [text for record in parts.train for text in record.prose]
+        width = characters_per_token(texts, self.tokenizer, source)
         print(
             f"{self.name}: {len(parts.train):,} examples to learn from, {len(parts.valid):,} to watch, "
-            f"{len(parts.test):,} to score{classes}\n{type(bare(self.model)).__name__}: {self.prepared.learns}; "
+            f"{len(parts.test):,} to score{classes}; {width:.1f} characters a token\n"
+            f"{type(bare(self.model)).__name__}: {self.prepared.learns}; "
             f"{self.config.steps:,} steps{f' from {source}' if source else ''}, into {self.run.path}"
         )
 
@@ -260,7 +274,8 @@ class HeadTask(Task):
         if model.tokenizer == "bpe":
             tokenizer = Tokenizer.train(texts, model.vocab_size)
         elif model.tokenizer == "characters":
-            tokenizer = Tokenizer.characters(texts)
+            others = [text for record in self.parts.valid + self.parts.test for text in record.prose]
+            tokenizer = Tokenizer.characters(texts + others)  # a character is no secret, and chance is to stop no run
         else:
             tokenizer = Tokenizer.load(model.tokenizer)
         if model.trunk == "lstm":

@@ -14,7 +14,15 @@ from minillm.cli.flags import flag, group, program
 from minillm.cli.life import TrainingCommand, train_config
 from minillm.cli.pretrain import Corpus, load_corpus, make_tokenizer
 from minillm.cli.settings import Machine, PreTraining, RunChoice, TextSource
-from minillm.data import IGNORE_INDEX, Padded, encoder_frame, mask_tokens, pair_example, text_example
+from minillm.data import (
+    IGNORE_INDEX,
+    Padded,
+    characters_per_token,
+    encoder_frame,
+    mask_tokens,
+    pair_example,
+    text_example,
+)
 from minillm.hub import load_model, load_tokenizer, model_kind
 from minillm.models import RECIPES, Encoder, ModelConfig, SequenceClassifier
 from minillm.report import loss_curve, picture
@@ -159,7 +167,9 @@ def build_encoder(settings: MLMSettings, corpus: Corpus) -> tuple[Tokenizer, Enc
         model = getattr(model, "trunk", model)
         if not isinstance(model, Encoder):
             raise ValueError(f"{source.path} holds {model_kind(model)}: mlm goes on from a run of mlm")
-        return load_tokenizer(source), model
+        tokenizer = load_tokenizer(source)
+        characters_per_token(corpus.train, tokenizer, source.path)
+        return tokenizer, model
     tokenizer, size = make_tokenizer(settings.text, corpus), settings.size
     numbers = {"layers": size.depth, "width": size.width, "heads": size.heads, "dropout": size.dropout}
     config = ModelConfig(tokenizer.vocab_size, size.context, **numbers, recipe=size.recipe, segments=2)

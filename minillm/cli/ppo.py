@@ -28,14 +28,14 @@ from minillm.cli.life import TrainingCommand, numbers_in
 from minillm.cli.methods import SELECTIVE, MethodSettings, prepare
 from minillm.cli.reward import load_answering
 from minillm.cli.settings import Machine, RunChoice
-from minillm.data import read_prompts, user_message
+from minillm.data import Prompt, read_prompts
 from minillm.hub import base_of, load_causal, load_model, load_tokenizer, model_kind
 from minillm.models import RewardModel
 from minillm.peft import AdapterRun, bare
 from minillm.report import picture, rounds
 from minillm.system import Compute, pick_device
 from minillm.tales import data_file
-from minillm.text import Tokenizer
+from minillm.text import Tokenizer, keep_good
 from minillm.training import History, RunFolder, named_or_latest
 
 ALGORITHMS = ("ppo", "grpo", "reinforce")
@@ -205,25 +205,28 @@ def load_prompts(
 ) -> tuple[list[Conversation], list[Conversation]]:
     """Prompts to learn on, and others to compare answers on; the tales' own without data.
 
-    Raises: ValueError, with file:line, for one that leaves no room for an answer.
+    One that leaves no room for an answer is left out and said.
     """
+
+    def fitting(record: Prompt) -> Conversation:
+        try:
+            prompt_ids(tokenizer, [record.messages], context)
+        except ValueError as error:
+            raise ValueError(f"{record.place}: {error}") from None
+        return record.messages
+
     files = [data, test]
     if data is None:
         if test:
             raise ValueError("--test needs --data: the tales have prompts of their own to compare answers on")
         files = [data_file(f"prompts_{part}.jsonl") for part in ("train", "test")]
-    parts: list[list[Conversation]] = []
-    for file in filter(None, files):
-        parts.append([])
-        for record in read_prompts(file):
-            parts[-1].append(user_message(record.texts[0]))
-            try:
-                prompt_ids(tokenizer, parts[-1][-1:], context)
-            except ValueError as error:
-                raise ValueError(f"{record.place}: {error}") from None
+    parts = [
+        keep_good([(record.line, record) for record in read_prompts(file)], lambda _, record: fitting(record))
+        for file in filter(None, files)
+    ]
     if len(parts) == 2:
         return parts[0], parts[1]
-    train = list({prompt[-1]["content"]: prompt for prompt in parts[0]}.values())  # each once, to stand on one side
+    train = list({repr(prompt): prompt for prompt in parts[0]}.values())  # each once, to stand on one side
     kept = max(len(train) // 10, 1)
     if len(train) <= kept:
         raise ValueError(f"{data}: holds one prompt, and comparing needs a second; bring more, or --test")

@@ -11,7 +11,16 @@ from torch import Tensor
 
 from minillm.cli.flags import flag, group
 from minillm.cli.settings import Machine
-from minillm.data import Padded, check_not_empty, check_words, frame_of, pair_example, tag_example, text_example
+from minillm.data import (
+    Padded,
+    check_not_empty,
+    check_words,
+    frame_of,
+    pair_example,
+    tag_example,
+    text_example,
+    words_field,
+)
 from minillm.hub import load_model, load_tokenizer
 from minillm.inference import predict, tags_of
 from minillm.system import check_file, pick_device, write_text
@@ -97,10 +106,11 @@ def questions_from(settings: PredictSettings, stage: str) -> Iterator[tuple]:
             raise ValueError("predict needs --data, or --text" + (" and --second" if len(fields) == 2 else ""))
         yield (words_and_marks(settings.text),) if stage == "tag" else texts
         return
-    for line, record in read_records(settings.data, columns=fields):
+    for line, record in read_records(settings.data, [fields, ("tokens",)] if stage == "tag" else [fields]):
         if stage == "tag" and "tokens" in record:
-            check_words(settings.data, line, record["tokens"])
-            yield (record["tokens"],)
+            words = words_field(settings.data, line, record, "tokens")
+            check_words(settings.data, line, words)
+            yield (words,)
             continue
         texts = tuple(text_field(settings.data, line, record, field) for field in fields)
         check_not_empty(settings.data, line, fields, texts)

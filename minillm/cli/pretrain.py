@@ -11,13 +11,13 @@ from minillm import tales
 from minillm.cli.flags import change, flag, group, program
 from minillm.cli.life import TrainingCommand, check_context, train_config
 from minillm.cli.settings import Machine, PreTraining, RunChoice, TextSource
-from minillm.data import Windows, tokenize
+from minillm.data import Windows, characters_per_token, tokenize
 from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import write
 from minillm.models import LSTMLM, RECIPES, BigramLM, Decoder, LSTMConfig, ModelConfig, bigram_loss
 from minillm.report import loss_curve, picture
 from minillm.system import write_text
-from minillm.text import Tokenizer, read_documents, read_text, split, split_stream
+from minillm.text import Tokenizer, read_documents, split, split_stream
 from minillm.training import OPTIMIZERS, History, RunFolder, causal_lm, mean_loss
 
 
@@ -213,6 +213,7 @@ def build_decoder(settings: PretrainSettings, corpus: "Corpus") -> tuple[Tokeniz
         source = RunFolder(settings.from_)
         tokenizer, model = load_tokenizer(source), load_causal(source)
         check_context(size.context, model, source)
+        characters_per_token(corpus.train, tokenizer, source.path)
         return tokenizer, model
     tokenizer = make_tokenizer(settings.text, corpus)
     if size.model == "bigram":
@@ -257,7 +258,8 @@ def load_corpus(source: TextSource, seed: int) -> Corpus:
         train, valid = (read_documents(path, source.documents) for path in (source.data, source.valid))
         return Corpus(train, valid, whole, name)
     if whole:
-        first, last = split_stream(read_text(source.data), source.valid_fraction)
+        (text,) = read_documents(source.data, "file")
+        first, last = split_stream(text, source.valid_fraction)
         return Corpus([first], [last], True, name)
     documents = read_documents(source.data)
     if len(documents) < 2:

@@ -63,10 +63,7 @@ class PreferenceTask(Task):
 
     def example(self, record: Preference) -> tuple[dict, dict]:
         """The better and the worse answer, each behind the prompt."""
-        try:
-            return pair_of_answers(*record.pair, self.tokenizer, self.settings.context)
-        except ValueError as error:
-            raise ValueError(f"{record.place}: {error}") from None
+        return pair_of_answers(*record.pair, self.tokenizer, self.settings.context)
 
 
 class RewardTask(PreferenceTask):

@@ -45,7 +45,9 @@ class TextSource:
 class RecordSource:
     """Data."""
 
-    data: Path | None = flag(None, "examples to learn from; without it, those of the tales")
+    data: Path | None = flag(
+        None, "examples to learn from; bad ones are left out and said, if most are good; without it, those of the tales"
+    )
     valid: Path | None = flag(None, "examples to watch while learning; without it a share of --data is kept aside")
     test: Path | None = flag(None, "examples to score at the end; without it, those of --valid")
     valid_fraction: float = flag(0.1, "share of --data that is kept aside")

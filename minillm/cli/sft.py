@@ -74,7 +74,8 @@ class SFT(Task):
     python train.py sft --show                           one conversation, token by token: what is learned of it
     python train.py chat --from runs/sft                 ask it
 
-    A record of --data is {"instruction", "input", "output"}, {"prompt", "completion"} or {"messages": [...]}.
+    A record of --data is {"instruction", "input", "output"}, {"prompt", "completion"}, {"messages": [...]} or
+    {"conversations": [...]}, in .json, .jsonl, .csv or .tsv.
     """
 
     name = "sft"

@@ -10,7 +10,7 @@ from torch import nn
 from minillm import tales
 from minillm.align import PPOConfig, sample_answers, true_scores
 from minillm.cli.settings import Machine
-from minillm.data import Windows, read_conversations, read_prompts, tokenize, user_message
+from minillm.data import Windows, read_conversations, read_prompts, tokenize
 from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import Question, ask, ask_base, plain, questions_of, summary, write
 from minillm.metrics import Interval, bootstrap_interval
@@ -72,7 +72,7 @@ def life_story(runs: dict[str, RunFolder], machine: Machine) -> str:
     metrics = {stage: run.metrics() for stage, run in runs.items()}
     folder = runs["pretrain"].path.parent
     asked = read_prompts(tales.data_file("prompts_test.jsonl"))[:LETTERS]
-    prompts = [user_message(record.texts[0]) for record in asked]
+    prompts = [record.messages for record in asked]
     found = {
         stage: measured(stage, run, prompts, compute, machine.seed) for stage, run in runs.items() if has_words(stage)
     }

@@ -4,20 +4,22 @@ examples      a record as what a model reads: one text, a pair, tagged words, a 
 batches       a corpus as one row of tokens; windows on it; padded batches
 masking       what a masked language model is asked; packing: several examples in a row
 mixing        several sources of batches in one stream
-records       labelled files, read and checked; conversations, preferences: the same of those
+records       labelled files, read and checked; tagged, conversations, preferences: the same of those; messages
 """
 
 from minillm.data.batches import Batches, Padded, Tokens, Windows, tokenize
 from minillm.data.conversations import ConversationRecord, conversation_example, read_conversations
 from minillm.data.examples import (
-    IGNORE_INDEX, Frame, chat_example, decoder_frame, encoder_frame, frame_of, pair_example, show_example,
-    tag_example, text_example,
+    IGNORE_INDEX, Frame, characters_per_token, chat_example, decoder_frame, encoder_frame, frame_of, pair_example,
+    show_example, tag_example, text_example,
 )  # fmt: skip
 from minillm.data.masking import mask_tokens
+from minillm.data.messages import user_message
 from minillm.data.mixing import Mixed
 from minillm.data.packing import pack
-from minillm.data.preferences import Preference, read_preferences, read_prompts, user_message
+from minillm.data.preferences import Preference, Prompt, read_preferences, read_prompts
 from minillm.data.records import (
     Parts, Record, RecordReader, check_not_empty, check_words, classify_example, label_names, load_parts,
-    read_labelled, read_scored_pairs, read_tagged, tagged_example, texts_example,
+    read_labelled, read_scored_pairs, tagged_example, texts_example,
 )  # fmt: skip
+from minillm.data.tagged import is_span, read_tagged, words_field

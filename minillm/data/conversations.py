@@ -1,17 +1,24 @@
-"""The instructions that users bring, in any of three forms, read as conversations and checked.
+"""The instructions that users bring, in the forms that people have, read as conversations and checked.
 
 {"instruction", "input", "output"} (Taori et al. 2023, "Alpaca"; "input" may be missing or empty), {"prompt",
-"completion"}, or {"messages": [{"role", "content"}, ...]}, with "kinds" beside if answers are to be scored by kind.
+"completion"} (texts, or lists of messages as of trl), {"messages": [{"role", "content"}, ...]} or {"conversations":
+[{"from", "value"}, ...]} (ShareGPT's), with "kinds" beside if answers are to be scored by kind.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from minillm.data.examples import chat_example
-from minillm.data.records import Record, check_not_empty
-from minillm.text import CHAT_ROLES, Tokenizer, read_records, text_field
+from minillm.data.messages import Turn, as_messages, question_of, turns_of
+from minillm.data.records import Record
+from minillm.text import Tokenizer, list_field, read_each
 
-RECORD_FORMS = (("instruction", "output"), ("prompt", "completion"), ("messages",))
+RECORD_FORMS = (
+    ("instruction", "input?", "output", "system+"),
+    ("prompt", "completion", "input+", "system+"),
+    ("messages", "kinds+"),
+    ("conversations", "system+"),
+)
 
 
 @dataclass(frozen=True)
@@ -25,21 +32,17 @@ class ConversationRecord(Record):
     @property
     def messages(self) -> list[dict[str, str]]:
         """As `Tokenizer.apply_chat` takes them."""
-        return [{"role": role, "content": text} for role, text in zip(self.label, self.texts)]
+        return as_messages([*zip(self.label, self.texts)])
 
 
 def read_conversations(path: Path) -> list[ConversationRecord]:
-    """The conversations of a .json, .jsonl, .csv or .tsv file; ValueError with file:line for what is none."""
-    found = []
-    for line, record in read_records(path, columns=["instruction", "input", "output"]):
-        form = next((form for form in RECORD_FORMS if set(form) <= record.keys()), None)
-        if form is None:
-            expected = '"instruction" and "output", "prompt" and "completion", or "messages"'
-            raise ValueError(f"{path}:{line}: expected {expected}; found {', '.join(map(repr, record)) or 'none'}")
-        messages = _messages(path, line, record) if form == ("messages",) else _exchange(path, line, record, form)
-        roles, texts = zip(*messages)
-        found.append(ConversationRecord(texts, roles, path, line, _kinds(path, line, record, roles.count("assistant"))))
-    return found
+    """The conversations of a .json, .jsonl, .csv or .tsv file; what is none is left out and said, as of `read_each`."""
+
+    def make(line: int, record: dict) -> ConversationRecord:
+        roles, texts = zip(*_turns(path, line, record))
+        return ConversationRecord(texts, roles, path, line, _kinds(path, line, record, roles.count("assistant")))
+
+    return read_each(path, RECORD_FORMS, make)
 
 
 def conversation_example(
@@ -50,34 +53,29 @@ def conversation_example(
     return example if learn == "answers" else {**example, "labels": list(example["input_ids"])}
 
 
-def _exchange(path: Path, line: int, record: dict, form: tuple[str, str]) -> list[tuple[str, str]]:
-    """One question, with what it is about below, and one answer, each as (role, text)."""
-    asked, answered = texts = [text_field(path, line, record, field) for field in form]
-    check_not_empty(path, line, form, texts)
-    about = text_field(path, line, record, "input") if record.get("input") else ""
-    asked = f"{asked}\n\n{about}" if about.strip() else asked
-    return [("user", asked), ("assistant", answered)]
-
-
-def _messages(path: Path, line: int, record: dict) -> list[tuple[str, str]]:
-    messages = record["messages"]
-    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-        raise ValueError(f'{path}:{line}: expected "messages" to be a list of {{"role", "content"}}')
-    for place, message in enumerate(messages):
-        role = message.get("role")
-        if role not in CHAT_ROLES:
-            where = f"{path}:{line}: message {place}"
-            raise ValueError(f"{where}: expected a role of system, user or assistant, found {role!r}")
-        check_not_empty(path, line, ["content"], [text_field(path, line, message, "content")])
-    roles = [message["role"] for message in messages]
+def _turns(path: Path, line: int, record: dict) -> list[Turn]:
+    """Who says what in a record. An answer to a question that is not there, as ShareGPT has them, is left away."""
+    for asked, answered in (("instruction", "output"), ("prompt", "completion")):
+        if asked in record and answered in record:
+            turns = [*question_of(path, line, record), *turns_of(path, line, record, answered, "assistant")]
+            break
+    else:
+        name = next((name for name in ("messages", "conversations") if name in record), None)
+        if name is None:
+            expected = '"instruction" and "output", "prompt" and "completion", "messages", or "conversations"'
+            raise ValueError(f"{path}:{line}: expected {expected}; found {', '.join(map(repr, record)) or 'none'}")
+        turns = turns_of(path, line, record, name)
+        if name == "conversations" and len(turns) > 1 and turns[0][0] == "assistant":
+            turns = turns[1:]
+    roles = [role for role, _ in turns]
     if "assistant" not in roles[1:] or roles[0] == "assistant":
-        found = ", ".join(roles) or "no message"
+        found = ", ".join(roles[:6]) or "no message"
         raise ValueError(f"{path}:{line}: expected a user's message and an assistant's after it, found {found}")
-    return [(message["role"], message["content"]) for message in messages]
+    return turns
 
 
 def _kinds(path: Path, line: int, record: dict, answers: int) -> tuple[str, ...]:
-    kinds = record.get("kinds") or [""] * answers
+    kinds = list_field(path, line, record, "kinds") or [""] * answers
     if not isinstance(kinds, list) or len(kinds) != answers or not all(isinstance(kind, str) for kind in kinds):
         raise ValueError(f'{path}:{line}: expected "kinds" to be a list of {answers} words, one an answer')
     return tuple(kinds)

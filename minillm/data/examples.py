@@ -8,6 +8,7 @@ pair first, and counted.
 An example is a dictionary of lists; `Padded` puts several into a batch. `show_example` prints what comes out.
 """
 
+import sys
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from minillm.text import Tokenizer
 
 IGNORE_INDEX = -100  # of labels: nothing is to be learned here
+SAMPLED, FOREIGN = 200, 1.5  # texts; bytes a token below which a tokenizer does not know a text
 CLOSING, OPENING = set(".,;:!?)]}%"), set("([{$")  # words that stand close to the word before, or to the one after
 
 
@@ -123,6 +125,25 @@ def chat_example(messages: Sequence[dict[str, str]], tokenizer: Tokenizer, conte
     ids, learned = tokenizer.apply_chat(messages)
     labels = [i if counts else IGNORE_INDEX for i, counts in zip(ids, learned)]
     return {"input_ids": ids[:context], "labels": labels[:context], "cut": max(len(ids) - context, 0)}
+
+
+def characters_per_token(texts: Sequence[str], tokenizer: Tokenizer, origin: object = None) -> float:
+    """How many characters a token stands for, in up to SAMPLED of the texts.
+
+    Args: origin: where the tokenizer is from; then one that was made for other text, and knows hardly more than the
+        bytes of this, is said to be so.
+    """
+    some = texts[:: max(len(texts) // SAMPLED, 1)]
+    tokens = max(sum(map(len, tokenizer.encode_batch(some))), 1)
+    found, size = sum(map(len, some)) / tokens, sum(len(text.encode()) for text in some) / tokens
+    if origin is not None and tokenizer.kind == "bpe" and 0 < size < FOREIGN:
+        print(
+            f"the tokenizer of {origin} was made for other text: here a token holds {found:.2f} characters, {size:.1f} "
+            "bytes. So texts fill the context soon, and nothing that the model has learned helps it to read them: "
+            "pretrain on such text first, and name that run by --from",
+            file=sys.stderr,
+        )
+    return found
 
 
 def _room(context: int, specials: int) -> int:

@@ -1,17 +1,39 @@
 """The preferences and the prompts that users bring, read and checked; the tales' own come with what is true of them."""
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from minillm.data.records import Record, check_not_empty
-from minillm.text import read_records, text_field
+from minillm.data.messages import Turn, as_messages, question_of, turns_of
+from minillm.data.records import Record, score_field
+from minillm.text import read_each
 
-PREFERENCE_FIELDS = ("prompt", "chosen", "rejected")
+SCORES = ("chosen_score", "rejected_score")
+PROMPT_FORMS = (("prompt",), ("instruction", "input?"))
+PREFERENCE_FORMS = (
+    ("prompt", "chosen", "rejected", "system+", "chosen_score+", "rejected_score+"),
+    ("instruction", "input?", "chosen", "rejected", "system+"),
+    ("prompt?", "chosen", "rejected", "system+", "chosen_score+", "rejected_score+"),
+)
 
 
 @dataclass(frozen=True)
-class Preference(Record):
+class Prompt(Record):
+    """A record whose first text is a prompt; `turns`: who said what, where that is more than one message of the user's.
+
+    Then the text is all of them, to read.
+    """
+
+    turns: tuple[Turn, ...] = ()
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """The prompt as a conversation that waits for its answer."""
+        return as_messages(self.turns or [("user", self.texts[0])])
+
+
+@dataclass(frozen=True)
+class Preference(Prompt):
     """A record whose texts are a prompt, the chosen answer and the other; `truth`: their true scores, where known."""
 
     truth: tuple[float, float] | None = None
@@ -29,50 +51,65 @@ class Preference(Record):
     @property
     def pair(self) -> tuple[list[dict[str, str]], str, str]:
         """As `minillm.align` takes it: a conversation, the better answer, the worse."""
-        return user_message(self.texts[0]), *self.texts[1:]
-
-
-def user_message(prompt: str) -> list[dict[str, str]]:
-    """A prompt as a conversation that waits for its answer: one message, the user's."""
-    return [{"role": "user", "content": prompt}]
+        return self.messages, *self.texts[1:]
 
 
 def read_preferences(path: Path) -> list[Preference]:
-    """The pairs of answers in a .jsonl, .json, .csv or .tsv file: {"prompt", "chosen", "rejected"}.
+    """The pairs of answers in a .jsonl, .json, .csv or .tsv file; what is none is left out and said, as of `read_each`.
 
-    "chosen_score" and "rejected_score", if both are there, are the true scores.
-    Raises: ValueError with file:line for what is no pair, an empty text, two equal answers, a score that is no number.
+    {"prompt", "chosen", "rejected"} or {"instruction", "input", "chosen", "rejected"}, in which "prompt", "chosen" and
+    "rejected" are texts or lists of messages; {"chosen", "rejected"} alone, as lists of messages (trl's) or texts with
+    marked turns (hh-rlhf's), share the prompt. "chosen_score" and "rejected_score", if both are there, are the true
+    scores.
     """
-    found = []
-    for line, record in read_records(path, columns=PREFERENCE_FIELDS):
-        texts = tuple(text_field(path, line, record, field) for field in PREFERENCE_FIELDS)
-        check_not_empty(path, line, PREFERENCE_FIELDS, texts)
-        if texts[1].strip() == texts[2].strip():
-            raise ValueError(f'{path}:{line}: "chosen" and "rejected" are the same: there is nothing to learn from it')
-        scores = tuple(score_field(path, line, record, f"{side}_score") for side in PREFERENCE_FIELDS[1:])
-        found.append(Preference(texts, None, path, line, None if None in scores else scores))
-    return found
+
+    def make(line: int, record: dict) -> Preference:
+        turns, better, worse = _pair(path, line, record)
+        scores = tuple(score_field(path, line, record, name) for name in SCORES)
+        prompt, turns = _prompt(turns)
+        return Preference((prompt, better, worse), None, path, line, turns, None if None in scores else scores)
+
+    return read_each(path, PREFERENCE_FORMS, make)
 
 
-def score_field(path: Path, line: int, record: dict, name: str) -> float | None:
-    """A true score, in a table a text; None where there is none, ValueError with file:line for what is no number."""
-    value = record.get(name)
-    if value is None or value == "":
-        return None
-    try:
-        score = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        score = math.nan
-    if not math.isfinite(score):
-        raise ValueError(f'{path}:{line}: expected "{name}" to be a number, found {value!r}; leave it out if unknown')
-    return score
+def read_prompts(path: Path) -> list[Prompt]:
+    """The prompts in a .jsonl, .json, .csv or .tsv file, {"prompt"} or {"instruction", "input"}, as texts or messages.
+
+    What is none is left out and said, as of `read_each`.
+    """
+
+    def make(line: int, record: dict) -> Prompt:
+        text, turns = _prompt(_waiting(path, line, question_of(path, line, record)))
+        return Prompt((text,), None, path, line, turns)
+
+    return read_each(path, PROMPT_FORMS, make)
 
 
-def read_prompts(path: Path) -> list[Record]:
-    """The prompts in a .jsonl, .json, .csv or .tsv file, {"prompt"}; ValueError with file:line for an empty one."""
-    found = []
-    for line, record in read_records(path, columns=["prompt"]):
-        text = text_field(path, line, record, "prompt")
-        check_not_empty(path, line, ["prompt"], [text])
-        found.append(Record((text,), None, path, line))
-    return found
+def _prompt(turns: Sequence[Turn]) -> tuple[str, tuple[Turn, ...]]:
+    """A prompt to read, and its turns where it has several."""
+    if len(turns) == 1:
+        return turns[0][1], ()
+    return "\n\n".join(f"{role}: {text}" for role, text in turns), tuple(turns)
+
+
+def _pair(path: Path, line: int, record: dict) -> tuple[list[Turn], str, str]:
+    """The turns before the answers, the better answer and the worse."""
+    asked = question_of(path, line, record) if record.keys() & {"prompt", "instruction"} else []
+    sides = [turns_of(path, line, record, name, "assistant") for name in ("chosen", "rejected")]
+    if any(side[0][0] != "assistant" for side in sides):  # both hold the whole conversation
+        most = min(map(len, sides)) - 1
+        shared = next((n for n in range(most) if sides[0][n] != sides[1][n]), most)
+        asked, sides = sides[0][:shared], [side[shared:] for side in sides]
+    if any([role for role, _ in side] != ["assistant"] for side in sides):
+        raise ValueError(f'{path}:{line}: expected "chosen" and "rejected" to be alike but for the last answer')
+    better, worse = (side[0][1] for side in sides)
+    if better.strip() == worse.strip():
+        raise ValueError(f'{path}:{line}: "chosen" and "rejected" are the same: there is nothing to learn from it')
+    return _waiting(path, line, asked), better, worse
+
+
+def _waiting(path: Path, line: int, turns: list[Turn]) -> list[Turn]:
+    if not turns or turns[-1][0] != "user":
+        found = ", ".join(role for role, _ in turns[-6:]) or "nothing"
+        raise ValueError(f"{path}:{line}: expected a prompt that ends with the user's message, found {found}")
+    return turns

@@ -1,15 +1,20 @@
 """The labelled files that users bring: read, checked, kept apart, and made into examples.
 
-Every complaint is one sentence with file and line. What stands in training and in validation too is dropped from
-training, and said: a score on what was learned by heart is no score.
+Every complaint is one sentence with file and line; a record that is no example is left out and shown: `read_each`. What
+stands in training and in validation too is dropped from training, and said: a score on what was learned by heart is no
+score.
 """
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from minillm.data.examples import Frame, pair_example, tag_example, text_example
-from minillm.text import Tokenizer, read_records, read_text, split, text_field
+from minillm.text import Tokenizer, leave_out, read_each, split, text_field
+
+MANY = 20  # labels: a column of texts was taken for them if nearly every record has its own
+NAMED = 6  # labels that a message names
 
 
 @dataclass(frozen=True)
@@ -58,76 +63,53 @@ def read_labelled(*fields: str) -> RecordReader:
     """A reader of records with these text fields and a label: {"text", "label"} or {"text_a", "text_b", "label"}."""
 
     def read(path: Path) -> list[Record]:
-        records = []
-        for line, record in read_records(path, columns=[*fields, "label"]):
+        def make(line: int, record: dict) -> Record:
             texts = tuple(text_field(path, line, record, field) for field in fields)
             check_not_empty(path, line, fields, texts)
             if "label" not in record:
                 raise ValueError(f'{path}:{line}: expected a field "label", found {", ".join(map(repr, record))}')
             label = record["label"]
             if isinstance(label, bool) or not isinstance(label, str | int) or not str(label).strip():
-                raise ValueError(f"{path}:{line}: expected a label that is a word or a whole number, found {label!r}")
-            records.append(Record(texts, str(label).strip(), path, line))
-        return records
+                found = repr(label)[:60]
+                raise ValueError(f"{path}:{line}: expected a label that is a word or a whole number, found {found}")
+            return Record(texts, str(label).strip(), path, line)
+
+        return read_each(path, [(*fields, "label")], make)
 
     return read
 
 
 def read_scored_pairs(path: Path) -> list[Record]:
     """Records of two like texts, {"text_a", "text_b"}, and "score", how like they are, in all of them or in none."""
-    records = []
-    for line, record in read_records(path, columns=["text_a", "text_b"]):
+
+    def make(line: int, record: dict) -> Record:
         texts = tuple(text_field(path, line, record, field) for field in ("text_a", "text_b"))
         check_not_empty(path, line, ("text_a", "text_b"), texts)
-        try:
-            score = None if record.get("score") is None else float(record["score"])
-        except (TypeError, ValueError):
-            raise ValueError(f'{path}:{line}: expected "score" to be a number, found {record["score"]!r}') from None
-        records.append(Record(texts, score, path, line))
+        return Record(texts, score_field(path, line, record, "score"), path, line)
+
+    records = read_each(path, [("text_a", "text_b", "score?")], make)
     bare = [record for record in records if record.label is None]
-    if bare and len(bare) < len(records):
-        raise ValueError(f'{bare[0].place}: this record has no "score", and others in the file have one')
-    return records
+    if len(bare) == len(records):
+        return records
+    leave_out(
+        [f'{one.place}: this record has no "score", and others in the file have one' for one in bare], len(records)
+    )
+    return [record for record in records if record.label is not None]
 
 
-def read_tagged(path: Path) -> list[Record]:
-    """Records {"tokens", "tags"}, or CoNLL: word and, last, tag (O, B-KIND, I-KIND) a line, blank lines between."""
-    conll = path.suffix.lower() not in (".jsonl", ".json")
-    records = []
-    for line, words, tags in _conll(path) if conll else _tagged_json(path):
-        if len(words) != len(tags):
-            raise ValueError(f"{path}:{line}: {len(words)} tokens and {len(tags)} tags: each token needs one tag")
-        check_words(path, line, words)
-        for tag in tags:
-            if not isinstance(tag, str) or not (tag == "O" or (tag[:2] in ("B-", "I-") and tag[2:])):
-                raise ValueError(f'{path}:{line}: expected tags such as "O", "B-PERSON", "I-PERSON", found {tag!r}')
-        records.append(Record(tuple(words), tuple(tags), path, line))
-    if not records:
-        raise ValueError(f"{path}: the file holds no tagged sentence; bring at least one")
-    return records
-
-
-def _tagged_json(path: Path):
-    for line, record in read_records(path):
-        words, tags = record.get("tokens"), record.get("tags")
-        if not isinstance(words, list) or not isinstance(tags, list):
-            raise ValueError(f'{path}:{line}: expected "tokens" and "tags", two lists, found {sorted(record)}')
-        yield line, words, tags
-
-
-def _conll(path: Path):
-    words, tags, start = [], [], 0
-    for number, line in enumerate([*read_text(path).split("\n"), ""], 1):
-        cells = line.split()
-        if len(cells) == 1:
-            raise ValueError(f"{path}:{number}: expected a word and its tag, found {line.strip()!r}")
-        if cells and not line.startswith("-DOCSTART-"):
-            start = start or number
-            words.append(cells[0])
-            tags.append(cells[-1])
-        elif words:
-            yield start, words, tags
-            words, tags, start = [], [], 0
+def score_field(path: Path, line: int, record: dict, name: str) -> float | None:
+    """A score, in a table a text; None where there is none, ValueError with file:line for what is no number."""
+    value = record.get(name)
+    if value is None or value == "":
+        return None
+    try:
+        score = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        score = math.nan
+    if not math.isfinite(score):
+        found = repr(value)[:60]
+        raise ValueError(f'{path}:{line}: expected "{name}" to be a number, found {found}; leave it out if unknown')
+    return score
 
 
 def check_words(path: Path, line: int, words: object) -> None:
@@ -155,8 +137,13 @@ class Parts:
 def load_parts(
     read: RecordReader, data: Path, valid: Path | None, test: Path | None, fraction: float, seed: int
 ) -> Parts:
-    """Read the files, or split `data` if there is no `valid`; drop from training what another part has, and say so."""
+    """Read the files, or split `data` if there is no `valid`.
+
+    A label that comes up in the share kept aside alone is learned instead, whatever the seed. Training loses what
+    another part has, and that is said.
+    """
     train = read(data)
+    _check_labels(data, train)
     if valid is None:
         if len({record.same for record in train}) < 2:
             raise ValueError(f"{data}: holds one example, and measuring needs a second; bring more, or --valid")
@@ -164,6 +151,12 @@ def load_parts(
         if len(set(groups)) < 2:  # all belong together: better to watch some of them than none
             groups = [record.same for record in train]
         train, held_out = split(train, fraction, seed, groups)
+        known = {label for record in train for label in record.labels}
+        alone = {record.group for record in held_out if not known.issuperset(record.labels)}
+        train += [record for record in held_out if record.group in alone]
+        held_out = [record for record in held_out if record.group not in alone]
+        if not held_out:
+            raise ValueError(f"{data}: too few examples of each label to keep any aside; bring more, or --valid")
     else:
         held_out = read(valid)
     parts = Parts(train, held_out, read(test) if test else held_out)
@@ -180,24 +173,44 @@ def load_parts(
     return parts
 
 
+def _check_labels(path: Path, records: list[Record]) -> None:
+    names = sorted({record.label for record in records if isinstance(record.label, str)})
+    if len(names) > MANY and 2 * len(names) > len(records):
+        shown = ", ".join(repr(name[:30]) for name in names[:3])
+        raise ValueError(
+            f"{path}: {len(records):,} records have {len(names):,} labels ({shown}, ...); "
+            "are the columns the other way round? A header with text and label says which is which"
+        )
+
+
 def label_names(parts: Parts) -> list[str]:
     """The labels of the training records, sorted; none of records that have none.
 
-    Raises: ValueError for a single one, and for one that only comes up in validation or test.
+    Validation and test lose the records with any other label, as `leave_out` says.
+    Raises: ValueError for a single label, and where half of a part has others.
     """
     names = sorted({label for record in parts.train for label in record.labels})
-    for record in [*parts.valid, *parts.test]:
-        for label in record.labels:
-            if label not in names:
-                raise ValueError(
-                    f"{record.place}: the label {label!r} never occurs in training, where there are {', '.join(names)}"
-                )
+    same = parts.test is parts.valid
+    parts.valid = _labelled(parts.valid, names)
+    parts.test = parts.valid if same else _labelled(parts.test, names)
     if len(names) == 1:
         raise ValueError(
             f"{parts.train[0].path}: every example has the label {names[0]!r}, and there is nothing to tell apart; "
             "bring examples of at least two"
         )
     return names
+
+
+def _labelled(records: list[Record], names: list[str]) -> list[Record]:
+    """The records whose labels are among the names; the others are left out, and said."""
+    known, there = set(names), ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+    complaints = [
+        f"{record.place}: the label {other[0][:30]!r} never occurs in training, where there are {there}"
+        for record in records
+        if (other := [label for label in record.labels if label not in known])
+    ]
+    leave_out(complaints, len(records))
+    return [record for record in records if known.issuperset(record.labels)]
 
 
 def classify_example(record: Record, tokenizer: Tokenizer, frame: Frame, context: int, classes: dict[str, int]) -> dict:

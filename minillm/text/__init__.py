@@ -1,6 +1,7 @@
 """Raw text to token ids.
 
-corpus           files into documents and records; a split in which nothing leaks
+utf8, corpus     files into documents; a split in which nothing leaks; gutenberg: a book without its licence
+record_files     files of records, read and checked; tables: of rows and columns, and the names that fields go by
 cleaning         tidy a corpus, with markup (HTML out of text) and dedup (exact and near duplicates)
 plain_bpe, bpe   learn byte-pair merges: as on a blackboard, and fast
 tokenizer        text to ids and back, special tokens, padding; gpt2_files: GPT-2's vocabulary
@@ -10,10 +11,14 @@ chat_template    a conversation as ids
 from minillm.text.bpe import BYTES, train_bpe
 from minillm.text.chat_template import CHAT_ROLES, apply_chat_template
 from minillm.text.cleaning import clean, clean_corpus
-from minillm.text.corpus import read_documents, read_records, read_text, split, split_stream, text_field
+from minillm.text.corpus import read_documents, split, split_stream
 from minillm.text.dedup import (
     bands_and_rows, candidate_pairs, collision_probability, estimated_jaccard, exact_duplicates, jaccard,
     near_duplicates, shingles, signatures,
 )  # fmt: skip
 from minillm.text.plain_bpe import encode_plain, train_plain
+from minillm.text.record_files import (
+    TABLES, holds_records, keep_good, leave_out, list_field, names_columns, read_each, read_records, text_field,
+)  # fmt: skip
 from minillm.text.tokenizer import Tokenizer
+from minillm.text.utf8 import read_text

@@ -115,13 +115,21 @@ def test_ppo_learns_from_a_reward_model(runs, more):
         ("dpo", {"prompt": "a " * 500, "chosen": "b", "rejected": "c"}, "leaves no room for an answer in a context of"),
     ],
 )
-def test_a_bad_pair_stops_with_its_place(runs, capsys, stage, record, message):
+def test_a_bad_pair_is_left_out_and_said_and_nothing_but_bad_ones_stop_with_a_place(
+    runs, capsys, stage, record, message
+):
     bad = runs / "bad.jsonl"
-    bad.write_text(json.dumps(record) + "\n" + (runs / "pairs.jsonl").read_text())
     flags = ["--data", str(bad), "--valid", str(runs / "pairs.jsonl"), "--from", str(runs / "sft"), *SMALL]
+    bad.write_text(json.dumps(record) + "\n")
     assert main([stage, *flags, "--out", str(runs / "new")]) == 2
-    assert message in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert message in said and f"{bad}:1: " in said
     assert not (runs / "new").exists()
+    good = [{"prompt": f"say it {i}", "chosen": "good", "rejected": "bad"} for i in range(3)]
+    bad.write_text("".join(json.dumps(one) + "\n" for one in (record, *good)))
+    assert main([stage, *flags, "--show"]) == 0
+    said = capsys.readouterr().err
+    assert "1 of 4 records are left out:" in said and message in said and f"{bad}:1: " in said
 
 
 def test_ppo_refuses_what_is_no_reward_model_of_this_vocabulary(runs, capsys):
@@ -166,8 +174,8 @@ def zoo(trained):
         "empty": [],
         "one": ["a"],
         "often": ["a"] * 12,
-        "long": ["a", "hello " * 300, "c"],
-        "blank": ["a", " ", "c"],
+        "long": ["a", "hello " * 300, "hello " * 301],
+        "blank": ["a", " ", " "],
     }
     for name, prompts in lines.items():
         (trained / f"{name}.jsonl").write_text("".join(json.dumps({"prompt": p}) + "\n" for p in prompts))

@@ -285,13 +285,33 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", sorted(BAD))
-def test_a_bad_record_is_one_sentence_with_file_and_line(base, tmp_path, capsys, name):
+def test_a_file_of_bad_records_is_one_sentence_with_file_and_line(base, tmp_path, capsys, name):
     record, complaint = BAD[name]
-    data = write(tmp_path / "a.jsonl", [*alpaca(3), record])
+    data = write(tmp_path / "a.jsonl", [*alpaca(1), record])
     out = tmp_path / "run"
     assert main(["sft", "--from", str(base), "--data", data, "--out", str(out)]) == 2
     error = capsys.readouterr().err
-    assert f"{data}:4: " in error and complaint in error and error.count("\n") == 1 and not out.exists()
+    assert f"{data}:2: " in error and complaint in error and error.count("\n") == 1 and not out.exists()
+
+
+@pytest.mark.parametrize("name", sorted(BAD))
+def test_a_few_bad_records_are_left_out_and_shown(base, tmp_path, capsys, name):
+    record, complaint = BAD[name]
+    good = [{"prompt": f"Say {i}.", "completion": f"{i}"} for i in range(10)]
+    data = write(tmp_path / "a.jsonl", [*good[:3], record, *good[3:], *[record] * 6])
+    assert main(["sft", "--from", str(base), "--data", data, "--show", "--device", "cpu"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "7 of 17 records are left out:" and len(said) == 7 and said[-1] == "  ..."
+    assert [line.split(": ")[0] for line in said[1:6]] == [f"  {data}:{n}" for n in (4, 12, 13, 14, 15)]
+    assert all(complaint in line for line in said[1:6])
+
+
+def test_text_that_the_run_s_tokenizer_does_not_know_is_said(base, tmp_path, capsys):
+    data = write(tmp_path / "a.jsonl", [{"prompt": f"说{i}", "completion": "好"} for i in range(8)])
+    flags = ["--from", str(base), "--data", data, "--max-steps", "1", "--device", "cpu"]
+    assert main(["sft", *flags, "--out", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr()
+    assert f"the tokenizer of {base} was made for other text" in said.err and "characters a token" in said.out
 
 
 def test_an_instruction_without_input_is_its_own_question(tmp_path):

@@ -62,7 +62,10 @@ TEXTS = read_labelled("text")
         (read_labelled("text_a", "text_b"), "a.jsonl", [{"text_a": "x", "label": 1}], r'jsonl:1: .* field "text_b"'),
         (read_tagged, "a.jsonl", [{"tokens": ["a", "b"], "tags": ["O"]}], r"a.jsonl:1: 2 tokens and 1 tags"),
         (read_tagged, "a.jsonl", [{"tokens": "a b", "tags": ["O"]}], r'expected "tokens" and "tags", two lists'),
-        (read_tagged, "a.jsonl", [{"tokens": ["a"], "tags": ["PER"]}], r'expected tags such as .* found \'PER\''),
+        (
+            read_tagged, "a.jsonl", [{"tokens": ["a"], "tags": ["B-PER"]}, {"tokens": ["a"], "tags": ["PER"]}],
+            r"a.jsonl:2: expected tags such as .* found 'PER'",
+        ),
         (read_tagged, "a.jsonl", [{"tokens": [""], "tags": ["O"]}], r"a.jsonl:1: expected tokens that are words"),
         (read_tagged, "a.conll", ["Mira B-PER", "ran"], r"a.conll:2: expected a word and its tag, found 'ran'"),
         (read_tagged, "a.conll", [" "], r"a.conll: the file holds no tagged sentence"),

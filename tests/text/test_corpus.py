@@ -160,9 +160,9 @@ def test_a_table_may_hold_texts_of_any_length(tmp_path):
 def test_columns_name_the_values_of_a_table_without_a_header(tmp_path):
     expected = {"text": 'no " movement', "label": "0"}
     bare = write(tmp_path, "bare.tsv", 'no " movement\t0\n')
-    assert read_records(bare, columns=["text", "label"]) == [(1, expected)]
+    assert read_records(bare, forms=[("text", "label")]) == [(1, expected)]
     headed = write(tmp_path, "headed.tsv", 'label\ttext\n0\tno " movement\n')
-    assert read_records(headed, columns=["text", "label"]) == [(2, expected)]
+    assert read_records(headed, forms=[("text", "label")]) == [(2, expected)]
 
 
 def test_the_field_of_a_record_is_checked_by_name():
@@ -223,7 +223,7 @@ def test_real_files_are_read_whole():
     speeches = read_documents(path)
     assert len(speeches) == 7222 and speeches[1] == "All:\nSpeak, speak."
     assert "".join("".join(speeches).split()) == "".join(stream.split())
-    sizes = [len(read_records(REAL / "sst2" / f"{part}.tsv", ["text", "label"])) for part in ("train", "dev", "test")]
+    sizes = [len(read_records(REAL / "sst2" / f"{part}.tsv", [("text", "label")])) for part in ("train", "dev", "test")]
     assert sizes == [6920, 872, 1821]
     assert [record for _, record in read_records(REAL / "instructions.json")] == json.loads(
         (REAL / "instructions.json").read_text(encoding="utf-8")
