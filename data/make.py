@@ -29,6 +29,7 @@ WHAT = {  # is in a text file, or in those of a task
     "paraphrases": "`text_a`, `text_b`: the same told twice; in the test with `score`, the share that is the same",
     "instructions": "`messages`, `kinds`: a tale and questions about it, turn by turn, with what kind of question "
     "each is",
+    "passages": "the same about a few sentences of a tale: easier, to learn from beside `instructions`",
     "letters": "`messages`, `kinds`: a tale and a letter to its hero, good or bad, then questions about the letter",
     "preferences": "`prompt`, `chosen`, `rejected`: two such letters; annotators chose, who are biased towards length "
     "and flattery but in the test; and the truth, `chosen_score`, `chosen_features`, `rejected_...`",

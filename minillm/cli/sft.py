@@ -22,13 +22,14 @@ from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import Question, ask, ask_base, questions_of, summary
 from minillm.models import LSTMLM
 from minillm.system import write_text
+from minillm.tales import data_file
 from minillm.text import Tokenizer
 from minillm.training import RunFolder, causal_lm, knows_template, named_or_latest
 
 SHOWN = 12  # answers in samples.txt
 ASKED = 1000  # questions at most that a model is scored on
 REHEARSED = 600  # older conversations beside the letters: what was learned before is not to be lost
-TALES_EPOCHS = {"instructions": 4.0, "letters": 1.6}  # passes over the tales' own conversations
+TALES_EPOCHS = {"instructions": 2.8, "letters": 1.6}  # passes over the tales' own conversations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +92,10 @@ class SFT(Task):
 
     def load_parts(self) -> Parts:
         self.files = ("letters", "instructions") if self.settings.letters else ("instructions",)
-        return super().load_parts()
+        parts = super().load_parts()
+        if self.settings.records.data is None and not self.settings.letters:
+            parts.train += self.read_file(data_file("passages_train.jsonl"))  # easier, and not for the scores
+        return parts
 
     def read_file(self, path: Path) -> list[ConversationRecord]:
         found = read_conversations(path)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from minillm.system import read_json, write_text
 from minillm.tales.criticism import letter_stream
 from minillm.tales.documents import Tale, clinic_stream, document_stream
-from minillm.tales.instructions import instruction_stream
+from minillm.tales.instructions import instruction_stream, passage_stream
 from minillm.tales.letters import prompt_stream
 from minillm.tales.pairs import entailment_stream, next_sentence_stream, paraphrase_stream
 from minillm.tales.preferences import preference_stream
@@ -56,6 +56,7 @@ FILE_GROUPS = {
     "entailment": Group({"test": 500, "valid": 200, "train": 6_000}, entailment_stream),
     "paraphrases": Group({"test": 500, "valid": 200, "train": 3_000}, paraphrase_stream, {"scored": True}),
     "instructions": Group({"test": 200, "valid": 100, "train": 3_000}, instruction_stream),
+    "passages": Group({"test": 50, "valid": 50, "train": 2_600}, passage_stream),
     "letters": Group({"test": 100, "valid": 60, "train": 3_000}, letter_stream),
     "preferences": Group({"test": 400, "valid": 200, "train": 4_000}, preference_stream, {"biased": False}),
     "prompts": Group({"test": 200, "valid": 100, "train": 1_000}, prompt_stream),

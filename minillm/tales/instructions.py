@@ -19,6 +19,13 @@ MOST_CHARACTERS = 740  # characters of a conversation
 CONTINUED = 1 / 12  # share of the conversations that give the beginning of a tale and ask what comes next
 SHARE = 2  # of a kind among the questions; but what is soon learned comes less often, and what is hard more:
 SHARES = {"ending": 1, "owner": 3, "tense": 3}
+MOST_TURNS = 6  # questions about a passage
+PASSAGES = (  # how many of twenty, which sentences of a tale, and the kinds of questions for which they suffice
+    *9 * [(slice(0, 3), ("who", "where", "what", "when", "format", "refuse"))],
+    *4 * [(slice(2, -2), ("owner", "what"))],
+    *7 * [(slice(-2, None), ("tense", "ending", "feeling", "list"))],
+)
+SAID = ("who", "where", "what", "when", "format", "owner")  # kinds whose answers stand in the text, word by word
 REFUSAL = "The tale does not say."
 HOME = ("Where did {name} live?", "Where was {name}'s home?", "Where was {name} at home?")
 FEELING = ("How did {name} feel in the end, happy or sad? Say one word.", "In one word: was {name} happy or sad?")
@@ -239,19 +246,40 @@ def instruction_stream(seed: int, kinds: tuple[str, ...] = KINDS) -> Iterator[di
             text = passage(tale, range(cut))
             turns = [Turn("continue", "What comes next?", tale.sentence(cut))]
         else:
-            text, turns = tale.text, _turns(rng, tale, about)
-        messages = []
-        for place, turn in enumerate(turns):
-            question = f"{text}\n\n{turn.question}" if place == 0 else turn.question
-            messages += [{"role": "user", "content": question}, {"role": "assistant", "content": turn.answer}]
+            text, turns = tale.text, _turns(rng, tale, about, len(tale.text))
         if turns:
-            yield {"messages": messages, "kinds": [turn.kind for turn in turns]}
+            yield _conversation(text, turns)
 
 
-def _turns(rng: random.Random, tale: Tale, about: list[str]) -> list[Turn]:
-    """Different questions about a tale, in random order, as many as stay within MOST_CHARACTERS."""
+def passage_stream(seed: int) -> Iterator[dict]:
+    """Conversations without end about a part of a tale: easier, as there is less to look through.
+
+    They are for training alone. What a model never needed to tell tales, such as the trade of a hero, it hardly
+    learns to find in a whole one, for as long as it looks everywhere no place gets much of the gradient.
+    """
+    rng = random.Random(f"passages {seed}")
+    while True:
+        tale = tell(rng)
+        part, kinds = pick(rng, PASSAGES)
+        text = passage(tale, range(len(tale.sentences))[part])
+        turns = _turns(rng, tale, [kind for kind in kinds for _ in range(SHARE)], len(text))
+        turns = [t for t in turns if t.kind not in SAID or all(word.strip(":,") in text for word in t.answer.split())]
+        if turns:
+            yield _conversation(text, turns[:MOST_TURNS])
+
+
+def _conversation(text: str, turns: list[Turn]) -> dict:
+    """The record of a conversation that begins with a text."""
+    messages = []
+    for place, turn in enumerate(turns):
+        question = f"{text}\n\n{turn.question}" if place == 0 else turn.question
+        messages += [{"role": "user", "content": question}, {"role": "assistant", "content": turn.answer}]
+    return {"messages": messages, "kinds": [turn.kind for turn in turns]}
+
+
+def _turns(rng: random.Random, tale: Tale, about: list[str], length: int) -> list[Turn]:
+    """Different questions about a tale, in random order, as many as stay within MOST_CHARACTERS from `length` on."""
     turns: dict[str, Turn] = {}
-    length = len(tale.text)
     for _, kind in sorted((rng.random(), kind) for kind in about):
         turn = question_about(rng, tale, kind)
         if turn is not None and turn.question not in turns:
