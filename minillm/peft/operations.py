@@ -57,15 +57,9 @@ def inject(
 
 def _settle(wrapper: Adapter, like: Tensor) -> None:
     """Bring what a new wrapper has of its own to the device, precision and mode of what it wraps."""
-    for parameter in wrapper.own().values():
-        parameter.data = parameter.data.to(like.device, like.dtype)
-    for name, buffer in wrapper.named_buffers():
-        if not name.startswith("base."):
-            buffer.data = buffer.data.to(like.device)
-    wrapper.training = wrapper.base.training
-    for name, part in wrapper.named_children():
-        if name != "base":
-            part.train(wrapper.training)
+    base, wrapper.base = wrapper.base, None
+    wrapper.to(like.device, like.dtype).train(base.training)
+    wrapper.base = base
 
 
 def freeze(model: nn.Module, name: str | None = None, also: Iterable[str] = ()) -> int:
