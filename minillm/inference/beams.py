@@ -8,7 +8,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from minillm.inference.generation import Stops, ends_with, evaluating, prepare_generation
+from minillm.inference.generation import Stops, ends_with, prepare_generation
+from minillm.models import evaluating
 
 
 @torch.no_grad()

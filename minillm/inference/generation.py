@@ -8,15 +8,15 @@ decoding.
 Shapes: B batch, T time, V vocabulary.
 """
 
-import contextlib
 import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minillm.models import evaluating
 from minillm.text import Tokenizer
 
 Stops = Iterable[int | Sequence[int]]
@@ -156,6 +156,8 @@ def generate(
     with evaluating(model):
         for length in range(T, T + max_new_tokens if len(ids) else T):
             logits = window.next_logits(ids[:, :length])
+            if length == T and bool((logits.amax(-1).isfinite() == 0).any()):  # once: it makes a GPU wait
+                raise ValueError("the model's logits are no numbers: its weights are damaged, or its training diverged")
             token = choose_token(logits, temperature, top_k, top_p, generator)
             ids[:, length] = token.where(going, pad_id)  # a text that has ended reads padding; nobody looks at it
             if stops or finished is not None:
@@ -191,18 +193,6 @@ def prepare_generation(
         if not sequence:
             raise ValueError("a stop is empty, and every text would end at once: leave it out")
     return window, stops
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Dropout is off for the time of a block; then every part of the model is as it was."""
-    modes = {part: part.training for part in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes.items():
-            part.training = training
 
 
 def ends_with(new: Tensor, stops: list[list[int]]) -> Tensor:
@@ -272,7 +262,8 @@ def _complete(
     device = next(model.parameters(), torch.empty(0)).device
 
     def finished(new: list[int]) -> bool:
-        return any(s in tokenizer.decode(new, skip_special=True) for s in stop)
+        text = _text(tokenizer, new)
+        return any(s in text for s in stop)
 
     texts = []
     for start in range(0, len(rows), batch_size):
@@ -284,9 +275,13 @@ def _complete(
     return texts
 
 
+def _text(tokenizer: Tokenizer, new: list[int]) -> str:
+    """The text of new tokens up to <|eos|>."""
+    new = new[: new.index(tokenizer.eos_id)] if tokenizer.eos_id in new else new
+    return tokenizer.decode([i for i in new if i != tokenizer.pad_id])
+
+
 def _cut(tokenizer: Tokenizer, new: list[int], stop: Sequence[str]) -> str:
     """The text of new tokens up to <|eos|> and up to the first stop string."""
-    if tokenizer.eos_id in new:
-        new = new[: new.index(tokenizer.eos_id)]
-    text = tokenizer.decode([i for i in new if i != tokenizer.pad_id])
+    text = _text(tokenizer, new)
     return text[: min((text.index(s) for s in stop if s in text), default=len(text))]

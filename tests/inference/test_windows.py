@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from minillm.inference import beam_search, generate
+from minillm.inference import beam_search, generate, write
 from minillm.inference.generation import ContextWindow
 from minillm.models import LSTMLM, RECIPES, BigramLM, Decoder, LSTMConfig, ModelConfig
 from minillm.peft import METHODS, LlamaAdapter, LoRA, PrefixTuning, PTuning, SoftPrompt, adapters, inject
+from minillm.text import Tokenizer
 
 V = 13
 
@@ -235,3 +236,42 @@ def test_a_part_that_was_in_evaluation_mode_alone_stays_so():
     assert {name for name, training in modes.items() if not training} == {
         name for name in modes if f"{name}.".startswith("blocks.0.")
     }
+
+
+@pytest.mark.parametrize("broken", [torch.nan, -torch.inf, torch.inf])
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_logits_that_are_no_numbers_are_said_and_not_drawn_from(broken, temperature):
+    model = decoder()
+    model.head.register_forward_hook(lambda head, inputs, output: output.fill_(broken))
+    with pytest.raises(ValueError, match="the model's logits are no numbers: its weights are damaged"):
+        generate(model, torch.zeros(2, 3, dtype=torch.long), 3, temperature)
+
+
+@pytest.mark.parametrize("top_k", [0, 1, V - 1, V, V + 1, 10**9])
+@pytest.mark.parametrize("top_p", [1e-12, 1.0])
+@torch.no_grad()
+def test_the_ends_of_every_range_of_sampling_work(top_k, top_p):
+    model, ids = decoder(), torch.zeros(2, 3, dtype=torch.long)
+    came = generate(model, ids, 6, 1.0, top_k, top_p, generator=torch.Generator().manual_seed(0))
+    certain = top_k == 1 or top_p < 1
+    free = generate(model, ids, 6, 0 if certain else 1.0, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(came, free) or 1 < top_k < V
+
+
+class _Spelled(BigramLM):
+    """Says one token after another, in the order of a list."""
+
+    def __init__(self, ids, V):
+        super().__init__(V)
+        for before, after in zip(ids, ids[1:]):
+            self.table.weight.data[before, after] = 100.0
+
+
+@pytest.mark.parametrize("stop", ["b c", "d", "c<", "zz", "c d", "<|user|>"])
+def test_a_stop_is_found_across_the_borders_of_tokens_and_in_the_text_that_is_shown(stop):
+    tokenizer = Tokenizer.train(["a b c d " * 9], 256 + 20)
+    said = [tokenizer.bos_id, *(i for word in ("a", " b", " c") for i in tokenizer.encode(word))]
+    said += [tokenizer.specials["<|user|>"], *tokenizer.encode(" d"), tokenizer.eos_id]
+    model = _Spelled(said, tokenizer.vocab_size)
+    expected = "a b c<|user|> d".partition(stop)[0]  # whole, where the stop is not in it
+    assert write(model, tokenizer, [""], 50, temperature=0, stop=[stop]) == [expected]
