@@ -17,6 +17,7 @@ from minillm.align.pairs import next_tokens_of_pairs
 from minillm.align.reward import pair_of_answers
 from minillm.align.rollout import Conversation, check_vocabulary, scatter_to_mask
 from minillm.data import IGNORE_INDEX, Padded
+from minillm.models import evaluating
 from minillm.system import Compute, pick_device
 from minillm.text import Tokenizer
 from minillm.training import History, TrainConfig, dpo_loss, fit, ipo_loss, next_tokens, simpo_loss
@@ -90,15 +91,14 @@ def with_reference(
     reference: nn.Module, examples: Sequence[tuple[dict, dict]], tokenizer: Tokenizer, compute: Compute, batch_size=16
 ) -> list[tuple[dict, dict]]:
     """The examples with the reference's log-probability of each answer as "reference"; computed without dropout."""
-    training = reference.training
-    reference.to(compute.device).eval()
+    reference.to(compute.device)
     order = sorted(range(len(examples)), key=lambda i: max(len(one["input_ids"]) for one in examples[i]))
     batches = Padded([examples[i] for i in order], tokenizer.pad_id, batch_size, causal=True)  # little is padded
     found: list[list[float]] = []
-    for batch in batches:
-        with compute.autocast():
-            found += pair_logprob(reference, compute.to_device(batch)).float().view(-1, 2).tolist()
-    reference.train(training)
+    with evaluating(reference):
+        for batch in batches:
+            with compute.autocast():
+                found += pair_logprob(reference, compute.to_device(batch)).float().view(-1, 2).tolist()
     said = dict(zip(order, found))
     return [tuple({**one, "reference": x} for one, x in zip(pair, said[i])) for i, pair in enumerate(examples)]
 

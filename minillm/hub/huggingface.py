@@ -135,7 +135,7 @@ def _read_tensors(folder: Path, family: Family) -> tuple[Tensors, Path]:
             raise ValueError(f"{index}: has no weight_map that says which file holds which tensor")
         tensors = {}
         for name in sorted(set(places.values())):
-            tensors |= load_file(folder / name)[0]
+            tensors |= {key: t for key, t in load_file(folder / name)[0].items() if places.get(key) == name}
         return tensors, index
     for pickled in sorted(folder.glob("pytorch_model*.bin")):
         raise ValueError(

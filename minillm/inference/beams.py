@@ -8,7 +8,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from minillm.inference.generation import Stops, ends_with, evaluating, prepare_generation
+from minillm.inference.generation import Stops, ends_with, prepare_generation
+from minillm.models import evaluating
 
 
 @torch.no_grad()
@@ -52,7 +53,7 @@ def _prepare(model: nn.Module, input_ids: Tensor, max_new_tokens: int, beams: in
     """The window and the stops of `prepare_generation`, once all that is given has been checked."""
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens is {max_new_tokens}: beam search takes at least 1")
-    window, _, stops = prepare_generation(model, input_ids, None, max_new_tokens, stop)
+    window, stops = prepare_generation(model, input_ids, None, max_new_tokens, stop)
     if len(input_ids) != 1 or beams < 1:
         raise ValueError(f"beam search takes one prompt and at least one beam, not {len(input_ids)} and {beams}")
     if input_ids.size(1) + max_new_tokens > window.context:

@@ -1,20 +1,22 @@
 """Generation: one token after another, each chosen from what the model expects next.
 
 Greedy, temperature, top-k (Fan et al. 2018) and top-p (Holtzman et al. 2020); for beam search see `beams`. Prompts of
-different lengths are padded on the left, and with the cache every text comes out as it would alone. A text longer than
-the model's context goes on with its last half in view. Left out: repetition penalties, speculative decoding.
+different lengths are padded on the left; every text comes out as it would alone, with the cache or without. A text that
+is longer than the model's context goes on with its last half in view. Left out: repetition penalties, speculative
+decoding.
 
 Shapes: B batch, T time, V vocabulary.
 """
 
-import contextlib
+import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minillm.models import evaluating
 from minillm.text import Tokenizer
 
 Stops = Iterable[int | Sequence[int]]
@@ -69,32 +71,55 @@ def choose_token(logits: Tensor, temperature: float, top_k: int, top_p: float, g
 
 
 class ContextWindow:
-    """What a model sees of a growing text, and its logits of the next token.
+    """What a model sees of growing texts, and its logits of their next tokens.
 
-    While the text fits into the context the cache holds all of it. Past that, the text is read again from half a
-    context back, every half context: the window never has fewer tokens than that.
+    While a text fits into the context the cache holds all of it. Past that, the text is read again from half a context
+    back, every half context: it never has fewer tokens in view than that. Each text of a batch moves on when it would
+    alone.
     """
 
-    def __init__(self, model: nn.Module, use_cache: bool):
-        self.model, self.cache, self.begin = model, None, 0
-        self.context = getattr(getattr(model, "config", None), "context", math.inf)
+    def __init__(self, model: nn.Module, longest: int, mask: Tensor, use_cache: bool):
+        """Mask (B, longest): 0 on the padding before a text, 1 on its tokens and on those to come."""
+        self.model, self.cache, self.mask = model, None, None if bool(mask.all()) else mask
+        self.begins = (mask != 0).int().argmax(1).tolist()  # where in its row each text's view begins
+        self.context = getattr(getattr(model, "config", None), "context", longest)
+        self.capacity, self.half = min(self.context, longest), max(self.context // 2, 1)
         self.use_cache = use_cache and hasattr(model, "new_cache")
+        self.last_only = "keep" in inspect.signature(model.forward).parameters
 
-    def next_logits(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Logits (B, V) of the token that follows ids (B, T). Mask (B, T or more): 1 on real tokens; None: all are."""
+    def next_logits(self, ids: Tensor) -> Tensor:
+        """Logits (B, V) of the tokens that follow ids (B, T)."""
         T = ids.size(1)
-        if T - self.begin > self.context:
-            self.begin, self.cache = T - self.context // 2, None
-        ids = ids[:, self.begin :]
-        mask = None if mask is None else mask[:, self.begin : T]
+        late = [row for row, begin in enumerate(self.begins) if T - begin > self.context]
+        for row in late:
+            self.begins[row] = T - self.half
+        first = min(self.begins, default=0)
+        if late and self.mask is not None:
+            self.mask[late, : T - self.half] = 0
+        mask = None if self.mask is None else self.mask[:, first:T]
         if not self.use_cache:
-            return self.model(ids, mask)[:, -1]
-        if self.cache is None:
-            self.cache = self.model.new_cache(len(ids), int(self.context))
-        return self.model(ids[:, self.cache.length :], mask, cache=self.cache)[:, -1]
+            return self._read(ids[:, first:], mask)
+        if self.cache is None or len(late) == len(ids):
+            self.cache = self.model.new_cache(len(ids), self.capacity)
+            return self._read(ids[:, first:], mask, cache=self.cache)
+        self.cache.drop(first + self.cache.length - (T - 1))  # what no text has in view any more
+        logits = self._read(ids[:, -1:], mask, cache=self.cache)
+        if late:  # these are read again; the others go on
+            again = self.model.new_cache(len(late), self.half)
+            logits[late] = self._read(ids[late, -self.half :], None, cache=again)
+            self.cache.put(late, again)
+        return logits
+
+    def _read(self, ids: Tensor, mask: Tensor | None, **cache) -> Tensor:
+        """The model's logits (B, V) at the last position; of a long prompt it computes no others, if it can."""
+        if self.last_only:
+            return self.model(ids, mask, keep=(slice(None), -1), **cache)
+        return self.model(ids, mask, **cache)[:, -1]
 
     def select(self, rows: Tensor) -> None:
         """Go on with these rows of the batch; one may be there several times."""
+        self.begins = [self.begins[row] for row in rows.tolist()]
+        self.mask = None if self.mask is None else self.mask[rows]
         if self.cache is not None:
             self.cache.select(rows)
 
@@ -125,12 +150,14 @@ def generate(
     Raises: ValueError as `check_sampling` and `prepare_generation`.
     """
     check_sampling(max_new_tokens, temperature, top_k, top_p)
-    window, mask, stops = prepare_generation(model, input_ids, attention_mask, max_new_tokens, stop, use_cache)
+    window, stops = prepare_generation(model, input_ids, attention_mask, max_new_tokens, stop, use_cache)
     T, ids = input_ids.size(1), F.pad(input_ids, (0, max_new_tokens), value=pad_id)
     going = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
     with evaluating(model):
-        for length in range(T, T + max_new_tokens):
-            logits = window.next_logits(ids[:, :length], mask)
+        for length in range(T, T + max_new_tokens if len(ids) else T):
+            logits = window.next_logits(ids[:, :length])
+            if length == T and bool((logits.amax(-1).isfinite() == 0).any()):  # once: it makes a GPU wait
+                raise ValueError("the model's logits are no numbers: its weights are damaged, or its training diverged")
             token = choose_token(logits, temperature, top_k, top_p, generator)
             ids[:, length] = token.where(going, pad_id)  # a text that has ended reads padding; nobody looks at it
             if stops or finished is not None:
@@ -142,38 +169,30 @@ def generate(
 
 def prepare_generation(
     model: nn.Module, input_ids: Tensor, mask: Tensor | None, max_new_tokens: int, stop: Stops, use_cache: bool = True
-) -> tuple[ContextWindow, Tensor | None, list[list[int]]]:
-    """The window on the text, the mask of all tokens to come (None: nothing is padding), and each stop as a list.
+) -> tuple[ContextWindow, list[list[int]]]:
+    """The window on the texts, and each stop as a list.
 
-    Raises: ValueError for an empty prompt, padding on the right, a prompt that does not fit into the model's context,
-        and a stop that is a text or empty.
+    Raises: ValueError for what is no batch, an empty prompt, padding on the right, a prompt that does not fit into the
+        model's context, and a stop that is a text or empty.
     """
-    window, T = ContextWindow(model, use_cache), input_ids.size(1)
-    if T == 0 or not (mask is None or bool(mask.any(1).all())):
+    if input_ids.dim() != 2 or (mask is not None and mask.shape != input_ids.shape):
+        shapes = f"{list(input_ids.shape)}" + (f" with a mask of {list(mask.shape)}" if mask is not None else "")
+        raise ValueError(f"input_ids are {shapes}: give (B, T), a row for each prompt, as ids[None] of a single one")
+    T, mask = input_ids.size(1), torch.ones_like(input_ids) if mask is None else mask
+    if T == 0 or not bool(mask.any(1).all()):
         raise ValueError("a prompt is empty: give at least one token to start from, such as tokenizer.bos_id")
-    if mask is not None and bool((mask[:, 1:] < mask[:, :-1]).any()):
+    if bool((mask[:, 1:] < mask[:, :-1]).any()):
         raise ValueError("prompts are padded on the right: pad on the left (side='left') so that the text can go on")
+    window = ContextWindow(model, T + max_new_tokens, F.pad(mask, (0, max_new_tokens), value=1), use_cache)
     if T > window.context:
         raise ValueError(f"the prompt has {T} tokens and the model's context is {window.context}: shorten the prompt")
-    mask = None if mask is None or bool(mask.all()) else F.pad(mask, (0, max_new_tokens), value=1)
     stops = [[s] if isinstance(s, int | str) else list(s) for s in stop]
     for sequence in stops:
         if any(isinstance(s, str) for s in sequence):
             raise ValueError(f"stop has the text {sequence[0]!r}: give tokenizer.encode of it, or `write` the text")
         if not sequence:
             raise ValueError("a stop is empty, and every text would end at once: leave it out")
-    return window, mask, stops
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Dropout is off for the time of a block; then the model is as it was."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
+    return window, stops
 
 
 def ends_with(new: Tensor, stops: list[list[int]]) -> Tensor:
@@ -243,7 +262,8 @@ def _complete(
     device = next(model.parameters(), torch.empty(0)).device
 
     def finished(new: list[int]) -> bool:
-        return any(s in tokenizer.decode(new, skip_special=True) for s in stop)
+        text = _text(tokenizer, new)
+        return any(s in text for s in stop)
 
     texts = []
     for start in range(0, len(rows), batch_size):
@@ -255,9 +275,13 @@ def _complete(
     return texts
 
 
+def _text(tokenizer: Tokenizer, new: list[int]) -> str:
+    """The text of new tokens up to <|eos|>."""
+    new = new[: new.index(tokenizer.eos_id)] if tokenizer.eos_id in new else new
+    return tokenizer.decode([i for i in new if i != tokenizer.pad_id])
+
+
 def _cut(tokenizer: Tokenizer, new: list[int], stop: Sequence[str]) -> str:
     """The text of new tokens up to <|eos|> and up to the first stop string."""
-    if tokenizer.eos_id in new:
-        new = new[: new.index(tokenizer.eos_id)]
-    text = tokenizer.decode([i for i in new if i != tokenizer.pad_id])
+    text = _text(tokenizer, new)
     return text[: min((text.index(s) for s in stop if s in text), default=len(text))]

@@ -12,8 +12,7 @@ Shapes: B batch, T time, H heads.
 import torch
 from torch import Tensor, nn
 
-from minillm.inference.generation import evaluating
-from minillm.models import SelfAttention, attention, causal_mask
+from minillm.models import SelfAttention, attention, causal_mask, evaluating
 
 
 @torch.no_grad()

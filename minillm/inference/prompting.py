@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minillm.data import IGNORE_INDEX, Padded
-from minillm.inference.generation import evaluating
+from minillm.models import evaluating
 from minillm.text import Tokenizer
 from minillm.training import sequence_logprobs
 

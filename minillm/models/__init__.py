@@ -5,7 +5,7 @@ attention     attention in plain maths and as a fast path, rotary positions, the
 recipes       norms, MLPs, LM heads: the parts in which GPT-2, BERT, Llama and ours differ
 transformer   ModelConfig, Block, the trunk, Decoder and Encoder
 heads         classifiers, text encoder and reward model on a trunk
-layers        which layer a parameter belongs to
+layers        which layer a parameter belongs to; modes: evaluation mode for a while
 """
 
 from minillm.models.attention import (
@@ -18,5 +18,6 @@ from minillm.models.heads import (
 )  # fmt: skip
 from minillm.models.layers import layer_depths, layer_stack
 from minillm.models.lstm import LSTMLM, LSTMConfig, lstm_step
+from minillm.models.modes import evaluating
 from minillm.models.recipes import RECIPES, NoShift, PlainNorm, ReLUSquared, TokenShift, zero_init
 from minillm.models.transformer import Block, Decoder, Encoder, ModelConfig, Transformer

@@ -121,6 +121,17 @@ class KVCache:
         """Count the T positions that every layer has just added."""
         self.length += T
 
+    def drop(self, positions: int) -> None:
+        """Forget the first so many positions of every text."""
+        self.length -= positions
+        for kept in (self.keys, self.values) if positions else ():
+            kept[..., : self.length, :] = kept[..., positions : positions + self.length, :].clone()
+
+    def put(self, rows: list[int], other: "KVCache") -> None:
+        """Let the cache of these rows end as another does, which has read the same tokens last."""
+        for kept, new in ((self.keys, other.keys), (self.values, other.values)):
+            kept[:, rows, :, self.length - other.length : self.length] = new[..., : other.length, :]
+
     def select(self, rows: Tensor) -> None:
         """Keep these rows of the batch, in this order (beam search, or dropping finished texts)."""
         self.keys, self.values = self.keys[:, rows], self.values[:, rows]

@@ -139,8 +139,11 @@ class Transformer(nn.Module):
         return self.embedding.weight.device
 
     def new_cache(self, batch: int, capacity: int, dtype: torch.dtype | None = None) -> KVCache:
-        """An empty key/value cache for `batch` texts of at most `capacity` tokens."""
-        c = self.config
+        """An empty key/value cache for `batch` texts of at most `capacity` tokens, by itself in the compute dtype."""
+        c, kind = self.config, self.device.type
+        dtype = dtype or (
+            torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.embedding.weight.dtype
+        )
         return KVCache(c.layers, batch, c.groups, capacity, c.head_dim, dtype, self.device)
 
     def hidden(
@@ -183,7 +186,10 @@ class Transformer(nn.Module):
     def forward(
         self, input_ids=None, attention_mask=None, *, inputs_embeds=None, segment_ids=None, cache=None, keep=None
     ) -> Tensor:
-        """Logits (B, T, V) of the same arguments as `hidden`; (N, V) of the N positions where keep (B, T) is true."""
+        """Logits (B, T, V) of the same arguments as `hidden`; (N, V) of the N positions where keep (B, T) is true.
+
+        keep may be any other index of the first two dimensions, such as (slice(None), -1): the last position's (B, V).
+        """
         x = self.hidden(input_ids, attention_mask, inputs_embeds=inputs_embeds, segment_ids=segment_ids, cache=cache)
         return self.head(x if keep is None else x[keep])
 

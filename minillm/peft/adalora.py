@@ -58,16 +58,17 @@ class SVDLinear(Adapter):
         """What is added to the weight, (out, in)."""
         return self.strength * self.method.scale * (self.P * self.E) @ self.Q
 
-    def folded(self) -> dict[str, Tensor]:
-        return {"weight": bare(self).weight.float() + self.change().float()}
+    def folded(self, weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
+        return {"weight": weight + self.change().float()}
 
     def watch(self) -> None:
         """Take the last gradients into the averages: |w dL/dw|, and how far it strays (equations 8, 10 and 11)."""
         for key, p in self.own().items():
             if p.grad is not None:
-                sensitivity = (p * p.grad).abs()
-                importance = getattr(self, f"importance_{key}").lerp_(sensitivity, 1 - IMPORTANCE_SMOOTHING)
-                getattr(self, f"uncertainty_{key}").lerp_((sensitivity - importance).abs(), 1 - IMPORTANCE_SMOOTHING)
+                importance, uncertainty = getattr(self, f"importance_{key}"), getattr(self, f"uncertainty_{key}")
+                sensitivity = (p * p.grad).abs().to(importance.dtype)
+                importance.lerp_(sensitivity, 1 - IMPORTANCE_SMOOTHING)
+                uncertainty.lerp_((sensitivity - importance).abs(), 1 - IMPORTANCE_SMOOTHING)
 
     def matters(self) -> Tensor:
         """How much each rank matters, (R,): its number in E, and the mean of its vectors in P and Q (equation 7)."""

@@ -6,6 +6,7 @@ it. Paths are those of the bare model, as if no wrapper were there. What is done
 Left out: adapters for convolutions and embeddings.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -21,7 +22,8 @@ class Adapter(nn.Module):
     """Stands in the place of `base`, which it calls. Its own parameters are what the adapter has learned.
 
     `strength` is how much of the change counts; 0 leaves the base as it is. What is asked of a wrapper that it has not,
-    its base has: weights, a config, a head.
+    its base has: a width, a config, a head. Its `weight` and `bias` are the base's with the change in them, for those
+    who read them instead of calling it: nn.MultiheadAttention does, and in evaluation mode nn.TransformerEncoder.
     """
 
     mergeable: ClassVar[bool] = False  # whether it can be folded into the weights of what it wraps
@@ -49,9 +51,47 @@ class Adapter(nn.Module):
         """What it has learned, by name, without its base."""
         return {name: p for name, p in self.named_parameters() if not name.startswith("base.")}
 
-    def folded(self) -> dict[str, Tensor]:
-        """The weight and the bias that the bare part would need to do the same alone, in fp32; only what changes."""
+    def folded(self, weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
+        """The weight and the bias with which the base would do the same alone, from its own; only what changes."""
         raise NotImplementedError
+
+    @property
+    def weight(self) -> Tensor:
+        """The base's weight with the change in it, through which gradients reach it."""
+        return self._read("weight")
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The base's bias with the change in it."""
+        return self._read("bias")
+
+    def _read(self, key: str) -> Tensor | None:
+        weight, bias = self.base.weight, getattr(self.base, "bias", None)
+        own = weight if key == "weight" else bias
+        if not self.active or isinstance(weight, Unreadable):
+            return own
+        if not self.mergeable or (self.training and getattr(self.method, "dropout", 0)):
+            return None if own is None else own.as_subclass(Unreadable)
+        change = self.folded(weight, bias).get(key)
+        return own if change is None else change.to(weight.dtype)
+
+
+class Unreadable(Tensor):
+    """The weight of a part whose adapter is no change of weights: one may ask what it is like, and not compute with it.
+
+    A fast path of torch that would read it, and so miss the adapter, steps back, and the part is called.
+    """
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        if function.__name__ in ("__get__", "size", "dim", "__repr__", "is_floating_point"):
+            with torch._C.DisableTorchFunctionSubclass():
+                return function(*args, **(kwargs or {}))
+        raise ValueError(
+            f"{function.__name__} reads the weight of a part instead of calling it, and its adapter (one that is no "
+            "change of weights, or has dropout) would be missed: leave this part out of the targets, as out_proj of an "
+            "nn.MultiheadAttention, or take LoRA without dropout"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,15 +163,35 @@ def matching(model: nn.Module, targets: Iterable[str], fits: Callable[[nn.Module
     possible = [slot for slot in slots(model) if fits(slot.bare)]
     found: dict[str, Slot] = {}
     for target in targets:
-        here = {s.path: s for s in possible if fnmatchcase(s.path, target) or f".{s.path}".endswith(f".{target}")}
+        here = {s.path: s for s in possible if _matches(s.path, target)}
+        missed = [s for s in slots(model) if _holds_matrix(s.bare) and not fits(s.bare) and _matches(s.path, target)]
         if not here:
             names = ", ".join(dict.fromkeys(slot.path.rpartition(".")[2] or "the model itself" for slot in possible))
             raise ValueError(
                 f"nothing in this {type(bare(model)).__name__} that the method can adapt matches {target!r}; "
-                f"what it could adapt is called: {names or 'nothing at all'}"
+                f"what it could adapt is called: {names or 'nothing at all'}{_named(missed, '; what it could not: ')}"
             )
+        if missed:
+            warnings.warn(f"no linear layers, and left as they are{_named(missed, ': ')}", stacklevel=4)
         found |= here
     return list(found.values())
+
+
+def _matches(path: str, target: str) -> bool:
+    return fnmatchcase(path, target) or f".{path}".endswith(f".{target}")
+
+
+def _holds_matrix(module: nn.Module) -> bool:
+    """Whether a part is one that somebody may expect to be adapted, and that is not: a convolution, an embedding."""
+    plain = isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward
+    return not plain and any(p is not None and p.dim() > 1 for p in module._parameters.values())
+
+
+def _named(places: list[Slot], before: str) -> str:
+    """The first of some places and what they are, after `before`; nothing for none."""
+    shown = [f"{slot.path or 'the model itself'} ({type(slot.bare).__name__})" for slot in places[:3]]
+    more = [f"{len(places) - 3} more"] if len(places) > 3 else []
+    return before + ", ".join(shown + more) if places else ""
 
 
 def stack_pattern(model: nn.Module) -> tuple[str, ...]:
@@ -154,15 +214,19 @@ def adapter_names(model: nn.Module) -> list[str]:
 
 
 def bare_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters of the model itself by their paths without wrappers, each once."""
+    """The parameters of the model itself by their paths without wrappers; one that is tied, by each of its paths."""
     return by_path((slot.path, slot.bare._parameters) for slot in slots(model))
 
 
 def by_path(parts: Iterable[tuple[str, dict]]) -> dict[str, nn.Parameter]:
-    """The parameters of parts (path, {name: parameter or None}) by their whole paths, each once."""
-    found: dict[int, tuple[str, nn.Parameter]] = {}
-    for path, parameters in parts:
-        for key, p in parameters.items():
-            if p is not None:
-                found.setdefault(id(p), (f"{path}.{key}".lstrip("."), p))
-    return dict(found.values())
+    """The parameters of parts (path, {name: parameter or None}) by their whole paths."""
+    named = ((f"{path}.{key}".lstrip("."), p) for path, parameters in parts for key, p in parameters.items())
+    return {path: p for path, p in named if p is not None}
+
+
+def each_once(named: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    """The parameters by the first of their paths."""
+    first: dict[nn.Parameter, str] = {}
+    for path, p in named.items():
+        first.setdefault(p, path)
+    return {path: p for p, path in first.items()}

@@ -39,6 +39,5 @@ class BitFitLayer(Adapter):
     def forward(self, x: Tensor) -> Tensor:
         return self.base(x) + self.strength * self.shift if self.active else self.base(x)
 
-    def folded(self) -> dict[str, Tensor]:
-        bias = 0.0 if bare(self).bias is None else bare(self).bias.float()
-        return {"bias": bias + self.strength * self.shift.detach().float()}
+    def folded(self, weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
+        return {"bias": (0.0 if bias is None else bias) + self.strength * self.shift.float()}

@@ -45,9 +45,9 @@ class IA3Linear(Adapter):
             return self.base(x)
         return self.base(x * self.factor()) if self.inputs else self.base(x) * self.factor()
 
-    def folded(self) -> dict[str, Tensor]:
-        part, factor = bare(self), self.factor().detach().float()
+    def folded(self, weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
+        factor = self.factor().float()
         if self.inputs:
-            return {"weight": part.weight.float() * factor}
-        weight = {"weight": part.weight.float() * factor[:, None]}
-        return weight if part.bias is None else weight | {"bias": part.bias.float() * factor}
+            return {"weight": weight * factor}
+        changed = {"weight": weight * factor[:, None]}
+        return changed if bias is None else changed | {"bias": bias * factor}

@@ -45,8 +45,8 @@ class LoRALinear(Adapter):
         # On a CPU the gradient of so narrow a matrix takes five times as long as that of its transpose.
         return y + (narrow * (self.strength * self.method.scale)) @ self.B.mT.contiguous()
 
-    def folded(self) -> dict[str, Tensor]:
-        return {"weight": bare(self).weight.float() + self.change().float()}
+    def folded(self, weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
+        return {"weight": weight + self.change().float()}
 
 
 @dataclass(frozen=True, kw_only=True)

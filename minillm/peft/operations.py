@@ -17,7 +17,18 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from minillm.peft.adapter import Method, adapter_names, adapters, bare, bare_parameters, by_path, slots, wrappers
+from minillm.peft.adapter import (
+    Adapter,
+    Method,
+    adapter_names,
+    adapters,
+    bare,
+    bare_parameters,
+    by_path,
+    each_once,
+    slots,
+    wrappers,
+)
 from minillm.peft.selective import let_learn
 
 
@@ -36,15 +47,19 @@ def inject(
         raise ValueError("an adapter is merged into this model: unmerge it, or remove it, before adding another")
     chosen = method.chosen(model)
     for slot, wrapper in zip(chosen, method.wrap_all(model, chosen, name, generator)):
-        like = next(slot.bare.parameters(), next(model.parameters()))
-        for parameter in wrapper.own().values():
-            parameter.data = parameter.data.to(like.device, like.dtype)
-        wrapper.train(slot.module.training)
+        _settle(wrapper, next(slot.bare.parameters(), next(model.parameters())))
         if slot.parent is None:
             model = wrapper
         else:
             setattr(slot.parent, slot.attribute, wrapper)
     return model
+
+
+def _settle(wrapper: Adapter, like: Tensor) -> None:
+    """Bring what a new wrapper has of its own to the device, precision and mode of what it wraps."""
+    base, wrapper.base = wrapper.base, None
+    wrapper.to(like.device, like.dtype).train(base.training)
+    wrapper.base = base
 
 
 def freeze(model: nn.Module, name: str | None = None, also: Iterable[str] = ()) -> int:
@@ -65,7 +80,7 @@ def adapter_state(model: nn.Module, name: str | None = None) -> dict[str, Tensor
     """
     if name is None and len(adapter_names(model)) > 1:
         raise ValueError(f"there are several adapters on this model: say which of {', '.join(adapter_names(model))}")
-    others = {path: p for path, p in bare_parameters(model).items() if p.requires_grad}
+    others = {path: p for path, p in each_once(bare_parameters(model)).items() if p.requires_grad}
     return {path: p.detach() for path, p in (_own(model, name) | others).items()}
 
 
@@ -85,6 +100,7 @@ def load_adapter_state(model: nn.Module, tensors: dict[str, Tensor], name: str |
             there[key].copy_(tensor)
 
 
+@torch.no_grad()
 def merge(model: nn.Module) -> nn.Module:
     """Fold every adapter that counts into the weights, so that the model is as fast as it was; returns the model.
 
@@ -94,7 +110,7 @@ def merge(model: nn.Module) -> nn.Module:
         second place, as embedding and as output layer.
     """
     todo = [(path, adapter) for path, adapter in adapters(model) if adapter.active]  # what is merged, is not
-    places = [id(p) for module in model.modules() for p in module._parameters.values() if p is not None]
+    places = [id(p) for slot in slots(model) for p in slot.bare._parameters.values() if p is not None]
     for path, adapter in todo:
         if not adapter.mergeable:
             raise ValueError(f"{adapter.name!r} ({adapter.method.key}) is no change of weights and cannot be merged")
@@ -102,7 +118,7 @@ def merge(model: nn.Module) -> nn.Module:
             raise ValueError(f"the weight of {path} stands in a second place, which merging would change too")
     for _, adapter in todo:
         part = bare(adapter)
-        new = adapter.folded()
+        new = adapter.folded(part.weight.float(), None if part.bias is None else part.bias.float())
         adapter.kept = {key: None if getattr(part, key) is None else getattr(part, key).data for key in new}
         for key, tensor in new.items():
             _put(part, key, tensor.to(part.weight.dtype))
@@ -195,4 +211,4 @@ def _called(model: nn.Module, name: str | None) -> list[tuple]:
 
 def _own(model: nn.Module, name: str | None) -> dict[str, nn.Parameter]:
     """The parameters of an adapter by path; what several wrappers share, once."""
-    return by_path((path, adapter.own()) for path, adapter in _called(model, name))
+    return each_once(by_path((path, adapter.own()) for path, adapter in _called(model, name)))

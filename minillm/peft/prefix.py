@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minillm.models import Attend, attend
+from minillm.models import Attend, attend, evaluating
 from minillm.peft.adapter import Adapter, Method, Slot, slots
 
 
@@ -71,10 +71,10 @@ class PrefixTuning(_AttentionMethod):
         words = trunk.embedding.weight
         ids = self.tokens or torch.randint(len(words), (self.length,), generator=generator).tolist()
         ids = torch.tensor(ids).repeat(math.ceil(self.length / max(len(ids), 1)))[: self.length].to(words.device)
-        cache, training = trunk.new_cache(1, self.length), trunk.training
-        if self.length:
-            trunk.eval().hidden(ids[None], cache=cache)
-            trunk.train(training)
+        cache = trunk.new_cache(1, self.length)
+        with evaluating(trunk):
+            if self.length:
+                trunk.hidden(ids[None], cache=cache)
         return [torch.stack((cache.keys[slot.parent.layer, 0], cache.values[slot.parent.layer, 0])) for slot in places]
 
 

@@ -199,6 +199,12 @@ class PromptCache:
     def select(self, rows: Tensor) -> None:
         self.inner.select(rows)
 
+    def drop(self, positions: int) -> None:
+        self.inner.drop(positions)
+
+    def put(self, rows: list[int], other: "PromptCache") -> None:
+        self.inner.put(rows, other.inner)
+
 
 def first_real(attention_mask: Tensor | None) -> Tensor | None:
     """Where the first real token of each row stands, (B,); None without a mask: at the front."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from minillm.data import IGNORE_INDEX
+from minillm.models import evaluating
 from minillm.training.losses import masked_lm_sum
 from minillm.training.objectives import LossFunction, penalised
 from minillm.training.runs import unwrap
@@ -97,19 +98,17 @@ def fisher_diagonal(
     """
     parameters = {name: p for name, p in unwrap(model).named_parameters() if p.requires_grad}
     squares, examples = {name: torch.zeros_like(p) for name, p in parameters.items()}, 0
-    training = model.training
-    model.eval()
-    for example in _rows(batches) if parameters else ():
-        example = {key: value.to(next(model.parameters()).device) for key, value in example.items()}
-        logits, labels = predict(model, example)
-        if generator is not None:
-            labels = sample_labels(logits, labels, generator)
-        logprob = -masked_lm_sum(logits, labels)[0]
-        gradients = torch.autograd.grad(logprob, list(parameters.values()), materialize_grads=True)
-        for square, gradient in zip(squares.values(), gradients):
-            square.addcmul_(gradient, gradient)
-        examples += 1
-    model.train(training)
+    with evaluating(model):
+        for example in _rows(batches) if parameters else ():
+            example = {key: value.to(next(model.parameters()).device) for key, value in example.items()}
+            logits, labels = predict(model, example)
+            if generator is not None:
+                labels = sample_labels(logits, labels, generator)
+            logprob = -masked_lm_sum(logits, labels)[0]
+            gradients = torch.autograd.grad(logprob, list(parameters.values()), materialize_grads=True)
+            for square, gradient in zip(squares.values(), gradients):
+                square.addcmul_(gradient, gradient)
+            examples += 1
     if not examples:
         raise ValueError("the Fisher information needs an example, and a weight that is not frozen: there is none")
     return {name: square / examples for name, square in squares.items()}

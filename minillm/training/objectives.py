@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from minillm.data import IGNORE_INDEX
+from minillm.models import evaluating
 from minillm.system import Compute
 from minillm.training.losses import info_nce, masked_lm_loss, masked_lm_sum
 
@@ -24,14 +25,12 @@ def as_sum(loss: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | int]:
 @torch.no_grad()
 def mean_loss(model: nn.Module, loss_fn: LossFunction, batches: Iterable[dict], compute: Compute) -> float:
     """The exact mean of a loss over all terms of all batches, with the model in evaluation mode."""
-    training = model.training
-    model.eval()
     total, terms = 0.0, 0
-    for batch in batches:
-        with compute.autocast():
-            loss, count = as_sum(loss_fn(model, compute.to_device(batch)))
-        total, terms = total + float(loss), terms + int(count)
-    model.train(training)
+    with evaluating(model):
+        for batch in batches:
+            with compute.autocast():
+                loss, count = as_sum(loss_fn(model, compute.to_device(batch)))
+            total, terms = total + float(loss), terms + int(count)
     return total / max(terms, 1)
 
 

@@ -29,6 +29,8 @@ from minillm.training.objectives import LossFunction, as_sum
 from minillm.training.optim import build_optimizer, optimizer_spec, schedule, set_rates
 from minillm.training.runs import RunFolder, unwrap
 
+SMALLEST_SCALE = 2.0**-10  # of a loss in fp16; a gradient that overflows even so is not finite at all
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -180,11 +182,13 @@ class Trainer:
         history, config = self.history, self.config
         share = schedule(history.step, config.steps, config.warmup, config.decay, config.decay_share)
         set_rates(self.optimizer, history.step, share)
-        total, terms, divisor = self.backward(micro_batches)
         history.step += 1
-        if not math.isfinite(total):
-            raise self.not_finite("loss", total)
-        norm = self.update(divisor / max(terms, 1))
+        norm = None
+        while norm is None:  # one whose fp16 gradients overflowed is tried again, at half the scale
+            total, terms, divisor = self.backward(micro_batches)
+            if not math.isfinite(total):
+                raise self.not_finite("loss", total)
+            norm = self.update(divisor / max(terms, 1))
         history.tokens += terms
         loss = total / max(terms, 1)
         return {"step": history.step, "loss": loss, "grad_norm": norm, "share_of_lr": share, "tokens": history.tokens}
@@ -201,8 +205,9 @@ class Trainer:
             total, terms = total + float(loss.detach()), terms + int(count)
         return total, terms, divisor
 
-    def update(self, weight: float) -> float:
-        """Multiply the gradients by `weight`, clip them, step. Returns their norm before clipping."""
+    def update(self, weight: float) -> float | None:
+        """Multiply the gradients by `weight`, clip them, step. Returns their norm before clipping; None: no step."""
+        scale = self.scaler.get_scale()
         self.scaler.unscale_(self.optimizer)
         gradients = [p.grad for g in self.optimizer.param_groups for p in g["params"] if p.grad is not None]
         norm = float(torch.nn.utils.get_total_norm(gradients)) * weight if gradients else 0.0
@@ -212,10 +217,13 @@ class Trainer:
             torch._foreach_mul_(gradients, weight)
         self.scaler.step(self.optimizer)  # skips a step whose fp16 gradients overflowed
         self.scaler.update()
-        if self.after_step is not None:
+        taken = self.scaler.get_scale() >= scale
+        if taken and self.after_step is not None:
             self.after_step(unwrap(self.model), self.history.step)
         self.optimizer.zero_grad(set_to_none=True)
-        return norm
+        if not taken and scale < SMALLEST_SCALE:
+            raise self.not_finite("norm of the gradient", norm)
+        return norm if taken else None
 
     def not_finite(self, what: str, loss: float) -> FloatingPointError:
         """The error to raise for such a loss: where, what is left, what to do."""

@@ -1,6 +1,7 @@
 """Hugging Face checkpoints: the same numbers as transformers in both directions, and folders that are not whole."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -181,6 +182,22 @@ def test_shards_are_read_like_one_file(tmp_path):
         load_pretrained(tmp_path)
     index.write_text("[]")
     with pytest.raises(ValueError, match=r"index\.json: has no weight_map"):
+        load_pretrained(tmp_path)
+
+
+def test_of_each_shard_the_tensors_are_taken_that_the_index_places_there(tmp_path):
+    theirs = original("llama")
+    theirs.save_pretrained(tmp_path, max_shard_size="20KB")
+    index = tmp_path / "model.safetensors.index.json"
+    first, *_, last = sorted(tmp_path.glob("model-*.safetensors"))
+    old = {name: torch.zeros_like(tensor) for name, tensor in load_file(first)[0].items()}
+    save_file(load_file(last)[0] | old | {"left.over": torch.zeros(2)}, last)  # of an older save
+    close(load_pretrained(tmp_path)[0](tokens()), logits_of(theirs, tokens()))
+    content = json.loads(index.read_text())
+    name = next(name for name, file in content["weight_map"].items() if file == first.name)
+    content["weight_map"][name] = sorted(tmp_path.glob("model-*.safetensors"))[1].name
+    index.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"index\.json: lacks the tensor {re.escape(name)}"):
         load_pretrained(tmp_path)
 
 

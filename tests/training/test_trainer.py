@@ -7,6 +7,7 @@ import os
 import signal
 
 import pytest
+import safetensors.torch
 import torch
 import tqdm.std
 
@@ -14,6 +15,7 @@ import minillm.training.trainer
 from minillm.data import IGNORE_INDEX, Windows, tokenize
 from minillm.hub import load_model
 from minillm.models import Decoder, ModelConfig
+from minillm.peft import AdaLoRA, Budget, freeze, inject
 from minillm.system import Compute, load_file, pick_device, seed_everything
 from minillm.text import Tokenizer
 from minillm.training import (
@@ -26,8 +28,10 @@ from minillm.training import (
     fit,
     load_weights,
     mean_loss,
+    schedule,
     unwrap,
 )
+from minillm.training.trainer import Trainer
 
 TOKENIZER = Tokenizer.characters("abc")
 TOKENS = tokenize(["abcab", "ba", "cabbacabbacabba", "a", "bcbc"] * 40, TOKENIZER)
@@ -394,3 +398,73 @@ def test_the_environment_says_what_auto_means(monkeypatch):
 
 def test_the_progress_bar_needs_no_widgets_so_a_notebook_imports_it_without_a_warning():
     assert minillm.training.trainer.tqdm is tqdm.std.tqdm  # tqdm.auto warns in a notebook that has no ipywidgets
+
+
+@pytest.mark.parametrize("recipe", ["gpt2", "llama-tied"])
+def test_a_table_in_two_places_is_written_once_and_read_into_both(tmp_path, recipe):
+    decoder = model(recipe=recipe)
+    run = run_folder(tmp_path / "run", decoder)
+    fit(decoder, causal_lm, windows(), config(), score, run=run, progress=False)
+    assert decoder.head.weight is decoder.embedding.weight
+    numbers = sum(p.numel() for p in decoder.parameters())
+    for file in (run.model_file, run.last_file):
+        written = safetensors.torch.load_file(file)
+        assert not [name for name in written if name.endswith("head.weight")]
+    assert run.model_file.stat().st_size < 4 * numbers + 8_000  # and a header
+    again = load_model(run)
+    assert again.head.weight is again.embedding.weight
+    assert all(torch.equal(t, again.state_dict()[name]) for name, t in decoder.state_dict().items())
+    twin = model(recipe=recipe)
+    fit(twin, causal_lm, windows(), config(), score, run=run, resume=True, progress=False)
+    assert all(torch.equal(t, twin.state_dict()[name]) for name, t in decoder.state_dict().items())
+
+
+# fp16: gradients that overflow
+
+
+def fp16_trainer(loss_fn, steps=8, after_step=None):
+    """A run in fp16 on a CPU, which the commands refuse since it is slow."""
+    compute = Compute(torch.device("cpu"), torch.float16)
+    decoder = inject(model(), AdaLoRA(rank=4, target_rank=2, every=1), generator=torch.Generator().manual_seed(0))
+    freeze(decoder)
+    batches = list(itertools.islice(windows(), steps))
+    return Trainer(decoder, loss_fn, batches, config(steps=steps), compute, None, None, after_step), batches
+
+
+def test_a_step_whose_gradients_overflow_is_tried_again_and_counts_once():
+    seen, calls = [], []
+
+    def steep(model, batch):
+        seen.append(batch["input_ids"])
+        total, terms = causal_lm(model, batch)
+        return total * 3e3, terms
+
+    def after_step(model, step):
+        assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+        calls.append(step)
+        budget(model, step)
+
+    trainer, batches = fp16_trainer(steep, after_step=after_step)
+    budget = Budget(trainer.model, 8)
+    trainer.train(None, progress=False)
+    assert trainer.scaler.get_scale() < 2**16 and len(seen) > 8  # some were skipped
+    assert calls == [record["step"] for record in trainer.history.records] == [*range(1, 9)]
+    assert all(math.isfinite(value) for record in trainer.history.records for value in record.values())
+    expected = [schedule(step, 8, 2, "linear", 0.5) for step in range(8)]
+    assert [record["share_of_lr"] for record in trainer.history.records] == expected
+    assert all(t.isfinite().all() for t in trainer.model.buffers())
+    assert trainer.history.tokens == sum(causal_lm(trainer.model, batch)[1] for batch in batches)
+    order = [next(i for i, batch in enumerate(batches) if batch["input_ids"] is ids) for ids in seen]
+    assert order == sorted(order) and set(order) == set(range(8))  # no batch is lost
+
+
+def test_a_gradient_that_no_scale_makes_finite_ends_the_run():
+    def endless(model, batch):
+        total, terms = causal_lm(model, batch)
+        return total + (total * 0).sqrt(), terms  # a loss that is finite, and a slope that is not
+
+    trainer, _ = fp16_trainer(endless)
+    before = [p.detach().clone() for p in trainer.model.parameters()]
+    with pytest.raises(FloatingPointError, match=r"the norm of the gradient is (inf|nan) at step 1: training stopped"):
+        trainer.train(None, progress=False)
+    assert all(torch.equal(p, old) for p, old in zip(trainer.model.parameters(), before))
