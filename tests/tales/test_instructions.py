@@ -2,13 +2,14 @@
 
 import re
 from collections import Counter
+from itertools import islice
 
 import pytest
 
 from minillm import tales
 from minillm.tales import words
 from minillm.tales.gists import GISTS, gist
-from minillm.tales.instructions import REFUSAL
+from minillm.tales.instructions import REFUSAL, passage_stream
 
 ENDINGS = {
     "happy": "That night {name} slept well in the {home}.|Then {name} sang all the way home to the {home}."
@@ -187,3 +188,26 @@ def test_the_later_task_says_in_words_of_its_own_how_somebody_feels():
         name = next(name for name in feelings(text) if name in question)
         assert answer["content"] == {"happy": "positive", "sad": "negative"}[feelings(text)[name]]
     assert "sentiment" not in tales.KINDS
+
+
+def test_a_passage_answers_what_is_asked_about_it():
+    asked = Counter()
+    for record in islice(passage_stream(3), 600):
+        text = record["messages"][0]["content"].split("\n\n")[0]
+        words = set(re.findall(r"\w+", text))
+        for question, answer, kind in zip(record["messages"][::2], record["messages"][1::2], record["kinds"]):
+            asked[kind] += 1
+            said = set(re.findall(r"\w+", answer["content"]))
+            if kind in ("who", "where", "when", "format", "owner"):
+                assert said <= words, (text, question, answer)
+            elif kind == "what":
+                assert said - {"a", "an"} <= words, (text, question, answer)
+            elif kind in ("feeling", "list"):
+                names = set(re.findall(r"\b[A-Z]\w+", answer["content"] + question["content"].split("\n\n")[-1][3:]))
+                assert names & words, (text, question, answer)
+            elif kind in ("tense", "ending"):
+                assert len(said & words) >= len(said) - 3, (text, question, answer)
+            else:
+                assert kind == "refuse" and answer["content"] == "The tale does not say."
+        assert 1 <= len(record["kinds"]) <= 6
+    assert min(asked.values()) > 50 and len(asked) == 11
