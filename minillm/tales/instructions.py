@@ -6,6 +6,7 @@ that cannot be answered could be in another tale, so that one has to look.
 """
 
 import random
+import re
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import NamedTuple
@@ -263,7 +264,8 @@ def passage_stream(seed: int) -> Iterator[dict]:
         part, kinds = pick(rng, PASSAGES)
         text = passage(tale, range(len(tale.sentences))[part])
         turns = _turns(rng, tale, [kind for kind in kinds for _ in range(SHARE)], len(text))
-        turns = [t for t in turns if t.kind not in SAID or all(word.strip(":,") in text for word in t.answer.split())]
+        there = {"a", "an", *re.findall(r"\w+", text.lower())}
+        turns = [t for t in turns if t.kind not in SAID or there.issuperset(re.findall(r"\w+", t.answer.lower()))]
         if turns:
             yield _conversation(text, turns[:MOST_TURNS])
 

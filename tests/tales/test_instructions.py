@@ -194,19 +194,19 @@ def test_a_passage_answers_what_is_asked_about_it():
     asked = Counter()
     for record in islice(passage_stream(3), 600):
         text = record["messages"][0]["content"].split("\n\n")[0]
-        words = set(re.findall(r"\w+", text))
+        there = set(re.findall(r"\w+", text)) | {"in"}
         for question, answer, kind in zip(record["messages"][::2], record["messages"][1::2], record["kinds"]):
             asked[kind] += 1
             said = set(re.findall(r"\w+", answer["content"]))
             if kind in ("who", "where", "when", "format", "owner"):
-                assert said <= words, (text, question, answer)
+                assert said <= there, (text, question, answer)
             elif kind == "what":
-                assert said - {"a", "an"} <= words, (text, question, answer)
+                assert said - {"a", "an"} <= there, (text, question, answer)
             elif kind in ("feeling", "list"):
                 names = set(re.findall(r"\b[A-Z]\w+", answer["content"] + question["content"].split("\n\n")[-1][3:]))
-                assert names & words, (text, question, answer)
+                assert names & there, (text, question, answer)
             elif kind in ("tense", "ending"):
-                assert len(said & words) >= len(said) - 3, (text, question, answer)
+                assert len(said & there) >= len(said) - 3, (text, question, answer)
             else:
                 assert kind == "refuse" and answer["content"] == "The tale does not say."
         assert 1 <= len(record["kinds"]) <= 6
