@@ -1,7 +1,6 @@
 """`train.py predict`: what a head says of texts that nobody has labelled."""
 
 import json
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from minillm.cli.settings import Machine
 from minillm.data import Padded, check_not_empty, check_words, frame_of, pair_example, tag_example, text_example
 from minillm.hub import load_model, load_tokenizer
 from minillm.inference import predict, tags_of
+from minillm.metrics import words_and_marks
 from minillm.system import check_file, pick_device, write_text
 from minillm.text import read_records, text_field
 from minillm.training import RunFolder
@@ -105,11 +105,6 @@ def questions_from(settings: PredictSettings, stage: str) -> Iterator[tuple]:
         texts = tuple(text_field(settings.data, line, record, field) for field in fields)
         check_not_empty(settings.data, line, fields, texts)
         yield (words_and_marks(texts[0]),) if stage == "tag" else texts
-
-
-def words_and_marks(text: str) -> list[str]:
-    """A text cut as taggers' files are: words, and each mark by itself."""
-    return re.findall(r"\w+|[^\w\s]", text)
 
 
 def answer(stage: str, question: tuple, output: Tensor, example: dict, names: list[str]) -> dict:

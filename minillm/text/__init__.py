@@ -1,7 +1,7 @@
 """Raw text to token ids.
 
 corpus           files into documents and records; a split in which nothing leaks
-cleaning         tidy a corpus, with markup (HTML out of text) and dedup (exact and near duplicates)
+cleaning         tidy a corpus, with markup (HTML out of text), normal (Unicode's forms) and dedup (near duplicates)
 plain_bpe, bpe   learn byte-pair merges: as on a blackboard, and fast
 tokenizer        text to ids and back, special tokens, padding; gpt2_files: GPT-2's vocabulary
 chat_template    a conversation as ids
