@@ -1,6 +1,5 @@
 """`train.py predict`: what a head says of texts that nobody has labelled."""
 
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from minillm.data import Padded, check_not_empty, check_words, frame_of, pair_ex
 from minillm.hub import load_model, load_tokenizer
 from minillm.inference import predict, tags_of
 from minillm.metrics import words_and_marks
-from minillm.system import check_file, pick_device, write_text
+from minillm.system import check_file, pick_device, to_json, write_text
 from minillm.text import read_records, text_field
 from minillm.training import RunFolder
 
@@ -67,7 +66,7 @@ def run_predict(settings: PredictSettings, given: dict) -> int:
     outputs = predict(model, Padded(examples, tokenizer.pad_id, settings.batch_size), compute)
     names = run.config().get("labels") or []
     lines = [
-        json.dumps(answer(stage, question, output, example, names), ensure_ascii=False)
+        to_json(answer(stage, question, output, example, names))
         for question, output, example in zip(questions, outputs, examples)
     ]
     if settings.out is None:

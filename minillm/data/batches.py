@@ -204,14 +204,21 @@ class Padded(Batches):
         self.lengths = torch.tensor([max(len(e["input_ids"]) for e in group) for group in self.groups])
 
     def order(self, epoch: int) -> Tensor:
-        """A random order in which neighbours have about the same length."""
+        """A random order in which the texts of a batch have about the same length.
+
+        Batches may span two epochs (`forever`): what completes the last one of the epoch before comes first, and what
+        is left over comes last, all of them long texts.
+        """
         order = super().order(epoch)
         if self.seed is None or not len(order):
             return order
         pools = [pool[self.lengths[pool].argsort(stable=True)] for pool in order.split(POOL * self.batch_size)]
-        batches = torch.cat(pools).split(self.batch_size)
+        first = min(-epoch * self.examples % self.batch_size, self.examples)
+        whole = (self.examples - first) // self.batch_size * self.batch_size
+        batches, rest = torch.cat(pools).split([whole, self.examples - whole])
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        return torch.cat([batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()])
+        mixed = torch.randperm(whole // self.batch_size, generator=generator)
+        return torch.cat([rest[:first], batches.view(-1, self.batch_size)[mixed].flatten(), rest[first:]])
 
     def batch(self, rows: Tensor) -> dict[str, Tensor]:
         """The examples of these rows, padded to the longest of them."""

@@ -1,10 +1,9 @@
 """The preferences and the prompts that users bring, read and checked; the tales' own come with what is true of them."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from minillm.data.records import Record, check_not_empty
+from minillm.data.records import Record, check_not_empty, score_field
 from minillm.text import read_records, text_field
 
 PREFERENCE_FIELDS = ("prompt", "chosen", "rejected")
@@ -52,20 +51,6 @@ def read_preferences(path: Path) -> list[Preference]:
         scores = tuple(score_field(path, line, record, f"{side}_score") for side in PREFERENCE_FIELDS[1:])
         found.append(Preference(texts, None, path, line, None if None in scores else scores))
     return found
-
-
-def score_field(path: Path, line: int, record: dict, name: str) -> float | None:
-    """A true score, in a table a text; None where there is none, ValueError with file:line for what is no number."""
-    value = record.get(name)
-    if value is None or value == "":
-        return None
-    try:
-        score = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        score = math.nan
-    if not math.isfinite(score):
-        raise ValueError(f'{path}:{line}: expected "{name}" to be a number, found {value!r}; leave it out if unknown')
-    return score
 
 
 def read_prompts(path: Path) -> list[Record]:

@@ -4,6 +4,7 @@ Every complaint is one sentence with file and line. What stands in training and 
 training, and said: a score on what was learned by heart is no score.
 """
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,15 +80,25 @@ def read_scored_pairs(path: Path) -> list[Record]:
     for line, record in read_records(path, columns=["text_a", "text_b"]):
         texts = tuple(text_field(path, line, record, field) for field in ("text_a", "text_b"))
         check_not_empty(path, line, ("text_a", "text_b"), texts)
-        try:
-            score = None if record.get("score") is None else float(record["score"])
-        except (TypeError, ValueError):
-            raise ValueError(f'{path}:{line}: expected "score" to be a number, found {record["score"]!r}') from None
-        records.append(Record(texts, score, path, line))
+        records.append(Record(texts, score_field(path, line, record, "score"), path, line))
     bare = [record for record in records if record.label is None]
     if bare and len(bare) < len(records):
         raise ValueError(f'{bare[0].place}: this record has no "score", and others in the file have one')
     return records
+
+
+def score_field(path: Path, line: int, record: dict, name: str) -> float | None:
+    """A score, in a table a text; None where there is none, ValueError with file:line for what is no number."""
+    value = record.get(name)
+    if value is None or value == "":
+        return None
+    try:
+        score = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):  # JSON has whole numbers that no float holds
+        score = math.nan
+    if not math.isfinite(score):
+        raise ValueError(f'{path}:{line}: expected "{name}" to be a number, found {value!r}; leave it out if unknown')
+    return score
 
 
 def read_tagged(path: Path) -> list[Record]:

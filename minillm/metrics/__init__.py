@@ -18,7 +18,7 @@ from minillm.metrics.classes import (
 from minillm.metrics.diversity import distinct_n, repetition, self_bleu
 from minillm.metrics.likelihood import bits_per_byte, bits_per_character, perplexity
 from minillm.metrics.ngrams import clipped_matches, ngram_counts, ngram_scores, ngrams, tokenize_rouge
-from minillm.metrics.rouge import lcs_length, lcs_places, rouge_l, rouge_lsum, rouge_n
+from minillm.metrics.rouge import lcs_length, lcs_places, rouge_l, rouge_lsum, rouge_n, rouge_reads
 from minillm.metrics.scores import Score, Scores, mean_scores
 from minillm.metrics.statistics import T_975, Comparison, Interval, bootstrap_interval, paired_comparison, seed_interval
 from minillm.metrics.words import combining_marks, words_and_marks, words_of

@@ -22,9 +22,14 @@ def as_sum(loss: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | int]:
 
 
 @torch.no_grad()
-def mean_loss(model: nn.Module, loss_fn: LossFunction, batches: Iterable[dict], compute: Compute) -> float:
-    """The exact mean of a loss over all terms of all batches, with the model in evaluation mode."""
-    training = model.training
+def mean_loss(
+    model: nn.Module, loss_fn: LossFunction, batches: Iterable[dict], compute: Compute | None = None
+) -> float:
+    """The exact mean of a loss over all terms of all batches, with the model in evaluation mode.
+
+    compute: by default where the model is, in fp32.
+    """
+    training, compute = model.training, compute or Compute.of(model)
     model.eval()
     total, terms = 0.0, 0
     for batch in batches:
