@@ -122,6 +122,13 @@ class Batches:
             self._shuffled = (epoch, torch.randperm(self.examples, generator=generator))
         return self._shuffled[1]
 
+    def spread(self, batches: int | None) -> Iterator[dict[str, Tensor]]:
+        """So many batches, of examples that lie evenly over all; every batch where there are no more, or for None."""
+        count = min(self.examples, (batches or len(self)) * self.batch_size)
+        rows = (2 * torch.arange(count) + 1) * self.examples // (2 * max(count, 1))  # the middles of equal parts
+        for some in self.order(0)[rows].split(self.batch_size) if count else ():
+            yield self.batch(some)
+
     def batch(self, rows: Tensor) -> dict[str, Tensor]:
         """The examples of these rows."""
         raise NotImplementedError

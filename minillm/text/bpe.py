@@ -151,7 +151,8 @@ class Splitter:
         check_surrogates(document)
         highest = 0x7F if document.isascii() else ord(max(document))
         # Most text needs no more than the first plane, in which looking a character up is fastest.
-        return _compiled(self.pattern, next(end for end in (0x80, 0x10000, 0x110000) if highest < end)).findall(document)
+        end = next(end for end in (0x80, 0x10000, 0x110000) if highest < end)
+        return _compiled(self.pattern, end).findall(document)
 
 
 @cache

@@ -1,8 +1,9 @@
 """From text as it is found to text worth learning: small steps, each a pure function, and a report of what they did.
 
 `clean` tidies one text: mark-up, invisible characters, Unicode form, white space, again until nothing changes, so that
-cleaning twice is cleaning once; what hides mark-up in more than MOST_PASSES layers loses its "<" and "&" instead. `clean_corpus` goes on with what only shows across documents: lines that many of them
-share, documents without text, exact and near duplicates.
+cleaning twice is cleaning once; text that hides mark-up in more than MOST_PASSES layers loses its "<" and "&" instead.
+`clean_corpus` goes on with what only shows across documents: lines that many of them share, documents without text,
+exact and near duplicates.
 Left out: telling languages apart, judging quality, removing personal data, keeping the indentation of programs.
 Sources: Unicode Standard Annex 15 (normalisation forms); Rae et al. 2021, arXiv:2112.11446, appendix A, and Penedo et
 al. 2024, arXiv:2406.17557, for what such pipelines do at scale.
@@ -74,8 +75,8 @@ def cleaning_steps(form: Form = "NFC") -> dict[str, Callable[[str], str]]:
 def clean(text: str, form: Form = "NFC") -> str:
     """All steps for one text, repeated until none changes anything.
 
-    So tags that were escaped go too, up to MOST_PASSES times: feeds and scrapers escape whole pages. A text *about* HTML that
-    shows tags to its readers loses them; leave `strip_markup` out for that.
+    So tags that were escaped go too, up to MOST_PASSES times: feeds and scrapers escape whole pages. A text *about*
+    HTML that shows tags to its readers loses them; leave `strip_markup` out for that.
 
     >>> clean("<p>Caf&eacute;\\u200b  &lt;i&gt;noir&lt;/i&gt;</p>")
     'Café noir'

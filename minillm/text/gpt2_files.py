@@ -25,7 +25,8 @@ def read_gpt2(vocab_bpe: Path, encoder_json: Path) -> tuple[dict[int, bytes], di
     """
     try:
         lines = vocab_bpe.read_text(encoding="utf-8-sig").split("\n")
-        lines = [line.rstrip("\r") for line in lines[lines[0].startswith("#version") :]]  # whatever the header goes on to
+        header = lines[0].startswith("#version")  # whatever it goes on to
+        lines = [line.rstrip("\r") for line in lines[header:]]
         merged = [_token(line.replace(" ", "")) for line in lines if line]
     except (ValueError, KeyError) as error:
         raise ValueError(f"{vocab_bpe} is not GPT-2's vocab.bpe ({type(error).__name__}: {error}).") from None

@@ -26,7 +26,14 @@ from torch import Tensor, nn
 from minillm import __version__
 from minillm.models import Head, TextEncoder
 from minillm.system import (
-    load_file, random_state, read_json, save_file, set_random_state, to_json, write_atomic, write_json,
+    load_file,
+    random_state,
+    read_json,
+    save_file,
+    set_random_state,
+    to_json,
+    write_atomic,
+    write_json,
 )  # fmt: skip
 
 RUNS = Path("runs")  # where runs are when nobody says
