@@ -47,7 +47,8 @@ class BytePairs:
     def encode(self, text: str) -> list[int]:
         if not text.isascii():
             check_surrogates(text)  # tiktoken would replace them without a word
-        if len(text) <= LONGEST_BLANK:
+        part = LONGEST_BLANK // 2  # a longer run fills one of the parts
+        if len(text) <= LONGEST_BLANK or not any(text[i : i + part].isspace() for i in range(0, len(text), part)):
             return self._encoding.encode_ordinary(text)
         runs = ((run.start(), run.end()) for run in re.finditer(r"\s+", text))
         cuts = [at for start, end in runs for at in range(start + LONGEST_BLANK, end, LONGEST_BLANK)]
