@@ -101,7 +101,7 @@ def seconds(work, given, times=3):
 
 
 def check(work, make, n, most=MOST):
-    """Four times as much of it takes at most `most` times as long. n grows until it takes long enough to be measured."""
+    """Four times as much takes at most `most` times as long. n grows until it takes long enough to be measured."""
     work(make(64))  # patterns are compiled at first use
     while seconds(work, make(n), times=1) < LEAST_SECONDS:
         n *= 2
