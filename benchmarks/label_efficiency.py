@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from minillm.course import default_run, lstm_run, mlm_run
 from minillm.report import picture
-from minillm.system import write_text
+from minillm.system import to_json, write_text
 from minillm.tales import data_file
 
 RUNS = {"lstm": lstm_run, "decoder": default_run, "encoder": mlm_run}
@@ -123,7 +123,7 @@ def main() -> None:
     for one in tqdm([one for one in work if (flags.task, *one) not in done], desc="runs"):
         results.append(measure(flags.task, *one))
         if flags.json:
-            write_text(flags.json, json.dumps(results, indent=1) + "\n")
+            write_text(flags.json, to_json(results, indent=1) + "\n")
     results = [r for r in results if r["task"] == flags.task]
     curves = table(results, flags.task, {budget: budget or all_examples for budget in flags.budgets})
     if flags.picture:

@@ -12,9 +12,9 @@ torch.set_num_threads(1)
 
 
 def pytest_xdist_auto_num_workers(config):
-    """All tests are shared among the cores; a few are not worth it, and the lessons measure time and use every core."""
+    """All tests are shared among the cores; a few are not worth it; lessons and attacks measure time."""
     whole = config.args_source == config.ArgsSource.TESTPATHS
-    return None if whole and config.option.markexpr != "lessons" else 0
+    return None if whole and config.option.markexpr not in ("lessons", "attack") else 0
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """What an aligned policy answers beside what it answered before; judged by the truth where it is known, as of tales."""
 
-import json
 from collections.abc import Sequence
 
 import torch
@@ -9,7 +8,7 @@ from torch import nn
 from minillm import tales
 from minillm.align.rollout import Conversation, answer_logprobs, sample
 from minillm.metrics import bootstrap_interval
-from minillm.system import Compute, write_text
+from minillm.system import Compute, to_json, write_text
 from minillm.text import Tokenizer
 from minillm.training import RunFolder
 
@@ -89,6 +88,6 @@ def write_answers(
     """predictions.jsonl, all of them, and samples.txt, some to read."""
     prompts = [conversation[-1]["content"] for conversation in conversations]
     rows = [{"prompt": p, "before": b, "after": a} for p, b, a in zip(prompts, before, after)]
-    write_text(run.path / "predictions.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_text(run.path / "predictions.jsonl", "".join(to_json(row) + "\n" for row in rows))
     shown = [f"{row['prompt']}\n\nbefore: {row['before']}\n\nafter:  {row['after']}" for row in rows[:ANSWERS_SHOWN]]
     write_text(run.path / "samples.txt", "\n\n---\n\n".join(shown) + "\n")

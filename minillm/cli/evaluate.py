@@ -1,6 +1,5 @@
 """`train.py eval`: what a trained model can do, measured: its loss on texts, and its score on every task it can try."""
 
-import json
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from minillm.data import Windows, read_conversations, tokenize
 from minillm.hub import load_causal, load_model, load_tokenizer
 from minillm.inference import answers_by_likelihood, ask, ask_base, few_shot_accuracy, summary
 from minillm.metrics import bits_per_byte, bits_per_character, perplexity
-from minillm.system import Compute, check_file, pick_device, write_json
+from minillm.system import Compute, check_file, pick_device, to_json, write_json
 from minillm.text import Tokenizer, read_documents
 from minillm.training import RunFolder, causal_lm, knows_template, mean_loss, named_or_latest
 
@@ -77,7 +76,7 @@ def run_evaluate(settings: EvaluateSettings, given: dict) -> int:
             scores = model.on_everything()
         else:
             scores = model.on_texts(read_documents(settings.data, settings.windows.documents), str(settings.data))
-    print(json.dumps(scores, indent=2))
+    print(to_json(scores, indent=2))
     if settings.out is not None:
         write_json(settings.out, scores)
     return 0

@@ -6,7 +6,6 @@ and which loss it has, and how it is scored. Everything else stands here once.
 
 import copy
 import hashlib
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from minillm.inference import predict
 from minillm.models import LSTMLM, Decoder, Encoder, LSTMConfig, ModelConfig
 from minillm.peft import AdapterRun, adapter_bytes, bare, simplify
 from minillm.report import loss_curve, picture
-from minillm.system import write_text
+from minillm.system import to_json, write_text
 from minillm.tales import data_file
 from minillm.text import Tokenizer, keep_good
 from minillm.training import History, LossFunction, RunFolder, TrainConfig
@@ -246,7 +245,7 @@ class Task(TrainingCommand):
 
     def write_predictions(self, rows: list[dict]) -> None:
         """predictions.jsonl: what the model said of every scored example, to look at."""
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        lines = "".join(to_json(row) + "\n" for row in rows)
         write_text(self.run.path / "predictions.jsonl", lines)
 
 

@@ -1,6 +1,5 @@
 """`train.py generate`: texts of a trained model."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from minillm.cli.flags import flag, group
 from minillm.cli.settings import Machine
 from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import TEMPERATURE, TOP_P, check_sampling, reply, write
-from minillm.system import Compute, check_file, pick_device, write_text
+from minillm.system import Compute, check_file, pick_device, to_json, write_text
 from minillm.text import Tokenizer
 from minillm.training import RunFolder, knows_template, named_or_latest
 
@@ -90,7 +89,7 @@ def run_generate(settings: GenerateSettings, given: dict) -> int:
     if settings.out is None:
         print("\n\n".join(text if isinstance(prompt, list) else settings.prompt + text for text in texts))
         return 0
-    lines = [json.dumps({"prompt": settings.prompt, "text": text}, ensure_ascii=False) for text in texts]
+    lines = [to_json({"prompt": settings.prompt, "text": text}) for text in texts]
     write_text(settings.out, "\n".join(lines) + "\n")
     print(f"{len(texts)} texts in {settings.out}")
     return 0

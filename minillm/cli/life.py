@@ -5,7 +5,6 @@ here too.
 """
 
 from dataclasses import fields
-from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,7 +23,7 @@ class TrainingCommand:
     name: ClassVar[str]  # on the command line and in config.json
     other_data: ClassVar[str]  # what is said when a resumed run finds another text than it began with
     label_names: list[str] = []  # noqa: RUF012 - what --show calls labels
-    watched: int | None = None  # batches of validation data behind each point of the curve; None: all
+    watched: int | None = None  # batches behind each point of the curve, spread over all validation data; None: all
     prepared: Prepared | None = None  # how a trained model is tuned
 
     def __init__(self, settings: Any, run: RunFolder, compute: Compute, given: dict, resuming: bool = False):
@@ -95,7 +94,7 @@ class TrainingCommand:
 
     def watch(self, model: nn.Module) -> dict:
         """A point of the curve: the loss on some of the validation data."""
-        return {"val_loss": mean_loss(model, self.objective, islice(self.valid, self.watched), self.compute)}
+        return {"val_loss": mean_loss(model, self.objective, self.valid.spread(self.watched), self.compute)}
 
     def learn(self, resume: bool) -> History:
         """Train `self.model` on `self.batches`, by `self.objective` and as `self.config` says."""

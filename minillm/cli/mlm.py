@@ -79,7 +79,7 @@ class MLM(TrainingCommand):
     """
 
     name = "mlm"
-    watched = 8  # of the validation text; the loss reported at the end is of all of it
+    watched = 8  # spread over the validation text; the loss reported at the end is of all of it
     other_data = "the text is not the one that this run began with; bring it back to resume"
 
     def read(self) -> None:

@@ -1,7 +1,5 @@
 """`train.py predict`: what a head says of texts that nobody has labelled."""
 
-import json
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +21,8 @@ from minillm.data import (
 )
 from minillm.hub import load_model, load_tokenizer
 from minillm.inference import predict, tags_of
-from minillm.system import check_file, pick_device, write_text
+from minillm.metrics import words_and_marks
+from minillm.system import check_file, pick_device, to_json, write_text
 from minillm.text import read_records, text_field
 from minillm.training import RunFolder
 
@@ -76,7 +75,7 @@ def run_predict(settings: PredictSettings, given: dict) -> int:
     outputs = predict(model, Padded(examples, tokenizer.pad_id, settings.batch_size), compute)
     names = run.config().get("labels") or []
     lines = [
-        json.dumps(answer(stage, question, output, example, names), ensure_ascii=False)
+        to_json(answer(stage, question, output, example, names))
         for question, output, example in zip(questions, outputs, examples)
     ]
     if settings.out is None:
@@ -115,11 +114,6 @@ def questions_from(settings: PredictSettings, stage: str) -> Iterator[tuple]:
         texts = tuple(text_field(settings.data, line, record, field) for field in fields)
         check_not_empty(settings.data, line, fields, texts)
         yield (words_and_marks(texts[0]),) if stage == "tag" else texts
-
-
-def words_and_marks(text: str) -> list[str]:
-    """A text cut as taggers' files are: words, and each mark by itself."""
-    return re.findall(r"\w+|[^\w\s]", text)
 
 
 def answer(stage: str, question: tuple, output: Tensor, example: dict, names: list[str]) -> dict:

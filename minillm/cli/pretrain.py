@@ -98,7 +98,7 @@ class Pretrain(TrainingCommand):
 
     name = "pretrain"
     objective = staticmethod(causal_lm)
-    watched = 6  # of the validation text; the loss reported at the end is of all of it
+    watched = 6  # spread over the validation text; the loss reported at the end is of all of it
     other_data = "the text is not the one that this run began with; bring it back to resume"
 
     def read(self) -> None:

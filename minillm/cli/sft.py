@@ -20,6 +20,7 @@ from minillm.data import (
 )
 from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import Question, ask, ask_base, questions_of, summary
+from minillm.metrics import rouge_reads
 from minillm.models import LSTMLM
 from minillm.system import write_text
 from minillm.tales import data_file
@@ -149,7 +150,11 @@ class SFT(Task):
             true = true_scores(*zip(*letters))
             scores["true_score_of_letters"] = sum(true) / len(true)
         for kind, row in scores["kinds"].items():
-            print(f"  {kind or 'all':10s} right {row['right']:.3f}, ROUGE-L {row['rouge_l']:.3f} of {row['n']}")
+            overlap = "" if row["rouge_l"] is None else f", ROUGE-L {row['rouge_l']:.3f}"
+            print(f"  {kind or 'all':10s} right {row['right']:.3f}{overlap} of {row['n']}")
+        unread = sum(not rouge_reads(q.answer) for q in questions)
+        if unread:
+            print(f"ROUGE-L leaves out {unread} of {len(questions)}: it reads the letters a to z and digits alone")
         return scores
 
     def baselines(self) -> dict[str, dict]:

@@ -122,6 +122,13 @@ class Batches:
             self._shuffled = (epoch, torch.randperm(self.examples, generator=generator))
         return self._shuffled[1]
 
+    def spread(self, batches: int | None) -> Iterator[dict[str, Tensor]]:
+        """So many batches, of examples that lie evenly over all; every batch where there are no more, or for None."""
+        count = min(self.examples, (batches or len(self)) * self.batch_size)
+        rows = (2 * torch.arange(count) + 1) * self.examples // (2 * max(count, 1))  # the middles of equal parts
+        for some in self.order(0)[rows].split(self.batch_size) if count else ():
+            yield self.batch(some)
+
     def batch(self, rows: Tensor) -> dict[str, Tensor]:
         """The examples of these rows."""
         raise NotImplementedError
@@ -204,14 +211,21 @@ class Padded(Batches):
         self.lengths = torch.tensor([max(len(e["input_ids"]) for e in group) for group in self.groups])
 
     def order(self, epoch: int) -> Tensor:
-        """A random order in which neighbours have about the same length."""
+        """A random order in which the texts of a batch have about the same length.
+
+        Batches may span two epochs (`forever`): what completes the last one of the epoch before comes first, and what
+        is left over comes last, all of them long texts.
+        """
         order = super().order(epoch)
         if self.seed is None or not len(order):
             return order
         pools = [pool[self.lengths[pool].argsort(stable=True)] for pool in order.split(POOL * self.batch_size)]
-        batches = torch.cat(pools).split(self.batch_size)
+        first = min(-epoch * self.examples % self.batch_size, self.examples)
+        whole = (self.examples - first) // self.batch_size * self.batch_size
+        batches, rest = torch.cat(pools).split([whole, self.examples - whole])
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        return torch.cat([batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()])
+        mixed = torch.randperm(whole // self.batch_size, generator=generator)
+        return torch.cat([rest[:first], batches.view(-1, self.batch_size)[mixed].flatten(), rest[first:]])
 
     def batch(self, rows: Tensor) -> dict[str, Tensor]:
         """The examples of these rows, padded to the longest of them."""

@@ -23,9 +23,7 @@ def mask_tokens(
     """
     if not 0 <= probability <= 1:
         raise ValueError(f"the share of tokens to mask is {probability}: it must lie between 0 and 1")
-    special = torch.tensor(sorted(tokenizer.special_ids))
-    ordinary = torch.arange(tokenizer.vocab_size)
-    ordinary = ordinary[~torch.isin(ordinary, special)]
+    special, ordinary = torch.tensor(sorted(tokenizer.special_ids)), torch.tensor(tokenizer.text_ids)
     selected = torch.rand(input_ids.shape, generator=generator) < probability
     selected &= ~torch.isin(input_ids, special)
     fate = torch.rand(input_ids.shape, generator=generator)

@@ -1,6 +1,7 @@
 """Packing: several short examples in one row, each out of the others' sight, so that little is padding."""
 
 from collections.abc import Sequence
+from heapq import heappop, heappush
 
 
 def pack(examples: Sequence[dict], length: int) -> list[dict]:
@@ -13,14 +14,24 @@ def pack(examples: Sequence[dict], length: int) -> list[dict]:
     [[5, 5, 5, 7], [6, 6]]
     """
     rows, free = [], []
+    open_rows: list[int] = []  # a heap of those with room for the present size; the others wait in lists, by their room
+    waiting, smallest = [[] for _ in range(length + 1)], length + 1
     for example in sorted(examples, key=lambda example: -len(example["input_ids"])):
         size = len(example["input_ids"])
-        row = next((row for row, room in enumerate(free) if room >= size), len(rows))
+        while smallest > size:
+            smallest -= 1
+            for row in waiting[smallest]:
+                heappush(open_rows, row)
+        row = heappop(open_rows) if open_rows else len(rows)
         if row == len(rows):
             rows.append([])
             free.append(length)
         rows[row].append(example)
         free[row] -= size
+        if free[row] >= size:
+            heappush(open_rows, row)
+        elif free[row] >= 0:
+            waiting[free[row]].append(row)
     return [_joined(row) for row in rows]
 
 

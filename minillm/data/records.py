@@ -104,7 +104,7 @@ def score_field(path: Path, line: int, record: dict, name: str) -> float | None:
         return None
     try:
         score = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # JSON has whole numbers that no float holds
         score = math.nan
     if not math.isfinite(score):
         found = repr(value)[:60]

@@ -4,7 +4,7 @@ An assistant is asked in the chat template that it was trained with (`ask`). A b
 same conversation as plain text, whose earlier answers serve it as examples (`ask_base`). Both answer greedily.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from minillm import tales
 from minillm.inference.generation import reply, write
-from minillm.metrics import bootstrap_interval, rouge_l
+from minillm.metrics import bootstrap_interval, rouge_l, rouge_reads
 from minillm.text import Tokenizer
 
 ASKED_AT_ONCE = 64  # questions
@@ -94,15 +94,19 @@ def right(question: Question, answer: str) -> bool:
 
 
 def scores_by_kind(questions: Sequence[Question], answers: Sequence[str]) -> dict[str, dict[str, float]]:
-    """For each kind: the number of questions, the share that is right, and the mean F1 of ROUGE-L."""
-    rows: dict[str, list[tuple[bool, float]]] = defaultdict(list)
+    """For each kind: the number of questions, the share that is right, and the mean F1 of ROUGE-L.
+
+    ROUGE-L is of the questions whose true answer it can read (`rouge_reads`), and None where there are none.
+    """
+    rows: dict[str, tuple[list[bool], list[float]]] = defaultdict(lambda: ([], []))
     for question, answer in zip(questions, answers, strict=True):
-        rows[question.kind].append((right(question, answer), rouge_l(question.answer, answer).f1))
-    scores = {}
-    for kind, found in sorted(rows.items()):
-        ok, f1 = zip(*found)
-        scores[kind] = {"n": len(found), "right": sum(ok) / len(ok), "rouge_l": sum(f1) / len(f1)}
-    return scores
+        ok, f1 = rows[question.kind]
+        ok.append(right(question, answer))
+        f1 += [rouge_l(question.answer, answer).f1] if rouge_reads(question.answer) else []
+    return {
+        kind: {"n": len(ok), "right": sum(ok) / len(ok), "rouge_l": sum(f1) / len(f1) if f1 else None}
+        for kind, (ok, f1) in sorted(rows.items())
+    }
 
 
 def summary(questions: Sequence[Question], answers: Sequence[str]) -> dict:
@@ -112,9 +116,10 @@ def summary(questions: Sequence[Question], answers: Sequence[str]) -> dict:
     """
     kinds = scores_by_kind(questions, answers)
     exact = [right(q, answer) for q, answer in zip(questions, answers) if q.kind not in tales.OPEN_KINDS]
+    read = Counter(question.kind for question in questions if rouge_reads(question.answer))
     interval = bootstrap_interval(exact or [row["right"] for row in kinds.values()])
     return {
         **dict(zip(("exact_match", "exact_match_low", "exact_match_high"), interval)),
-        "rouge_l": sum(row["rouge_l"] * row["n"] for row in kinds.values()) / len(questions),
+        "rouge_l": sum(kinds[kind]["rouge_l"] * read[kind] for kind in sorted(read)) / read.total() if read else None,
         "kinds": kinds,
     }

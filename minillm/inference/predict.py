@@ -10,13 +10,14 @@ from minillm.training import inputs_of
 
 
 @torch.no_grad()
-def predict(model: nn.Module, batches: Iterable[dict[str, Tensor]], compute: Compute) -> list[Tensor]:
+def predict(model: nn.Module, batches: Iterable[dict[str, Tensor]], compute: Compute | None = None) -> list[Tensor]:
     """The output of a head for each example, in order and without padding; dropout stays off afterwards.
 
+    compute: by default where the model is, in fp32.
     Returns: for each example (K,), or (T, K) of its own tokens, in fp32 on the CPU.
     """
     model.eval()
-    outputs = []
+    compute, outputs = compute or Compute.of(model), []
     for batch in batches:
         with compute.autocast():
             output = model(**inputs_of(compute.to_device(batch))).float().cpu()

@@ -1,6 +1,6 @@
 """Scores of texts and of experiments. The reference, or the truth, comes first; only in BLEU the candidates do.
 
-ngrams, scores                  what the others are made of, and the signature that says what a score depends on
+words, ngrams, scores           what the others are made of, and the signature that says what a score depends on
 rouge, bleu_score, answers      a text against references
 diversity, likelihood           texts by themselves; what a model foresaw, in the units that people compare
 classes, baselines              classes, tags, similarities; what counting alone would score
@@ -18,7 +18,7 @@ from minillm.metrics.classes import (
 from minillm.metrics.diversity import distinct_n, repetition, self_bleu
 from minillm.metrics.likelihood import bits_per_byte, bits_per_character, perplexity
 from minillm.metrics.ngrams import clipped_matches, ngram_counts, ngram_scores, ngrams, tokenize_rouge
-from minillm.metrics.rouge import lcs_length, lcs_places, rouge_l, rouge_lsum, rouge_n
+from minillm.metrics.rouge import lcs_length, lcs_places, rouge_l, rouge_lsum, rouge_n, rouge_reads
 from minillm.metrics.scores import Score, Scores, mean_scores
 from minillm.metrics.statistics import (
     SHARE,
@@ -30,3 +30,4 @@ from minillm.metrics.statistics import (
     seed_interval,
     share_interval,
 )
+from minillm.metrics.words import combining_marks, words_and_marks, words_of

@@ -5,20 +5,16 @@ Jurafsky & Martin, chapter 5); for tags, the commonest tag of each word.
 Left out: n-grams, tf-idf in the classifier, tuning: the weight decay is fixed.
 """
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 
+from minillm.metrics.words import words_and_marks
+
 BAG_DECAY = 1e-3  # weight decay of the bag of words; fits a few thousand texts
 BAG_STEPS = 60  # of L-BFGS, enough to converge
-
-
-def words_of(text: str) -> list[str]:
-    """Words and marks, in small letters."""
-    return re.findall(r"\w+|[^\w\s]", text.lower())
 
 
 def majority(labels: Sequence) -> object:
@@ -60,7 +56,7 @@ class BagOfWords:
     @staticmethod
     def _features(text: str | tuple[str, str]) -> set[str]:
         parts = (text,) if isinstance(text, str) else text
-        return {f"{place} {word}" for place, part in enumerate(parts) for word in words_of(part)}
+        return {f"{place} {word}" for place, part in enumerate(parts) for word in words_and_marks(part.lower())}
 
     def _matrix(self, texts: Sequence) -> torch.Tensor:
         """Which text holds which word, (N, words), sparse."""
@@ -81,7 +77,7 @@ def commonest_tags(words: Sequence[Sequence[str]], tags: Sequence[Sequence[str]]
 
 def word_similarity(first: Sequence[str], second: Sequence[str]) -> torch.Tensor:
     """Cosines (N, M) of texts as bags of words, a word weighing ln(texts / texts that hold it) (Spärck Jones 1972)."""
-    bags = [set(words_of(text)) for text in [*first, *second]]
+    bags = [set(words_and_marks(text.lower())) for text in [*first, *second]]
     counts = Counter(word for bag in bags for word in bag)
     place = {word: i for i, word in enumerate(counts)}
     x = torch.zeros(len(bags), len(place))

@@ -66,9 +66,12 @@ def entity_f1(truth: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]
 
 
 def recall_at_k(similarity: torch.Tensor, k: int) -> float:
-    """The share of rows i of similarity (N, M) whose own column i is among the k largest (ties count as before it)."""
+    """The share of rows i of similarity (N, M) whose own column i is among the k largest.
+
+    Ties count as before it, and so does what is no number.
+    """
     own = similarity.diagonal()[:, None]
-    before = (similarity >= own).sum(dim=1) - 1  # itself is no rival
+    before = (~(similarity < own)).sum(dim=1) - 1  # itself is no rival
     return (before < k).double().mean().item()
 
 
@@ -93,7 +96,7 @@ def similarity_scores(similarity: torch.Tensor, labels: Sequence[float | None]) 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float:
     """Rank correlation: Pearson's correlation of the ranks, ties sharing the mean of theirs.
 
-    Returns: -1 to 1; not a number when one side is constant.
+    Returns: -1 to 1; not a number when one side is constant or holds what is no number.
     Source: Spearman 1904.
     """
     _check_pairs(first, second)
@@ -103,6 +106,8 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def _ranks(values: torch.Tensor) -> torch.Tensor:
+    if values.isnan().any():  # it has no rank, and so the others have none
+        return values.new_full(values.shape, torch.nan)
     _, place, counts = torch.unique(values, return_inverse=True, return_counts=True)
     last = counts.cumsum(0)
     return (last - (counts - 1) / 2)[place].double()

@@ -12,6 +12,7 @@ from itertools import chain
 
 from minillm.metrics.ngrams import ROUGE_SETTINGS, Words, ngram_scores, tokenize_rouge
 from minillm.metrics.scores import Scores
+from minillm.metrics.words import words_of
 
 
 def rouge_n(reference: str, candidate: str, n: int) -> Scores:
@@ -39,6 +40,18 @@ def rouge_l(reference: str, candidate: str) -> Scores:
     reference, candidate = tokenize_rouge(reference), tokenize_rouge(candidate)
     length = lcs_length(reference, candidate)
     return Scores.from_counts(length, len(reference), len(candidate), f"rouge-l|{ROUGE_SETTINGS}")
+
+
+def rouge_reads(text: str) -> bool:
+    """Whether ROUGE sees most of a text: of its letters and digits, half or more are a to z and 0 to 9.
+
+    Elsewhere a score says nothing: equal texts may get 0, and different ones 1.
+
+    >>> rouge_reads("naïve 1"), rouge_reads("3 яблока")
+    (True, False)
+    """
+    seen, there = (sum(map(len, words)) for words in (tokenize_rouge(text), words_of(text)))
+    return 0 < there <= 2 * seen
 
 
 def rouge_lsum(reference: str, candidate: str) -> Scores:

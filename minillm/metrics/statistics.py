@@ -144,9 +144,10 @@ def paired_comparison(
         coins = torch.randint(2, (N, *[1] * (first.dim() - 1)), generator=generator).bool()
         swapped.append(score(second.where(coins, first)) - score(first.where(coins, second)))
     as_large = sum(abs(other) >= abs(difference) * (1 - 1e-9) for other in swapped)  # sums differ in their last digit
+    unknown = difference != difference  # a score that is no number is neither higher nor lower
     return Comparison(
         difference=Interval(difference, *_middle(drawn)),
-        wins=sum(d > 0 for d in drawn) / samples,
-        p=(as_large + 1) / (samples + 1),
+        wins=math.nan if unknown else sum(d > 0 for d in drawn) / samples,
+        p=math.nan if unknown else (as_large + 1) / (samples + 1),
         signature=f"paired bootstrap and randomisation|items:{N}|samples:{samples}|seed:{seed}",
     )

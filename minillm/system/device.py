@@ -29,6 +29,11 @@ class Compute(NamedTuple):
         """For people: "cpu (bf16)"."""
         return f"{self.device} ({next(name for name, dtype in DTYPES.items() if dtype == self.dtype)})"
 
+    @classmethod
+    def of(cls, model: torch.nn.Module) -> "Compute":
+        """Where a model's weights are, in their own precision."""
+        return cls(next((p.device for p in model.parameters()), torch.device("cpu")), torch.float32)
+
     def autocast(self) -> contextlib.AbstractContextManager:
         """The context in which a forward pass runs."""
         if self.dtype == torch.float32:

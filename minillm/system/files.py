@@ -61,9 +61,22 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     write_atomic(path, [text.encode()])
 
 
+def to_json(content, indent: int | None = None) -> str:
+    """`content` as JSON, which has no NaN and no infinity: they become null."""
+    return json.dumps(_finite(content), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(content):
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    return [_finite(value) for value in content] if isinstance(content, list | tuple) else content
+
+
 def write_json(path: str | os.PathLike, content) -> None:
-    """Write `content` as indented JSON."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    """Write `content` as indented JSON; see `to_json`."""
+    write_text(path, to_json(content, indent=2) + "\n")
 
 
 def read_json(path: str | os.PathLike):

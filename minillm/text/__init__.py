@@ -2,7 +2,7 @@
 
 utf8, corpus     files into documents; a split in which nothing leaks; gutenberg: a book without its licence
 record_files     files of records, read and checked; tables: of rows and columns, and the names that fields go by
-cleaning         tidy a corpus, with markup (HTML out of text) and dedup (exact and near duplicates)
+cleaning         tidy a corpus, with markup (HTML out of text), normal (Unicode's forms) and dedup (near duplicates)
 plain_bpe, bpe   learn byte-pair merges: as on a blackboard, and fast
 tokenizer        text to ids and back, special tokens, padding; gpt2_files: GPT-2's vocabulary
 chat_template    a conversation as ids

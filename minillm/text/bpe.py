@@ -18,6 +18,7 @@ import heapq
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import pairwise
 
 import tiktoken
@@ -139,37 +140,46 @@ class Splitter:
     """Splits text into words with a tiktoken pattern, exactly as tiktoken does, by Python's `re`.
 
     `re` has no \\p{L}, and its \\s is not Unicode's White_Space. So each class in the pattern is written out as the
-    list of its members, and tiktoken is asked which of the characters seen so far those are: no table can disagree.
+    ranges of its members, and tiktoken is asked which characters those are: no table can disagree.
     """
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
-        self.alphabet: set[str] = set()
-        self.find = re.compile("(?!)").findall
 
     def split(self, document: str) -> list[str]:
         """The words of a document; joined they are the document."""
         check_surrogates(document)
-        if not self.alphabet.issuperset(document):
-            self.alphabet.update(document)
-            compiled = re.compile(_spell_out(self.pattern, "".join(sorted(self.alphabet))))
-            if compiled.groups:
-                raise ValueError(f"The pattern {self.pattern!r} has a capturing group: write (?:...) instead of (...).")
-            self.find = compiled.findall
-        return self.find(document)
+        highest = 0x7F if document.isascii() else ord(max(document))
+        # Most text needs no more than the first plane, in which looking a character up is fastest.
+        end = next(end for end in (0x80, 0x10000, 0x110000) if highest < end)
+        return _compiled(self.pattern, end).findall(document)
 
 
-def _spell_out(pattern: str, alphabet: str) -> str:
-    """Write out the classes \\p{..}, \\s, \\w, \\d and their opposites, as lists of members from `alphabet`."""
+@cache
+def _compiled(pattern: str, end: int) -> re.Pattern:
+    """A tiktoken pattern for `re`, right for the characters below `end`: its classes are written out."""
     pieces, in_brackets = [], False
     for piece in re.findall(r"\\[pP]\{[^}]*\}|\\.|.", pattern, flags=re.DOTALL):
         if piece in ("[", "]"):
             in_brackets = piece == "["
         elif piece[0] == "\\" and piece[1] in "pPsSdDwW":
-            matching = tiktoken.Encoding("class", pat_str=piece, mergeable_ranks=BYTES, special_tokens={})
-            members = bytes(matching.encode_ordinary(alphabet)).decode()  # characters that do not match are dropped
-            # Half a surrogate never occurs in the text: with it, a list is never empty, which `re` would not allow.
-            members = "".join(f"\\U{ord(character):08x}" for character in "\ud800" + members)
-            piece = members if in_brackets else f"[{members}]"
+            plain = f"\\{piece[1].lower()}{piece[2:]}"  # an opposite as "none of": it would have a million members
+            negation = "^" if piece[1].isupper() else ""
+            piece = _members(piece, end) if in_brackets else f"[{negation}{_members(plain, end)}]"
         pieces.append(piece)
-    return "".join(pieces)
+    compiled = re.compile("".join(pieces))
+    if compiled.groups:
+        raise ValueError(f"The pattern {pattern!r} has a capturing group: write (?:...) instead of (...).")
+    return compiled
+
+
+@cache
+def _members(piece: str, end: int) -> str:
+    r"""The characters below `end` in a class, \p{..}, \s, \w, \d or an opposite, as ranges for `re`."""
+    characters = "".join(chr(i) for i in range(end) if not 0xD800 <= i < 0xE000)
+    matching = tiktoken.Encoding("class", pat_str=piece, mergeable_ranks=BYTES, special_tokens={})
+    numbers = [*map(ord, bytes(matching.encode_ordinary(characters)).decode())]  # what does not match is dropped
+    begins = [n for n, before in zip(numbers, [-2, *numbers]) if n != before + 1]
+    ends = [n for n, after in zip(numbers, [*numbers[1:], -2]) if n + 1 != after]
+    # Half a surrogate never occurs in the text: with it, a class is never empty, which `re` would not allow.
+    return r"\ud800" + "".join(f"\\U{begin:08x}-\\U{end:08x}" for begin, end in zip(begins, ends))

@@ -1,27 +1,28 @@
 """From text as it is found to text worth learning: small steps, each a pure function, and a report of what they did.
 
 `clean` tidies one text: mark-up, invisible characters, Unicode form, white space, again until nothing changes, so that
-cleaning twice is cleaning once. `clean_corpus` goes on with what only shows across documents: lines that many of them
-share, documents without text, exact and near duplicates.
+cleaning twice is cleaning once; text that hides mark-up in more than MOST_PASSES layers loses its "<" and "&" instead.
+`clean_corpus` goes on with what only shows across documents: lines that many of them share, documents without text,
+exact and near duplicates.
 Left out: telling languages apart, judging quality, removing personal data, keeping the indentation of programs.
 Sources: Unicode Standard Annex 15 (normalisation forms); Rae et al. 2021, arXiv:2112.11446, appendix A, and Penedo et
 al. 2024, arXiv:2406.17557, for what such pipelines do at scale.
 """
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
-from typing import Literal
 
+from minillm.metrics import words_of
 from minillm.text.dedup import exact_duplicates, near_duplicates, normalised_digest
-from minillm.text.markup import strip_markup
+from minillm.text.markup import drop_markup, strip_markup
+from minillm.text.normal import Form, normalise_unicode
 
-Form = Literal["NFC", "NFKC"]
 EXAMPLES = 3  # how many a report keeps of each step
+MOST_PASSES = 10  # with mark-up; found pages are escaped two or three times, only an attack more often
 
 LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 INVISIBLE = re.compile(
@@ -46,15 +47,6 @@ def strip_invisible(text: str) -> str:
     'softly there\\nnext page'
     """
     return LOOSE_JOINERS.sub("", INVISIBLE.sub("", LINE_ENDS.sub("\n", text)))
-
-
-def normalise_unicode(text: str, form: Form = "NFC") -> str:
-    """One code for one character. NFKC also turns ﬁ into two letters and ² into a 2.
-
-    >>> len("e\\u0301"), len(normalise_unicode("e\\u0301"))
-    (2, 1)
-    """
-    return unicodedata.normalize(form, text)
 
 
 def collapse_space(text: str) -> str:
@@ -83,8 +75,8 @@ def cleaning_steps(form: Form = "NFC") -> dict[str, Callable[[str], str]]:
 def clean(text: str, form: Form = "NFC") -> str:
     """All steps for one text, repeated until none changes anything.
 
-    So tags that were escaped go too, however often: feeds and scrapers escape whole pages. A text *about* HTML that
-    shows tags to its readers loses them; leave `strip_markup` out for that.
+    So tags that were escaped go too, up to MOST_PASSES times: feeds and scrapers escape whole pages. A text *about*
+    HTML that shows tags to its readers loses them; leave `strip_markup` out for that.
 
     >>> clean("<p>Caf&eacute;\\u200b  &lt;i&gt;noir&lt;/i&gt;</p>")
     'Café noir'
@@ -95,10 +87,11 @@ def clean(text: str, form: Form = "NFC") -> str:
 
 def _changes(text: str, steps: dict[str, Callable[[str], str]]) -> Iterator[tuple[str, str, str]]:
     """Every (name of the step, text before, text after) where a step does something, until none does."""
-    begin = None
+    begin, passes = None, 0
     while text != begin:
-        begin = text
+        begin, passes = text, passes + 1
         for name, step in steps.items():
+            step = drop_markup if step is strip_markup and passes > MOST_PASSES else step
             before, text = text, step(text)
             if text != before:
                 yield name, before, text
@@ -110,7 +103,7 @@ def line_key(line: str) -> str:
     >>> line_key("* Sign up, for FREE! *")
     'sign up for free'
     """
-    return " ".join(re.findall(r"\w+", line.casefold()))
+    return " ".join(words_of(line.casefold()))
 
 
 def boilerplate_lines(documents: Sequence[str], share: float = 0.25, minimum: int = 5, words: int = 3) -> set[str]:

@@ -15,11 +15,12 @@ Massive Datasets", chapter 3; Lee et al. 2022, arXiv:2107.06499, on what duplica
 """
 
 import hashlib
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+
+from minillm.metrics import words_of
+from minillm.text.normal import normalise_unicode
 
 MERSENNE = 2**31 - 1  # a prime: products of two smaller numbers fit into 64 bits, and x mod p needs no division
 
@@ -30,7 +31,7 @@ def normalised_digest(text: str) -> bytes:
     >>> normalised_digest("The  End.") == normalised_digest("the end.\\n")
     True
     """
-    normal = " ".join(unicodedata.normalize("NFC", text).casefold().split())
+    normal = " ".join(normalise_unicode(text).casefold().split())
     return hashlib.blake2b(normal.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
@@ -54,7 +55,7 @@ def shingles(documents: Iterable[str], width: int = 5) -> list[np.ndarray]:
     number: dict[str, int] = {}  # words by first appearance, from 1; 0 fills up short documents
     lengths, words = [], []
     for document in documents:
-        found = re.findall(r"\w+", document.lower())
+        found = words_of(document.lower())
         ids = [number.setdefault(word, len(number) + 1) for word in found]
         ids += [0] * (width - len(ids) if ids else 0)
         lengths.append(max(len(ids) - width + 1, 0))

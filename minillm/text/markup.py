@@ -1,14 +1,14 @@
 """HTML out of text, and only HTML: "a < b", List<String>, <me@example.org> and a loose "&" are not mark-up.
 
 A browser's rules, which `html.parser` follows, see a tag wherever "<" meets a letter, since they are made for pages.
-Here text may be a page or anything else, so first every "<" and "&" that is not plainly HTML is escaped; then the
-parser takes tags, comments, scripts and character references apart.
+Here text may be a page or anything else, so only what is plainly HTML is taken: tags of elements that exist, comments,
+scripts and styles that end, character references that exist.
 Left out: finding the article among a page's menus (a library such as trafilatura does), other mark-up languages.
 """
 
 import re
+from html import unescape
 from html.entities import html5
-from html.parser import HTMLParser
 
 # Elements that begin a line of their own, and those that do not.
 BLOCKS = set(
@@ -28,13 +28,14 @@ FLAGS = (
 )
 ELEMENT = "|".join(sorted(BLOCKS | INLINES | UNREAD))
 # A tag is one when its element exists and its attributes have values: "a <b && c> d" has none for "&&".
-HTML_TAG = re.compile(
-    rf"""</(?:{ELEMENT})\s*> | <({ELEMENT})
-    (?: \s+ (?: [a-z_:@][\w:.@-]* \s*=\s* (?: "[^"]*" | '[^']*' | [^\s"'=<>`]+ ) | (?:{FLAGS})(?![\w-]) ) )* \s*/?>""",
+MARKUP = re.compile(
+    rf"""(?P<comment><!--) | <!doctype\s[^<>]*> | </(?P<end>{ELEMENT})\s*> | <(?P<start>{ELEMENT})
+    (?: \s+ (?: [a-z_:@][\w:.@-]* \s*=\s* (?: "[^"]*" | '[^']*' | [^\s"'=<>`]+ ) | (?:{FLAGS})(?![\w-]) ) )*
+    \s*(?P<empty>/?)> | (?P<reference>&(?:\#\d{{1,7}}|\#x[\da-f]{{1,6}}|[a-z][a-z\d]*);)""",
     re.IGNORECASE | re.VERBOSE,
 )
-DOCTYPE = re.compile(r"<!doctype\s[^<>]*>", re.IGNORECASE)
-LESS_OR_REFERENCE = re.compile(r"<|&(?:#\d{1,7};|#x[\da-f]{1,6};|([a-z][a-z\d]*;))?", re.IGNORECASE)
+ENDS = {name: re.compile(rf"</{name}\s*>", re.IGNORECASE) for name in UNREAD} | {"comment": re.compile("-->")}
+NO_MARKUP = {ord("<"): None, ord("&"): None}
 
 
 def strip_markup(text: str) -> str:
@@ -47,57 +48,29 @@ def strip_markup(text: str) -> str:
     """
     if "<" not in text and "&" not in text:
         return text
-    parser = _PageText()
-    parser.feed(_protect(text))
-    parser.close()
-    return "".join(parser.pieces)
+    pieces, done, at = [], 0, 0  # text before `done` is in pieces; the search goes on at `at`
+    endless = set()  # what does not end any more: an open comment would swallow the rest, and so would an open script
+    while found := MARKUP.search(text, at):
+        at, seen = found.end(), ""
+        start, name = (found["start"] or "").lower(), (found["end"] or "").lower()
+        if found["reference"]:
+            if found["reference"][1] != "#" and found["reference"][1:] not in html5:
+                continue
+            seen = unescape(found["reference"])
+        elif found["comment"] or start in UNREAD:
+            closing = start or "comment"
+            end = None if closing in endless else ENDS[closing].search(text, at)
+            if end is None:
+                endless.add(closing)
+                continue
+            at = at if found["empty"] else end.end()
+        elif {start, name} & BLOCKS:
+            seen = "\n"
+        pieces += text[done : found.start()], seen
+        done = at
+    return "".join([*pieces, text[done:]])
 
 
-def _protect(text: str) -> str:
-    """Escape every "<" and "&" that does not belong to HTML."""
-    last_end = {name: max((m.start() for m in re.finditer(rf"(?i)</{name}\s*>", text)), default=-1) for name in UNREAD}
-    last_comment_end = text.rfind("-->")
-
-    def protected(match: re.Match) -> str:
-        at = match.start()
-        if text[at] == "&":
-            real = len(match[0]) > 1 and (match[1] is None or match[1] in html5)
-            return match[0] if real else "&amp;" + match[0][1:]
-        if text.startswith("<!--", at):
-            real = last_comment_end >= at + 4  # an open comment would swallow the rest
-        elif (tag := HTML_TAG.match(text, at)) is None:
-            real = DOCTYPE.match(text, at) is not None
-        else:
-            name = (tag[1] or "").lower()
-            real = name not in UNREAD or last_end[name] >= tag.end()  # and so would an open script
-        return "<" if real else "&lt;"
-
-    return LESS_OR_REFERENCE.sub(protected, text)
-
-
-class _PageText(HTMLParser):
-    """Collects the text of a page in `pieces`."""
-
-    # Said here because it differs between Python versions: where tags are not tags until the element ends.
-    CDATA_CONTENT_ELEMENTS = tuple(sorted(UNREAD))
-    RCDATA_CONTENT_ELEMENTS = ()
-
-    def __init__(self):
-        super().__init__()
-        self.pieces, self.unread = [], False
-
-    def handle_starttag(self, tag: str, attrs: list) -> None:
-        self.unread = tag in UNREAD
-        self.handle_startendtag(tag, attrs)
-
-    def handle_startendtag(self, tag: str, attrs: list) -> None:
-        if tag in BLOCKS:
-            self.pieces.append("\n")
-
-    def handle_endtag(self, tag: str) -> None:
-        self.unread = False
-        self.handle_startendtag(tag, [])
-
-    def handle_data(self, data: str) -> None:
-        if not self.unread:
-            self.pieces.append(data)
+def drop_markup(text: str) -> str:
+    """The text without any "<" or "&", so that nothing in it can be mark-up."""
+    return text.translate(NO_MARKUP)

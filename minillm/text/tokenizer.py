@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from itertools import count
+from itertools import count, pairwise
 from operator import index
 from pathlib import Path
 
@@ -27,10 +27,10 @@ from torch import Tensor
 from minillm.system import read_json, write_json
 from minillm.text.bpe import BYTES, GPT2_PATTERN, check_surrogates, train_bpe
 from minillm.text.chat_template import CHAT_ROLES, apply_chat_template
-from minillm.text.gpt2_files import read_gpt2
+from minillm.text.gpt2_files import END_OF_TEXT, read_gpt2
 
 SPECIALS = ("<|pad|>", "<|bos|>", "<|eos|>", "<|mask|>", "<|cls|>", "<|sep|>", *(f"<|{role}|>" for role in CHAT_ROLES))
-END_OF_TEXT = "<|endoftext|>"  # GPT-2's only special token, which both begins and ends a text
+LONGEST_BLANK = 200_000  # characters; tiktoken's regular expression runs out of stack at a million
 FORMAT, VERSION = "minillm tokenizer", 1
 
 
@@ -47,7 +47,13 @@ class BytePairs:
     def encode(self, text: str) -> list[int]:
         if not text.isascii():
             check_surrogates(text)  # tiktoken would replace them without a word
-        return self._encoding.encode_ordinary(text)
+        part = LONGEST_BLANK // 2  # a longer run fills one of the parts
+        if len(text) <= LONGEST_BLANK or not any(text[i : i + part].isspace() for i in range(0, len(text), part)):
+            return self._encoding.encode_ordinary(text)
+        runs = ((run.start(), run.end()) for run in re.finditer(r"\s+", text))
+        cuts = [at for start, end in runs for at in range(start + LONGEST_BLANK, end, LONGEST_BLANK)]
+        pieces = (text[start:end] for start, end in pairwise([0, *cuts, len(text)]))
+        return [i for piece in pieces for i in self._encoding.encode_ordinary(piece)]
 
 
 class Characters:
@@ -72,7 +78,8 @@ class Characters:
 class Tokenizer:
     """Made by `train`, `characters`, `from_tiktoken`, `from_gpt2_files` or `load`; not by its constructor.
 
-    `vocab_size` counts every id, special ones too; `specials` maps their names to ids.
+    `vocab_size` counts every id, special ones too; `specials` maps their names to ids, `text_ids` are all others that
+    stand for something: a vocabulary of other people may have gaps.
 
     >>> tokenizer = Tokenizer.characters("low lower")
     >>> tokenizer.encode("lower")
@@ -86,7 +93,7 @@ class Tokenizer:
         self._tokens = tokens
         self._engine = Characters(tokens) if kind == "characters" else BytePairs(tokens, pattern)
         self._bytes = tokens | {i: name.encode() for name, i in specials.items()}
-        self.vocab_size = max(self._bytes) + 1
+        self.vocab_size, self.text_ids = max(self._bytes) + 1, sorted(tokens)
         self.special_ids = frozenset(specials.values())
         self.bos_id = specials[END_OF_TEXT if END_OF_TEXT in specials else "<|bos|>"]
         self.eos_id = specials[END_OF_TEXT if END_OF_TEXT in specials else "<|eos|>"]
@@ -141,8 +148,8 @@ class Tokenizer:
     @classmethod
     def from_gpt2_files(cls, vocab_bpe: str | Path, encoder_json: str | Path) -> "Tokenizer":
         """GPT-2's vocabulary with GPT-2's ids, as `read_gpt2` reads it."""
-        tokens, end_of_text = read_gpt2(Path(vocab_bpe), Path(encoder_json))
-        return cls("bpe", GPT2_PATTERN, tokens, _with_specials(end_of_text + 1, {END_OF_TEXT: end_of_text}))
+        tokens, own = read_gpt2(Path(vocab_bpe), Path(encoder_json))
+        return cls("bpe", GPT2_PATTERN, tokens, _with_specials(max(*tokens, *own.values()) + 1, own))
 
     def encode(self, text: str, allow_special: bool = False) -> list[int]:
         """The ids of a text. Names of special tokens in it are ordinary text, unless `allow_special` is true.

@@ -23,8 +23,14 @@ def as_sum(loss: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | int]:
 
 
 @torch.no_grad()
-def mean_loss(model: nn.Module, loss_fn: LossFunction, batches: Iterable[dict], compute: Compute) -> float:
-    """The exact mean of a loss over all terms of all batches, with the model in evaluation mode."""
+def mean_loss(
+    model: nn.Module, loss_fn: LossFunction, batches: Iterable[dict], compute: Compute | None = None
+) -> float:
+    """The exact mean of a loss over all terms of all batches, with the model in evaluation mode.
+
+    compute: by default where the model is, in fp32.
+    """
+    compute = compute or Compute.of(model)
     total, terms = 0.0, 0
     with evaluating(model):
         for batch in batches:

@@ -15,6 +15,7 @@ Tensors and JSON only: nothing is pickled.
 
 import hashlib
 import json
+import math
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +25,16 @@ from torch import Tensor, nn
 
 from minillm import __version__
 from minillm.models import Head, TextEncoder
-from minillm.system import load_file, random_state, read_json, save_file, set_random_state, write_atomic, write_json
+from minillm.system import (
+    load_file,
+    random_state,
+    read_json,
+    save_file,
+    set_random_state,
+    to_json,
+    write_atomic,
+    write_json,
+)  # fmt: skip
 
 RUNS = Path("runs")  # where runs are when nobody says
 ANSWERING = ("sft", "ppo", "dpo")  # commands whose models answer, in the chat template
@@ -123,18 +133,19 @@ class RunFolder:
         """Add a line to log.jsonl."""
         self.path.mkdir(parents=True, exist_ok=True)
         with open(self.log_file, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(to_json(record) + "\n")
 
     def truncate_log(self, step: int) -> None:
         """Drop what was logged after `step`, and a line that a kill cut short."""
-        write_atomic(self.log_file, (json.dumps(r).encode() + b"\n" for r in self.records() if r["step"] <= step))
+        write_atomic(self.log_file, (to_json(r).encode() + b"\n" for r in self.records() if r["step"] <= step))
 
     def records(self) -> list[dict]:
-        """The whole lines of log.jsonl."""
+        """The whole lines of log.jsonl; null, which stands for what is no number, is NaN again."""
         if not self.log_file.exists():
             return []
         lines = self.log_file.read_text(encoding="utf-8").split("\n")[:-1]
-        return [json.loads(line) for line in lines]
+        rows = [json.loads(line) for line in lines]
+        return [{key: math.nan if value is None else value for key, value in row.items()} for row in rows]
 
 
 def unwrap(model: nn.Module) -> nn.Module:

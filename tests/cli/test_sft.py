@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from minillm.cli import main
 from minillm.data import IGNORE_INDEX, Padded, chat_example, pack, read_conversations
 from minillm.hub import load_model
-from minillm.inference import ask, ask_base, plain, questions_of
+from minillm.inference import Question, ask, ask_base, plain, questions_of, summary
 from minillm.inference.answering import scores_by_kind
 from minillm.models import RECIPES, Decoder, ModelConfig
 from minillm.system import pick_device
@@ -444,3 +444,18 @@ def test_real_instructions_are_read_as_they_are_and_learned(tmp_path, capsys):
     losses = [json.loads(line).get("val_loss") for line in (run / "log.jsonl").read_text().splitlines()]
     losses = [loss for loss in losses if loss is not None]
     assert losses[-1] < losses[0] and (run / "samples.txt").read_text().count("expected:") > 5
+
+
+@pytest.mark.parametrize(
+    ("true", "said", "rouge"),
+    [
+        (["蓝色", "绿色", "白色"], ["蓝色", "绿色", "红色"], None),
+        (["3个苹果", "草"], ["3个香蕉", "草"], None),  # a digit is not most of it
+        (["the sky", "蓝色"], ["the sea", "蓝色"], 0.5),  # of the one that ROUGE can read
+        (["the sky", "a cat"], ["the sky", "a dog"], 0.75),
+    ],
+)
+def test_rouge_is_left_out_where_it_cannot_read_the_answers(true, said, rouge):
+    scores = summary([Question([{"role": "user", "content": "?"}], text) for text in true], said)
+    assert scores["rouge_l"] == scores["kinds"][""]["rouge_l"] == rouge
+    assert scores["exact_match"] == sum(map(str.__eq__, true, said)) / len(true)

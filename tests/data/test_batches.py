@@ -4,10 +4,14 @@ import itertools
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from minillm.data import IGNORE_INDEX, Padded, Tokens, Windows, mask_tokens, tokenize
+from minillm.data import IGNORE_INDEX, Padded, Tokens, Windows, mask_tokens, pack, tokenize
 from minillm.data.batches import window_table
 from minillm.text import Tokenizer
+from minillm.text.bpe import GPT2_PATTERN
+from minillm.text.tokenizer import SPECIALS
 
 DOCUMENTS = ["abcab", "ba", "cabbacabbacabba", "a", "bcbc"]
 TOKENIZER = Tokenizer.characters("abc")
@@ -170,3 +174,71 @@ def test_masks_are_fresh_in_every_epoch_and_the_same_after_a_resume():
     resumed = padded(1, change=change)
     resumed.load_state_dict(first.state_dict())
     assert [b["draw"].item() for b in itertools.islice(resumed.forever(), 7)] == straight[5:]
+
+
+def test_masking_puts_in_no_id_that_is_no_token():
+    tokens = {i: bytes([i]) for i in range(256)} | {900: b"th", 901: b"the"}
+    tokenizer = Tokenizer("bpe", GPT2_PATTERN, tokens, {name: 1000 + 50 * i for i, name in enumerate(SPECIALS)})
+    ids = torch.tensor([tokenizer.encode("the cat") * 500])
+    inputs, _ = mask_tokens(ids, tokenizer, 1.0, torch.Generator().manual_seed(0))
+    drawn = set(inputs.flatten().tolist())
+    assert drawn - {tokenizer.mask_id} <= tokens.keys() and len(drawn) > 100
+    assert tokenizer.decode(inputs[0])
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 1000, 1003])
+def test_batches_of_like_length_stay_whole_over_epochs(size):
+    """In every epoch, each batch is one that sorting a pool gives, but for those that two epochs share."""
+    lengths = torch.randint(1, 60, (size,), generator=torch.Generator().manual_seed(size)).tolist()
+    examples = [{"input_ids": [i] * n} for i, n in enumerate(lengths)]
+    stream, B = Padded(examples, 0, 8, seed=5).forever(), 8
+    seen, spans, padded, real = [], [], 0, 0
+    for batch in itertools.islice(stream, size):  # B epochs
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        assert len(ids) == B
+        seen += ids[:, 0].tolist()
+        rows = mask.sum(1)
+        spans.append(int(rows.max() - rows.min()))
+        padded, real = padded + mask.numel(), real + int(mask.sum())
+    for epoch in range(B):
+        assert sorted(seen[epoch * size : (epoch + 1) * size]) == list(range(size))
+    if size >= 100:
+        unsorted = sum(B * max(lengths[i : i + B]) for i in range(0, size - B, B)) * B / (size // B * B * B)
+        assert sorted(spans)[len(spans) // 2] <= 8 and padded < 1.09 * real, unsorted
+
+
+def test_where_batches_divide_the_examples_all_epochs_are_sorted_pools():
+    examples = [{"input_ids": [0] * n} for n in torch.randint(1, 99, (64,), generator=torch.Generator()).tolist()]
+    lengths = sorted(len(e["input_ids"]) for e in examples)
+    wanted = sorted(lengths[i : i + 4] for i in range(0, 64, 4))
+    batches = Padded(examples, 0, 4, seed=1)
+    for epoch in range(3):
+        assert sorted(sorted(batches.lengths[rows].tolist()) for rows in batches.order(epoch).split(4)) == wanted
+
+
+@pytest.mark.parametrize(("examples", "size", "wanted"), [(100, 4, 3), (10, 4, 9), (7, 1, 2), (0, 3, 2), (11, 3, None)])
+def test_some_batches_lie_evenly_over_all(examples, size, wanted):
+    batches = Padded([{"input_ids": [i]} for i in range(examples)], 0, size)
+    ids = [i for batch in batches.spread(wanted) for i in batch["input_ids"].flatten().tolist()]
+    assert len(ids) == len(set(ids)) == min(examples, size * (wanted or examples)) and ids == sorted(ids)
+    if ids:
+        steps = {b - a for a, b in itertools.pairwise(ids)}
+        assert max(steps, default=1) - min(steps, default=1) <= 1 and ids[0] + ids[-1] in (examples - 1, examples)
+
+
+def first_fit(examples, length):
+    """Every row looked at for every example."""
+    rows = []
+    for example in sorted(examples, key=lambda example: -len(example["input_ids"])):
+        room = (row for row in rows if len(row) + len(example["input_ids"]) <= length)
+        row = next(room, None)
+        if row is None:
+            rows.append(row := [])
+        row += example["input_ids"]
+    return rows
+
+
+@given(st.integers(1, 20), st.lists(st.integers(0, 22), max_size=40))
+def test_packing_is_first_fit_of_the_longest_first(length, sizes):
+    examples = [{"input_ids": [i] * n} for i, n in enumerate(sizes)]
+    assert [row["input_ids"] for row in pack(examples, length)] == first_fit(examples, length)

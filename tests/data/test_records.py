@@ -161,3 +161,24 @@ def test_a_preference_is_a_message_of_the_user_and_two_answers(tmp_path):
     (preference,) = read_preferences(write(tmp_path / "a.jsonl", [line]))
     assert user_message("a cat?") == [{"role": "user", "content": "a cat?"}]
     assert preference.pair == (user_message("a cat?"), "sat", "cat")
+
+
+@pytest.mark.parametrize(
+    "score", ["NaN", "Infinity", "-Infinity", "1e999", '"nan"', "true", '"much"', "[1]", "1" + "0" * 400]
+)
+def test_a_score_that_is_no_number_is_refused_with_its_line(score, tmp_path):
+    lines = [f'{{"text_a": "a", "text_b": "b", "score": {value}}}' for value in ("0.5", "2", score)]
+    for read in (read_scored_pairs, read_preferences):
+        text = "\n".join(lines)
+        if read is read_preferences:
+            text = text.replace("text_a", "chosen").replace("text_b", "rejected").replace("score", "chosen_score")
+            text = text.replace("{", '{"prompt": "p", ')
+        with pytest.raises(ValueError, match=r'a\.jsonl:3: expected "\w*score" to be a number'):
+            read(write(tmp_path / "a.jsonl", text.split("\n")))
+
+
+def test_scores_of_a_table_are_numbers(tmp_path):
+    lines = ["text_a\ttext_b\tscore", "a\tb\t0.5", "c\td\t-2"]
+    assert [record.label for record in read_scored_pairs(write(tmp_path / "a.tsv", lines))] == [0.5, -2.0]
+    with pytest.raises(ValueError, match=r'a\.tsv:3: expected "score"'):
+        read_scored_pairs(write(tmp_path / "a.tsv", [*lines[:2], "c\td\tnan"]))

@@ -61,3 +61,8 @@ def test_a_tag_is_read_at_the_first_token_of_its_word_and_words_that_were_cut_ar
         len(words) - left
     )
     assert tags_of(torch.zeros(0, 3), {"words": []}, 2, names) == ["O", "O"]
+
+
+def test_predictions_need_no_more_than_model_and_batches():
+    model, batches = head(SequenceClassifier), Padded(examples(), TOKENIZER.pad_id, 2)
+    assert all(map(torch.equal, predict(model, batches), predict(model, batches, COMPUTE)))

@@ -1,7 +1,11 @@
 """Scores of predictions against scikit-learn and scipy, and by hand."""
 
+import math
+import warnings
+
 import pytest
 import torch
+from scipy import stats
 
 from minillm import metrics
 
@@ -91,3 +95,19 @@ def test_scores_of_similarities_equal_a_slow_loop():
         for scores in ([None] * 12, [float(s) for s in labels(12, 4, seed)]):
             found = metrics.similarity_scores(similarity, scores)
             assert found == pytest.approx(slow_similarity_scores(similarity.tolist(), scores))
+
+
+@pytest.mark.parametrize("first", [[1, math.nan, 2], [math.nan] * 3, [1, 2, 3]])
+@pytest.mark.parametrize("second", [[1, 2, 3], [3, math.nan, 1], [2, 2, 2], [1, math.inf, 0]])
+def test_rank_correlation_of_what_is_no_number_is_none_as_in_scipy(first, second):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scipy warns of constants
+        expected = stats.spearmanr(first, second).statistic
+    assert metrics.spearman(first, second) == pytest.approx(expected, nan_ok=True)
+
+
+def test_vectors_that_are_no_numbers_find_nothing():
+    similarity = torch.full((3, 3), math.nan)
+    assert metrics.recall_at_k(similarity, 1) == metrics.recall_at_k(similarity, 2) == 0
+    similarity = torch.tensor([[1.0, 0.0], [math.nan, math.nan]])
+    assert metrics.recall_at_k(similarity, 1) == 0.5

@@ -7,7 +7,17 @@ import pytest
 from awkward import pairs
 from hostile import HOSTILE
 
-from minillm.metrics import Interval, lcs_length, lcs_places, mean_scores, rouge_l, rouge_lsum, rouge_n, tokenize_rouge
+from minillm.metrics import (
+    Interval,
+    lcs_length,
+    lcs_places,
+    mean_scores,
+    rouge_l,
+    rouge_lsum,
+    rouge_n,
+    rouge_reads,
+    tokenize_rouge,
+)
 
 FOX = "The quick brown fox jumps over the lazy dog", "The quick brown dog jumps on the log."
 
@@ -143,3 +153,21 @@ def test_scores_of_different_settings_have_no_mean():
         mean_scores([rouge_n(*FOX, 1), rouge_l(*FOX)])
     with pytest.raises(ValueError, match="these are of none"):
         mean_scores([])
+
+
+@pytest.mark.parametrize(
+    ("text", "reads"),
+    [
+        ("naïve café 42", True),
+        ("x", True),
+        ("蓝色", False),
+        ("3个苹果和梨子", False),
+        ("да", False),
+        ("?!", False),
+        ("", False),
+    ],
+)
+def test_rouge_says_which_texts_it_can_read(text, reads):
+    assert rouge_reads(text) == reads
+    if reads:  # then equal texts get all of it
+        assert rouge_l(text, text).f1 == 1

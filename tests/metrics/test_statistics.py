@@ -133,3 +133,8 @@ def test_different_items_are_not_compared():
         paired_comparison([1, 2], [1, 2, 3])
     with pytest.raises(ValueError, match="at least one"):
         paired_comparison([], [])
+
+
+def test_a_comparison_with_what_is_no_number_claims_nothing():
+    found = paired_comparison([1.0, math.nan, 0.5], [0.0, 1.0, 0.2], samples=50)
+    assert math.isnan(found.p) and math.isnan(found.wins) and math.isnan(found.difference.mean)

@@ -3,13 +3,16 @@
 import doctest
 import html
 import random
+import sys
 import unicodedata
+from html.parser import HTMLParser
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from minillm.text import clean, clean_corpus, cleaning, markup
+from minillm.metrics import combining_marks
+from minillm.text import clean, clean_corpus, cleaning, dedup, markup, normal
 from minillm.text.cleaning import (
     boilerplate_lines,
     collapse_space,
@@ -177,4 +180,78 @@ def test_steps_that_are_turned_off_do_nothing():
 
 
 def test_the_worked_examples_hold():
-    assert doctest.testmod(cleaning).failed == doctest.testmod(markup).failed == 0
+    assert not any(doctest.testmod(module).failed for module in (cleaning, markup, normal))
+
+
+def by_parser(text: str) -> str:
+    """The same with the standard library's parser, for pages in which every tag is one."""
+
+    class Page(HTMLParser):
+        CDATA_CONTENT_ELEMENTS = ("script", "style")
+        pieces, unread = (), False
+
+        def handle_starttag(self, tag, attrs):
+            self.unread = tag in ("script", "style")
+            self.handle_startendtag(tag, attrs)
+
+        def handle_startendtag(self, tag, attrs):
+            self.pieces += ("\n",) if tag in markup.BLOCKS else ()
+
+        def handle_endtag(self, tag):
+            self.unread = False
+            self.handle_startendtag(tag, [])
+
+        def handle_data(self, data):
+            self.pieces += () if self.unread else (data,)
+
+    page = Page()
+    page.feed(text)
+    page.close()
+    return "".join(page.pieces)
+
+
+real = [
+    "<p>",
+    "</P>",
+    "<b class=x>",
+    "</b>",
+    "<br/>",
+    "<a href='x>y' title=\"&lt;\">",
+    "<!-- <p> -->",
+    "&eacute;",
+    "&#8203;",
+]
+real += [
+    "<script>if (a<b) {}</script>",
+    "<STYLE media=x>p > b</STYLE >",
+    "<!doctype html>",
+    "&amp;lt;",
+    "one ",
+    "\n",
+    "> ",
+]
+
+
+@given(st.lists(st.sampled_from(real), max_size=12).map("".join))
+def test_a_page_reads_as_with_the_standard_library_s_parser(page):
+    assert strip_markup(page) == by_parser(page)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<" * 40 + "b>" * 40, "&" + "amp;" * 40 + "lt;b>", "&#3" * 40 + "8;" * 40, "&\u200b" * 40 + "#8203;" * 40],
+)
+def test_mark_up_in_many_layers_is_taken_apart_in_a_bounded_number_of_passes(text):
+    once = clean(f"<p>before</p> {text} after")
+    assert clean(once) == once and "before" in once and once.endswith("after")
+    passes = sum(name == "mark-up" for name, *_ in cleaning._changes(text, cleaning.cleaning_steps()))
+    assert passes <= cleaning.MOST_PASSES + 1
+
+
+def test_marks_beyond_those_of_any_script_go_and_all_others_stay():
+    zalgo = "e" + "\u0301\u0323" * 5000 + " Z\u0338\u0355a\u0335"
+    assert clean(zalgo) == unicodedata.normalize("NFC", "e" + "\u0301\u0323" * 15 + " Z\u0338\u0355a\u0335")
+    assert dedup.normalised_digest(zalgo) == dedup.normalised_digest(clean(zalgo))
+    marks = set(combining_marks()) | {"\uff9e", "\uff9f"}
+    for c in map(chr, range(sys.maxunicode + 1)):  # what Unicode's forms would sort is known as a mark
+        assert c in marks or not unicodedata.combining(unicodedata.normalize("NFKD", c)[0]), hex(ord(c))

@@ -10,9 +10,11 @@ import torch
 from hostile import HOSTILE
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import ByteLevelBPETokenizer
 
 from minillm.text import Tokenizer
-from minillm.text.tokenizer import SPECIALS
+from minillm.text.gpt2_files import BYTE_OF
+from minillm.text.tokenizer import LONGEST_BLANK, SPECIALS
 
 GPT2 = Path(__file__).parents[3] / "shared" / "data" / "gpt2"
 needs_gpt2 = pytest.mark.skipif(not GPT2.exists(), reason="needs GPT-2's vocabulary files beside the repository")
@@ -361,3 +363,79 @@ def test_a_damaged_file_is_refused_by_name(damage, message, tmp_path):
     path.write_text(damage(path.read_text()))
     with pytest.raises(ValueError, match=rf"tokenizer\.json.*{message}"):
         Tokenizer.load(path)
+
+
+# Vocabularies of other people
+
+NAMES = list(BYTE_OF)
+
+
+def gpt2_files(folder, ids, header="#version: 0.2\n", mark="", merges=(("t", "h"), ("th", "e"))):
+    vocab, lines = folder / "vocab.json", folder / "merges.txt"
+    vocab.write_text(mark + json.dumps(ids), encoding="utf-8")
+    lines.write_text(mark + header + "".join(f"{a} {b}\n" for a, b in merges), encoding="utf-8")
+    return lines, vocab
+
+
+def numbered(*names):
+    return {name: i for i, name in enumerate(names)}
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        numbered("<|endoftext|>", *NAMES, "th", "the"),  # as Hugging Face's trainer writes them
+        numbered(*NAMES[:100], "<|endoftext|>", *NAMES[100:], "th", "the"),
+        numbered(*NAMES, "th", "the", "<|endoftext|>", "<|pad|>", "<s>", "[MASK]"),
+        {**numbered(*NAMES, "th", "the"), "<|endoftext|>": 1000},  # with a gap
+    ],
+    ids=["first", "middle", "more behind", "gap"],
+)
+def test_special_tokens_of_gpt2_files_may_have_any_ids(ids, tmp_path):
+    lines, vocab = gpt2_files(tmp_path, ids)
+    tokenizer = Tokenizer.from_gpt2_files(lines, vocab)
+    theirs = ByteLevelBPETokenizer(str(vocab), str(lines))
+    for text in ['the "quick" fox #1 $5', "<|pad|> the [MASK]", *HOSTILE]:
+        assert tokenizer.encode(text) == theirs.encode(text).ids
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert tokenizer.special_ids.isdisjoint(tokenizer.text_ids)
+    assert {tokenizer.specials[name] for name in ids.keys() & tokenizer.specials} == {
+        ids[name] for name in ids.keys() & tokenizer.specials
+    }
+    assert tokenizer.specials["<|mask|>"] > max(ids.values())
+    tokenizer.save(tmp_path / "tokenizer.json")
+    assert Tokenizer.load(tmp_path / "tokenizer.json").encode('"#1') == tokenizer.encode('"#1')
+
+
+@pytest.mark.parametrize("header", ["#version: 0.2 - Trained by `huggingface/tokenizers`\n", "#version: 0.2\r\n", ""])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_merges_may_have_another_header_or_none_and_a_byte_order_mark(header, mark, tmp_path):
+    tokenizer = Tokenizer.from_gpt2_files(
+        *gpt2_files(tmp_path, numbered(*NAMES, "th", "the", "<|endoftext|>"), header, mark)
+    )
+    assert tokenizer.encode("the") == [257]
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        numbered(*NAMES, "th", "the", "then", "<|endoftext|>"),  # more tokens than merges
+        numbered(*NAMES, "the", "th", "<|endoftext|>"),  # in another order
+        numbered(*NAMES, "th", "the"),
+        {**numbered(*NAMES, "th", "the"), "<|endoftext|>": "258"},
+        {**numbered(*NAMES, "th", "the"), "<|endoftext|>": 7},
+    ],
+)
+def test_gpt2_files_that_do_not_fit_are_refused(ids, tmp_path):
+    with pytest.raises(ValueError, match=r"do not belong together|is not GPT-2's encoder\.json"):
+        Tokenizer.from_gpt2_files(*gpt2_files(tmp_path, ids))
+
+
+@pytest.mark.parametrize("blank", [" ", "\n", "\u00a0", " \t\n"])
+@pytest.mark.parametrize("n", [LONGEST_BLANK - 1, LONGEST_BLANK, LONGEST_BLANK + 1, 1_000_000, 2_100_001])
+def test_a_million_blanks_come_back(blank, n):
+    text = "a" + (blank * n)[:n] + "b"
+    ids = BYTE_PAIRS.encode(text)
+    assert BYTE_PAIRS.decode(ids) == text
+    if n <= LONGEST_BLANK:  # where tiktoken can, its ids
+        assert ids == BYTE_PAIRS._engine._encoding.encode_ordinary(text)

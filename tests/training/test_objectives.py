@@ -1,11 +1,15 @@
 """Objectives: the output layer asked for the labelled positions alone gives the loss and the gradients of all."""
 
+import math
+
 import pytest
 import torch
+from torch import nn
 
 from minillm.data import IGNORE_INDEX
 from minillm.models import LSTMLM, RECIPES, BigramLM, Decoder, LSTMConfig, ModelConfig
-from minillm.training import causal_lm, causal_lm_sum
+from minillm.system import Compute, pick_device
+from minillm.training import causal_lm, causal_lm_sum, mean_loss
 
 MODELS = {
     "bigram": lambda: BigramLM(20),
@@ -43,3 +47,10 @@ def test_a_batch_without_labels_has_loss_zero_and_gradients_of_zero():
     total.backward()
     assert total.item() == 0 and count == 0
     assert all(p.grad.abs().sum() == 0 for p in model.parameters())
+
+
+def test_a_mean_loss_needs_no_more_than_model_loss_and_batches():
+    model, batches = BigramLM(5), [{"input_ids": torch.tensor([[0, 1, 2]]), "labels": torch.tensor([[0, 1, 2]])}]
+    assert mean_loss(model, causal_lm, batches) == pytest.approx(math.log(5))
+    assert mean_loss(model, causal_lm, batches) == mean_loss(model, causal_lm, batches, pick_device("cpu", "fp32"))
+    assert Compute.of(nn.Identity()).device.type == "cpu"
