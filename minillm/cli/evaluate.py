@@ -12,8 +12,8 @@ from minillm import tales
 from minillm.cli.classify import Classify, ClassifySettings
 from minillm.cli.encode import Encode, EncodeSettings
 from minillm.cli.finetune import HeadTask
-from minillm.cli.flags import flag, group
-from minillm.cli.life import restore_settings
+from minillm.cli.flags import auto, flag, group
+from minillm.cli.life import check_context, restore_settings
 from minillm.cli.pair import Pair, PairSettings
 from minillm.cli.settings import Machine
 from minillm.cli.sft import questions_in
@@ -42,7 +42,7 @@ class TextWindows:
     documents: str = flag(
         "blank-line", "what separates the documents of a .txt file; file: nothing does", choices=("blank-line", "file")
     )
-    context: int = flag(0, "tokens that the model reads at once (0: as many as it can)")
+    context: int | None = auto("tokens that the model reads at once; auto: as many as it can")
     batch_size: int = flag(16, "windows read together")
 
 
@@ -95,14 +95,13 @@ class Scored:
 
     def on_texts(self, documents: list[str], name: str = "the text") -> dict:
         """The loss on documents, in every unit, and the entropy floor where it is known."""
-        longest, context = getattr(self.model.config, "context", 256), self.windows.context
-        if context > longest:
-            raise ValueError(f"--context {context} is longer than the {longest} of the model in {self.run.path}")
+        check_context(self.windows.context, self.model, self.run)
+        longest = self.windows.context or getattr(self.model.config, "context", 256)
         whole = self.windows.documents == "file"
         tokens = tokenize(documents, self.tokenizer, whole)
         if len(tokens) < 2:
             raise ValueError(f"{name}: a text of {len(tokens)} token has nothing to predict; bring more")
-        windows = Windows(tokens, min(context or longest, len(tokens) - 1), self.windows.batch_size)
+        windows = Windows(tokens, min(longest, len(tokens) - 1), self.windows.batch_size)
         loss = mean_loss(self.model, causal_lm, windows, self.compute)
         characters, size = sum(map(len, documents)), sum(len(document.encode()) for document in documents)
         predicted = sum(int((batch["labels"][:, 1:] >= 0).sum()) for batch in windows)

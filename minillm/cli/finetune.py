@@ -15,10 +15,11 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from minillm.cli.flags import change, flag, flag_name, group
+from minillm.cli.flags import auto, change, flag, flag_name, group, refuse
 from minillm.cli.life import TrainingCommand, check_context, numbers_in, train_config
 from minillm.cli.methods import MethodSettings, Prepared, prepare
 from minillm.cli.settings import Machine, RecordSource, RunChoice, Training
+from minillm.cli.size import check_size
 from minillm.data import Padded, Parts, Record, frame_of, label_names, load_parts
 from minillm.hub import base_of, load_model, load_tokenizer, model_kind
 from minillm.inference import predict
@@ -36,14 +37,13 @@ EPOCHS = {"run": 7, "scratch": 12}  # passes over the examples, by what a task b
 
 @dataclass(frozen=True, kw_only=True)
 class TuningTraining(Training):
-    """Training. What is 0 is chosen by the command."""
+    """Training. What is auto is chosen by the command."""
 
-    epochs: float = flag(
-        0.0,
-        f"passes over the examples; {SHORTEST} steps at least (0: {EPOCHS['run']} from a run, "
-        f"{EPOCHS['scratch']} from scratch)",
+    epochs: float | None = auto(
+        f"passes over the examples; {SHORTEST} steps at least; auto: {EPOCHS['run']} from a run, "
+        f"{EPOCHS['scratch']} from scratch"
     )
-    max_steps: int = flag(0, "steps of training, whatever the epochs (0: from --epochs)")
+    max_steps: int | None = auto("steps of training, whatever the epochs; auto: from --epochs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class TuningSettings:
     """Task."""
 
     from_: Path | None = flag(None, "the run of mlm or pretrain to begin with; without it, a new model from scratch")
-    context: int = flag(0, "tokens that the model reads; longer texts are cut (0: what the trunk reads, or 256)")
+    context: int | None = auto("tokens that the model reads; longer texts are cut; auto: what the trunk reads, or 256")
     records: RecordSource = group(RecordSource)
     training: TuningTraining = group(TuningTraining)
     method: MethodSettings = group(MethodSettings)
@@ -69,8 +69,8 @@ class NewModel:
     heads: int = flag(2, "attention heads of a new model")
     tokenizer: str = flag("bpe", "of a new model: bpe or characters, trained on the texts; or a tokenizer.json")
     vocab_size: int = flag(1536, "tokens of a bpe tokenizer, special ones included")
-    pooling: str = flag(
-        "", "how a text is read off its tokens; empty: by the kind of trunk", choices=("", "first", "last", "mean")
+    pooling: str | None = auto(
+        "how a text is read off its tokens; auto: by the kind of trunk", choices=("auto", "first", "last", "mean")
     )
     dropout: float = flag(0.1, "share of activations dropped before the head")
 
@@ -251,6 +251,9 @@ class HeadTask(Task):
         """A tokenizer and a trunk: those of --from, or new ones."""
         model, context = self.settings.model, self.settings.context
         if self.settings.from_ is not None:
+            if not self.resuming:
+                own = f"the trunk and its tokenizer are those of {self.settings.from_}"
+                refuse(self.given, ("trunk", "depth", "width", "heads", "tokenizer", "vocab_size"), own)
             source = RunFolder(self.settings.from_)
             tokenizer, trunk = load_tokenizer(source), load_model(source.path)
             trunk = getattr(trunk, "trunk", trunk)
@@ -263,6 +266,7 @@ class HeadTask(Task):
             tokenizer = Tokenizer.characters(texts)
         else:
             tokenizer = Tokenizer.load(model.tokenizer)
+        check_size(self.compute, tokenizer.vocab_size, context or 256, model.depth, model.width)
         if model.trunk == "lstm":
             return tokenizer, LSTMLM(LSTMConfig(tokenizer.vocab_size, model.depth, model.width))
         size = {"layers": model.depth, "width": model.width, "heads": model.heads}
@@ -277,9 +281,9 @@ def tuning_config(settings: TuningSettings, rows: int, prepared: Prepared | None
     An adapter learns by AdamW at its own rate, and a new head beside it at the command's.
     """
     training, examples = settings.training, settings.records.examples
-    if not 0 <= training.epochs < math.inf or examples < 0:
-        raise ValueError(f"--epochs {training.epochs:g} and --examples {examples}: neither may be negative")
-    epochs = training.epochs or EPOCHS["run" if settings.from_ else "scratch"]
+    epochs = EPOCHS["run" if settings.from_ else "scratch"] if training.epochs is None else training.epochs
+    if not 0 < epochs < math.inf or examples < 0:
+        raise ValueError(f"--epochs {epochs:g} must be above 0, and --examples {examples} at least 0")
     steps = training.max_steps or max(round(epochs * rows / training.batch_size), SHORTEST)
     more: dict[str, Any] = {"warmup": max(steps // 10, 1), "decay_share": 0.9}
     if prepared is not None and prepared.adapter:

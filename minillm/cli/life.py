@@ -183,10 +183,10 @@ def new_run(out: Path | None, name: str) -> RunFolder:
     return RunFolder(out)
 
 
-def check_context(context: int, model: nn.Module, run: RunFolder) -> None:
+def check_context(context: int | None, model: nn.Module, run: RunFolder) -> None:
     """Raises: ValueError for a --context that is longer than what the model of a run reads."""
     longest = getattr(model.config, "context", context)
-    if context > longest:
+    if context and context > longest:
         raise ValueError(f"--context {context} is longer than the {longest} of the model in {run.path}")
 
 
@@ -221,6 +221,8 @@ def saved_settings(settings: Any) -> dict:
 def restore_settings(kind: type, saved: dict) -> Any:
     """Settings from what `saved_settings` made of them. Raises: ValueError for those of another version of minillm."""
     types = {field.name: hint for _, field, hint in fields_of(kind)}
+    follows = {field.name for _, field, _ in fields_of(kind) if "auto" in field.metadata}
+    saved = {name: None if name in follows and not value else value for name, value in saved.items()}  # was once 0
     unknown = sorted(saved.keys() - types.keys())
     if unknown:
         raise ValueError(f"this run has settings of another version of minillm ({', '.join(unknown)}): begin it anew")

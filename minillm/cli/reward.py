@@ -23,7 +23,7 @@ from minillm.training import RunFolder, named_or_latest
 class PreferenceTraining(TuningTraining):
     """Training."""
 
-    epochs: float = flag(1.0, f"passes over the pairs; {SHORTEST} steps at least (0: 7 passes)")
+    epochs: float = flag(1.0, f"passes over the pairs; {SHORTEST} steps at least")
     batch_size: int = flag(8, "pairs in a step")
     learning_rate: float = flag(1e-3, "peak rate of AdamW: embeddings and the output layer")
     matrix_learning_rate: float = flag(2e-3, "peak rate of Muon: the trunk's matrices")

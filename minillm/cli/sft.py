@@ -7,7 +7,7 @@ from torch import nn
 
 from minillm.align import true_scores
 from minillm.cli.finetune import SHORTEST, Task, TuningSettings, TuningTraining
-from minillm.cli.flags import change, flag, group
+from minillm.cli.flags import auto, change, flag, group
 from minillm.cli.life import new_run
 from minillm.data import (
     IGNORE_INDEX,
@@ -35,10 +35,9 @@ TALES_EPOCHS = {"instructions": 4.0, "letters": 1.6}  # passes over the tales' o
 class SFTTraining(TuningTraining):
     """Training."""
 
-    epochs: float = flag(
-        0.0,
-        f"passes over the data; {SHORTEST} steps at least "
-        f"(0: {TALES_EPOCHS['instructions']:g}; of letters {TALES_EPOCHS['letters']})",
+    epochs: float | None = auto(
+        f"passes over the data; {SHORTEST} steps at least; auto: {TALES_EPOCHS['instructions']:g}; of letters "
+        f"{TALES_EPOCHS['letters']}"
     )
     batch_size: int = flag(4, "conversations in a step; with --pack, rows of them")
     learning_rate: float = flag(5e-3, "peak rate of AdamW: embeddings and the output layer")
