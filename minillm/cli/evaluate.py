@@ -11,10 +11,11 @@ from torch import nn
 from minillm import tales
 from minillm.cli.classify import Classify, ClassifySettings
 from minillm.cli.encode import Encode, EncodeSettings
-from minillm.cli.finetune import HeadTask
+from minillm.cli.finetune import Task
 from minillm.cli.flags import auto, flag, group
 from minillm.cli.life import check_context, restore_settings
 from minillm.cli.pair import Pair, PairSettings
+from minillm.cli.reward import RewardSettings, RewardTask
 from minillm.cli.settings import Machine
 from minillm.cli.sft import questions_in
 from minillm.cli.tag import Tag, TagSettings
@@ -26,11 +27,12 @@ from minillm.system import Compute, check_file, pick_device, write_json
 from minillm.text import Tokenizer, read_documents
 from minillm.training import RunFolder, causal_lm, knows_template, mean_loss, named_or_latest
 
-HEADS: dict[str, tuple[type[HeadTask], type]] = {
+HEADS: dict[str, tuple[type[Task], type]] = {
     "classify": (Classify, ClassifySettings),
     "pair": (Pair, PairSettings),
     "tag": (Tag, TagSettings),
     "encode": (Encode, EncodeSettings),
+    "reward": (RewardTask, RewardSettings),
 }
 SHOTS, QUESTIONS = (0, 1, 4, 8), 200  # of the patterns
 
@@ -64,6 +66,7 @@ def run_evaluate(settings: EvaluateSettings, given: dict) -> int:
     python train.py eval --from runs/sft                         the same of a model that answers
     python train.py eval --from runs/pretrain --data my.txt      a text of yours
     python train.py eval --from runs/classify                    a head, on the test of its task
+    python train.py eval --from runs/reward --data pairs.jsonl   a reward model, on pairs of answers
     """
     if settings.out is not None:
         check_file(settings.out)

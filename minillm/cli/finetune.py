@@ -15,17 +15,18 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from minillm.cli.advice import advice, before_alignment, say
 from minillm.cli.flags import auto, change, flag, flag_name, group, refuse
 from minillm.cli.life import TrainingCommand, check_context, numbers_in, train_config
+from minillm.cli.memory import check_size
 from minillm.cli.methods import MethodSettings, Prepared, prepare
 from minillm.cli.settings import Machine, RecordSource, RunChoice, Training
-from minillm.cli.size import check_size
 from minillm.data import Padded, Parts, Record, frame_of, label_names, load_parts
 from minillm.hub import base_of, load_model, load_tokenizer, model_kind
 from minillm.inference import predict
 from minillm.models import LSTMLM, Decoder, Encoder, LSTMConfig, ModelConfig
 from minillm.peft import AdapterRun, adapter_bytes, bare, simplify
-from minillm.report import loss_curve, picture
+from minillm.report import loss_curve, picture, short
 from minillm.system import write_text
 from minillm.tales import data_file
 from minillm.text import Tokenizer
@@ -88,6 +89,10 @@ class Task(TrainingCommand):
     other_data = "the examples are not those that this run began with; bring them back to resume"
     files: ClassVar[tuple[str, ...]]  # NAME_train.jsonl, _valid and _test of each name are the tales' own
     objective: LossFunction
+    unit = "texts"
+    choices: int | None = None  # among how many a guess would choose
+    headline: tuple[str, ...] = ("accuracy",)  # the scores that count, the first that a baseline has too
+    ceilings: tuple[str, ...] = ()  # baselines that nobody is expected to reach
     adapter = ""  # the name of the adapter that learns, where one does
 
     # What a task says
@@ -197,7 +202,8 @@ class Task(TrainingCommand):
 
     def announce(self) -> None:
         parts, names, source = self.parts, self.label_names, self.settings.from_
-        classes = f", {len(names)} labels ({', '.join(names[:6])}{', ...' if len(names) > 6 else ''})" if names else ""
+        some = ", ".join([*map(short, names[:6]), *(["..."] if len(names) > 6 else [])])
+        classes = f", {len(names)} labels ({some})" if names else ""
         print(
             f"{self.name}: {len(parts.train):,} examples to learn from, {len(parts.valid):,} to watch, "
             f"{len(parts.test):,} to score{classes}\n{type(bare(self.model)).__name__}: {self.prepared.learns}; "
@@ -225,10 +231,14 @@ class Task(TrainingCommand):
         print(f"{numbers_in(scores)}; {metrics['seconds']:.0f} seconds")
         for name, values in baselines.items():
             print(f"  {name}: {numbers_in(values)}")
+        below = {name: values for name, values in baselines.items() if name not in self.ceilings}
+        below |= before_alignment(scores)
+        choices = self.choices or (len(self.label_names) if self.label_names else None)
         if self.adapter:
             memory = metrics["peak_memory_bytes"] / 1e6
             print(f"the adapter's files take {size['adapter_bytes']:,} bytes; memory at most {memory:,.0f} MB")
         print(f"{self.run.path}/predictions.jsonl holds every answer")
+        say(advice(history.best, choices, scores, below, self.headline))
 
     def write_predictions(self, rows: list[dict]) -> None:
         """predictions.jsonl: what the model said of every scored example, to look at."""
@@ -282,8 +292,8 @@ def tuning_config(settings: TuningSettings, rows: int, prepared: Prepared | None
     """
     training, examples = settings.training, settings.records.examples
     epochs = EPOCHS["run" if settings.from_ else "scratch"] if training.epochs is None else training.epochs
-    if not 0 < epochs < math.inf or examples < 0:
-        raise ValueError(f"--epochs {epochs:g} must be above 0, and --examples {examples} at least 0")
+    if not 0 <= epochs < math.inf or examples < 0:
+        raise ValueError(f"--epochs {epochs:g} and --examples {examples}: neither may be negative")
     steps = training.max_steps or max(round(epochs * rows / training.batch_size), SHORTEST)
     more: dict[str, Any] = {"warmup": max(steps // 10, 1), "decay_share": 0.9}
     if prepared is not None and prepared.adapter:

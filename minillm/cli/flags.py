@@ -10,9 +10,10 @@ where in the code it happened.
 
 import argparse
 import dataclasses
+import difflib
 import errno
-import math
 import os
+import re
 import sys
 import traceback
 import types
@@ -45,7 +46,7 @@ def flag(default, help: str, *, choices: tuple | None = None, most: int | None =
 
 
 def auto(help: str, *, choices: tuple | None = None):
-    """A setting that follows from others where nobody gives it: None, shown as "auto". A number is above 0."""
+    """A setting that follows from others where nobody gives it: None, shown as "auto". 0 is refused."""
     return dataclasses.field(default=None, metadata={"help": help, "choices": choices, "auto": True})
 
 
@@ -106,8 +107,8 @@ def reader(field: dataclasses.Field, kind: type) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(choices)}")
         if kind is int and field.name != "seed" and abs(value) > (most or LARGEST):
             raise argparse.ArgumentTypeError(f"{word} is too large: at most {most or LARGEST:,}")
-        if follows and kind in (int, float) and not 0 < value < math.inf:
-            raise argparse.ArgumentTypeError(f"{word} must be a number above 0; leave the flag out to let it follow")
+        if follows and value == 0:
+            raise argparse.ArgumentTypeError("0 is too small; leave the flag out, or say auto, to let it follow")
         return value
 
     return read
@@ -216,14 +217,29 @@ def on_purpose(error: BaseException) -> bool:
     return ours and (last.line or "raise").startswith("raise")
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that complains in one line, and names what is nearest to a misspelt command or flag."""
+
+    def error(self, message: str):
+        """Print what is wrong, and exit with status 2."""
+        message = " ".join(message.split())
+        if word := re.search(r"(?:arguments: |invalid choice: ')(-{0,2}[\w-]+)", message):
+            near = difflib.get_close_matches(word[1], self.words, 1)
+            message += f"; did you mean {near[0]}?" if near else f"; {self.prog} --help shows what there is"
+        self.exit(2, visible(f"{self.prog}: error: {message}\n"))
+
+    words: typing.ClassVar[list[str]] = []  # commands and flags
+
+
 def build_parser(commands: dict[str, Command]) -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program(),
         description="Train a language model and use it. Without a command: pretrain, on the tales that come with it.",
         epilog=f"{program()} COMMAND --help shows every flag of a command.",
     )
     parser.add_argument("--version", action="version", version=f"minillm {__version__}, torch {torch.__version__}")
+    parser.words = [*commands]
     parsers = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, command in commands.items():
         sub = parsers.add_parser(
@@ -235,4 +251,5 @@ def build_parser(commands: dict[str, Command]) -> argparse.ArgumentParser:
         add_flags(sub, command.settings)
         help = "show the traceback of an error (also: MINILLM_DEBUG=1)"
         sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=help)
+        sub.words = parser.words = [*parser.words, *map(flag_name, names_of(command.settings))]
     return parser

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import torch
 
+from minillm.cli.advice import advice, say
 from minillm.cli.flags import auto, change, flag, group, program
 from minillm.cli.life import TrainingCommand, train_config
+from minillm.cli.memory import check_size
 from minillm.cli.methods import fold_adapters
 from minillm.cli.pretrain import Corpus, load_corpus, make_tokenizer
 from minillm.cli.settings import Machine, PreTraining, RunChoice, TextSource
-from minillm.cli.size import check_size, check_size_flags, with_size_of
+from minillm.cli.size import check_size_flags, with_size_of
 from minillm.data import IGNORE_INDEX, Padded, encoder_frame, mask_tokens, pair_example, text_example
 from minillm.hub import load_model, load_tokenizer, model_kind
 from minillm.models import RECIPES, Encoder, ModelConfig, SequenceClassifier
@@ -78,6 +80,7 @@ class MLM(TrainingCommand):
     """
 
     name = "mlm"
+    unit = "hidden tokens"
     watched = 8  # of the validation text; the loss reported at the end is of all of it
     other_data = "the text is not the one that this run began with; bring it back to resume"
 
@@ -99,6 +102,7 @@ class MLM(TrainingCommand):
             self.tokenizer, self.encoder = build_encoder(settings, corpus, self.compute)
         self.model = SequenceClassifier(self.encoder, 2) if settings.next_sentence else self.encoder
         self.objective = masked_lm_and_next_sentence if settings.next_sentence else masked_lm
+        self.unit = "batches" if settings.next_sentence else self.unit  # a batch has one loss, of both
         self.examples = {"train": self.rows(corpus.train), "valid": self.rows(corpus.valid)}
         more = (self.tokenizer.pad_id, settings.training.batch_size)
         self.batches = Padded(self.examples["train"], *more, seed=settings.machine.seed, change=self.hide)
@@ -149,6 +153,7 @@ class MLM(TrainingCommand):
             ", ".join(f"{name} {value:.4f}" for name, value in scores.items()) + f"; {metrics['seconds']:.0f} seconds\n"
             f"use it with: {program()} classify --from {self.run.path}"
         )
+        say(advice(scores["val_loss"], self.tokenizer.vocab_size))
 
     @torch.no_grad()
     def scores(self) -> dict:

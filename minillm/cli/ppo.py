@@ -23,6 +23,7 @@ from minillm.align import (
     true_scores,
     write_answers,
 )
+from minillm.cli.advice import advice, before_alignment, say
 from minillm.cli.flags import change, flag, flag_name, flat_values, group
 from minillm.cli.life import TrainingCommand, numbers_in
 from minillm.cli.methods import SELECTIVE, MethodSettings, prepare
@@ -89,11 +90,12 @@ class RLHF(TrainingCommand):
     """
 
     name = "ppo"
+    unit = "answer tokens"
     other_data = "the prompts are not those that this run began with; bring them back to resume"
 
     @classmethod
     def complete(cls, settings: PPOSettings, given: dict) -> PPOSettings:
-        judge = named_or_latest(settings.reward, "reward")
+        judge = named_or_latest(settings.reward, "reward", flag="--reward")
         source = named_or_latest(settings.from_, "letters", "sft")
         settings = change(settings, from_=source.path, reward=judge.path)
         check_useless_flags(settings, given)
@@ -175,6 +177,7 @@ class RLHF(TrainingCommand):
         metrics = self.write_metrics(history, val_loss=None, bigram_loss=None, floor=None, **scores)
         print(f"{numbers_in(scores)}; {metrics['seconds']:.0f} seconds")
         print(f"{self.run.path}/samples.txt: answers before and after; {self.run.path}/ppo.png: how it went")
+        say(advice(scores=scores, baselines=before_alignment(scores), names=["true_score"]))
 
 
 def check_useless_flags(settings: PPOSettings, given: dict) -> None:

@@ -8,11 +8,13 @@ import torch
 from torch import nn
 
 from minillm import tales
+from minillm.cli.advice import advice, say
 from minillm.cli.flags import auto, change, flag, group, program
 from minillm.cli.life import TrainingCommand, train_config
+from minillm.cli.memory import check_size
 from minillm.cli.methods import fold_adapters
 from minillm.cli.settings import Machine, PreTraining, RunChoice, TextSource
-from minillm.cli.size import check_size, check_size_flags, with_size_of
+from minillm.cli.size import check_size_flags, with_size_of
 from minillm.data import Windows, tokenize
 from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import write
@@ -181,6 +183,14 @@ class Pretrain(TrainingCommand):
             f"{self.run.path}/loss.png shows how it learned; one of {self.run.path}/samples.txt:\n\n"
             f"{texts[0] if texts else ''}\n\ngenerate more with: {program()} generate --from {self.run.path}"
         )
+        say(advice(val_loss, self.tokenizer.vocab_size) or self.behind_bigram(val_loss))
+
+    def behind_bigram(self, loss: float) -> str:
+        """What to try where counting pairs of tokens is better than the model."""
+        if loss <= self.levels["bigram"] or self.settings.size.model == "bigram":
+            return ""
+        bigram = f"the loss is above that of a counted bigram, {self.levels['bigram']:.3f}"
+        return f"{bigram}: train for longer (--max-steps), lower the rates (--learning-rate), or bring more text"
 
     def sample(self) -> list[str]:
         """Texts of the trained model, also written into samples.txt."""

@@ -21,6 +21,7 @@ from minillm.data import (
 from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import Question, ask, ask_base, questions_of, summary
 from minillm.models import LSTMLM
+from minillm.report import short
 from minillm.system import write_text
 from minillm.text import Tokenizer
 from minillm.training import RunFolder, causal_lm, knows_template, named_or_latest
@@ -78,6 +79,8 @@ class SFT(Task):
 
     name = "sft"
     objective = staticmethod(causal_lm)
+    unit = "answer tokens"
+    headline = ("exact_match", "rouge_l")
 
     @classmethod
     def complete(cls, settings: SFTSettings, given: dict) -> SFTSettings:
@@ -103,6 +106,8 @@ class SFT(Task):
             raise ValueError("--pack needs attention, which can look away; an LSTM remembers whatever stood before")
         if self.settings.pack and method in ("prompt", "ptuning"):
             raise ValueError(f"--pack and --method {method}: a prompt stands before one text, not before several")
+        self.choices = tokenizer.vocab_size
+        self.unit = "tokens" if self.settings.learn == "everything" else self.unit
         return tokenizer, model
 
     def example(self, record: ConversationRecord) -> dict:
@@ -126,7 +131,7 @@ class SFT(Task):
             return ask(self.model, self.tokenizer, questions, progress=True)
 
     def scores(self, answers: list[str]) -> dict:
-        """Exact match and ROUGE-L, by kind of question; predictions.jsonl and samples.txt."""
+        """Exact match, ROUGE-L and BLEU, the first two by kind of question; predictions.jsonl and samples.txt."""
         questions = questions_in(self.test_records)
         rows = [
             {"messages": q.messages, "kind": q.kind, "answer": q.answer, "predicted": answer}
@@ -143,7 +148,7 @@ class SFT(Task):
             true = true_scores(*zip(*letters))
             scores["true_score_of_letters"] = sum(true) / len(true)
         for kind, row in scores["kinds"].items():
-            print(f"  {kind or 'all':10s} right {row['right']:.3f}, ROUGE-L {row['rouge_l']:.3f} of {row['n']}")
+            print(f"  {short(kind) or 'all':10s} right {row['right']:.3f}, ROUGE-L {row['rouge_l']:.3f} of {row['n']}")
         return scores
 
     def baselines(self) -> dict[str, dict]:
@@ -159,4 +164,5 @@ class SFT(Task):
 
 def questions_in(records: list[ConversationRecord]) -> list[Question]:
     """The questions that a model is scored on: every answer of each conversation, up to ASKED."""
-    return questions_of([{"messages": r.messages, "kinds": r.kinds} for r in records])[:ASKED]
+    rows = [{"messages": r.messages, "kinds": r.kinds, "references": r.references} for r in records]
+    return questions_of(rows)[:ASKED]

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and newline
-LONGEST_NAME = 40  # characters of a label, or of another name that people bring
 
 
 def visible(text: str) -> str:
@@ -21,12 +20,6 @@ def visible(text: str) -> str:
     'a \\\\x1b[31m red\\tword'
     """
     return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
-
-
-def short(name: str) -> str:
-    """A name in one line of at most LONGEST_NAME characters."""
-    name = " ".join(name.split())
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 
 class Screen:

@@ -19,6 +19,7 @@ class ConversationRecord(Record):
     """A record whose texts are messages and whose label says who spoke each; `kinds`: of each answer, "" if unknown."""
 
     kinds: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()  # other answers that are as good as the last one
     labels = ()  # who speaks is no class
     prose = property(lambda self: self.texts)
 
@@ -32,13 +33,15 @@ def read_conversations(path: Path) -> list[ConversationRecord]:
     """The conversations of a .json, .jsonl, .csv or .tsv file; ValueError with file:line for what is none."""
     found = []
     for line, record in read_records(path, columns=["instruction", "input", "output"]):
+        record, references = with_references(path, line, record)
         form = next((form for form in RECORD_FORMS if set(form) <= record.keys()), None)
         if form is None:
             expected = '"instruction" and "output", "prompt" and "completion", or "messages"'
             raise ValueError(f"{path}:{line}: expected {expected}; found {', '.join(map(repr, record)) or 'none'}")
         messages = _messages(path, line, record) if form == ("messages",) else _exchange(path, line, record, form)
         roles, texts = zip(*messages)
-        found.append(ConversationRecord(texts, roles, path, line, _kinds(path, line, record, roles.count("assistant"))))
+        kinds = _kinds(path, line, record, roles.count("assistant"))
+        found.append(ConversationRecord(texts, roles, path, line, kinds, references))
     return found
 
 
@@ -48,6 +51,22 @@ def conversation_example(
     """A conversation as `chat_example` makes it; with learn="everything" every token is a label."""
     example = chat_example(record.messages, tokenizer, context)
     return example if learn == "answers" else {**example, "labels": list(example["input_ids"])}
+
+
+def with_references(path: Path, line: int, record: dict) -> tuple[dict, tuple[str, ...]]:
+    """A record with one answer, which is learned, and the others that are as good, for scores.
+
+    "output" or "completion" may be a list of answers, and "references" a list of more.
+    """
+    more = record.get("references") or []
+    for name in ("output", "completion"):
+        if isinstance(record.get(name), list) and record[name]:
+            first, *others = record[name]
+            record, more = {**record, name: first}, [*others, *(more if isinstance(more, list) else [more])]
+    more = [more] if isinstance(more, str) else more
+    if not isinstance(more, list) or not all(isinstance(text, str) and text.strip() for text in more):
+        raise ValueError(f'{path}:{line}: expected "references" to be a list of answers, each a text')
+    return record, tuple(more)
 
 
 def _exchange(path: Path, line: int, record: dict, form: tuple[str, str]) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from minillm import tales
 from minillm.inference.generation import reply, write
-from minillm.metrics import bootstrap_interval, rouge_l
+from minillm.metrics import bleu, bootstrap_interval, rouge_l
 from minillm.text import Tokenizer
 
 ASKED_AT_ONCE = 64  # questions
@@ -22,22 +22,34 @@ ANSWER_TOKENS = 64  # of an answer, after which it is cut off
 
 
 class Question(NamedTuple):
-    """What was said so far, the last by a user; the answer that should follow; and what kind of question it is."""
+    """What was said so far, the last by a user; the answer that should follow; what kind of question it is; and other
+    answers that would be as good.
+    """
 
     messages: list[dict[str, str]]
     answer: str
     kind: str = ""
+    others: tuple[str, ...] = ()
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """All answers that are good."""
+        return self.answer, *self.others
 
 
 def questions_of(conversations: Sequence[dict]) -> list[Question]:
-    """A question for each answer of conversations {"messages", "kinds"}; "kinds", one an answer, may be missing."""
+    """A question for each answer of conversations {"messages", "kinds", "references"}.
+
+    "kinds", one an answer, may be missing, and so may "references": other answers as good as the last one.
+    """
     found = []
     for conversation in conversations:
         messages = conversation["messages"]
         places = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
         kinds = conversation.get("kinds") or [""] * len(places)
         for place, kind in zip(places, kinds, strict=True):
-            found.append(Question(messages[:place], messages[place]["content"], kind))
+            others = tuple(conversation.get("references") or ()) if place == places[-1] else ()
+            found.append(Question(messages[:place], messages[place]["content"], kind, others))
     return found
 
 
@@ -89,15 +101,17 @@ def plain(messages: Sequence[dict[str, str]]) -> str:
 
 
 def right(question: Question, answer: str) -> bool:
-    """Whether an answer is the expected one, white space aside; what continues a tale may be any sentence that can."""
-    return tales.right_answer(question.kind, question.messages[-1]["content"], question.answer, answer)
+    """Whether an answer is an expected one, white space aside; what continues a tale may be any sentence that can."""
+    asked = question.messages[-1]["content"]
+    return any(tales.right_answer(question.kind, asked, expected, answer) for expected in question.references)
 
 
 def scores_by_kind(questions: Sequence[Question], answers: Sequence[str]) -> dict[str, dict[str, float]]:
-    """For each kind: the number of questions, the share that is right, and the mean F1 of ROUGE-L."""
+    """For each kind: the number of questions, the share that is right, and the mean of the best F1 of ROUGE-L."""
     rows: dict[str, list[tuple[bool, float]]] = defaultdict(list)
     for question, answer in zip(questions, answers, strict=True):
-        rows[question.kind].append((right(question, answer), rouge_l(question.answer, answer).f1))
+        best = max(rouge_l(expected, answer).f1 for expected in question.references)
+        rows[question.kind].append((right(question, answer), best))
     scores = {}
     for kind, found in sorted(rows.items()):
         ok, f1 = zip(*found)
@@ -106,7 +120,8 @@ def scores_by_kind(questions: Sequence[Question], answers: Sequence[str]) -> dic
 
 
 def summary(questions: Sequence[Question], answers: Sequence[str]) -> dict:
-    """Scores of answers: exact match over the kinds that have one right answer, with its interval, and all by kind.
+    """Scores of answers: exact match over the kinds that have one right answer, with its interval, ROUGE-L, corpus BLEU
+    (0 to 100), and all by kind. Of several references an answer gets its best.
 
     Raises: ValueError for no question.
     """
@@ -116,5 +131,6 @@ def summary(questions: Sequence[Question], answers: Sequence[str]) -> dict:
     return {
         **dict(zip(("exact_match", "exact_match_low", "exact_match_high"), interval)),
         "rouge_l": sum(row["rouge_l"] * row["n"] for row in kinds.values()) / len(questions),
+        "bleu": bleu(answers, [question.references for question in questions]).score,
         "kinds": kinds,
     }

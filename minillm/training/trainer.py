@@ -52,6 +52,7 @@ class TrainConfig:
     device: str = "auto"
     dtype: str = "auto"
     compile: bool = False
+    unit: str = "tokens"  # what the loss counts, for the speed that is shown
 
     def __post_init__(self):
         optimizer_spec(self.optimizer)
@@ -147,7 +148,7 @@ class Trainer:
         history, config = self.history, self.config
         batches = self.endless_batches()
         started = self.compute.synchronise() - history.seconds
-        timer = Timer(history.step)
+        timer = Timer(history.step, config.unit)
         bar = tqdm(total=config.steps, initial=history.step, unit="step", disable=not progress, mininterval=0.5)
         with patient_interrupt() as interrupted, bar:  # an error closes the bar: its message begins a line of its own
             while history.step < config.steps and not history.stopped:
