@@ -26,6 +26,7 @@ import torch
 
 from minillm import __version__
 from minillm.cli.terminal import careful_output, lost_output, visible
+from minillm.report import short
 from minillm.system import check_seed
 
 AUTO = "auto"  # on the command line: what follows from other settings, None in them
@@ -102,11 +103,11 @@ def reader(field: dataclasses.Field, kind: type) -> Callable[[str], Any]:
         try:
             value = kind(word)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{word!r} is no {'whole ' * (kind is int)}number") from None
+            raise argparse.ArgumentTypeError(f"{short(word)!r} is no {'whole ' * (kind is int)}number") from None
         if choices and value not in choices:
-            raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(choices)}")
+            raise argparse.ArgumentTypeError(f"{short(word)!r} is none of {', '.join(choices)}")
         if kind is int and field.name != "seed" and abs(value) > (most or LARGEST):
-            raise argparse.ArgumentTypeError(f"{word} is too large: at most {most or LARGEST:,}")
+            raise argparse.ArgumentTypeError(f"{short(word)} is too large: at most {most or LARGEST:,}")
         if follows and value == 0:
             raise argparse.ArgumentTypeError("0 is too small; leave the flag out, or say auto, to let it follow")
         return value
