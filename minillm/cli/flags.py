@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import torch
 
 from minillm import __version__
-from minillm.cli.terminal import careful_output, lost_output, visible
+from minillm.cli.terminal import careful_output, lost_output, one_line
 from minillm.report import short
 from minillm.system import check_seed
 
@@ -187,7 +187,7 @@ def run_command(commands: dict[str, Command], arguments: list[str] | None = None
         if debug and failure is not None:
             traceback.print_exception(failure)
         if message:
-            print(visible(f"{program().split()[-1]}: {message}"), file=sys.stderr)
+            print(one_line(f"{program().split()[-1]}: {message}"), file=sys.stderr)
     return status
 
 
@@ -223,11 +223,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str):
         """Print what is wrong, and exit with status 2."""
-        message = " ".join(message.split())
         if word := re.search(r"(?:arguments: |invalid choice: ')(-{0,2}[\w-]+)", message):
             near = difflib.get_close_matches(word[1], self.words, 1)
             message += f"; did you mean {near[0]}?" if near else f"; {self.prog} --help shows what there is"
-        self.exit(2, visible(f"{self.prog}: error: {message}\n"))
+        self.exit(2, one_line(f"{self.prog}: error: {message}") + "\n")
 
     words: typing.ClassVar[list[str]] = []  # commands and flags
 

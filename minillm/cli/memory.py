@@ -26,10 +26,15 @@ def check_size(compute: Compute, vocab_size: int, context: int, layers: int, wid
 def check_batches(compute: Compute, model: nn.Module, batches: Windows | Padded) -> None:
     """Raises: ValueError for batches whose activations do not fit into memory."""
     rows = batches.context if isinstance(batches, Windows) else batches.lengths.double().mean() * len(batches.groups[0])
-    tokens = batches.batch_size * float(rows)
+    check_tokens(compute, model, batches.batch_size, float(rows))
+
+
+def check_tokens(compute: Compute, model: nn.Module, batch_size: int, each: float) -> None:
+    """Raises: ValueError for a batch of so many rows, each of so many tokens, that does not fit into memory."""
+    tokens = batch_size * each
     config = getattr(getattr(model, "trunk", model), "config", None)
     layers, width = (getattr(config, name, 1) for name in ("layers", "width"))
-    what = f"a batch of {batches.batch_size:,}, about {tokens:,.0f} tokens,"
+    what = f"a batch of {batch_size:,}, about {tokens:,.0f} tokens,"
     check(ACTIVATION_BYTES * layers * width * tokens, compute, what, "--batch-size")
 
 

@@ -26,6 +26,7 @@ from minillm.align import (
 from minillm.cli.advice import advice, before_alignment, say
 from minillm.cli.flags import change, flag, flag_name, flat_values, group
 from minillm.cli.life import TrainingCommand, numbers_in
+from minillm.cli.memory import check_tokens
 from minillm.cli.methods import SELECTIVE, MethodSettings, prepare
 from minillm.cli.reward import load_answering
 from minillm.cli.settings import Machine, RunChoice
@@ -111,6 +112,8 @@ class RLHF(TrainingCommand):
         if self.prepared.adapter:
             self.run = AdapterRun(self.run.path, self.prepared.adapter)
         self.config = ppo_config(training, settings.machine, self.prepared.rate)
+        longest = min(training.max_new_tokens, getattr(self.model.config, "context", training.max_new_tokens))
+        check_tokens(self.compute, self.model, training.batch_size, longest)
         self.reward = load_reward(settings, self.tokenizer, self.compute)
         context = min(self.model.config.context, self.reward.context)
         self.prompts, self.test = load_prompts(settings.data, settings.test, self.tokenizer, context)

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterator
 
+LONGEST_WORD = 300  # characters of a word in a message
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and newline
 
 
@@ -20,6 +21,12 @@ def visible(text: str) -> str:
     'a \\\\x1b[31m red\\tword'
     """
     return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def one_line(message: str) -> str:
+    """A message in one line, without control characters, and without the middle of words that nobody would read."""
+    words = [word if len(word) <= LONGEST_WORD else f"{word[:40]}…{word[-40:]}" for word in message.split(" ")]
+    return visible(" ".join(" ".join(words).splitlines()))
 
 
 class Screen:

@@ -29,6 +29,8 @@ from minillm.training.objectives import LossFunction, as_sum
 from minillm.training.optim import build_optimizer, optimizer_spec, schedule, set_rates
 from minillm.training.runs import RunFolder, unwrap
 
+LARGEST_FP32 = torch.finfo(torch.float32).max  # rates are multiplied with weights in fp32
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -61,7 +63,7 @@ class TrainConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
         rates = ("learning_rate", "matrix_learning_rate", "head_learning_rate", "weight_decay")
         for name in (*rates, "clip", "warmup", "patience"):
-            if not 0 <= getattr(self, name) < math.inf:
+            if not 0 <= getattr(self, name) <= LARGEST_FP32:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be a number from 0 up")
         if not 0 < self.layer_decay < math.inf:
             raise ValueError(f"layer_decay is {self.layer_decay}: it must be positive")

@@ -24,7 +24,7 @@ from minillm.cli.main import COMMANDS
 
 pytestmark = pytest.mark.attack
 ATTACKS, SEED = int(os.environ.get("ATTACKS", "60")), int(os.environ.get("ATTACK_SEED", "0"))
-LONGEST = 30  # seconds
+LONGEST = 30  # seconds of the processor
 TINY = "--depth 1 --width 16 --heads 1 --vocab-size 270 --max-steps 2 --dtype fp32 --device cpu".split()
 STEPS = "--max-steps 2 --dtype fp32 --device cpu".split()
 
@@ -133,7 +133,14 @@ def short_lives(world, tmp_path, monkeypatch):
     fit = training.fit
 
     def two_steps(model, loss, batches, config, *more, **named):
-        return fit(model, loss, batches, replace(config, steps=min(config.steps, 2), eval_every=1), *more, **named)
+        return fit(
+            model,
+            loss,
+            batches,
+            replace(config, steps=min(config.steps, 2), accumulate=min(config.accumulate, 2), eval_every=1),
+            *more,
+            **named,
+        )
 
     from minillm.cli import generate, ppo, pretrain
 
@@ -145,7 +152,9 @@ def short_lives(world, tmp_path, monkeypatch):
 
     config_of = ppo.ppo_config
     monkeypatch.setattr("minillm.cli.life.fit", two_steps)
-    monkeypatch.setattr(ppo, "ppo_config", lambda *some: replace(config_of(*some), rounds=1))
+    monkeypatch.setattr(
+        ppo, "ppo_config", lambda *some: replace(c := config_of(*some), rounds=1, epochs=min(c.epochs, 2))
+    )
     monkeypatch.setattr(ppo, "STANDARD", 12)
     monkeypatch.setattr(pretrain, "write", few(pretrain.write))
     monkeypatch.setattr(generate, "write", few(generate.write))
@@ -169,11 +178,9 @@ def nonsense(action: argparse.Action, rng: random.Random, world: Path, out: Path
         return [rng.choice(action.option_strings)]
     files = [str(path.relative_to(world)) for path in world.iterdir()] + ["", "nothing", "/dev/null", "text.txt/x", "/"]
     files += ["a" * 300, "~", "x\ny", "pretrain/config.json", "pretrain/model.safetensors", "e\u0301.txt"]
-    if action.dest == "out":
-        return [
-            name,
-            rng.choice([str(out), "text.txt", "text.txt/x", "pretrain", "/dev/null", "", "a" * 300, "folder"]),
-        ]
+    if action.dest == "out":  # what only writes a file may write over one
+        taken = [] if action.container.title != "run" and "file" in action.help else ["text.txt", "pretrain", "folder"]
+        return [name, rng.choice([*taken, str(out), "text.txt/x", "/dev/null", "", "a" * 300])]
     if action.metavar.startswith("{"):
         return [name, rng.choice([*action.metavar.strip("{}").split(","), *WORDS])]
     return [name, rng.choice({"N": NUMBERS, "X": REALS, "PATH": files}.get(action.metavar, WORDS))]
@@ -197,15 +204,15 @@ def tried(line: list[str], capsys) -> tuple[int, str]:
     def hang(number, frame):
         raise Hung(" ".join(line))
 
-    previous = signal.signal(signal.SIGALRM, hang)
-    signal.alarm(LONGEST)
+    previous = signal.signal(signal.SIGPROF, hang)
+    signal.setitimer(signal.ITIMER_PROF, LONGEST)
     try:
         status = main(line)
     except SystemExit as exit:
         status = exit.code
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, previous)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, previous)
     return status, capsys.readouterr().err
 
 
