@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import torch
 
 from minillm import __version__
-from minillm.cli.terminal import careful_output, lost_output, one_line
+from minillm.cli.terminal import careful_output, one_line
 from minillm.report import short
 from minillm.system import check_seed
 
@@ -170,7 +170,7 @@ def run_command(commands: dict[str, Command], arguments: list[str] | None = None
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version")):
         arguments = ["pretrain", *arguments]
     status, message, failure = 0, "", None
-    with careful_output():
+    with careful_output() as output:
         given = vars(build_parser(commands).parse_args(arguments))
         command, debug = commands[given.pop("command")], given.pop("debug", bool(os.environ.get("MINILLM_DEBUG")))
         try:
@@ -179,7 +179,7 @@ def run_command(commands: dict[str, Command], arguments: list[str] | None = None
         except (KeyboardInterrupt, Exception) as error:
             failure = error
             message, status = explain(error, "resume" in given or "resume" in names_of(command.settings))
-        lost = lost_output()
+        lost = output and output.close_if_lost()
         if isinstance(failure or lost, BrokenPipeError):
             return PIPE_CLOSED
         if lost is not None:

@@ -29,40 +29,45 @@ def one_line(message: str) -> str:
     return visible(" ".join(" ".join(words).splitlines()))
 
 
-class Screen:
-    """Standard output where it is a terminal: what is written becomes `visible`; the rest is the stream's own."""
+class Output:
+    """Standard output, with what kept it from being written; on a terminal what is written becomes `visible`."""
 
     def __init__(self, stream):
-        self.stream = stream
+        self.stream, self.lost = stream, None
+        self.change = visible if stream.isatty() else str
 
     def __getattr__(self, name: str):
         return getattr(self.stream, name)
 
     def write(self, text: str) -> int:
-        """Write a text without control characters."""
-        return self.stream.write(visible(text))
+        """Write a text, on a terminal without control characters."""
+        try:
+            return self.stream.write(self.change(text))
+        except OSError as error:
+            self.lost = error
+            raise
+
+    def close_if_lost(self) -> OSError | None:
+        """What keeps it from being written: a full disk, or nobody who reads on. Then it goes nowhere from now on."""
+        try:
+            if not self.stream.closed:
+                self.stream.flush()
+        except OSError as error:
+            self.lost = error
+        if self.lost is not None:
+            with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), self.stream.fileno())  # or Python complains once more when it ends
+        return self.lost
 
 
 @contextlib.contextmanager
-def careful_output() -> Iterator[None]:
-    """For the time of a block, print what the terminal can show, and of the rest its code."""
+def careful_output() -> Iterator[Output | None]:
+    """For the time of a block, print what the terminal can show, and of the rest its code; None without an output."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    if sys.stdout is not None and sys.stdout.isatty():
-        with contextlib.redirect_stdout(Screen(sys.stdout)):
-            yield
-    else:
-        yield
-
-
-def lost_output() -> OSError | None:
-    """What keeps standard output from being written: a full disk, or nobody who reads on. It then goes nowhere."""
-    try:
-        if sys.stdout is not None and not sys.stdout.closed:
-            sys.stdout.flush()
-    except OSError as error:
-        with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # or Python complains once more when it ends
-        return error
-    return None
+    if sys.stdout is None:
+        yield None
+        return
+    with contextlib.redirect_stdout(Output(sys.stdout)) as output:
+        yield output

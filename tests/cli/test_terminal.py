@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from minillm.cli import main
-from minillm.cli.terminal import Screen, visible
+from minillm.cli.terminal import Output, visible
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = "--depth 1 --width 16 --heads 1 --context 16 --batch-size 4 --max-steps 3 --samples 1 --device cpu".split()
-CHINESE = ["春天的早晨母鸡坐在池塘边唱歌", "月亮升起来狐狸听见了歌声"]
+CHINESE = ["春天的早晨 母鸡坐在池塘边唱歌", "月亮升起来 狐狸听见了歌声"]
 
 
 @pytest.fixture(scope="module")
@@ -34,17 +34,17 @@ def shell(command: str, **more) -> subprocess.CompletedProcess:
     return subprocess.run(["bash", "-c", command], capture_output=True, env=environment, timeout=120)
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
-def test_a_terminal_without_the_characters_gets_their_codes(run, encoding):
-    done = shell(f"$RUN generate --from {run} --max-new-tokens 30", PYTHONIOENCODING=encoding)
+def test_a_terminal_without_the_characters_gets_their_codes(run, capsys):
+    line = f"generate --from {run} --max-new-tokens 30 --dtype fp32"
+    done = shell(f"$RUN {line}", PYTHONIOENCODING="cp1252")
     assert done.returncode == 0 and not done.stderr
-    plain = shell(f"$RUN generate --from {run} --max-new-tokens 30", PYTHONIOENCODING="utf-8").stdout.decode()
-    assert done.stdout == plain.encode(encoding, "backslashreplace") and b"\\u" in done.stdout
+    assert main(line.split()) == 0
+    assert done.stdout == capsys.readouterr().out.encode("cp1252", "backslashreplace") and b"\\u" in done.stdout
 
 
 def test_a_pipe_that_closes_ends_a_command_quietly(run):
     done = shell(
-        f"set -o pipefail; $RUN generate --from {run} --n 400 --max-new-tokens 60 | head -c 1",
+        f"set -o pipefail; $RUN generate --from {run} --max-new-tokens 9 | true",
     )
     assert done.returncode == 141 and b"train.py" not in done.stderr and b"rror" not in done.stderr
 
@@ -86,7 +86,6 @@ def test_chat_without_a_keyboard_ends(run, monkeypatch, capsys, closed):
     stream.close()
     monkeypatch.setattr(sys, "stdin", stream if closed else None)
     assert main(["chat", "--from", str(run)]) == 0 and not capsys.readouterr().err
-    assert shell(f"$RUN chat --from {run} <&-").returncode == 0
 
 
 def test_a_terminal_gets_no_control_characters_of_others_and_a_file_gets_them(capsys):
@@ -95,7 +94,7 @@ def test_a_terminal_gets_no_control_characters_of_others_and_a_file_gets_them(ca
             return True
 
     screen = Terminal()
-    with contextlib.redirect_stdout(Screen(screen)):
+    with contextlib.redirect_stdout(Output(screen)):
         print("\x1b]0;mine\x07 red\t\x9bA\r\nnext")
     assert screen.getvalue() == "\\x1b]0;mine\\x07 red\t\\x9bA\\r\nnext\n"
     assert not any(
