@@ -2,7 +2,7 @@
 
 import sys
 
-from minillm.cli import main
+from minillm.__main__ import start
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start())

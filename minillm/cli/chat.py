@@ -35,6 +35,8 @@ def run_chat(settings: ChatSettings, given: dict) -> int:
 
     It remembers what was said. An empty line begins anew; Ctrl-D or "quit" ends.
     """
+    if hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(errors="surrogateescape")  # a line that is no text is said to be none, and ends nothing
     writer = Writer.open(named_or_latest(settings.from_, "sft", "pretrain"), settings.sampling, settings.machine)
     answers = knows_template(writer.run)
     if settings.text is not None and not answers:
@@ -42,15 +44,27 @@ def run_chat(settings: ChatSettings, given: dict) -> int:
         raise ValueError(f"--text needs a model that answers, and {where}: tune it by sft")
     talk = Dialogue(writer, settings.text) if answers else Story(writer)
     print(talk.begin())
-    while True:
+    while (line := next_line()) is not None:
         try:
-            line = input("> ").strip()
-        except EOFError:
-            print()
-            return 0
-        if line == "quit":
-            return 0
-        print(talk.hear(line) if line else talk.begin())
+            line.encode()
+            print(talk.hear(line) if line else talk.begin())
+        except UnicodeEncodeError:
+            print("That line is no UTF-8 text; type it again.")
+        except ValueError as error:  # such as a character that the tokenizer does not know
+            print(f"That line can not be read: {error}")
+    return 0
+
+
+def next_line() -> str | None:
+    """What is typed next; None where it is "quit", or nothing comes any more."""
+    if sys.stdin is None or sys.stdin.closed:
+        return None
+    try:
+        line = input("> ").strip()
+    except (EOFError, OSError):  # OSError: closed from outside
+        print()
+        return None
+    return None if line == "quit" else line
 
 
 class Story:
@@ -66,9 +80,9 @@ class Story:
 
     def hear(self, line: str) -> str:
         """What the model says to a line."""
-        self.text = shorten(f"{self.text} {line}".strip(), self.writer.tokenizer, self.writer.model)
-        text = self.writer.complete([self.text])[0]
-        self.text += text
+        story = shorten(f"{self.text} {line}".strip(), self.writer.tokenizer, self.writer.model)
+        text = self.writer.complete([story])[0]
+        self.text = story + text
         return text.strip()
 
 
@@ -95,21 +109,19 @@ class Dialogue:
 
     def hear(self, line: str) -> str:
         """What the model answers to a line. The oldest questions are forgotten when the context is full."""
-        self.messages.append(self.question(line))
-        while not fits(self.messages, self.writer.tokenizer, self.writer.model):
-            if len(self.messages) < 3:
+        messages = [*self.messages, self.question(line, first=not self.messages)]
+        while not fits(messages, self.writer.tokenizer, self.writer.model):
+            if len(messages) < 3:
                 self.messages.clear()
                 return "That is longer than the model can read; ask something shorter."
-            line, self.messages = self.messages[2]["content"], self.messages[3:]
-            self.messages.insert(0, self.question(line))
-        answer = self.writer.complete([self.messages])[0]
-        self.messages.append({"role": "assistant", "content": answer.strip() or "..."})
+            messages = [self.question(messages[2]["content"], first=True), *messages[3:]]
+        answer = self.writer.complete([messages])[0]
+        self.messages = [*messages, {"role": "assistant", "content": answer.strip() or "..."}]
         return answer.strip()
 
-    def question(self, line: str) -> dict[str, str]:
+    def question(self, line: str, first: bool) -> dict[str, str]:
         """A message; the first has the text before it."""
-        first = self.text and not any(message["role"] == "user" for message in self.messages[:1])
-        return {"role": "user", "content": f"{self.text}\n\n{line}" if first else line}
+        return {"role": "user", "content": f"{self.text}\n\n{line}" if self.text and first else line}
 
 
 def fits(messages: list[dict[str, str]], tokenizer: Tokenizer, model: nn.Module) -> bool:

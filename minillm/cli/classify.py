@@ -12,6 +12,8 @@ from minillm.models import SequenceClassifier
 from minillm.report import heat_map, picture
 from minillm.training import classification
 
+DRAWN_CLASSES = 30  # at most, in a picture of which is taken for which
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifySettings(HeadSettings):
@@ -53,13 +55,20 @@ class Classify(HeadTask):
                 for record, guess, p in zip(records, predicted, probabilities)
             ],
         )
-        size = (1.2 + 0.9 * len(names), 1 + 0.8 * len(names))
-        with picture(self.run.path / "confusion.png", figsize=size) as ax:
-            heat_map(table, names, names, form="{:.0f}", ax=ax)
-            ax.set(xlabel="the model says", ylabel="the truth")
+        self.draw(table)
         interval = bootstrap_interval([a == b for a, b in zip(truth, predicted)])
         share = dict(zip(("accuracy", "accuracy_low", "accuracy_high"), interval))
         return {**share, "f1": macro_f1(truth, predicted), "confusion": table}
+
+    def draw(self, table: list[list[int]]) -> None:
+        """confusion.png: how often each class was taken for each; of very many classes those that occur most."""
+        often = sorted(range(len(table)), key=lambda i: -sum(table[i]))
+        kept = sorted(often[:DRAWN_CLASSES])
+        names = [self.label_names[i] for i in kept]
+        size = (1.2 + 0.9 * len(names), 1 + 0.8 * len(names))
+        with picture(self.run.path / "confusion.png", figsize=size) as ax:
+            heat_map([[table[i][j] for j in kept] for i in kept], names, names, form="{:.0f}", ax=ax)
+            ax.set(xlabel="the model says", ylabel="the truth")
 
     def baselines(self) -> dict[str, dict]:
         """The majority class, and a bag of words."""

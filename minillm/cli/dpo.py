@@ -53,12 +53,14 @@ class DPO(PreferenceTask):
     """
 
     name = "dpo"
+    headline = ("accuracy", "true_score")
 
     def new_model(self, texts: list[str]) -> tuple[Tokenizer, nn.Module]:
         settings = self.settings
         self.loss = loss_named(settings.loss, settings.beta, settings.gamma, settings.label_smoothing)
         self.average = settings.loss == "simpo"
         self.objective = direct_preference(self.loss, self.average)
+        self.choices = self.choices if settings.loss == "dpo" else None  # the loss of the others has another scale
         return load_answering(RunFolder(settings.from_))
 
     def enrich(self, examples: list) -> list:
@@ -85,9 +87,16 @@ class DPO(PreferenceTask):
         return [sample_answers(reference, *more)[0], *sample_answers(self.model, *more, reference)]
 
     def scores(self, answers: list) -> dict:
-        """The answers compared with those before, and a picture of what was learned of held-out pairs."""
+        """Accuracy and margin on held-out pairs, the answers compared with those before, and a picture of the pairs."""
         with picture(self.run.path / "answers.png") as ax:
             log_probabilities(History(self.run.records()), ax=ax)
         before, after, distances = answers
         write_answers(self.run, self.asked, after, before)
-        return compare_answers(self.asked, after, before, distances)
+        return {**self.on_pairs(), **compare_answers(self.asked, after, before, distances)}
+
+    def on_pairs(self) -> dict:
+        """How often the policy finds the chosen answer the better one, and by how much: on test, and on validation."""
+        parts = {"": self.in_batches(self.test_examples), "valid_": self.valid}
+        how = (self.loss, self.compute, self.average)
+        found = {part: margins(self.model, pairs, *how) for part, pairs in parts.items()}
+        return {f"{part}{name}": row[name] for part, row in found.items() for name in ("accuracy", "margin")}

@@ -28,6 +28,8 @@ class Encode(HeadTask):
     name = "encode"
     files = ("paraphrases",)
     objective = staticmethod(contrastive)
+    unit = "batches"  # a batch has one loss: each text is told from all others in it
+    headline = ("recall_at_1", "spearman")
 
     def read_file(self, path: Path) -> list[Record]:
         return read_scored_pairs(path)

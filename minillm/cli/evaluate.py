@@ -10,10 +10,11 @@ from torch import nn
 from minillm import tales
 from minillm.cli.classify import Classify, ClassifySettings
 from minillm.cli.encode import Encode, EncodeSettings
-from minillm.cli.finetune import HeadTask
-from minillm.cli.flags import flag, group
-from minillm.cli.life import restore_settings
+from minillm.cli.finetune import Task
+from minillm.cli.flags import auto, flag, group
+from minillm.cli.life import check_context, restore_settings
 from minillm.cli.pair import Pair, PairSettings
+from minillm.cli.reward import RewardSettings, RewardTask
 from minillm.cli.settings import Machine
 from minillm.cli.sft import questions_in
 from minillm.cli.tag import Tag, TagSettings
@@ -25,11 +26,12 @@ from minillm.system import Compute, check_file, pick_device, to_json, write_json
 from minillm.text import Tokenizer, read_documents
 from minillm.training import RunFolder, causal_lm, knows_template, mean_loss, named_or_latest
 
-HEADS: dict[str, tuple[type[HeadTask], type]] = {
+HEADS: dict[str, tuple[type[Task], type]] = {
     "classify": (Classify, ClassifySettings),
     "pair": (Pair, PairSettings),
     "tag": (Tag, TagSettings),
     "encode": (Encode, EncodeSettings),
+    "reward": (RewardTask, RewardSettings),
 }
 SHOTS, QUESTIONS = (0, 1, 4, 8), 200  # of the patterns
 
@@ -41,7 +43,7 @@ class TextWindows:
     documents: str = flag(
         "blank-line", "what separates the documents of a .txt file; file: nothing does", choices=("blank-line", "file")
     )
-    context: int = flag(0, "tokens that the model reads at once (0: as many as it can)")
+    context: int | None = auto("tokens that the model reads at once; auto: as many as it can")
     batch_size: int = flag(16, "windows read together")
 
 
@@ -63,6 +65,7 @@ def run_evaluate(settings: EvaluateSettings, given: dict) -> int:
     python train.py eval --from runs/sft                         the same of a model that answers
     python train.py eval --from runs/pretrain --data my.txt      a text of yours
     python train.py eval --from runs/classify                    a head, on the test of its task
+    python train.py eval --from runs/reward --data pairs.jsonl   a reward model, on pairs of answers
     """
     if settings.out is not None:
         check_file(settings.out)
@@ -94,14 +97,13 @@ class Scored:
 
     def on_texts(self, documents: list[str], name: str = "the text") -> dict:
         """The loss on documents, in every unit, and the entropy floor where it is known."""
-        longest, context = getattr(self.model.config, "context", 256), self.windows.context
-        if context > longest:
-            raise ValueError(f"--context {context} is longer than the {longest} of the model in {self.run.path}")
+        check_context(self.windows.context, self.model, self.run)
+        longest = self.windows.context or getattr(self.model.config, "context", 256)
         whole = self.windows.documents == "file"
         tokens = tokenize(documents, self.tokenizer, whole)
         if len(tokens) < 2:
             raise ValueError(f"{name}: a text of {len(tokens)} token has nothing to predict; bring more")
-        windows = Windows(tokens, min(context or longest, len(tokens) - 1), self.windows.batch_size)
+        windows = Windows(tokens, min(longest, len(tokens) - 1), self.windows.batch_size)
         loss = mean_loss(self.model, causal_lm, windows, self.compute)
         characters, size = sum(map(len, documents)), sum(len(document.encode()) for document in documents)
         predicted = sum(int((batch["labels"][:, 1:] >= 0).sum()) for batch in windows)

@@ -14,8 +14,10 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from minillm.cli.flags import change, flag, flag_name, group
+from minillm.cli.advice import advice, before_alignment, say
+from minillm.cli.flags import auto, change, flag, flag_name, group, refuse
 from minillm.cli.life import TrainingCommand, check_context, numbers_in, train_config
+from minillm.cli.memory import check_size
 from minillm.cli.methods import MethodSettings, Prepared, prepare
 from minillm.cli.settings import Machine, RecordSource, RunChoice, Training
 from minillm.data import Padded, Parts, Record, characters_per_token, frame_of, label_names, load_parts
@@ -23,7 +25,7 @@ from minillm.hub import base_of, load_model, load_tokenizer, model_kind
 from minillm.inference import predict
 from minillm.models import LSTMLM, Decoder, Encoder, LSTMConfig, ModelConfig
 from minillm.peft import AdapterRun, adapter_bytes, bare, simplify
-from minillm.report import loss_curve, picture
+from minillm.report import loss_curve, picture, short
 from minillm.system import to_json, write_text
 from minillm.tales import data_file
 from minillm.text import Tokenizer, keep_good
@@ -35,14 +37,13 @@ EPOCHS = {"run": 7, "scratch": 12}  # passes over the examples, by what a task b
 
 @dataclass(frozen=True, kw_only=True)
 class TuningTraining(Training):
-    """Training. What is 0 is chosen by the command."""
+    """Training. What is auto is chosen by the command."""
 
-    epochs: float = flag(
-        0.0,
-        f"passes over the examples; {SHORTEST} steps at least (0: {EPOCHS['run']} from a run, "
-        f"{EPOCHS['scratch']} from scratch)",
+    epochs: float | None = auto(
+        f"passes over the examples; {SHORTEST} steps at least; auto: {EPOCHS['run']} from a run, "
+        f"{EPOCHS['scratch']} from scratch"
     )
-    max_steps: int = flag(0, "steps of training, whatever the epochs (0: from --epochs)")
+    max_steps: int | None = auto("steps of training, whatever the epochs; auto: from --epochs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ class TuningSettings:
     """Task."""
 
     from_: Path | None = flag(None, "the run of mlm or pretrain to begin with; without it, a new model from scratch")
-    context: int = flag(0, "tokens that the model reads; longer texts are cut (0: what the trunk reads, or 256)")
+    context: int | None = auto("tokens that the model reads; longer texts are cut; auto: what the trunk reads, or 256")
     records: RecordSource = group(RecordSource)
     training: TuningTraining = group(TuningTraining)
     method: MethodSettings = group(MethodSettings)
@@ -68,8 +69,8 @@ class NewModel:
     heads: int = flag(2, "attention heads of a new model")
     tokenizer: str = flag("bpe", "of a new model: bpe or characters, trained on the texts; or a tokenizer.json")
     vocab_size: int = flag(1536, "tokens of a bpe tokenizer, special ones included")
-    pooling: str = flag(
-        "", "how a text is read off its tokens; empty: by the kind of trunk", choices=("", "first", "last", "mean")
+    pooling: str | None = auto(
+        "how a text is read off its tokens; auto: by the kind of trunk", choices=("auto", "first", "last", "mean")
     )
     dropout: float = flag(0.1, "share of activations dropped before the head")
 
@@ -87,6 +88,10 @@ class Task(TrainingCommand):
     other_data = "the examples are not those that this run began with; bring them back to resume"
     files: ClassVar[tuple[str, ...]]  # NAME_train.jsonl, _valid and _test of each name are the tales' own
     objective: LossFunction
+    unit = "texts"
+    choices: int | None = None  # among how many a guess would choose
+    headline: tuple[str, ...] = ("accuracy",)  # the scores that count, the first that a baseline has too
+    ceilings: tuple[str, ...] = ()  # baselines that nobody is expected to reach
     adapter = ""  # the name of the adapter that learns, where one does
 
     # What a task says
@@ -207,7 +212,8 @@ class Task(TrainingCommand):
 
     def announce(self) -> None:
         parts, names, source = self.parts, self.label_names, self.settings.from_
-        classes = f", {len(names)} labels ({', '.join(names[:6])}{', ...' if len(names) > 6 else ''})" if names else ""
+        some = ", ".join([*map(short, names[:6]), *(["..."] if len(names) > 6 else [])])
+        classes = f", {len(names)} labels ({some})" if names else ""
         texts = [text for record in parts.train for text in record.prose]
         width = characters_per_token(texts, self.tokenizer, source)
         print(
@@ -238,10 +244,14 @@ class Task(TrainingCommand):
         print(f"{numbers_in(scores)}; {metrics['seconds']:.0f} seconds")
         for name, values in baselines.items():
             print(f"  {name}: {numbers_in(values)}")
+        below = {name: values for name, values in baselines.items() if name not in self.ceilings}
+        below |= before_alignment(scores)
+        choices = self.choices or (len(self.label_names) if self.label_names else None)
         if self.adapter:
             memory = metrics["peak_memory_bytes"] / 1e6
             print(f"the adapter's files take {size['adapter_bytes']:,} bytes; memory at most {memory:,.0f} MB")
         print(f"{self.run.path}/predictions.jsonl holds every answer")
+        say(advice(history.best, choices, scores, below, self.headline))
 
     def write_predictions(self, rows: list[dict]) -> None:
         """predictions.jsonl: what the model said of every scored example, to look at."""
@@ -264,6 +274,9 @@ class HeadTask(Task):
         """A tokenizer and a trunk: those of --from, or new ones."""
         model, context = self.settings.model, self.settings.context
         if self.settings.from_ is not None:
+            if not self.resuming:
+                own = f"the trunk and its tokenizer are those of {self.settings.from_}"
+                refuse(self.given, ("trunk", "depth", "width", "heads", "tokenizer", "vocab_size"), own)
             source = RunFolder(self.settings.from_)
             tokenizer, trunk = load_tokenizer(source), load_model(source.path)
             trunk = getattr(trunk, "trunk", trunk)
@@ -277,6 +290,7 @@ class HeadTask(Task):
             tokenizer = Tokenizer.characters(texts + others)  # a character is no secret, and chance is to stop no run
         else:
             tokenizer = Tokenizer.load(model.tokenizer)
+        check_size(self.compute, tokenizer.vocab_size, context or 256, model.depth, model.width)
         if model.trunk == "lstm":
             return tokenizer, LSTMLM(LSTMConfig(tokenizer.vocab_size, model.depth, model.width))
         size = {"layers": model.depth, "width": model.width, "heads": model.heads}
@@ -291,9 +305,9 @@ def tuning_config(settings: TuningSettings, rows: int, prepared: Prepared | None
     An adapter learns by AdamW at its own rate, and a new head beside it at the command's.
     """
     training, examples = settings.training, settings.records.examples
-    if not 0 <= training.epochs < math.inf or examples < 0:
-        raise ValueError(f"--epochs {training.epochs:g} and --examples {examples}: neither may be negative")
-    epochs = training.epochs or EPOCHS["run" if settings.from_ else "scratch"]
+    epochs = EPOCHS["run" if settings.from_ else "scratch"] if training.epochs is None else training.epochs
+    if not 0 <= epochs < math.inf or examples < 0:
+        raise ValueError(f"--epochs {epochs:g} and --examples {examples}: neither may be negative")
     steps = training.max_steps or max(round(epochs * rows / training.batch_size), SHORTEST)
     more: dict[str, Any] = {"warmup": max(steps // 10, 1), "decay_share": 0.9}
     if prepared is not None and prepared.adapter:

@@ -10,20 +10,28 @@ where in the code it happened.
 
 import argparse
 import dataclasses
+import difflib
 import errno
 import os
+import re
 import sys
 import traceback
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from minillm import __version__
+from minillm.cli.terminal import careful_output, one_line
+from minillm.report import short
 from minillm.system import check_seed
+
+AUTO = "auto"  # on the command line: what follows from other settings, None in them
+LARGEST = 2**31 - 1  # of a whole number that is no seed: what counts in 32 bits takes it
+PIPE_CLOSED = 141  # the exit status of a program that nobody listens to any more, as shells know it
 
 
 def program() -> str:
@@ -33,9 +41,14 @@ def program() -> str:
     return "minillm" if installed else "python train.py"
 
 
-def flag(default, help: str, *, choices: tuple | None = None):
-    """A setting: its default, the sentence that --help shows, and the values that it may take."""
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+def flag(default, help: str, *, choices: tuple | None = None, most: int | None = None):
+    """A setting: its default, the sentence that --help shows, the values that it may take, or the largest of them."""
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "most": most})
+
+
+def auto(help: str, *, choices: tuple | None = None):
+    """A setting that follows from others where nobody gives it: None, shown as "auto". 0 is refused."""
+    return dataclasses.field(default=None, metadata={"help": help, "choices": choices, "auto": True})
 
 
 def group(kind: type):
@@ -68,17 +81,50 @@ def add_flags(parser: argparse.ArgumentParser, kind: type) -> None:
         if owner not in headings:
             headings[owner] = parser.add_argument_group(owner.__doc__.split(".")[0].lower())
         help = field.metadata["help"].replace("%", "%%")
-        if field.default not in (None, ""):
-            help += f" (default: {field.default})"
+        default = AUTO if "auto" in field.metadata else field.default
+        if default not in (None, ""):
+            help += f" (default: {default})"
         arguments = {"dest": field.name, "help": help, "default": argparse.SUPPRESS}
         if hint is bool:
             headings[owner].add_argument(flag_name(field.name), action=argparse.BooleanOptionalAction, **arguments)
         else:
             choices = field.metadata["choices"]
-            metavar = None if choices else {Path: "PATH", int: "N", float: "X"}.get(hint, "TEXT")
-            headings[owner].add_argument(
-                flag_name(field.name), type=hint, choices=choices, metavar=metavar, **arguments
-            )
+            metavar = f"{{{','.join(choices)}}}" if choices else {Path: "PATH", int: "N", float: "X"}.get(hint, "TEXT")
+            headings[owner].add_argument(flag_name(field.name), type=reader(field, hint), metavar=metavar, **arguments)
+
+
+def reader(field: dataclasses.Field, kind: type) -> Callable[[str], Any]:
+    """What turns the word behind a flag into its value. Raises: ArgumentTypeError with what is wrong with it."""
+    follows, choices, most = ("auto" in field.metadata), field.metadata["choices"], field.metadata.get("most")
+
+    def read(word: str) -> Any:
+        if follows and word == AUTO:
+            return None
+        try:
+            value = kind(word)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{short(word)!r} is no {'whole ' * (kind is int)}number") from None
+        if choices and value not in choices:
+            raise argparse.ArgumentTypeError(f"{short(word)!r} is none of {', '.join(choices)}")
+        if kind is int and field.name != "seed" and abs(value) > (most or LARGEST):
+            raise argparse.ArgumentTypeError(f"{short(word)} is too large: at most {most or LARGEST:,}")
+        if follows and value == 0:
+            raise argparse.ArgumentTypeError("0 is too small; leave the flag out, or say auto, to let it follow")
+        return value
+
+    return read
+
+
+def names_of(kind: type) -> set[str]:
+    """The names of all settings of a dataclass and of its groups."""
+    return {field.name for _, field, _ in fields_of(kind)}
+
+
+def refuse(given: dict, names: Iterable[str], reason: str) -> None:
+    """Raises: ValueError for a flag, of these, that was typed and would change nothing."""
+    for name in names:
+        if name in given:
+            raise ValueError(f"{flag_name(name)} has no use here: {reason}; leave it out")
 
 
 def build(kind: type, values: dict[str, Any]) -> Any:
@@ -123,42 +169,77 @@ def run_command(commands: dict[str, Command], arguments: list[str] | None = None
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version")):
         arguments = ["pretrain", *arguments]
-    given = vars(build_parser(commands).parse_args(arguments))
-    command, debug = commands[given.pop("command")], given.pop("debug", bool(os.environ.get("MINILLM_DEBUG")))
-    try:
-        check_seed(given.get("seed", 0))
-        return command.start(build(command.settings, given), given) or 0
-    except (KeyboardInterrupt, Exception) as error:
-        if debug:
-            traceback.print_exc()
-        message, status = explain(error)
-        print(f"{program().split()[-1]}: {message}", file=sys.stderr)
-        return status
+    status, message, failure = 0, "", None
+    with careful_output() as output:
+        given = vars(build_parser(commands).parse_args(arguments))
+        command, debug = commands[given.pop("command")], given.pop("debug", bool(os.environ.get("MINILLM_DEBUG")))
+        try:
+            check_seed(given.get("seed", 0))
+            status = command.start(build(command.settings, given), given) or 0
+        except (KeyboardInterrupt, Exception) as error:
+            failure = error
+            message, status = explain(error, "resume" in given or "resume" in names_of(command.settings))
+        lost = output and output.close_if_lost()
+        if isinstance(failure or lost, BrokenPipeError):
+            return PIPE_CLOSED
+        if lost is not None:
+            message, status = f"what is printed can not be written: {lost.strerror}", 2
+        if debug and failure is not None:
+            traceback.print_exception(failure)
+        if message:
+            print(one_line(f"{program().split()[-1]}: {message}"), file=sys.stderr)
+    return status
 
 
-def explain(error: BaseException) -> tuple[str, int]:
-    """One sentence about what went wrong, and the exit status."""
+def explain(error: BaseException, resumes: bool = False) -> tuple[str, int]:
+    """One sentence about what went wrong, and the exit status. resumes: whether the command knows --resume."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", 130
-    if isinstance(error, torch.OutOfMemoryError):
-        first = str(error).strip().split("\n")[0]
-        return f"out of memory ({first}); choose a smaller --batch-size, --context or --depth", 2
+    said = str(error).strip()
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in said:
+        first = f" ({said.splitlines()[0]})" if said else ""
+        return f"out of memory{first}; choose a smaller --batch-size, --context or --depth", 2
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"the disk is full ({error}); make room, then go on with --resume", 2
-    if isinstance(error, OSError | ValueError | FloatingPointError):
-        return str(error), 2
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return f"an error that minillm did not expect ({said}): --debug, or MINILLM_DEBUG=1, shows where", 1
+        return f"the disk is full ({said}); make room, then {'go on with --resume' if resumes else 'try again'}", 2
+    if said and (isinstance(error, OSError | FloatingPointError) or on_purpose(error)):
+        return said, 2
+    kind = type(error).__name__
+    known = f"{kind}: {said}" if said else kind
+    return f"an error that minillm did not expect ({known}): --debug, or MINILLM_DEBUG=1, shows where", 1
+
+
+def on_purpose(error: BaseException) -> bool:
+    """Whether this is a ValueError that minillm raises itself, which says what a person got wrong."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not isinstance(error, ValueError) or not frames:
+        return False
+    last = frames[-1]
+    ours = Path(last.filename).is_relative_to(Path(__file__).parents[1])
+    return ours and (last.line or "raise").startswith("raise")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that complains in one line, and names what is nearest to a misspelt command or flag."""
+
+    def error(self, message: str):
+        """Print what is wrong, and exit with status 2."""
+        if word := re.search(r"(?:arguments: |invalid choice: ')(-{0,2}[\w-]+)", message):
+            near = difflib.get_close_matches(word[1], self.words, 1)
+            message += f"; did you mean {near[0]}?" if near else f"; {self.prog} --help shows what there is"
+        self.exit(2, one_line(f"{self.prog}: error: {message}") + "\n")
+
+    words: typing.ClassVar[list[str]] = []  # commands and flags
 
 
 def build_parser(commands: dict[str, Command]) -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program(),
         description="Train a language model and use it. Without a command: pretrain, on the tales that come with it.",
         epilog=f"{program()} COMMAND --help shows every flag of a command.",
     )
     parser.add_argument("--version", action="version", version=f"minillm {__version__}, torch {torch.__version__}")
+    parser.words = [*commands]
     parsers = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, command in commands.items():
         sub = parsers.add_parser(
@@ -170,4 +251,5 @@ def build_parser(commands: dict[str, Command]) -> argparse.ArgumentParser:
         add_flags(sub, command.settings)
         help = "show the traceback of an error (also: MINILLM_DEBUG=1)"
         sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=help)
+        sub.words = parser.words = [*parser.words, *map(flag_name, names_of(command.settings))]
     return parser

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from minillm.cli.flags import flag, group
+from minillm.cli.flags import auto, flag, group
 from minillm.cli.settings import Machine
 from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import TEMPERATURE, TOP_P, check_sampling, reply, write
@@ -22,7 +22,7 @@ TOGETHER = 64  # texts that are generated at once
 class SamplingSettings:
     """Sampling."""
 
-    max_new_tokens: int = flag(0, "tokens after which a text is cut off (0: as many as the model reads)")
+    max_new_tokens: int | None = auto("tokens after which a text is cut off; auto: as many as the model reads")
     temperature: float = flag(TEMPERATURE, "below 1 plays safe, above 1 takes risks, 0 takes the likeliest token")
     top_k: int = flag(0, "choose among the k likeliest tokens only (0: all)")
     top_p: float = flag(TOP_P, "choose among the likeliest tokens that make up this probability (1: all)")
@@ -34,7 +34,7 @@ class GenerateSettings:
 
     from_: Path | None = flag(None, "the run whose model generates (default: the newest of pretrain)")
     prompt: str = flag("", "how the text begins; without it the model begins documents of its own")
-    n: int = flag(1, "how many texts")
+    n: int = flag(1, "how many texts; they are kept in memory until the last is there", most=1_000_000)
     out: Path | None = flag(None, 'a .jsonl file for the texts, {"prompt", "text"} a line, instead of the screen')
     sampling: SamplingSettings = group(SamplingSettings)
     machine: Machine = group(Machine)
@@ -54,7 +54,7 @@ class Writer:
     @classmethod
     def open(cls, run: RunFolder, sampling: SamplingSettings, machine: Machine) -> "Writer":
         """Raises: ValueError for settings that nothing can be sampled with, before anything is loaded."""
-        check_sampling(sampling.max_new_tokens, sampling.temperature, sampling.top_k, sampling.top_p)
+        check_sampling(sampling.max_new_tokens or 0, sampling.temperature, sampling.top_k, sampling.top_p)
         compute = pick_device(machine.device, machine.dtype)
         generator = torch.Generator(compute.device).manual_seed(machine.seed)
         return cls(run, sampling, compute, load_tokenizer(run), load_causal(run, compute.device), generator)

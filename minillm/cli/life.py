@@ -4,13 +4,15 @@ A command that trains is a `TrainingCommand` and fills in the steps. Where runs 
 here too.
 """
 
-from dataclasses import fields
+import os
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import nn
 
 from minillm.cli.flags import build, change, fields_of, flag_name, flat_values, program
+from minillm.cli.memory import check_batches
 from minillm.cli.methods import Prepared
 from minillm.data import show_example
 from minillm.system import Compute, pick_device, seed_everything, write_json
@@ -21,10 +23,12 @@ class TrainingCommand:
     """One run of one command. The steps of `live`, in order, are what a command says of itself."""
 
     name: ClassVar[str]  # on the command line and in config.json
+    unit: str = "tokens"  # what the loss counts
     other_data: ClassVar[str]  # what is said when a resumed run finds another text than it began with
     label_names: list[str] = []  # noqa: RUF012 - what --show calls labels
     watched: int | None = None  # batches behind each point of the curve, spread over all validation data; None: all
     prepared: Prepared | None = None  # how a trained model is tuned
+    batches: Any = None  # what `fit` trains on
 
     def __init__(self, settings: Any, run: RunFolder, compute: Compute, given: dict, resuming: bool = False):
         self.settings, self.run, self.compute = settings, run, compute
@@ -42,12 +46,17 @@ class TrainingCommand:
 
     def live(self) -> int:
         """The whole life. Returns: the exit status."""
+        if self.resuming and self.run.finished and not self.settings.run.show:
+            print(self.ending())
+            return 0
         self.read()
         self.build()
         if self.settings.run.show:
             show_example(self.tokenizer, self.example_batch(), names=self.label_names)
             return 0
         self.prepare()
+        if self.batches is not None:
+            check_batches(self.compute, self.model, self.batches)
         self.announce()
         self.begin()
         history = self.learn(self.resuming and self.run.last_file.exists())
@@ -101,13 +110,19 @@ class TrainingCommand:
         loss = self.prepared.objective(self.objective) if self.prepared else self.objective
         after_step = self.prepared.after_step(self.config.steps) if self.prepared else None
         more = {"run": self.run, "resume": resume, "after_step": after_step}
-        return fit(self.model, loss, self.batches, self.config, self.watch, **more)
+        return fit(self.model, loss, self.batches, replace(self.config, unit=self.unit), self.watch, **more)
 
     def report(self, history: History) -> None:
         """Measure, draw, write the scores, and say how it went."""
         raise NotImplementedError
 
     # What all have in common
+
+    def ending(self) -> str:
+        """What is to be said of a finished run that is to go on."""
+        metrics = self.run.metrics()
+        why = f" ({metrics['stopped']})" if metrics.get("stopped") else ""
+        return f"{self.run.path} is finished, after {metrics.get('steps')} steps{why}: there is nothing to go on with"
 
     def begin(self) -> None:
         """Write what the folder says from the beginning; of a run that goes on, see that its data is the same."""
@@ -128,14 +143,17 @@ class TrainingCommand:
 
     def write_metrics(self, history: History, **scores) -> dict:
         """Write metrics.json, which says that the run has ended, and return it."""
-        parameters = list(self.model.parameters())
+        parameters, unit = list(self.model.parameters()), self.unit.replace(" ", "_")
+        speed = round(history.tokens / history.seconds) if history.seconds else None
+        of_tokens = unit.endswith("tokens")  # of texts, pairs and words nobody counts the tokens
         metrics = {
             "stage": self.name,
             **scores,
             "steps": history.step,
-            "tokens": history.tokens,
+            "tokens": history.tokens if of_tokens else None,
             "seconds": round(history.seconds, 2),
-            "tokens_per_second": round(history.tokens / history.seconds) if history.seconds else None,
+            "tokens_per_second": speed if of_tokens else None,
+            **({} if unit == "tokens" else {unit: history.tokens, f"{unit}_per_second": speed}),
             "peak_memory_bytes": self.compute.peak_memory(),
             "parameters": sum(p.numel() for p in parameters),
             "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
@@ -182,10 +200,10 @@ def new_run(out: Path | None, name: str) -> RunFolder:
     return RunFolder(out)
 
 
-def check_context(context: int, model: nn.Module, run: RunFolder) -> None:
+def check_context(context: int | None, model: nn.Module, run: RunFolder) -> None:
     """Raises: ValueError for a --context that is longer than what the model of a run reads."""
     longest = getattr(model.config, "context", context)
-    if context > longest:
+    if context and context > longest:
         raise ValueError(f"--context {context} is longer than the {longest} of the model in {run.path}")
 
 
@@ -196,14 +214,16 @@ def open_run(settings: Any, given: dict, name: str) -> tuple[RunFolder, Any, boo
     """The run folder, the settings that hold in it, and whether it is an old one that goes on."""
     if not settings.run.resume:
         return new_run(settings.run.out, name), settings, False
-    run = RunFolder(settings.run.out) if settings.run.out else latest_run(name, whole=False)
+    run = RunFolder(settings.run.out) if settings.run.out else latest_run(name, whole=False, flag="--out")
     own = run.config().get("stage")
     if own != name:
         raise ValueError(f"{run.path} is a run of {own}, not of {name}: resume it by `{program()} {own}`")
     saved = run.config()["settings"]
     for flag, value in given.items():
-        value = str(value) if isinstance(value, Path) else value
-        if flag not in ("resume", "out", "device") and value != saved.get(flag):
+        value, own = as_saved(value), saved.get(flag)
+        if isinstance(given[flag], Path) and own:
+            own = as_saved(Path(own))  # of an older run, as seen from here
+        if flag not in ("resume", "out", "device") and value != own:
             raise ValueError(
                 f"--resume goes on with the settings of {run.path}, where {flag_name(flag)} is {saved.get(flag)}, "
                 f"not {value}: leave the flag out"
@@ -214,12 +234,19 @@ def open_run(settings: Any, given: dict, name: str) -> tuple[RunFolder, Any, boo
 
 def saved_settings(settings: Any) -> dict:
     """The settings as JSON can hold them, without groups."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in flat_values(settings).items()}
+    return {name: as_saved(value) for name, value in flat_values(settings).items()}
+
+
+def as_saved(value: Any) -> Any:
+    """A setting as config.json has it: a path is whole, so that it leads to the same file from any folder."""
+    return os.path.abspath(value) if isinstance(value, Path) else value
 
 
 def restore_settings(kind: type, saved: dict) -> Any:
     """Settings from what `saved_settings` made of them. Raises: ValueError for those of another version of minillm."""
     types = {field.name: hint for _, field, hint in fields_of(kind)}
+    follows = {field.name for _, field, _ in fields_of(kind) if "auto" in field.metadata}
+    saved = {name: None if name in follows and not value else value for name, value in saved.items()}  # was once 0
     unknown = sorted(saved.keys() - types.keys())
     if unknown:
         raise ValueError(f"this run has settings of another version of minillm ({', '.join(unknown)}): begin it anew")

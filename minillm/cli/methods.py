@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from minillm import peft
-from minillm.cli.flags import flag, flag_name, group
+from minillm.cli.flags import auto, flag, flag_name, group
 from minillm.hub import rebuild
 from minillm.peft import train_all, train_head, train_last, train_norms
 from minillm.text import Tokenizer
@@ -32,31 +32,31 @@ METHOD_FIELDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterSettings:
-    """Adapter. What is 0 or empty, the method chooses."""
+    """Adapter. What is auto or empty, the method chooses."""
 
-    adapter_learning_rate: float = flag(0.0, "peak rate of AdamW for what an adapter learns (0: the method's own)")
+    adapter_learning_rate: float | None = auto("peak rate of AdamW for what an adapter learns; auto: the method's own")
     also: str = flag("", "parts of the model that learn beside an adapter, such as embedding,head")
-    rank: int = flag(0, "of lora, adalora (at first), adapter: channels of the detour (0: its own)")
-    target_rank: float = flag(0.0, "of adalora: ranks of a layer in the end, on average (0: half)")
-    alpha: float = flag(0.0, "of lora, adalora: how much the change counts; it is divided by the rank (0: its own)")
+    rank: int | None = auto("of lora, adalora (at first), adapter: channels of the detour")
+    target_rank: float | None = auto("of adalora: ranks of a layer in the end, on average; auto: half")
+    alpha: float | None = auto("of lora, adalora: how much the change counts; it is divided by the rank")
     rank_stabilised: bool = flag(False, "of lora, adalora: divide by the root of the rank instead")
     adapter_dropout: float = flag(0.0, "of lora, adalora: share of the inputs dropped")
     targets: str = flag("", "of lora, adalora, ia3, bitfit, adapter: parts to adapt, such as query,value")
-    prompt_length: int = flag(0, "of prompt, ptuning, prefix, llama_adapter: vectors (0: its own)")
+    prompt_length: int | None = auto("of prompt, ptuning, prefix, llama_adapter: vectors")
     prompt_text: str = flag("", "of prompt, prefix: the text to begin as")
-    prompt_network: int = flag(0, "of ptuning, prefix: width of the network through which the vectors learn")
+    prompt_network: int | None = auto("of ptuning, prefix: width of the network through which the vectors learn")
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodSettings:
-    """What learns. What is 0 or empty, the method chooses."""
+    """What learns. What is auto or empty, the method chooses."""
 
     method: str = flag(
         "full",
         "what learns: everything; the output layer alone; the last layers; the norms; or an adapter on a frozen model",
         choices=METHODS,
     )
-    last: int = flag(0, "layers that learn, with --method last (0: one)")
+    last: int | None = auto("layers that learn, with --method last; auto: one")
     layer_decay: float = flag(1.0, "a layer's rates over those of the layer above; 1: one rate in all layers")
     unfreeze: bool = flag(False, "let the layers begin to learn one after another, from the output down")
     adapter: AdapterSettings = group(AdapterSettings)

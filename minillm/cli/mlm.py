@@ -10,10 +10,14 @@ from pathlib import Path
 
 import torch
 
-from minillm.cli.flags import flag, group, program
+from minillm.cli.advice import advice, say
+from minillm.cli.flags import auto, change, flag, group, program
 from minillm.cli.life import TrainingCommand, train_config
+from minillm.cli.memory import check_size
+from minillm.cli.methods import fold_adapters
 from minillm.cli.pretrain import Corpus, load_corpus, make_tokenizer
 from minillm.cli.settings import Machine, PreTraining, RunChoice, TextSource
+from minillm.cli.size import check_size_flags, with_size_of
 from minillm.data import (
     IGNORE_INDEX,
     Padded,
@@ -26,8 +30,11 @@ from minillm.data import (
 from minillm.hub import load_model, load_tokenizer, model_kind
 from minillm.models import RECIPES, Encoder, ModelConfig, SequenceClassifier
 from minillm.report import loss_curve, picture
+from minillm.system import Compute
 from minillm.text import Tokenizer
 from minillm.training import History, RunFolder, inputs_of, masked_lm, masked_lm_and_next_sentence, mean_loss
+
+CONTEXT = 256  # tokens that a new encoder reads, where nobody says
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +45,9 @@ class EncoderSize:
     depth: int = flag(2, "layers")
     width: int = flag(128, "channels")
     heads: int = flag(2, "attention heads")
-    context: int = flag(256, "tokens that the model reads at once; longer documents are cut into pieces")
+    context: int | None = auto(
+        f"tokens that the model reads at once; longer documents are cut into pieces; auto: {CONTEXT}"
+    )
     dropout: float = flag(0.0, "share of activations dropped in training")
 
 
@@ -79,17 +88,31 @@ class MLM(TrainingCommand):
     """
 
     name = "mlm"
+    unit = "hidden tokens"
     watched = 8  # spread over the validation text; the loss reported at the end is of all of it
     other_data = "the text is not the one that this run began with; bring it back to resume"
 
+    @classmethod
+    def complete(cls, settings: MLMSettings, given: dict) -> MLMSettings:
+        check_size_flags(settings.from_, given, EncoderSize)
+        return settings
+
     def read(self) -> None:
+        if self.settings.from_ is not None:
+            self.tokenizer, self.encoder = load_encoder(RunFolder(self.settings.from_))
+            self.settings = with_size_of(self.settings, self.encoder, RunFolder(self.settings.from_))
+        self.settings = change(self.settings, context=self.settings.size.context or CONTEXT)
         self.corpus = load_corpus(self.settings.text, self.settings.machine.seed)
+        if self.settings.from_ is not None:
+            characters_per_token(self.corpus.train, self.tokenizer, self.settings.from_)
 
     def build(self) -> None:
         settings, corpus = self.settings, self.corpus
-        self.tokenizer, self.encoder = build_encoder(settings, corpus)
+        if settings.from_ is None:
+            self.tokenizer, self.encoder = build_encoder(settings, corpus, self.compute)
         self.model = SequenceClassifier(self.encoder, 2) if settings.next_sentence else self.encoder
         self.objective = masked_lm_and_next_sentence if settings.next_sentence else masked_lm
+        self.unit = "batches" if settings.next_sentence else self.unit  # a batch has one loss, of both
         self.examples = {"train": self.rows(corpus.train), "valid": self.rows(corpus.valid)}
         more = (self.tokenizer.pad_id, settings.training.batch_size)
         self.batches = Padded(self.examples["train"], *more, seed=settings.machine.seed, change=self.hide)
@@ -140,6 +163,7 @@ class MLM(TrainingCommand):
             ", ".join(f"{name} {value:.4f}" for name, value in scores.items()) + f"; {metrics['seconds']:.0f} seconds\n"
             f"use it with: {program()} classify --from {self.run.path}"
         )
+        say(advice(scores["val_loss"], self.tokenizer.vocab_size))
 
     @torch.no_grad()
     def scores(self) -> dict:
@@ -159,18 +183,19 @@ class MLM(TrainingCommand):
         return scores | ({"next_sentence": follows / texts} if next_sentence else {})
 
 
-def build_encoder(settings: MLMSettings, corpus: Corpus) -> tuple[Tokenizer, Encoder]:
-    """A tokenizer and an encoder: new ones, or those of --from."""
-    if settings.from_ is not None:
-        source = RunFolder(settings.from_)
-        model = load_model(source.path)
-        model = getattr(model, "trunk", model)
-        if not isinstance(model, Encoder):
-            raise ValueError(f"{source.path} holds {model_kind(model)}: mlm goes on from a run of mlm")
-        tokenizer = load_tokenizer(source)
-        characters_per_token(corpus.train, tokenizer, source.path)
-        return tokenizer, model
+def load_encoder(source: RunFolder) -> tuple[Tokenizer, Encoder]:
+    """The tokenizer and the encoder of a run to go on from. Raises: ValueError for another model."""
+    model = fold_adapters(load_model(source.path))
+    model = getattr(model, "trunk", model)
+    if not isinstance(model, Encoder):
+        raise ValueError(f"{source.path} holds {model_kind(model)}: mlm goes on from a run of mlm")
+    return load_tokenizer(source), model
+
+
+def build_encoder(settings: MLMSettings, corpus: Corpus, compute: Compute) -> tuple[Tokenizer, Encoder]:
+    """A new tokenizer and a new encoder. Raises: ValueError for one that does not fit into memory."""
     tokenizer, size = make_tokenizer(settings.text, corpus), settings.size
+    check_size(compute, tokenizer.vocab_size, size.context, size.depth, size.width)
     numbers = {"layers": size.depth, "width": size.width, "heads": size.heads, "dropout": size.dropout}
     config = ModelConfig(tokenizer.vocab_size, size.context, **numbers, recipe=size.recipe, segments=2)
     return tokenizer, Encoder(config)

@@ -28,6 +28,7 @@ class Pair(Classify):
     """
 
     name = "pair"
+    unit = "pairs"
 
     def load_parts(self) -> Parts:
         self.files = (self.settings.task,)

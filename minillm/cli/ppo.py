@@ -23,8 +23,10 @@ from minillm.align import (
     true_scores,
     write_answers,
 )
+from minillm.cli.advice import advice, before_alignment, say
 from minillm.cli.flags import change, flag, flag_name, flat_values, group
 from minillm.cli.life import TrainingCommand, numbers_in
+from minillm.cli.memory import check_tokens
 from minillm.cli.methods import SELECTIVE, MethodSettings, prepare
 from minillm.cli.reward import load_answering
 from minillm.cli.settings import Machine, RunChoice
@@ -89,11 +91,12 @@ class RLHF(TrainingCommand):
     """
 
     name = "ppo"
+    unit = "answer tokens"
     other_data = "the prompts are not those that this run began with; bring them back to resume"
 
     @classmethod
     def complete(cls, settings: PPOSettings, given: dict) -> PPOSettings:
-        judge = named_or_latest(settings.reward, "reward")
+        judge = named_or_latest(settings.reward, "reward", flag="--reward")
         source = named_or_latest(settings.from_, "letters", "sft")
         settings = change(settings, from_=source.path, reward=judge.path)
         check_useless_flags(settings, given)
@@ -109,6 +112,8 @@ class RLHF(TrainingCommand):
         if self.prepared.adapter:
             self.run = AdapterRun(self.run.path, self.prepared.adapter)
         self.config = ppo_config(training, settings.machine, self.prepared.rate)
+        longest = min(training.max_new_tokens, getattr(self.model.config, "context", training.max_new_tokens))
+        check_tokens(self.compute, self.model, training.batch_size, longest)
         self.reward = load_reward(settings, self.tokenizer, self.compute)
         context = min(self.model.config.context, self.reward.context)
         self.prompts, self.test = load_prompts(settings.data, settings.test, self.tokenizer, context)
@@ -175,6 +180,7 @@ class RLHF(TrainingCommand):
         metrics = self.write_metrics(history, val_loss=None, bigram_loss=None, floor=None, **scores)
         print(f"{numbers_in(scores)}; {metrics['seconds']:.0f} seconds")
         print(f"{self.run.path}/samples.txt: answers before and after; {self.run.path}/ppo.png: how it went")
+        say(advice(scores=scores, baselines=before_alignment(scores), names=["true_score"]))
 
 
 def check_useless_flags(settings: PPOSettings, given: dict) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from torch import Tensor
 
+from minillm.align import answer_example
 from minillm.cli.flags import flag, group
 from minillm.cli.settings import Machine
 from minillm.data import (
+    Frame,
     Padded,
     check_not_empty,
     check_words,
@@ -17,27 +19,36 @@ from minillm.data import (
     pair_example,
     tag_example,
     text_example,
+    user_message,
     words_field,
 )
 from minillm.hub import load_model, load_tokenizer
 from minillm.inference import predict, tags_of
 from minillm.metrics import words_and_marks
 from minillm.system import check_file, pick_device, to_json, write_text
-from minillm.text import read_records, text_field
+from minillm.text import Tokenizer, read_records, text_field
 from minillm.training import RunFolder
 
-TEXT_FIELDS = {"classify": ("text",), "pair": ("text_a", "text_b"), "tag": ("text",), "encode": ("text",)}
+TEXT_FIELDS = {
+    "classify": ("text",),
+    "pair": ("text_a", "text_b"),
+    "tag": ("text",),
+    "encode": ("text",),
+    "reward": ("prompt", "answer"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictSettings:
     """Texts."""
 
-    from_: Path | None = flag(None, "the run of classify, pair, tag or encode to ask")
-    text: str = flag("", "one text; for a run of pair the first of two")
-    second: str = flag("", "for a run of pair: the second text")
+    from_: Path | None = flag(None, "the run of classify, pair, tag, encode or reward to ask")
+    text: str = flag("", "one text; for a run of pair the first of two, of reward the prompt")
+    second: str = flag("", "for a run of pair: the second text; of reward: the answer")
     data: Path | None = flag(
-        None, 'many: .jsonl, .csv or .tsv with "text", for pair with "text_a" and "text_b"; for tag also "tokens"'
+        None,
+        'many: .jsonl, .csv or .tsv with "text"; for pair with "text_a" and "text_b", for reward with "prompt" and '
+        '"answer"; for tag also "tokens"',
     )
     batch_size: int = flag(32, "texts read together")
     out: Path | None = flag(None, "a .jsonl file for the answers, instead of the screen")
@@ -45,14 +56,14 @@ class PredictSettings:
 
 
 def run_predict(settings: PredictSettings, given: dict) -> int:
-    """Ask a trained run about new texts: a label and its probability, tags, or a vector. One JSON object a line.
+    """Ask a trained run about new texts: a label and its probability, tags, a vector, a reward. One JSON object a line.
 
     python train.py predict --from runs/classify --text "Mira lost her kite."
     python train.py predict --from runs/pair --text "Mira lost her kite." --second "Now Mira had the kite."
     python train.py predict --from runs/tag --data new.jsonl --out answers.jsonl
     """
     if settings.from_ is None:
-        raise ValueError("predict needs --from, the folder of a run of classify, pair, tag or encode")
+        raise ValueError(f"predict needs --from, the folder of a run of {', '.join(TEXT_FIELDS)}")
     run = RunFolder(settings.from_)
     stage = run.config().get("stage")
     if stage not in TEXT_FIELDS:
@@ -61,13 +72,10 @@ def run_predict(settings: PredictSettings, given: dict) -> int:
     compute = pick_device(settings.machine.device, settings.machine.dtype)
     tokenizer, model = load_tokenizer(run), load_model(run.path, compute.device)
     context = run.config()["settings"]["context"] or getattr(model.trunk.config, "context", 256)
-    frame = frame_of(model.trunk, tokenizer)
     questions = list(questions_from(settings, stage))
-    if stage == "tag":
-        examples = [tag_example(words, [0] * len(words), tokenizer, frame, context) for (words,) in questions]
-    else:
-        ids = [[tokenizer.encode(text) for text in texts] for texts in questions]
-        examples = [(pair_example if len(one) == 2 else text_example)(*one, frame, context) for one in ids]
+    examples = [
+        example_of(stage, question, tokenizer, frame_of(model.trunk, tokenizer), context) for question in questions
+    ]
     cut = sum(example["cut"] > 0 for example in examples)
     if cut:
         said = f"{cut} of {len(examples)} texts are longer than the {context} tokens that the model reads: cut there"
@@ -84,6 +92,16 @@ def run_predict(settings: PredictSettings, given: dict) -> int:
     write_text(settings.out, "\n".join(lines) + "\n")
     print(f"{len(lines)} answers in {settings.out}")
     return 0
+
+
+def example_of(stage: str, question: tuple, tokenizer: Tokenizer, frame: Frame, context: int) -> dict:
+    """A question as the head of a stage reads it."""
+    if stage == "tag":
+        return tag_example(question[0], [0] * len(question[0]), tokenizer, frame, context)
+    if stage == "reward":
+        return answer_example(user_message(question[0]), question[1], tokenizer, context)
+    ids = [tokenizer.encode(text) for text in question]
+    return (pair_example if len(ids) == 2 else text_example)(*ids, frame, context)
 
 
 def check_texts(settings: PredictSettings, stage: str) -> None:
@@ -123,5 +141,7 @@ def answer(stage: str, question: tuple, output: Tensor, example: dict, names: li
     texts = dict(zip(TEXT_FIELDS[stage], question))
     if stage == "encode":
         return {**texts, "vector": [round(value, 6) for value in output.tolist()]}
+    if stage == "reward":
+        return {**texts, "reward": round(float(output), 4)}
     best = int(output.argmax())
     return {**texts, "label": names[best], "probability": round(float(output.softmax(-1)[best]), 4)}

@@ -8,31 +8,37 @@ import torch
 from torch import nn
 
 from minillm import tales
-from minillm.cli.flags import change, flag, group, program
-from minillm.cli.life import TrainingCommand, check_context, train_config
+from minillm.cli.advice import advice, say
+from minillm.cli.flags import auto, change, flag, group, program
+from minillm.cli.life import TrainingCommand, train_config
+from minillm.cli.memory import check_size
+from minillm.cli.methods import fold_adapters
 from minillm.cli.settings import Machine, PreTraining, RunChoice, TextSource
+from minillm.cli.size import check_size_flags, with_size_of
 from minillm.data import Windows, characters_per_token, tokenize
 from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import write
 from minillm.models import LSTMLM, RECIPES, BigramLM, Decoder, LSTMConfig, ModelConfig, bigram_loss
 from minillm.report import loss_curve, picture
-from minillm.system import write_text
+from minillm.system import Compute, write_text
 from minillm.text import Tokenizer, read_documents, split, split_stream
 from minillm.training import OPTIMIZERS, History, RunFolder, causal_lm, mean_loss
+
+MODELS = {Decoder: "decoder", LSTMLM: "lstm", BigramLM: "bigram"}  # what --model calls them
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSize:
-    """Model. What is 0 follows from --depth."""
+    """Model. What is auto follows from --depth."""
 
-    model: str = flag("decoder", "the kind of model", choices=("decoder", "lstm", "bigram"))
+    model: str = flag("decoder", "the kind of model", choices=tuple(MODELS.values()))
     recipe: str = flag("minillm", "the parts a decoder is made of", choices=tuple(RECIPES))
-    depth: int = flag(
-        0, "layers: the one dial from which size, batch, learning rates and steps follow (0: 2 on a CPU, 6 on a GPU)"
+    depth: int | None = auto(
+        "layers: the one dial from which size, batch, learning rates and steps follow; auto: 2 on a CPU, 6 on a GPU"
     )
-    width: int = flag(0, "channels (0: 64 a head)")
-    heads: int = flag(0, "attention heads (0: one a layer)")
-    context: int = flag(0, "tokens that the model reads at once (0: 256)")
+    width: int | None = auto("channels; auto: 64 a head")
+    heads: int | None = auto("attention heads; auto: one a layer")
+    context: int | None = auto("tokens that the model reads at once; auto: 256")
     dropout: float = flag(0.0, "share of activations dropped in training")
 
 
@@ -45,15 +51,15 @@ class BigramSize(ModelSize):
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainTraining(PreTraining):
-    """Training. What is 0 follows from --depth."""
+    """Training. What is auto follows from --depth, or from --optimizer."""
 
-    batch_size: int = flag(0, "windows in one micro-batch (0: from --depth)")
+    batch_size: int | None = auto("windows in one micro-batch; auto: from --depth")
     accumulate: int = flag(1, "micro-batches in one step")
-    max_steps: int = flag(0, "steps of training; the schedule spans them (0: from --depth)")
+    max_steps: int | None = auto("steps of training; the schedule spans them; auto: from --depth")
     optimizer: str = flag("muon", "of the matrices; muon leaves the rest to AdamW", choices=tuple(OPTIMIZERS))
-    learning_rate: float = flag(0.0, "peak rate of AdamW (0: from --optimizer)")
-    matrix_learning_rate: float = flag(0.0, "peak rate of Muon (0: from --optimizer)")
-    head_learning_rate: float = flag(0.0, "peak rate of the output layer (0: from --optimizer)")
+    learning_rate: float | None = auto("peak rate of AdamW; auto: from --optimizer")
+    matrix_learning_rate: float | None = auto("peak rate of Muon; auto: from --optimizer")
+    head_learning_rate: float | None = auto("peak rate of the output layer; auto: from --optimizer")
     decay: str = flag("linear", "how the rates fall", choices=("linear", "cosine", "constant"))
     compile: bool = flag(False, "torch.compile the model; pays on a GPU")
 
@@ -70,7 +76,7 @@ class PretrainSettings:
     """What is trained."""
 
     from_: Path | None = flag(None, "a run to go on from, on new text, with its model and tokenizer")
-    samples: int = flag(8, "texts generated into samples.txt at the end")
+    samples: int = flag(8, "texts generated into samples.txt at the end", most=10_000)
     text: TextSource = group(TextSource)
     size: ModelSize = group(ModelSize)
     training: PretrainTraining = group(PretrainTraining)
@@ -101,12 +107,28 @@ class Pretrain(TrainingCommand):
     watched = 6  # spread over the validation text; the loss reported at the end is of all of it
     other_data = "the text is not the one that this run began with; bring it back to resume"
 
+    @classmethod
+    def complete(cls, settings: PretrainSettings, given: dict) -> PretrainSettings:
+        check_size_flags(settings.from_, given, ModelSize)
+        return settings
+
     def read(self) -> None:
+        if self.settings.from_ is not None:
+            source = RunFolder(self.settings.from_)
+            self.tokenizer, self.model = load_tokenizer(source), fold_adapters(load_causal(source))
+            self.settings = with_size_of(self.settings, self.model, source)
+            kind = MODELS[type(self.model)]
+            if self.name == "bigram" and kind != "bigram":
+                raise ValueError(f"{source.path} holds a {kind}: bigram goes on from a run of bigram")
+            self.settings = change(self.settings, model=kind)
         self.settings = follow_depth(self.settings, self.compute.device.type)
         self.corpus = load_corpus(self.settings.text, self.settings.machine.seed)
+        if self.settings.from_ is not None:
+            characters_per_token(self.corpus.train, self.tokenizer, self.settings.from_)
 
     def build(self) -> None:
-        self.tokenizer, self.model = build_decoder(self.settings, self.corpus)
+        if self.settings.from_ is None:
+            self.tokenizer, self.model = build_decoder(self.settings, self.corpus, self.compute)
         whole, context = self.corpus.whole, self.settings.size.context
         batch_size, seed = self.settings.training.batch_size, self.settings.machine.seed
         self.tokens = tokenize(self.corpus.train, self.tokenizer, whole)
@@ -163,6 +185,14 @@ class Pretrain(TrainingCommand):
             f"{self.run.path}/loss.png shows how it learned; one of {self.run.path}/samples.txt:\n\n"
             f"{texts[0] if texts else ''}\n\ngenerate more with: {program()} generate --from {self.run.path}"
         )
+        say(advice(val_loss, self.tokenizer.vocab_size) or self.behind_bigram(val_loss))
+
+    def behind_bigram(self, loss: float) -> str:
+        """What to try where counting pairs of tokens is better than the model."""
+        if loss <= self.levels["bigram"] or self.settings.size.model == "bigram":
+            return ""
+        bigram = f"the loss is above that of a counted bigram, {self.levels['bigram']:.3f}"
+        return f"{bigram}: train for longer (--max-steps), lower the rates (--learning-rate), or bring more text"
 
     def sample(self) -> list[str]:
         """Texts of the trained model, also written into samples.txt."""
@@ -184,7 +214,7 @@ class Bigram(Pretrain):
 
 
 def follow_depth(settings: PretrainSettings, device: str) -> PretrainSettings:
-    """Fill in what was left at 0. Every number of the dial stands here, but for the optimizers' own rates."""
+    """Fill in what was left to follow. Every number of the dial stands here, but for the optimizers' own rates."""
     size, training = settings.size, settings.training
     depth = size.depth or (6 if device == "cuda" else 2)
     heads = size.heads or depth
@@ -206,18 +236,14 @@ def follow_depth(settings: PretrainSettings, device: str) -> PretrainSettings:
     )
 
 
-def build_decoder(settings: PretrainSettings, corpus: "Corpus") -> tuple[Tokenizer, nn.Module]:
-    """A tokenizer and a model: new ones, or those of --from."""
+def build_decoder(settings: PretrainSettings, corpus: "Corpus", compute: Compute) -> tuple[Tokenizer, nn.Module]:
+    """A new tokenizer and a new model. Raises: ValueError for one that does not fit into memory."""
     size = settings.size
-    if settings.from_ is not None:
-        source = RunFolder(settings.from_)
-        tokenizer, model = load_tokenizer(source), load_causal(source)
-        check_context(size.context, model, source)
-        characters_per_token(corpus.train, tokenizer, source.path)
-        return tokenizer, model
     tokenizer = make_tokenizer(settings.text, corpus)
     if size.model == "bigram":
+        check_size(compute, tokenizer.vocab_size, 0, 0, tokenizer.vocab_size)
         return tokenizer, BigramLM(tokenizer.vocab_size)
+    check_size(compute, tokenizer.vocab_size, size.context, size.depth, size.width)
     if size.model == "lstm":
         return tokenizer, LSTMLM(LSTMConfig(tokenizer.vocab_size, size.depth, size.width, size.dropout))
     config = ModelConfig(

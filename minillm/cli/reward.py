@@ -23,7 +23,7 @@ from minillm.training import RunFolder, named_or_latest
 class PreferenceTraining(TuningTraining):
     """Training."""
 
-    epochs: float = flag(1.0, f"passes over the pairs; {SHORTEST} steps at least (0: 7 passes)")
+    epochs: float = flag(1.0, f"passes over the pairs; {SHORTEST} steps at least")
     batch_size: int = flag(8, "pairs in a step")
     learning_rate: float = flag(1e-3, "peak rate of AdamW: embeddings and the output layer")
     matrix_learning_rate: float = flag(2e-3, "peak rate of Muon: the trunk's matrices")
@@ -48,6 +48,9 @@ class PreferenceTask(Task):
     """What learns from preferences: pairs of answers to one prompt."""
 
     files = ("preferences",)
+    unit = "pairs"
+    choices = 2  # which of the two was chosen
+    ceilings = ("the truth", "the best that the noise allows")
 
     @classmethod
     def complete(cls, settings: PreferenceSettings, given: dict) -> PreferenceSettings:
@@ -64,6 +67,23 @@ class PreferenceTask(Task):
     def example(self, record: Preference) -> tuple[dict, dict]:
         """The better and the worse answer, each behind the prompt."""
         return pair_of_answers(*record.pair, self.tokenizer, self.settings.context)
+
+    def baselines(self) -> dict[str, dict]:
+        """Who takes the longer answer, and, where true scores are known, who takes the better one.
+
+        Of the tales' own pairs also what is to be expected of the latter, who cannot foresee the noise: no model does
+        better.
+        """
+        records = self.parts.test
+        longer = [len(chosen) > len(rejected) for _, chosen, rejected in (record.texts for record in records)]
+        found = {"the longer answer": {"accuracy": sum(longer) / len(longer)}}
+        if all(record.truth for record in records):
+            true = [record.truth[0] > record.truth[1] for record in records]
+            found["the truth"] = {"accuracy": sum(true) / len(true)}
+            if self.settings.records.data is None:
+                chances = [tales.chance_of_choice(max(record.truth), min(record.truth)) for record in records]
+                found["the best that the noise allows"] = {"accuracy": sum(chances) / len(chances)}
+        return found
 
 
 class RewardTask(PreferenceTask):
@@ -98,23 +118,6 @@ class RewardTask(PreferenceTask):
         interval = bootstrap_interval(right)
         share = dict(zip(("accuracy", "accuracy_low", "accuracy_high"), interval))
         return {**share, "confidence": float(chance.mean()), **against_truth(records, rewards)}
-
-    def baselines(self) -> dict[str, dict]:
-        """Who takes the longer answer, and, where true scores are known, who takes the better one.
-
-        Of the tales' own pairs also what is to be expected of the latter, who cannot foresee the noise: no model does
-        better.
-        """
-        records = self.parts.test
-        longer = [len(chosen) > len(rejected) for _, chosen, rejected in (record.texts for record in records)]
-        found = {"the longer answer": {"accuracy": sum(longer) / len(longer)}}
-        if all(record.truth for record in records):
-            true = [record.truth[0] > record.truth[1] for record in records]
-            found["the truth"] = {"accuracy": sum(true) / len(true)}
-            if self.settings.records.data is None:
-                chances = [tales.chance_of_choice(max(record.truth), min(record.truth)) for record in records]
-                found["the best that the noise allows"] = {"accuracy": sum(chances) / len(chances)}
-        return found
 
 
 def load_answering(run: RunFolder, device: str | torch.device = "cpu") -> tuple[Tokenizer, nn.Module]:

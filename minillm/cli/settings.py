@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from minillm.cli.flags import flag
+from minillm.cli.flags import auto, flag
 from minillm.training import OPTIMIZERS
 
 
@@ -59,12 +59,12 @@ class Training:
     """Training."""
 
     batch_size: int = flag(32, "examples in a step")
-    max_steps: int = flag(0, "steps of training; the schedule spans them")
+    max_steps: int | None = auto("steps of training; the schedule spans them")
     learning_rate: float = flag(2e-3, "peak rate of AdamW: embeddings and the output layer")
     matrix_learning_rate: float = flag(0.02, "peak rate of Muon: the trunk's matrices")
     weight_decay: float = flag(0.0, "weight decay of every matrix")
     clip: float = flag(1.0, "largest norm of a gradient (0: no limit)")
-    eval_every: int = flag(0, "steps between evaluations (0: a tenth of the run)")
+    eval_every: int | None = auto("steps between evaluations; auto: a tenth of the run")
     patience: int = flag(0, "evaluations without a better one before stopping (0: never)")
 
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from minillm.align import true_scores
 from minillm.cli.finetune import SHORTEST, Task, TuningSettings, TuningTraining
-from minillm.cli.flags import change, flag, group
+from minillm.cli.flags import auto, change, flag, group
 from minillm.cli.life import new_run
 from minillm.data import (
     IGNORE_INDEX,
@@ -22,6 +22,7 @@ from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import Question, ask, ask_base, questions_of, summary
 from minillm.metrics import rouge_reads
 from minillm.models import LSTMLM
+from minillm.report import short
 from minillm.system import write_text
 from minillm.tales import data_file
 from minillm.text import Tokenizer
@@ -37,10 +38,9 @@ TALES_EPOCHS = {"instructions": 2.8, "letters": 1.6}  # passes over the tales' o
 class SFTTraining(TuningTraining):
     """Training."""
 
-    epochs: float = flag(
-        0.0,
-        f"passes over the data; {SHORTEST} steps at least "
-        f"(0: {TALES_EPOCHS['instructions']:g}; of letters {TALES_EPOCHS['letters']})",
+    epochs: float | None = auto(
+        f"passes over the data; {SHORTEST} steps at least; auto: {TALES_EPOCHS['instructions']:g}; of letters "
+        f"{TALES_EPOCHS['letters']}"
     )
     batch_size: int = flag(4, "conversations in a step; with --pack, rows of them")
     learning_rate: float = flag(5e-3, "peak rate of AdamW: embeddings and the output layer")
@@ -82,6 +82,8 @@ class SFT(Task):
 
     name = "sft"
     objective = staticmethod(causal_lm)
+    unit = "answer tokens"
+    headline = ("exact_match", "rouge_l")
 
     @classmethod
     def complete(cls, settings: SFTSettings, given: dict) -> SFTSettings:
@@ -110,6 +112,8 @@ class SFT(Task):
             raise ValueError("--pack needs attention, which can look away; an LSTM remembers whatever stood before")
         if self.settings.pack and method in ("prompt", "ptuning"):
             raise ValueError(f"--pack and --method {method}: a prompt stands before one text, not before several")
+        self.choices = tokenizer.vocab_size
+        self.unit = "tokens" if self.settings.learn == "everything" else self.unit
         return tokenizer, model
 
     def example(self, record: ConversationRecord) -> dict:
@@ -133,7 +137,7 @@ class SFT(Task):
             return ask(self.model, self.tokenizer, questions, progress=True)
 
     def scores(self, answers: list[str]) -> dict:
-        """Exact match and ROUGE-L, by kind of question; predictions.jsonl and samples.txt."""
+        """Exact match, ROUGE-L and BLEU, the first two by kind of question; predictions.jsonl and samples.txt."""
         questions = questions_in(self.test_records)
         rows = [
             {"messages": q.messages, "kind": q.kind, "answer": q.answer, "predicted": answer}
@@ -151,7 +155,7 @@ class SFT(Task):
             scores["true_score_of_letters"] = sum(true) / len(true)
         for kind, row in scores["kinds"].items():
             overlap = "" if row["rouge_l"] is None else f", ROUGE-L {row['rouge_l']:.3f}"
-            print(f"  {kind or 'all':10s} right {row['right']:.3f}{overlap} of {row['n']}")
+            print(f"  {short(kind) or 'all':10s} right {row['right']:.3f}{overlap} of {row['n']}")
         unread = sum(not rouge_reads(q.answer) for q in questions)
         if unread:
             print(f"ROUGE-L leaves out {unread} of {len(questions)}: it reads the letters a to z and digits alone")
@@ -170,4 +174,5 @@ class SFT(Task):
 
 def questions_in(records: list[ConversationRecord]) -> list[Question]:
     """The questions that a model is scored on: every answer of each conversation, up to ASKED."""
-    return questions_of([{"messages": r.messages, "kinds": r.kinds} for r in records])[:ASKED]
+    rows = [{"messages": r.messages, "kinds": r.kinds, "references": r.references} for r in records]
+    return questions_of(rows)[:ASKED]

@@ -38,6 +38,8 @@ class Tag(HeadTask):
     name = "tag"
     files = ("tags",)
     objective = staticmethod(classification)
+    unit = "words"
+    headline = ("f1", "accuracy")
 
     def read_file(self, path: Path) -> list[Record]:
         return read_tagged(path, self.settings.column)

@@ -14,8 +14,8 @@ from minillm.data.records import Record
 from minillm.text import Tokenizer, list_field, read_each
 
 RECORD_FORMS = (
-    ("instruction", "input?", "output", "system+"),
-    ("prompt", "completion", "input+", "system+"),
+    ("instruction", "input?", "output", "system+", "references+"),
+    ("prompt", "completion", "input+", "system+", "references+"),
     ("messages", "kinds+"),
     ("conversations", "system+"),
 )
@@ -26,6 +26,7 @@ class ConversationRecord(Record):
     """A record whose texts are messages and whose label says who spoke each; `kinds`: of each answer, "" if unknown."""
 
     kinds: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()  # other answers that are as good as the last one
     labels = ()  # who speaks is no class
     prose = property(lambda self: self.texts)
 
@@ -39,8 +40,10 @@ def read_conversations(path: Path) -> list[ConversationRecord]:
     """The conversations of a .json, .jsonl, .csv or .tsv file; what is none is left out and said, as of `read_each`."""
 
     def make(line: int, record: dict) -> ConversationRecord:
+        record, references = with_references(path, line, record)
         roles, texts = zip(*_turns(path, line, record))
-        return ConversationRecord(texts, roles, path, line, _kinds(path, line, record, roles.count("assistant")))
+        kinds = _kinds(path, line, record, roles.count("assistant"))
+        return ConversationRecord(texts, roles, path, line, kinds, references)
 
     return read_each(path, RECORD_FORMS, make)
 
@@ -51,6 +54,23 @@ def conversation_example(
     """A conversation as `chat_example` makes it; with learn="everything" every token is a label."""
     example = chat_example(record.messages, tokenizer, context)
     return example if learn == "answers" else {**example, "labels": list(example["input_ids"])}
+
+
+def with_references(path: Path, line: int, record: dict) -> tuple[dict, tuple[str, ...]]:
+    """A record with one answer, which is learned, and the others that are as good, for scores.
+
+    "output" or "completion" may be a list of answers, and "references" a list of more.
+    """
+    more = record.get("references") or []
+    for name in ("output", "completion"):
+        several = record.get(name)
+        if isinstance(several, list) and several and all(isinstance(text, str) for text in several):
+            first, *others = several
+            record, more = {**record, name: first}, [*others, *(more if isinstance(more, list) else [more])]
+    more = [more] if isinstance(more, str) else more
+    if not isinstance(more, list) or not all(isinstance(text, str) and text.strip() for text in more):
+        raise ValueError(f'{path}:{line}: expected "references" to be a list of answers, each a text')
+    return record, tuple(more)
 
 
 def _turns(path: Path, line: int, record: dict) -> list[Turn]:

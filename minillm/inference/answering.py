@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from minillm import tales
 from minillm.inference.generation import reply, write
-from minillm.metrics import bootstrap_interval, rouge_l, rouge_reads
+from minillm.metrics import bleu, bootstrap_interval, rouge_l, rouge_reads
 from minillm.text import Tokenizer
 
 ASKED_AT_ONCE = 64  # questions
@@ -22,22 +22,34 @@ ANSWER_TOKENS = 64  # of an answer, after which it is cut off
 
 
 class Question(NamedTuple):
-    """What was said so far, the last by a user; the answer that should follow; and what kind of question it is."""
+    """What was said so far, the last by a user; the answer that should follow; what kind of question it is; and other
+    answers that would be as good.
+    """
 
     messages: list[dict[str, str]]
     answer: str
     kind: str = ""
+    others: tuple[str, ...] = ()
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """All answers that are good."""
+        return self.answer, *self.others
 
 
 def questions_of(conversations: Sequence[dict]) -> list[Question]:
-    """A question for each answer of conversations {"messages", "kinds"}; "kinds", one an answer, may be missing."""
+    """A question for each answer of conversations {"messages", "kinds", "references"}.
+
+    "kinds", one an answer, may be missing, and so may "references": other answers as good as the last one.
+    """
     found = []
     for conversation in conversations:
         messages = conversation["messages"]
         places = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
         kinds = conversation.get("kinds") or [""] * len(places)
         for place, kind in zip(places, kinds, strict=True):
-            found.append(Question(messages[:place], messages[place]["content"], kind))
+            others = tuple(conversation.get("references") or ()) if place == places[-1] else ()
+            found.append(Question(messages[:place], messages[place]["content"], kind, others))
     return found
 
 
@@ -89,20 +101,22 @@ def plain(messages: Sequence[dict[str, str]]) -> str:
 
 
 def right(question: Question, answer: str) -> bool:
-    """Whether an answer is the expected one, white space aside; what continues a tale may be any sentence that can."""
-    return tales.right_answer(question.kind, question.messages[-1]["content"], question.answer, answer)
+    """Whether an answer is an expected one, white space aside; what continues a tale may be any sentence that can."""
+    asked = question.messages[-1]["content"]
+    return any(tales.right_answer(question.kind, asked, expected, answer) for expected in question.references)
 
 
 def scores_by_kind(questions: Sequence[Question], answers: Sequence[str]) -> dict[str, dict[str, float]]:
-    """For each kind: the number of questions, the share that is right, and the mean F1 of ROUGE-L.
+    """For each kind: the number of questions, the share that is right, and the mean of the best F1 of ROUGE-L.
 
-    ROUGE-L is of the questions whose true answer it can read (`rouge_reads`), and None where there are none.
+    ROUGE-L is of the questions whose true answers it can read (`rouge_reads`), and None where there are none.
     """
     rows: dict[str, tuple[list[bool], list[float]]] = defaultdict(lambda: ([], []))
     for question, answer in zip(questions, answers, strict=True):
         ok, f1 = rows[question.kind]
         ok.append(right(question, answer))
-        f1 += [rouge_l(question.answer, answer).f1] if rouge_reads(question.answer) else []
+        readable = [expected for expected in question.references if rouge_reads(expected)]
+        f1 += [max(rouge_l(expected, answer).f1 for expected in readable)] if readable else []
     return {
         kind: {"n": len(ok), "right": sum(ok) / len(ok), "rouge_l": sum(f1) / len(f1) if f1 else None}
         for kind, (ok, f1) in sorted(rows.items())
@@ -110,16 +124,18 @@ def scores_by_kind(questions: Sequence[Question], answers: Sequence[str]) -> dic
 
 
 def summary(questions: Sequence[Question], answers: Sequence[str]) -> dict:
-    """Scores of answers: exact match over the kinds that have one right answer, with its interval, and all by kind.
+    """Scores of answers: exact match over the kinds that have one right answer, with its interval, ROUGE-L, corpus BLEU
+    (0 to 100), and all by kind. Of several references an answer gets its best.
 
     Raises: ValueError for no question.
     """
     kinds = scores_by_kind(questions, answers)
     exact = [right(q, answer) for q, answer in zip(questions, answers) if q.kind not in tales.OPEN_KINDS]
-    read = Counter(question.kind for question in questions if rouge_reads(question.answer))
+    read = Counter(question.kind for question in questions if any(map(rouge_reads, question.references)))
     interval = bootstrap_interval(exact or [row["right"] for row in kinds.values()])
     return {
         **dict(zip(("exact_match", "exact_match_low", "exact_match_high"), interval)),
         "rouge_l": sum(kinds[kind]["rouge_l"] * read[kind] for kind in sorted(read)) / read.total() if read else None,
+        "bleu": bleu(answers, [question.references for question in questions]).score,
         "kinds": kinds,
     }

@@ -58,7 +58,8 @@ def filter_logits(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_
     if top_p < 1:
         ordered, order = logits.sort(descending=True)
         before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)  # probability of all that is likelier
-        logits = logits.masked_fill((before >= top_p).scatter(-1, order, before >= top_p), -math.inf)
+        cut = (before >= top_p) & (before > 0)  # never the likeliest, however small p is
+        logits = logits.masked_fill(cut.scatter(-1, order, cut), -math.inf)
     return logits
 
 

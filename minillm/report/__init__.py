@@ -6,5 +6,5 @@ html        a page that needs no other file
 
 from minillm.report.plots import (
     COLOURS, LINE_STYLES, ROUNDS, coloured_text, heat_map, log_probabilities, loss_curve, picture, reliability,
-    rounds, use_style,
+    rounds, short, use_style,
 )  # fmt: skip

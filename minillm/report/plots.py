@@ -1,5 +1,7 @@
 """The pictures: the only module that imports matplotlib. Every function draws on an axis, or makes one and returns it.
 
+Names of classes and runs are other people's: they are shortened, and a dollar sign in them begins no formula.
+
 Colours are Okabe & Ito's, which people with any kind of colour vision can tell apart; lines also differ in style, so
 that a picture survives a grey printer.
 """
@@ -7,11 +9,13 @@ that a picture survives a grey printer.
 import itertools
 import os
 import re
+import warnings
 from contextlib import contextmanager
 
 import matplotlib
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
+LONGEST_NAME = 40  # characters
 LINE_STYLES = ["-", "--", "-.", ":"]
 PLOT_STYLE = {
     "figure.figsize": (6.4, 3.6),
@@ -73,8 +77,8 @@ def heat_map(values, rows: list[str], columns: list[str], form: str = "{:.2g}", 
         for x, value in enumerate(row):
             if float(value) != hide:
                 ax.text(x, y, form.format(float(value)), ha="center", va="center", fontsize=8)
-    ax.set_xticks(range(len(columns)), columns, rotation=45)
-    ax.set_yticks(range(len(rows)), rows)
+    ax.set_xticks(range(len(columns)), map(short, columns), rotation=45, parse_math=False)
+    ax.set_yticks(range(len(rows)), map(short, rows), parse_math=False)
     ax.grid(False)
     return ax
 
@@ -107,7 +111,7 @@ def coloured_text(pieces: list[str], colours: list, width: int = 84, ax=None):
                 x, text = places[run[0]][1], "".join(piece[i - start] for i in run)
                 ax.barh(y, len(run) - 0.08, left=x, height=0.86, color=colour, linewidth=0)
                 for word in re.finditer(r"\S+", text):  # by word: over a whole line the font's rounded widths add up
-                    ax.text(x + word.start(), y, word[0], **font)
+                    ax.text(x + word.start(), y, word[0], parse_math=False, **font)
         start += len(piece)
     ax.set(xlim=(0, width), ylim=(line + 0.5, -0.5))
     ax.axis("off")
@@ -163,7 +167,8 @@ def rounds(histories: dict, axes=None, quantities: dict[str, str] = ROUNDS):
             ax.plot(steps, values, linewidth=1.1, marker="o" if key == "true_score" else None, markersize=3, **style)
         ax.set_title(label, fontsize=9)
     if len(histories) > 1:
-        axes.flat[0].legend(histories, fontsize=8)
+        for text in axes.flat[0].legend(map(short, histories), fontsize=8).get_texts():
+            text.set_parse_math(False)
     axes.flat[-1].set_xlabel("round")
     return axes
 
@@ -180,6 +185,12 @@ def log_probabilities(history, ax=None):
     ax.set(xlabel="step", ylabel="log-probability of an answer (nats)")
     ax.legend()
     return ax
+
+
+def short(name: str) -> str:
+    """A name in one line of at most LONGEST_NAME characters: one of thousands would be drawn for minutes."""
+    name = re.sub(r"[^\S ]", " ", str(name))
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 
 def smooth(values: list[float], share: float = 0.02) -> list[float]:
@@ -201,7 +212,8 @@ def picture(path: str | os.PathLike, grid: tuple[int, int] = (1, 1), **figure):
     from matplotlib.figure import Figure
 
     temporary = f"{os.fspath(path)}.part"
-    with matplotlib.rc_context(PLOT_STYLE):
+    with matplotlib.rc_context(PLOT_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # the font lacks a script: boxes stand there, and no warning helps
         drawn = Figure(layout="constrained", **figure)
         yield drawn.subplots(*grid)
         drawn.savefig(temporary, dpi=110, format="png")

@@ -5,10 +5,13 @@ Weights and optimizer state are always fp32. Mixed precision casts inside the fo
 """
 
 import contextlib
+import math
 import os
 import random
 import sys
 import time
+import warnings
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +19,7 @@ import torch
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LARGEST_SEED = 2**32 - 1
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of Linux; "max" where there is none
 
 
 class Compute(NamedTuple):
@@ -65,6 +69,19 @@ class Compute(NamedTuple):
             return 0
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
+
+    def total_memory(self) -> float:
+        """The bytes of memory that there are: of the GPU, else of the machine or of its container; inf if unknown."""
+        if self.device.type == "cuda":
+            return torch.cuda.mem_get_info(self.device)[1]
+        try:
+            total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        except (AttributeError, ValueError, OSError):  # Windows
+            return math.inf
+        try:
+            return min(total, int(CONTAINER_LIMIT.read_text()))
+        except (OSError, ValueError):  # no container, or one without a limit
+            return total
 
 
 def cpu_has_fast_bf16() -> bool:
@@ -124,11 +141,18 @@ def seed_everything(seed: int) -> None:
 
 
 def compiled(model: torch.nn.Module) -> torch.nn.Module:
-    """torch.compile where it works; a notice and the plain model where it does not."""
+    """torch.compile where it works; a notice and the plain model where it does not.
+
+    torch compiles at the first call, and complains only then of a compiler that is missing: so a sum is compiled first.
+    """
     try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the sum's, which nobody asked for
+            torch.compile(lambda x: x + 1)(torch.zeros(1, device=next(model.parameters()).device))
         return torch.compile(model)
-    except RuntimeError as error:
-        print(f"--compile does not work here ({error}); going on without it")
+    except Exception as error:  # of many kinds, by what is missing
+        why = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        print(f"--compile does not work here ({why}); going on without it")
         return model
 
 

@@ -28,10 +28,12 @@ CHECKSUM, SAME = "minillm.sha256", "minillm.same"  # our keys among the metadata
 
 
 def check_file(path: str | os.PathLike) -> None:
-    """Raise ValueError where no file can be written: for a folder, and below something that is no folder."""
+    """Raise ValueError where no file can be written: for a folder, a device, a pipe, and below what is no folder."""
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name a file in it")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no file but a device or a pipe, which would be replaced: name a file")
     above = next((folder for folder in path.parents if os.path.lexists(folder)), None)
     if above is not None and not above.is_dir():
         raise ValueError(f"{path}: {above} is a file, and nothing can be written into it; name a folder")
@@ -39,7 +41,7 @@ def check_file(path: str | os.PathLike) -> None:
 
 def write_atomic(path: str | os.PathLike, pieces: Iterable[bytes]) -> None:
     """Write the bytes of `pieces` to `path`, all or, on a full disk or a kill, none; ValueError as `check_file`."""
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a link stays, and what it leads to is written
     check_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

@@ -38,8 +38,8 @@ class Timer:
 
     warm_up, sample = 3, 12  # steps
 
-    def __init__(self, step: int):
-        self.begin = step
+    def __init__(self, step: int, unit: str = "tokens"):
+        self.begin, self.unit = step, unit
         self.announce_at = step + self.warm_up + self.sample
         self.marks = []
 
@@ -49,7 +49,7 @@ class Timer:
         (then, before), (now, after) = self.marks[-min(50, len(self.marks))], self.marks[-1]
         speed = (after - before) / (now - then) if now > then else 0
         validation = f" val {record['val_loss']:.3f}" if "val_loss" in record else ""
-        return f"loss {record['loss']:.3f}{validation} {speed:,.0f} tokens/s"
+        return f"loss {record['loss']:.3f}{validation} {speed:,.0f} {self.unit}/s"
 
     def announcement(self, steps: int, where: str) -> str:
         """How long the rest of `steps` will take."""

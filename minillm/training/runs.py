@@ -126,7 +126,8 @@ class RunFolder:
         load_weights(unwrap(model), state["model"], self.last_file)
         optimizer.load_state_dict(state["optimizer"])
         self.truncate_log(state["history"]["step"])
-        vars(history).update(state["history"], stopped="", records=self.records())
+        vars(history).update(state["history"], records=self.records())
+        history.stopped = "" if history.stopped == "interrupted" else history.stopped  # early stopping stays so
         set_random_state(state["random"])
 
     def log(self, record: dict) -> None:
@@ -168,25 +169,41 @@ def describe(model: nn.Module) -> dict:
     return {**kind, **asdict(model.config)}
 
 
-def latest_run(*names: str, whole: bool = True) -> RunFolder:
-    """The newest run in runs/ of the first of these commands that has one, by the names of their folders.
+def latest_run(*names: str, whole: bool = True, flag: str = "--from") -> RunFolder:
+    """The newest run in runs/ of the first of these stages that has one, by what its config.json says.
 
-    whole: one that holds a model already. Raises: ValueError when none has.
+    Args:
+        names: commands, or "letters": sft on letters
+        whole: one that holds a model already; else of a command, letters too
+        flag: by which a person could name one
+    Raises: ValueError when there is none.
     """
+    found = sorted(RUNS.glob("*/config.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    runs = [RunFolder(path.parent) for path in found]
     for name in names:
-        runs = [RunFolder(path.parent) for path in RUNS.glob(f"{name}*/config.json")]
-        runs = [run for run in runs if run.holds_model or not whole]
-        if runs:
-            return max(runs, key=lambda run: (run.path / "config.json").stat().st_mtime)
+        for run in runs:
+            if (run.holds_model and stage_of(run) == name) if whole else stage_of(run, letters="sft") == name:
+                return run
     how = "sft --task letters" if names[0] == "letters" else names[0]
     raise ValueError(
-        f"there is no run of {' or '.join(names)} in {RUNS}/: make one with the command `{how}`, or name one"
+        f"there is no run of {' or '.join(names)} in {RUNS.resolve()}: make one with the command `{how}`, or name one "
+        f"by {flag}"
     )
 
 
-def named_or_latest(path: Path | None, *names: str) -> RunFolder:
+def named_or_latest(path: Path | None, *names: str, flag: str = "--from") -> RunFolder:
     """The run that a flag names, or the newest as `latest_run` finds it."""
-    return RunFolder(path) if path else latest_run(*names)
+    return RunFolder(path) if path else latest_run(*names, flag=flag)
+
+
+def stage_of(run: RunFolder, letters: str = "letters") -> str:
+    """The command that made a run, by its config.json; of sft on letters, `letters`; "" where that is unreadable."""
+    try:
+        config = run.config()
+        of_letters = config["stage"] == "sft" and config["settings"].get("task") == "letters"
+        return letters if of_letters and not config["settings"].get("data") else config["stage"]
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        return ""
 
 
 def knows_template(run: RunFolder) -> bool:

@@ -30,6 +30,7 @@ from minillm.training.optim import build_optimizer, optimizer_spec, schedule, se
 from minillm.training.runs import RunFolder, unwrap
 
 SMALLEST_SCALE = 2.0**-10  # of a loss in fp16; a gradient that overflows even so is not finite at all
+LARGEST_FP32 = torch.finfo(torch.float32).max  # rates are multiplied with weights in fp32
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class TrainConfig:
     device: str = "auto"
     dtype: str = "auto"
     compile: bool = False
+    unit: str = "tokens"  # what the loss counts, for the speed that is shown
 
     def __post_init__(self):
         optimizer_spec(self.optimizer)
@@ -62,7 +64,7 @@ class TrainConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
         rates = ("learning_rate", "matrix_learning_rate", "head_learning_rate", "weight_decay")
         for name in (*rates, "clip", "warmup", "patience"):
-            if not 0 <= getattr(self, name) < math.inf:
+            if not 0 <= getattr(self, name) <= LARGEST_FP32:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be a number from 0 up")
         if not 0 < self.layer_decay < math.inf:
             raise ValueError(f"layer_decay is {self.layer_decay}: it must be positive")
@@ -149,7 +151,7 @@ class Trainer:
         history, config = self.history, self.config
         batches = self.endless_batches()
         started = self.compute.synchronise() - history.seconds
-        timer = Timer(history.step)
+        timer = Timer(history.step, config.unit)
         bar = tqdm(total=config.steps, initial=history.step, unit="step", disable=not progress, mininterval=0.5)
         with patient_interrupt() as interrupted, bar:  # an error closes the bar: its message begins a line of its own
             while history.step < config.steps and not history.stopped:

@@ -212,6 +212,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(run, text, tmp_path, capsy
 
 def test_resuming_with_other_settings_another_text_or_no_run_is_refused(run, text, tmp_path, capsys):
     assert "--batch-size is 4, not 5" in sentence(["pretrain", "--resume", "--out", run, "--batch-size", "5"], capsys)
+    (run / "metrics.json").unlink()  # as if it were not finished
     text.write_text("\n\n".join(f"Quite another text, number {i}, stands here." for i in range(60)))
     assert "not the one that this run began with" in sentence(["pretrain", "--resume", "--out", run], capsys)
     assert "holds no run: there is no such folder" in sentence(["generate", "--from", tmp_path / "nothing"], capsys)
@@ -303,7 +304,7 @@ def test_no_setting_of_a_command_has_the_name_of_another_and_groups_have_heading
 
 
 def test_a_setting_is_changed_in_its_group_and_comes_back_from_json():
-    settings = change(SFTSettings(), rank=3, learning_rate=0.5, from_=Path("a"))
+    settings = change(SFTSettings(), rank=3, learning_rate=0.5, from_=Path("/a"))
     assert settings.method.adapter.rank == 3 and settings.training.learning_rate == 0.5
     assert settings.training.batch_size == SFTSettings().training.batch_size
     assert restore_settings(SFTSettings, json.loads(json.dumps(saved_settings(settings)))) == settings

@@ -8,6 +8,7 @@ A grading function takes the learner's function, tries it on a case worked by ha
 library, and raises `Wrong` with the likely slip when it fails. `check` prints one line and never raises.
 """
 
+import difflib
 import dis
 import importlib
 import pkgutil
@@ -55,7 +56,9 @@ def grade(name: str, answer: Callable) -> Verdict:
     """The verdict on an answer. Raises ValueError for an exercise that does not exist."""
     _load_graders()
     if name not in GRADERS:
-        raise ValueError(f"there is no exercise {name!r}: choose one of {', '.join(sorted(GRADERS))}")
+        near = difflib.get_close_matches(name, GRADERS, 3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "its name stands above its stub"
+        raise ValueError(f"there is no exercise {name!r}: {hint}")
     if untouched(answer):
         return Verdict("not answered yet")
     try:
