@@ -56,7 +56,7 @@ FILE_GROUPS = {
     "entailment": Group({"test": 500, "valid": 200, "train": 6_000}, entailment_stream),
     "paraphrases": Group({"test": 500, "valid": 200, "train": 3_000}, paraphrase_stream, {"scored": True}),
     "instructions": Group({"test": 200, "valid": 100, "train": 3_000}, instruction_stream),
-    "passages": Group({"test": 50, "valid": 50, "train": 3_000}, passage_stream),
+    "passages": Group({"test": 50, "valid": 50, "train": 3_300}, passage_stream),
     "letters": Group({"test": 100, "valid": 60, "train": 3_000}, letter_stream),
     "preferences": Group({"test": 400, "valid": 200, "train": 4_000}, preference_stream, {"biased": False}),
     "prompts": Group({"test": 200, "valid": 100, "train": 1_000}, prompt_stream),

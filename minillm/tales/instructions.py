@@ -21,11 +21,11 @@ CONTINUED = 1 / 12  # share of the conversations that give the beginning of a ta
 SHARE = 2  # of a kind among the questions; but what is soon learned comes less often, and what is hard more:
 SHARES = {"ending": 1, "owner": 3, "tense": 3}
 MOST_TURNS = 6  # questions about a passage
-PASSAGES = (  # how many of twenty, which sentences of a tale, and the kinds of questions for which they suffice
+PASSAGES = (  # how many of 22, which sentences of a tale, and the kinds of questions for which they suffice
     *5 * [(slice(0, 1), ("who", "where", "what", "format"))],
     *6 * [(slice(0, 3), ("who", "where", "what", "when", "format", "refuse"))],
     *4 * [(slice(2, -2), ("owner", "what"))],
-    *5 * [(slice(-2, None), ("tense", "ending", "feeling", "list"))],
+    *7 * [(slice(-2, None), ("tense", "ending", "feeling", "list"))],
 )
 SAID = ("who", "where", "what", "when", "format", "owner")  # kinds whose answers stand in the text, word by word
 REFUSAL = "The tale does not say."
