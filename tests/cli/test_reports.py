@@ -105,7 +105,7 @@ def test_an_answer_is_held_against_the_best_of_its_references():
     assert scores["exact_match"] == pytest.approx(2 / 3)
 
 
-def test_references_are_read_and_the_first_answer_is_learned(tmp_path):
+def test_references_are_read_and_the_first_answer_is_learned(tmp_path, capsys):
     rows = [
         {"instruction": "Hi", "output": ["Hello.", "Good day."]},
         {"prompt": "Hi", "completion": "Hello.", "references": ["Hey."]},
@@ -118,8 +118,8 @@ def test_references_are_read_and_the_first_answer_is_learned(tmp_path):
     asked = questions_of([{"messages": r.messages, "references": r.references} for r in records])
     assert asked[0].references == ("Hello.", "Good day.")
     path = Path(write(tmp_path / "b.jsonl", [*rows, {"prompt": "Hi", "completion": "Hello.", "references": [3]}]))
-    with pytest.raises(ValueError, match=r'b.jsonl:5: expected "references" to be a list of answers'):
-        read_conversations(path)
+    assert len(read_conversations(path)) == len(rows)
+    assert 'b.jsonl:5: expected "references" to be a list of answers' in capsys.readouterr().err
 
 
 def test_sft_reports_bleu_and_takes_several_references(base, tmp_path, capsys):
