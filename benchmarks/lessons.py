@@ -86,8 +86,9 @@ def run(path: Path, way: Way) -> dict:
         notebook.cells.insert(0, nbformat.v4.new_code_cell(MOVE_SEEDS.format(shift=way.shift)))
     found, failed, seconds = 0, [], []
     with tempfile.TemporaryDirectory() as folder:
-        client = NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": folder}})
-        with client.setup_kernel(env=environment, extra_arguments=["--log-level=40"]):
+        kernel = {"extra_arguments": ["--log-level=40"], "resources": {"metadata": {"path": folder}}}
+        client = NotebookClient(notebook, timeout=1800, **kernel)
+        with client.setup_kernel(env=environment):
             for place, cell in enumerate(notebook.cells):
                 if cell.cell_type != "code":
                     continue
