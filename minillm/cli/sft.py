@@ -31,7 +31,7 @@ from minillm.training import RunFolder, causal_lm, knows_template, named_or_late
 SHOWN = 12  # answers in samples.txt
 ASKED = 1000  # questions at most that a model is scored on
 REHEARSED = 600  # older conversations beside the letters: what was learned before is not to be lost
-TALES_EPOCHS = {"instructions": 2.7, "letters": 1.6}  # passes over the tales' own conversations
+TALES_EPOCHS = {"instructions": 1.35, "letters": 1.6}  # passes over the tales' own conversations
 
 
 @dataclass(frozen=True, kw_only=True)
