@@ -227,7 +227,7 @@ class Task(TrainingCommand):
             print(f"  {name}: {numbers_in(values)}")
         if self.adapter:
             memory = metrics["peak_memory_bytes"] / 1e6
-            print(f"the adapter's files take {size['adapter_bytes']:,} bytes; memory at most {memory:,.0f} MB")
+            print(f"the adapter's file takes {size['adapter_bytes']:,} bytes; memory at most {memory:,.0f} MB")
         print(f"{self.run.path}/predictions.jsonl holds every answer")
 
     def write_predictions(self, rows: list[dict]) -> None:
@@ -257,18 +257,22 @@ class HeadTask(Task):
             if not hasattr(trunk, "hidden"):
                 raise ValueError(f"{source.path}: {model_kind(trunk)} has no vectors for a head to read")
             return tokenizer, trunk
-        if model.tokenizer == "bpe":
-            tokenizer = Tokenizer.train(texts, model.vocab_size)
-        elif model.tokenizer == "characters":
-            tokenizer = Tokenizer.characters(texts)
-        else:
-            tokenizer = Tokenizer.load(model.tokenizer)
+        tokenizer = self.tokenizer_of(lambda: new_tokenizer(model, texts))
         if model.trunk == "lstm":
             return tokenizer, LSTMLM(LSTMConfig(tokenizer.vocab_size, model.depth, model.width))
         size = {"layers": model.depth, "width": model.width, "heads": model.heads}
         encoder = model.trunk == "encoder"
         config = ModelConfig(tokenizer.vocab_size, context or 256, **size, segments=2 if encoder else 0)
         return tokenizer, (Encoder if encoder else Decoder)(config)
+
+
+def new_tokenizer(model: NewModel, texts: list[str]) -> Tokenizer:
+    """The tokenizer that --tokenizer names, trained on the texts."""
+    if model.tokenizer == "bpe":
+        return Tokenizer.train(texts, model.vocab_size)
+    if model.tokenizer == "characters":
+        return Tokenizer.characters(texts)
+    return Tokenizer.load(model.tokenizer)
 
 
 def tuning_config(settings: TuningSettings, rows: int, prepared: Prepared | None = None) -> TrainConfig:

@@ -1,9 +1,11 @@
-"""The life of a run, once: open a folder, read data, build a model, write down how it begins, train, report.
+"""The life of a run, once: claim a folder, read data, build a model, write down how it begins, train, report.
 
 A command that trains is a `TrainingCommand` and fills in the steps. Where runs live, and which of them goes on, stands
 here too.
 """
 
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from itertools import islice
 from pathlib import Path
@@ -14,8 +16,22 @@ from torch import nn
 from minillm.cli.flags import build, change, fields_of, flag_name, flat_values, program
 from minillm.cli.methods import Prepared
 from minillm.data import show_example
-from minillm.system import Compute, pick_device, seed_everything, write_json
-from minillm.training import RUNS, History, RunFolder, TrainConfig, describe, fit, latest_run, mean_loss
+from minillm.hub import load_tokenizer
+from minillm.system import Compute, is_kind, pick_device, reading, seed_everything, shown, write_json
+from minillm.text import Tokenizer
+from minillm.training import (
+    RUNS,
+    History,
+    RunFolder,
+    TrainConfig,
+    claimed,
+    claimed_by_name,
+    continued,
+    describe,
+    fit,
+    latest_run,
+    mean_loss,
+)
 
 
 class TrainingCommand:
@@ -36,10 +52,11 @@ class TrainingCommand:
         """Open the folder of a run and live its life. given: the flags that were typed. Returns: the exit status."""
         if not settings.run.resume:
             settings = cls.complete(settings, given)
-        run, settings, resuming = open_run(settings, given, cls.name)
-        command = cls(settings, run, pick_device(settings.machine.device, settings.machine.dtype), given, resuming)
-        seed_everything(settings.machine.seed)
-        return command.live()
+        with open_run(settings, given, cls.name, cls.folder_name(settings)) as (run, settings):
+            compute = pick_device(settings.machine.device, settings.machine.dtype)
+            command = cls(settings, run, compute, given, settings.run.resume)
+            seed_everything(settings.machine.seed)
+            return command.live()
 
     def live(self) -> int:
         """The whole life. Returns: the exit status."""
@@ -65,6 +82,11 @@ class TrainingCommand:
     def complete(cls, settings: Any, given: dict) -> Any:
         """Of a new run: the settings, with what they leave open (such as the run to begin with) filled in."""
         return settings
+
+    @classmethod
+    def folder_name(cls, settings: Any) -> str:
+        """What a folder in runs/ is called when nobody says."""
+        return cls.name
 
     def read(self) -> None:
         """The data, from files. Raises: ValueError with file and line for what is none."""
@@ -127,6 +149,14 @@ class TrainingCommand:
             **self.more_config(),
         )
 
+    def tokenizer_of(self, make: Callable[[], Tokenizer]) -> Tokenizer:
+        """The tokenizer that `make` makes; of a run that goes on its own, which it wrote when it began."""
+        return load_tokenizer(self.run) if self.resuming else make()
+
+    def tokens_file(self, part: str) -> Path | None:
+        """Where the token ids of a part of the text are kept, to go on with; --show keeps none."""
+        return None if self.settings.run.show else self.run.last_file.with_name(f"tokens_{part}.safetensors")
+
     def write_metrics(self, history: History, **scores) -> dict:
         """Write metrics.json, which says that the run has ended, and return it."""
         parameters = list(self.model.parameters())
@@ -170,17 +200,12 @@ def check_folder(out: Path) -> None:
             raise ValueError(f"--out {out}: {'this' if path == out else path} is a file; name a folder")
 
 
-def new_run(out: Path | None, name: str) -> RunFolder:
-    """An empty run folder: the one given, or the first of runs/NAME, runs/NAME-2, ... that is free."""
-    if out is None:
-        names = (RUNS / (name if n == 1 else f"{name}-{n}") for n in range(1, 10_000))
-        return RunFolder(next(path for path in names if not path.exists()))
-    check_folder(out)
-    if RunFolder(out).started:
-        raise ValueError(f"--out {out} already holds a run; continue it with --resume, or choose another folder")
-    if out.exists() and any(out.iterdir()):
-        raise ValueError(f"--out {out} is not empty: choose another folder")
-    return RunFolder(out)
+@contextlib.contextmanager
+def new_run(out: Path | None, name: str) -> Iterator[RunFolder]:
+    """The folder of a new run, locked during the block: the one given, or the first of runs/NAME, ... that is free."""
+    check_folder(out or RUNS)
+    with claimed_by_name(name) if out is None else claimed(out) as run:
+        yield run
 
 
 def check_context(context: int, model: nn.Module, run: RunFolder) -> None:
@@ -193,12 +218,22 @@ def check_context(context: int, model: nn.Module, run: RunFolder) -> None:
 # A run that goes on
 
 
-def open_run(settings: Any, given: dict, name: str) -> tuple[RunFolder, Any, bool]:
-    """The run folder, the settings that hold in it, and whether it is an old one that goes on."""
+@contextlib.contextmanager
+def open_run(settings: Any, given: dict, name: str, folder: str) -> Iterator[tuple[RunFolder, Any]]:
+    """The run folder, locked during the block, and the settings that hold in it. folder: its name in runs/."""
     if not settings.run.resume:
-        return new_run(settings.run.out, name), settings, False
-    run = RunFolder(settings.run.out) if settings.run.out else latest_run(name, whole=False)
-    own = run.config().get("stage")
+        shown_only = contextlib.nullcontext(RunFolder(settings.run.out or RUNS / folder))  # --show writes nothing
+        with shown_only if settings.run.show else new_run(settings.run.out, folder) as run:
+            yield run, settings
+        return
+    run = RunFolder(settings.run.out) if settings.run.out else latest_run(folder, whole=False)
+    with continued(run):
+        yield run, resumed_settings(settings, given, run, name)
+
+
+def resumed_settings(settings: Any, given: dict, run: RunFolder, name: str) -> Any:
+    """The settings of a run that goes on. Raises: ValueError for flags that differ, and another command's run."""
+    own = run.config()["stage"]
     if own != name:
         raise ValueError(f"{run.path} is a run of {own}, not of {name}: resume it by `{program()} {own}`")
     saved = run.config()["settings"]
@@ -209,8 +244,9 @@ def open_run(settings: Any, given: dict, name: str) -> tuple[RunFolder, Any, boo
                 f"--resume goes on with the settings of {run.path}, where {flag_name(flag)} is {saved.get(flag)}, "
                 f"not {value}: leave the flag out"
             )
-    settings = restore_settings(type(settings), saved)
-    return run, change(settings, resume=True, **{key: given[key] for key in ("device",) if key in given}), True
+    with reading(run.path / "config.json"):
+        settings = restore_settings(type(settings), saved)
+    return change(settings, resume=True, **{key: given[key] for key in ("device",) if key in given})
 
 
 def saved_settings(settings: Any) -> dict:
@@ -220,8 +256,15 @@ def saved_settings(settings: Any) -> dict:
 
 def restore_settings(kind: type, saved: dict) -> Any:
     """Settings from what `saved_settings` made of them. Raises: ValueError for those of another version of minillm."""
-    types = {field.name: hint for _, field, hint in fields_of(kind)}
-    unknown = sorted(saved.keys() - types.keys())
+    known = {field.name: (field, hint) for _, field, hint in fields_of(kind)}
+    unknown = sorted(saved.keys() - known.keys())
     if unknown:
         raise ValueError(f"this run has settings of another version of minillm ({', '.join(unknown)}): begin it anew")
-    return build(kind, {name: Path(v) if types[name] is Path and v else v for name, v in saved.items()})
+    values = {}
+    for name, value in saved.items():
+        field, hint = known[name]
+        absent, choices = value is None and field.default is None, field.metadata["choices"]
+        if not absent and (not is_kind(value, str if hint is Path else hint) or (choices and value not in choices)):
+            raise ValueError(f'"{name}" among the settings is {shown(value)}, which {flag_name(name)} cannot be')
+        values[name] = Path(value) if hint is Path and value else value
+    return build(kind, values)

@@ -12,10 +12,10 @@ import torch
 
 from minillm.cli.flags import flag, group, program
 from minillm.cli.life import TrainingCommand, train_config
-from minillm.cli.pretrain import Corpus, load_corpus, make_tokenizer
+from minillm.cli.pretrain import load_corpus, source_tokenizer
 from minillm.cli.settings import Machine, PreTraining, RunChoice, TextSource
-from minillm.data import IGNORE_INDEX, Padded, encoder_frame, mask_tokens, pair_example, text_example
-from minillm.hub import load_model, load_tokenizer, model_kind
+from minillm.data import IGNORE_INDEX, Padded, encode_once, encoder_frame, mask_tokens, pair_example, text_example
+from minillm.hub import load_model, model_kind
 from minillm.models import RECIPES, Encoder, ModelConfig, SequenceClassifier
 from minillm.report import loss_curve, picture
 from minillm.text import Tokenizer
@@ -78,19 +78,20 @@ class MLM(TrainingCommand):
         self.corpus = load_corpus(self.settings.text, self.settings.machine.seed)
 
     def build(self) -> None:
-        settings, corpus = self.settings, self.corpus
-        self.tokenizer, self.encoder = build_encoder(settings, corpus)
+        settings = self.settings
+        self.tokenizer = self.tokenizer_of(lambda: source_tokenizer(settings, self.corpus))
+        self.encoder = build_encoder(settings, self.tokenizer)
         self.model = SequenceClassifier(self.encoder, 2) if settings.next_sentence else self.encoder
         self.objective = masked_lm_and_next_sentence if settings.next_sentence else masked_lm
-        self.examples = {"train": self.rows(corpus.train), "valid": self.rows(corpus.valid)}
+        self.examples = {part: self.rows(part) for part in ("train", "valid")}
         more = (self.tokenizer.pad_id, settings.training.batch_size)
         self.batches = Padded(self.examples["train"], *more, seed=settings.machine.seed, change=self.hide)
         self.valid = Padded(self.examples["valid"], *more, change=self.hide)
 
-    def rows(self, documents: list[str]) -> list[dict]:
+    def rows(self, part: str) -> list[dict]:
         """Documents, or pieces of those that are too long; with next sentences, halves that belong together or not."""
         frame, context = encoder_frame(self.tokenizer), self.settings.size.context
-        encoded = self.tokenizer.encode_batch(documents)
+        encoded = encode_once(getattr(self.corpus, part), self.tokenizer, self.tokens_file(part))
         if self.settings.next_sentence:
             return halves(encoded, frame, context, self.settings.machine.seed)
         room = context - 2
@@ -151,19 +152,19 @@ class MLM(TrainingCommand):
         return scores | ({"next_sentence": follows / texts} if next_sentence else {})
 
 
-def build_encoder(settings: MLMSettings, corpus: Corpus) -> tuple[Tokenizer, Encoder]:
-    """A tokenizer and an encoder: new ones, or those of --from."""
+def build_encoder(settings: MLMSettings, tokenizer: Tokenizer) -> Encoder:
+    """An encoder: that of --from, or a new one."""
     if settings.from_ is not None:
         source = RunFolder(settings.from_)
         model = load_model(source.path)
         model = getattr(model, "trunk", model)
         if not isinstance(model, Encoder):
             raise ValueError(f"{source.path} holds {model_kind(model)}: mlm goes on from a run of mlm")
-        return load_tokenizer(source), model
-    tokenizer, size = make_tokenizer(settings.text, corpus), settings.size
+        return model
+    size = settings.size
     numbers = {"layers": size.depth, "width": size.width, "heads": size.heads, "dropout": size.dropout}
     config = ModelConfig(tokenizer.vocab_size, size.context, **numbers, recipe=size.recipe, segments=2)
-    return tokenizer, Encoder(config)
+    return Encoder(config)
 
 
 def halves(encoded: list[list[int]], frame, context: int, seed: int) -> list[dict]:

@@ -11,7 +11,7 @@ from minillm import tales
 from minillm.cli.flags import change, flag, group, program
 from minillm.cli.life import TrainingCommand, check_context, train_config
 from minillm.cli.settings import Machine, PreTraining, RunChoice, TextSource
-from minillm.data import Windows, tokenize
+from minillm.data import Windows, tokenize_once
 from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import write
 from minillm.models import LSTMLM, RECIPES, BigramLM, Decoder, LSTMConfig, ModelConfig, bigram_loss
@@ -106,11 +106,14 @@ class Pretrain(TrainingCommand):
         self.corpus = load_corpus(self.settings.text, self.settings.machine.seed)
 
     def build(self) -> None:
-        self.tokenizer, self.model = build_decoder(self.settings, self.corpus)
+        tokenizer = self.tokenizer_of(lambda: source_tokenizer(self.settings, self.corpus))
+        self.tokenizer, self.model = tokenizer, build_decoder(self.settings, tokenizer)
         whole, context = self.corpus.whole, self.settings.size.context
         batch_size, seed = self.settings.training.batch_size, self.settings.machine.seed
-        self.tokens = tokenize(self.corpus.train, self.tokenizer, whole)
-        self.valid_tokens = tokenize(self.corpus.valid, self.tokenizer, whole)
+        self.tokens, self.valid_tokens = (
+            tokenize_once(getattr(self.corpus, part), tokenizer, self.tokens_file(part), whole)
+            for part in ("train", "valid")
+        )
         self.batches = Windows(self.tokens, context, batch_size, seed=seed)
         self.valid = Windows(self.valid_tokens, context, batch_size)
 
@@ -206,19 +209,25 @@ def follow_depth(settings: PretrainSettings, device: str) -> PretrainSettings:
     )
 
 
-def build_decoder(settings: PretrainSettings, corpus: "Corpus") -> tuple[Tokenizer, nn.Module]:
-    """A tokenizer and a model: new ones, or those of --from."""
+def source_tokenizer(settings: PretrainSettings, corpus: "Corpus") -> Tokenizer:
+    """The tokenizer of a new run: that of --from, or a new one."""
+    if settings.from_ is not None:
+        return load_tokenizer(settings.from_)
+    return make_tokenizer(settings.text, corpus)
+
+
+def build_decoder(settings: PretrainSettings, tokenizer: Tokenizer) -> nn.Module:
+    """A model: that of --from, or a new one."""
     size = settings.size
     if settings.from_ is not None:
         source = RunFolder(settings.from_)
-        tokenizer, model = load_tokenizer(source), load_causal(source)
+        model = load_causal(source)
         check_context(size.context, model, source)
-        return tokenizer, model
-    tokenizer = make_tokenizer(settings.text, corpus)
+        return model
     if size.model == "bigram":
-        return tokenizer, BigramLM(tokenizer.vocab_size)
+        return BigramLM(tokenizer.vocab_size)
     if size.model == "lstm":
-        return tokenizer, LSTMLM(LSTMConfig(tokenizer.vocab_size, size.depth, size.width, size.dropout))
+        return LSTMLM(LSTMConfig(tokenizer.vocab_size, size.depth, size.width, size.dropout))
     config = ModelConfig(
         vocab_size=tokenizer.vocab_size,
         context=size.context,
@@ -228,7 +237,7 @@ def build_decoder(settings: PretrainSettings, corpus: "Corpus") -> tuple[Tokeniz
         recipe=size.recipe,
         dropout=size.dropout,
     )
-    return tokenizer, Decoder(config)
+    return Decoder(config)
 
 
 # Text, for mlm too

@@ -62,6 +62,7 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike) -> None:
     settings, tensors = _write_config(model.config, family), _pack(model, family)
     if "segments" in family.settings and not model.config.segments:  # theirs cannot do without a vector to add
         tensors[family.name("segment.weight")] = torch.zeros(1, model.config.width)
+    (Path(folder) / "config.json").unlink(missing_ok=True)  # last: a kill never leaves an old one beside new weights
     save_file(tensors, Path(folder) / "model.safetensors", {"format": "pt"})
     write_json(Path(folder) / "config.json", {"model_type": homes[0], **settings})
 
