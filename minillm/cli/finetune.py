@@ -4,7 +4,6 @@ A command is a `Task`: a class whose methods say how its files are read, how a r
 and which loss it has, and how it is scored. Everything else stands here once.
 """
 
-import copy
 import hashlib
 import json
 import math
@@ -214,7 +213,7 @@ class Task(TrainingCommand):
 
     def report(self, history: History) -> None:
         if self.adapter:
-            self.run.save_model(simplify(copy.deepcopy(self.model)))  # without the networks that have done their work
+            self.run.save_model(simplify(self.model))  # without the networks that have done their work, as it is scored
         scores, baselines = self.scores(self.answers()), self.baselines()
         with picture(self.run.path / "loss.png") as ax:
             loss_curve(history, ax=ax)

@@ -134,6 +134,7 @@ class TrainingCommand:
 
     def begin(self) -> None:
         """Write what the folder says from the beginning; of a run that goes on, see that its data is the same."""
+        self.size = {"parameters": count_parameters(self.model), "trainable": count_parameters(self.model, True)}
         data = self.fingerprint()
         if self.resuming:
             if self.run.config().get("data") != data:
@@ -159,7 +160,6 @@ class TrainingCommand:
 
     def write_metrics(self, history: History, **scores) -> dict:
         """Write metrics.json, which says that the run has ended, and return it."""
-        parameters = list(self.model.parameters())
         metrics = {
             "stage": self.name,
             **scores,
@@ -168,13 +168,18 @@ class TrainingCommand:
             "seconds": round(history.seconds, 2),
             "tokens_per_second": round(history.tokens / history.seconds) if history.seconds else None,
             "peak_memory_bytes": self.compute.peak_memory(),
-            "parameters": sum(p.numel() for p in parameters),
-            "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+            "parameters": self.size["parameters"],
+            "trainable_parameters": self.size["trainable"],
             "best_step": history.best_step,
             "stopped": history.stopped,
         }
         write_json(self.run.path / "metrics.json", metrics)
         return metrics
+
+
+def count_parameters(model: nn.Module, learning: bool = False) -> int:
+    """How many numbers a model has; of those that learn, if only they are asked for."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not learning)
 
 
 def numbers_in(scores: dict) -> str:
