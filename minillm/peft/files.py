@@ -44,6 +44,10 @@ class AdapterRun(RunFolder):
         """Write the adapter, and what learns beside it."""
         save_adapter(unwrap(model), self.path, self.name)
 
+    def check_best(self) -> None:
+        """Raises: ValueError where what `save_model` wrote is damaged or gone."""
+        read_adapter(self.path)
+
     def load_best(self, model: nn.Module) -> None:
         """Give a model what `save_model` wrote of it."""
         method, tensors = read_adapter(self.path)

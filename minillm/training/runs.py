@@ -103,6 +103,10 @@ class RunFolder:
         """Load the weights that `save_model` wrote."""
         load_weights(model, load_file(self.model_file)[0], self.model_file)
 
+    def check_best(self) -> None:
+        """Raises: ValueError where what `save_model` wrote is damaged or gone."""
+        load_file(self.model_file)
+
     @property
     def holds_model(self) -> bool:
         """Whether there are weights, or an adapter, already."""
@@ -154,6 +158,8 @@ class RunFolder:
             optimizer.load_state_dict(state["optimizer"])
             check_optimizer(optimizer)
             set_random_state(state["random"])
+        if totals["best_step"]:
+            self.check_best()  # now, and not when all the steps are done
         self.truncate_log(totals["step"])
         vars(history).update(totals, stopped="", records=self.records())
 
