@@ -11,6 +11,8 @@ from minillm.data.batches import Tokens, tokenize
 from minillm.system import load_file, save_file
 from minillm.text import Tokenizer
 
+KINDS = {"ids": torch.int32, "starts": torch.int64, "lengths": torch.int64}  # of what a file holds
+
 
 def tokenize_once(
     documents: Sequence[str], tokenizer: Tokenizer, file: str | os.PathLike | None, whole: bool = False
@@ -21,7 +23,8 @@ def tokenize_once(
         tokens = tokenize(documents, tokenizer, whole)
         return {"ids": tokens.ids} if whole else {"ids": tokens.ids, "starts": tokens.starts}
 
-    tensors = _kept(file, _checksum(documents, tokenizer, str(whole)), work_out)
+    names = ("ids",) if whole else ("ids", "starts")
+    tensors = _kept(file, _checksum(documents, tokenizer, str(whole)), names, work_out)
     alone = whole or tokenizer.bos_id == tokenizer.eos_id  # nothing announces <|bos|>, unless it ends a text too
     return Tokens(tensors["ids"], tensors.get("starts"), None if alone else tokenizer.bos_id)
 
@@ -34,20 +37,21 @@ def encode_once(documents: Sequence[str], tokenizer: Tokenizer, file: str | os.P
         ids = torch.tensor([i for row in rows for i in row], dtype=torch.int32)
         return {"ids": ids, "lengths": torch.tensor(list(map(len, rows)))}
 
-    tensors = _kept(file, _checksum(documents, tokenizer, "rows"), work_out)
+    tensors = _kept(file, _checksum(documents, tokenizer, "rows"), ("ids", "lengths"), work_out)
     return [row.tolist() for row in tensors["ids"].split(tensors["lengths"].tolist())]
 
 
 def _kept(
-    file: str | os.PathLike | None, checksum: str, work_out: Callable[[], dict[str, Tensor]]
+    file: str | os.PathLike | None, checksum: str, names: Sequence[str], work_out: Callable[[], dict[str, Tensor]]
 ) -> dict[str, Tensor]:
     if file is None:
         return work_out()
     try:
         tensors, metadata = load_file(file)
     except ValueError:  # not there, or damaged
-        metadata = {}
-    if metadata.get("of") != checksum:
+        tensors, metadata = {}, {}
+    found = {name: (tensor.dim(), tensor.dtype) for name, tensor in tensors.items()}
+    if metadata.get("of") != checksum or found != {name: (1, KINDS[name]) for name in names}:
         tensors = work_out()
         save_file(tensors, file, {"of": checksum})
     return tensors

@@ -44,9 +44,11 @@ class AdapterRun(RunFolder):
         """Write the adapter, and what learns beside it."""
         save_adapter(unwrap(model), self.path, self.name)
 
-    def check_best(self) -> None:
-        """Raises: ValueError where what `save_model` wrote is damaged or gone."""
-        read_adapter(self.path)
+    def check_best(self, model: nn.Module) -> None:
+        """Raises: ValueError where `load_best` would; the networks of the model stay."""
+        method, tensors = read_adapter(self.path)
+        if method == adapters(model, self.name)[0][1].method:
+            load_adapter_state(model, tensors, self.name, self.adapter_file)
 
     def load_best(self, model: nn.Module) -> None:
         """Give a model what `save_model` wrote of it."""

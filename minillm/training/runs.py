@@ -103,9 +103,9 @@ class RunFolder:
         """Load the weights that `save_model` wrote."""
         load_weights(model, load_file(self.model_file)[0], self.model_file)
 
-    def check_best(self) -> None:
-        """Raises: ValueError where what `save_model` wrote is damaged or gone."""
-        load_file(self.model_file)
+    def check_best(self, model: nn.Module) -> None:
+        """Raises: ValueError where `load_best` would, whatever becomes of the weights of `model`."""
+        self.load_best(model)
 
     @property
     def holds_model(self) -> bool:
@@ -151,15 +151,16 @@ class RunFolder:
     def restore(self, state: Fields, model: nn.Module, optimizer: torch.optim.Optimizer, history) -> None:
         """Let all go on from a state of `load_training`, random generators and log too."""
         kinds = {key: type(value) for key, value in vars(history).items() if key != "records"}
-        load_weights(unwrap(model), state["model"], self.last_file)
         with reading(self.last_file):
             state["history"].check(**kinds)
             totals = {key: kind(state["history"][key]) for key, kind in kinds.items()}
+        if totals["best_step"]:
+            self.check_best(unwrap(model))  # now, and not when all the steps are done
+        load_weights(unwrap(model), state["model"], self.last_file)
+        with reading(self.last_file):
             optimizer.load_state_dict(state["optimizer"])
             check_optimizer(optimizer)
             set_random_state(state["random"])
-        if totals["best_step"]:
-            self.check_best()  # now, and not when all the steps are done
         self.truncate_log(totals["step"])
         vars(history).update(totals, stopped="", records=self.records())
 

@@ -14,7 +14,7 @@ import torch
 from sandbox import ATTACKS, COMMANDS, KILLED, MACHINE, contents, digest, fresh, run
 
 from minillm.cli.flags import program
-from minillm.system import load_file, save_file
+from minillm.system import load_file, save_file, sweep
 
 pytestmark = pytest.mark.attack
 ASK = {
@@ -91,7 +91,11 @@ def change_tensors(path, draw: random.Random) -> None:
         tensors[name] = tensors[name].to(torch.int8)
     elif metadata:
         key = draw.choice(sorted(metadata))
-        changed = deep() if how == 5 else json.dumps(change_json(json.loads(metadata[key]), draw))
+        try:
+            value = json.loads(metadata[key])
+        except ValueError:  # a text
+            value = metadata[key]
+        changed = deep() if how == 5 else json.dumps(change_json(value, draw))
         metadata[key] = draw.choice((changed, changed, changed, "", "{}"))
     save_file(tensors, path, metadata)
 
@@ -145,6 +149,7 @@ def kept(zoo):
         while not (out / "last" / "training.safetensors").exists():
             fresh(zoo, "out")
             assert run([*COMMANDS[name], "--out", "out"], zoo, die_at=(at := at + 3)).status == KILLED
+        sweep(out)
         out.rename(zoo / f"half-{name}")
     return zoo
 
