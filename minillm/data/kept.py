@@ -35,7 +35,7 @@ def encode_once(documents: Sequence[str], tokenizer: Tokenizer, file: str | os.P
     def work_out() -> dict[str, Tensor]:
         rows = tokenizer.encode_batch(documents)
         ids = torch.tensor([i for row in rows for i in row], dtype=torch.int32)
-        return {"ids": ids, "lengths": torch.tensor(list(map(len, rows)))}
+        return {"ids": ids, "lengths": torch.tensor(list(map(len, rows)), dtype=torch.int64)}
 
     tensors = _kept(file, _checksum(documents, tokenizer, "rows"), ("ids", "lengths"), work_out)
     return [row.tolist() for row in tensors["ids"].split(tensors["lengths"].tolist())]
