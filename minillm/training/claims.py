@@ -64,8 +64,11 @@ def continued(run: RunFolder) -> Iterator[RunFolder]:
 
     Raises: ValueError when there is none, and when another process is using it.
     """
+    lock = FolderLock(run.path)
+    if lock.file.exists() and not run.started:
+        raise ValueError(f"{run.path} holds no run yet: none has begun, or it was stopped before; leave --resume out")
     run.config()
-    with _locked(FolderLock(run.path)):
+    with _locked(lock):
         yield run
 
 

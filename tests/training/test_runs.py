@@ -74,6 +74,8 @@ def test_who_comes_after_a_killed_process_starts_over_in_its_folder(here):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == -9
     assert sorted(os.listdir("runs/pretrain")) == [".lock", ".tokenizer.json.x.tmp", "tokenizer.json"]
+    with pytest.raises(ValueError, match="holds no run yet"), continued(RunFolder("runs/pretrain")):
+        pass
     with claimed_by_name("pretrain") as run:
         assert str(run.path) == "runs/pretrain" and os.listdir(run.path) == [".lock"]
         begin(run)
