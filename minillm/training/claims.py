@@ -28,9 +28,10 @@ def claimed(path: Path) -> Iterator[RunFolder]:
 
     Raises: Taken when it holds a run or anything else, and when another process is using it.
     """
-    run, made = RunFolder(path), _make(path)
+    run, made = RunFolder(path), []
     with contextlib.ExitStack() as stack:
         stack.callback(_clear, run, made)
+        _make(path, made)
         try:
             left = stack.enter_context(_locked(FolderLock(path)))
         except (InUse, FileNotFoundError) as error:  # or another process has just deleted the folder that it made
@@ -83,15 +84,13 @@ def _locked(lock: FolderLock) -> Iterator[bool]:
         lock.release()
 
 
-def _make(path: Path) -> list[Path]:
-    """Make a folder and those above it. Returns: those that were missing, from the outside in."""
-    made = []
+def _make(path: Path, made: list[Path]) -> None:
+    """Make a folder and those above it, and add those that were missing to `made`, from the outside in."""
     for folder in reversed((path, *path.parents)):
         if not folder.exists():
             with contextlib.suppress(FileExistsError):  # another process was faster
                 folder.mkdir()
                 made.append(folder)
-    return made
 
 
 def _contents(path: Path) -> tuple[list[Path], list[Path]]:
