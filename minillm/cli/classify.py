@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from minillm.cli.finetune import HeadSettings, HeadTask
+from minillm.cli.heads import HeadSettings, HeadTask
 from minillm.data import Record, classify_example, read_labelled
 from minillm.metrics import BagOfWords, accuracy, bootstrap_interval, confusion_matrix, macro_f1, majority
 from minillm.models import SequenceClassifier

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from minillm.cli.finetune import HeadSettings, HeadTask
+from minillm.cli.heads import HeadSettings, HeadTask
 from minillm.data import Record, read_scored_pairs, texts_example
 from minillm.metrics import similarity_scores, word_similarity
 from minillm.models import TextEncoder

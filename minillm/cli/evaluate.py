@@ -160,7 +160,7 @@ def head_scores(run: RunFolder, data: Path | None, compute: Compute) -> dict:
     """The scores of a head on labelled records, or on the test of its run."""
     config = run.config()
     kind, settings = HEADS[config["stage"]]
-    names = config["labels"]
+    names = run.labels()
     with tempfile.TemporaryDirectory() as folder:  # a report writes pictures, and the run keeps its own
         task = kind(restore_settings(settings, config["settings"]), RunFolder(folder), compute, {})
         task.test_records = task.read_file(data) if data else task.load_parts().test

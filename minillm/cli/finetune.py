@@ -4,7 +4,6 @@ A command is a `Task`: a class whose methods say how its files are read, how a r
 and which loss it has, and how it is scored. Everything else stands here once.
 """
 
-import copy
 import hashlib
 import math
 from dataclasses import dataclass
@@ -15,15 +14,13 @@ import torch
 from torch import nn
 
 from minillm.cli.advice import advice, before_alignment, say
-from minillm.cli.flags import auto, change, flag, flag_name, group, refuse
+from minillm.cli.flags import auto, change, flag, flag_name, group
 from minillm.cli.life import TrainingCommand, check_context, numbers_in, train_config
-from minillm.cli.memory import check_size
 from minillm.cli.methods import MethodSettings, Prepared, prepare
 from minillm.cli.settings import Machine, RecordSource, RunChoice, Training
 from minillm.data import Padded, Parts, Record, characters_per_token, frame_of, label_names, load_parts
-from minillm.hub import base_of, load_model, load_tokenizer, model_kind
+from minillm.hub import base_of
 from minillm.inference import predict
-from minillm.models import LSTMLM, Decoder, Encoder, LSTMConfig, ModelConfig
 from minillm.peft import AdapterRun, adapter_bytes, bare, simplify
 from minillm.report import loss_curve, picture, short
 from minillm.system import to_json, write_text
@@ -57,29 +54,6 @@ class TuningSettings:
     method: MethodSettings = group(MethodSettings)
     run: RunChoice = group(RunChoice)
     machine: Machine = group(Machine)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NewModel:
-    """Model."""
-
-    trunk: str = flag("encoder", "the kind of a new model", choices=("encoder", "decoder", "lstm"))
-    depth: int = flag(2, "layers of a new model")
-    width: int = flag(128, "channels of a new model")
-    heads: int = flag(2, "attention heads of a new model")
-    tokenizer: str = flag("bpe", "of a new model: bpe or characters, trained on the texts; or a tokenizer.json")
-    vocab_size: int = flag(1536, "tokens of a bpe tokenizer, special ones included")
-    pooling: str | None = auto(
-        "how a text is read off its tokens; auto: by the kind of trunk", choices=("auto", "first", "last", "mean")
-    )
-    dropout: float = flag(0.1, "share of activations dropped before the head")
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeadSettings(TuningSettings):
-    """Task."""
-
-    model: NewModel = group(NewModel)
 
 
 class Task(TrainingCommand):
@@ -233,7 +207,7 @@ class Task(TrainingCommand):
 
     def report(self, history: History) -> None:
         if self.adapter:
-            self.run.save_model(simplify(copy.deepcopy(self.model)))  # without the networks that have done their work
+            self.run.save_model(simplify(self.model))  # without the networks that have done their work, as it is scored
         scores, baselines = self.scores(self.answers()), self.baselines()
         with picture(self.run.path / "loss.png") as ax:
             loss_curve(history, ax=ax)
@@ -249,7 +223,7 @@ class Task(TrainingCommand):
         choices = self.choices or (len(self.label_names) if self.label_names else None)
         if self.adapter:
             memory = metrics["peak_memory_bytes"] / 1e6
-            print(f"the adapter's files take {size['adapter_bytes']:,} bytes; memory at most {memory:,.0f} MB")
+            print(f"the adapter's file takes {size['adapter_bytes']:,} bytes; memory at most {memory:,.0f} MB")
         print(f"{self.run.path}/predictions.jsonl holds every answer")
         say(advice(history.best, choices, scores, below, self.headline))
 
@@ -257,46 +231,6 @@ class Task(TrainingCommand):
         """predictions.jsonl: what the model said of every scored example, to look at."""
         lines = "".join(to_json(row) + "\n" for row in rows)
         write_text(self.run.path / "predictions.jsonl", lines)
-
-
-class HeadTask(Task):
-    """A task whose model is a head on a trunk."""
-
-    def head(self, trunk: nn.Module) -> nn.Module:
-        """The head on this trunk."""
-        raise NotImplementedError
-
-    def new_model(self, texts: list[str]) -> tuple[Tokenizer, nn.Module]:
-        tokenizer, trunk = self.new_trunk(texts)
-        return tokenizer, self.head(trunk)
-
-    def new_trunk(self, texts: list[str]) -> tuple[Tokenizer, nn.Module]:
-        """A tokenizer and a trunk: those of --from, or new ones."""
-        model, context = self.settings.model, self.settings.context
-        if self.settings.from_ is not None:
-            if not self.resuming:
-                own = f"the trunk and its tokenizer are those of {self.settings.from_}"
-                refuse(self.given, ("trunk", "depth", "width", "heads", "tokenizer", "vocab_size"), own)
-            source = RunFolder(self.settings.from_)
-            tokenizer, trunk = load_tokenizer(source), load_model(source.path)
-            trunk = getattr(trunk, "trunk", trunk)
-            if not hasattr(trunk, "hidden"):
-                raise ValueError(f"{source.path}: {model_kind(trunk)} has no vectors for a head to read")
-            return tokenizer, trunk
-        if model.tokenizer == "bpe":
-            tokenizer = Tokenizer.train(texts, model.vocab_size)
-        elif model.tokenizer == "characters":
-            others = [text for record in self.parts.valid + self.parts.test for text in record.prose]
-            tokenizer = Tokenizer.characters(texts + others)  # a character is no secret, and chance is to stop no run
-        else:
-            tokenizer = Tokenizer.load(model.tokenizer)
-        check_size(self.compute, tokenizer.vocab_size, context or 256, model.depth, model.width)
-        if model.trunk == "lstm":
-            return tokenizer, LSTMLM(LSTMConfig(tokenizer.vocab_size, model.depth, model.width))
-        size = {"layers": model.depth, "width": model.width, "heads": model.heads}
-        encoder = model.trunk == "encoder"
-        config = ModelConfig(tokenizer.vocab_size, context or 256, **size, segments=2 if encoder else 0)
-        return tokenizer, (Encoder if encoder else Decoder)(config)
 
 
 def tuning_config(settings: TuningSettings, rows: int, prepared: Prepared | None = None) -> TrainConfig:

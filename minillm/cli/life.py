@@ -1,10 +1,12 @@
-"""The life of a run, once: open a folder, read data, build a model, write down how it begins, train, report.
+"""The life of a run, once: claim a folder, read data, build a model, write down how it begins, train, report.
 
 A command that trains is a `TrainingCommand` and fills in the steps. Where runs live, and which of them goes on, stands
 here too.
 """
 
+import contextlib
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,8 +17,22 @@ from minillm.cli.flags import build, change, fields_of, flag_name, flat_values, 
 from minillm.cli.memory import check_batches
 from minillm.cli.methods import Prepared
 from minillm.data import show_example
-from minillm.system import Compute, pick_device, seed_everything, write_json
-from minillm.training import RUNS, History, RunFolder, TrainConfig, describe, fit, latest_run, mean_loss
+from minillm.hub import load_tokenizer
+from minillm.system import Compute, is_kind, pick_device, reading, seed_everything, shown, write_json
+from minillm.text import Tokenizer
+from minillm.training import (
+    RUNS,
+    History,
+    RunFolder,
+    TrainConfig,
+    claimed,
+    claimed_by_name,
+    continued,
+    describe,
+    fit,
+    latest_run,
+    mean_loss,
+)
 
 
 class TrainingCommand:
@@ -39,10 +55,11 @@ class TrainingCommand:
         """Open the folder of a run and live its life. given: the flags that were typed. Returns: the exit status."""
         if not settings.run.resume:
             settings = cls.complete(settings, given)
-        run, settings, resuming = open_run(settings, given, cls.name)
-        command = cls(settings, run, pick_device(settings.machine.device, settings.machine.dtype), given, resuming)
-        seed_everything(settings.machine.seed)
-        return command.live()
+        with open_run(settings, given, cls.name, cls.folder_name(settings)) as (run, settings):
+            compute = pick_device(settings.machine.device, settings.machine.dtype)
+            command = cls(settings, run, compute, given, settings.run.resume)
+            seed_everything(settings.machine.seed)
+            return command.live()
 
     def live(self) -> int:
         """The whole life. Returns: the exit status."""
@@ -73,6 +90,11 @@ class TrainingCommand:
     def complete(cls, settings: Any, given: dict) -> Any:
         """Of a new run: the settings, with what they leave open (such as the run to begin with) filled in."""
         return settings
+
+    @classmethod
+    def folder_name(cls, settings: Any) -> str:
+        """What a folder in runs/ is called when nobody says."""
+        return cls.name
 
     def read(self) -> None:
         """The data, from files. Raises: ValueError with file and line for what is none."""
@@ -126,6 +148,7 @@ class TrainingCommand:
 
     def begin(self) -> None:
         """Write what the folder says from the beginning; of a run that goes on, see that its data is the same."""
+        self.size = {"parameters": count_parameters(self.model), "trainable": count_parameters(self.model, True)}
         data = self.fingerprint()
         if self.resuming:
             if self.run.config().get("data") != data:
@@ -141,9 +164,17 @@ class TrainingCommand:
             **self.more_config(),
         )
 
+    def tokenizer_of(self, make: Callable[[], Tokenizer]) -> Tokenizer:
+        """The tokenizer that `make` makes; of a run that goes on its own, which it wrote when it began."""
+        return load_tokenizer(self.run) if self.resuming else make()
+
+    def tokens_file(self, part: str) -> Path | None:
+        """Where the token ids of a part of the text are kept, to go on with; --show keeps none."""
+        return None if self.settings.run.show else self.run.last_file.with_name(f"tokens_{part}.safetensors")
+
     def write_metrics(self, history: History, **scores) -> dict:
         """Write metrics.json, which says that the run has ended, and return it."""
-        parameters, unit = list(self.model.parameters()), self.unit.replace(" ", "_")
+        unit = self.unit.replace(" ", "_")
         speed = round(history.tokens / history.seconds) if history.seconds else None
         of_tokens = unit.endswith("tokens")  # of texts, pairs and words nobody counts the tokens
         metrics = {
@@ -155,13 +186,18 @@ class TrainingCommand:
             "tokens_per_second": speed if of_tokens else None,
             **({} if unit == "tokens" else {unit: history.tokens, f"{unit}_per_second": speed}),
             "peak_memory_bytes": self.compute.peak_memory(),
-            "parameters": sum(p.numel() for p in parameters),
-            "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+            "parameters": self.size["parameters"],
+            "trainable_parameters": self.size["trainable"],
             "best_step": history.best_step,
             "stopped": history.stopped,
         }
         write_json(self.run.path / "metrics.json", metrics)
         return metrics
+
+
+def count_parameters(model: nn.Module, learning: bool = False) -> int:
+    """How many numbers a model has; of those that learn, if only they are asked for."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not learning)
 
 
 def numbers_in(scores: dict) -> str:
@@ -187,17 +223,12 @@ def check_folder(out: Path) -> None:
             raise ValueError(f"--out {out}: {'this' if path == out else path} is a file; name a folder")
 
 
-def new_run(out: Path | None, name: str) -> RunFolder:
-    """An empty run folder: the one given, or the first of runs/NAME, runs/NAME-2, ... that is free."""
-    if out is None:
-        names = (RUNS / (name if n == 1 else f"{name}-{n}") for n in range(1, 10_000))
-        return RunFolder(next(path for path in names if not path.exists()))
-    check_folder(out)
-    if RunFolder(out).started:
-        raise ValueError(f"--out {out} already holds a run; continue it with --resume, or choose another folder")
-    if out.exists() and any(out.iterdir()):
-        raise ValueError(f"--out {out} is not empty: choose another folder")
-    return RunFolder(out)
+@contextlib.contextmanager
+def new_run(out: Path | None, name: str) -> Iterator[RunFolder]:
+    """The folder of a new run, locked during the block: the one given, or the first of runs/NAME, ... that is free."""
+    check_folder(out or RUNS)
+    with claimed_by_name(name) if out is None else claimed(out) as run:
+        yield run
 
 
 def check_context(context: int | None, model: nn.Module, run: RunFolder) -> None:
@@ -210,26 +241,37 @@ def check_context(context: int | None, model: nn.Module, run: RunFolder) -> None
 # A run that goes on
 
 
-def open_run(settings: Any, given: dict, name: str) -> tuple[RunFolder, Any, bool]:
-    """The run folder, the settings that hold in it, and whether it is an old one that goes on."""
+@contextlib.contextmanager
+def open_run(settings: Any, given: dict, name: str, folder: str) -> Iterator[tuple[RunFolder, Any]]:
+    """The run folder, locked during the block, and the settings that hold in it. folder: its name in runs/."""
     if not settings.run.resume:
-        return new_run(settings.run.out, name), settings, False
+        shown_only = contextlib.nullcontext(RunFolder(settings.run.out or RUNS / folder))  # --show writes nothing
+        with shown_only if settings.run.show else new_run(settings.run.out, folder) as run:
+            yield run, settings
+        return
     run = RunFolder(settings.run.out) if settings.run.out else latest_run(name, whole=False, flag="--out")
-    own = run.config().get("stage")
+    with continued(run):
+        yield run, resumed_settings(settings, given, run, name)
+
+
+def resumed_settings(settings: Any, given: dict, run: RunFolder, name: str) -> Any:
+    """The settings of a run that goes on. Raises: ValueError for flags that differ, and another command's run."""
+    own = run.config()["stage"]
     if own != name:
         raise ValueError(f"{run.path} is a run of {own}, not of {name}: resume it by `{program()} {own}`")
     saved = run.config()["settings"]
     for flag, value in given.items():
         value, own = as_saved(value), saved.get(flag)
-        if isinstance(given[flag], Path) and own:
+        if isinstance(given[flag], Path) and isinstance(own, str):
             own = as_saved(Path(own))  # of an older run, as seen from here
         if flag not in ("resume", "out", "device") and value != own:
             raise ValueError(
                 f"--resume goes on with the settings of {run.path}, where {flag_name(flag)} is {saved.get(flag)}, "
                 f"not {value}: leave the flag out"
             )
-    settings = restore_settings(type(settings), saved)
-    return run, change(settings, resume=True, **{key: given[key] for key in ("device",) if key in given}), True
+    with reading(run.path / "config.json"):
+        settings = restore_settings(type(settings), saved)
+    return change(settings, resume=True, **{key: given[key] for key in ("device",) if key in given})
 
 
 def saved_settings(settings: Any) -> dict:
@@ -244,10 +286,16 @@ def as_saved(value: Any) -> Any:
 
 def restore_settings(kind: type, saved: dict) -> Any:
     """Settings from what `saved_settings` made of them. Raises: ValueError for those of another version of minillm."""
-    types = {field.name: hint for _, field, hint in fields_of(kind)}
-    follows = {field.name for _, field, _ in fields_of(kind) if "auto" in field.metadata}
-    saved = {name: None if name in follows and not value else value for name, value in saved.items()}  # was once 0
-    unknown = sorted(saved.keys() - types.keys())
+    known = {field.name: (field, hint) for _, field, hint in fields_of(kind)}
+    unknown = sorted(saved.keys() - known.keys())
     if unknown:
         raise ValueError(f"this run has settings of another version of minillm ({', '.join(unknown)}): begin it anew")
-    return build(kind, {name: Path(v) if types[name] is Path and v else v for name, v in saved.items()})
+    values = {}
+    for name, value in saved.items():
+        field, hint = known[name]
+        value = None if "auto" in field.metadata and value in (0, "") else value  # as older versions wrote it
+        absent, choices = value is None and field.default is None, field.metadata["choices"]
+        if not absent and (not is_kind(value, str if hint is Path else hint) or (choices and value not in choices)):
+            raise ValueError(f'"{name}" among the settings is {shown(value)}, which {flag_name(name)} cannot be')
+        values[name] = Path(value) if hint is Path and value else value
+    return build(kind, values)

@@ -1,6 +1,5 @@
 """`train.py merge`: a run that trained an adapter becomes one with plain weights, which needs its base no more."""
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,16 +37,16 @@ def run_merge(settings: MergeSettings, given: dict) -> int:
         raise ValueError(f"{source.path} holds no adapter: its weights are whole already")
     tokenizer = load_tokenizer(source)
     model = fold_adapters(load_model(source.path))
-    run = new_run(settings.out, "merge")
-    run.save_config(**{**config, "model": describe(model), "base": None})
-    tokenizer.save(run.path / "tokenizer.json")
-    run.save_model(model)
-    for name in ("predictions.jsonl", "samples.txt", "loss.png", "confusion.png"):
-        if (source.path / name).exists():
-            shutil.copyfile(source.path / name, run.path / name)
-    if source.finished:
-        metrics = json.loads((source.path / "metrics.json").read_text(encoding="utf-8"))
-        metrics.pop("adapter_bytes", None)
-        write_json(run.path / "metrics.json", {**metrics, "parameters": sum(p.numel() for p in model.parameters())})
+    metrics = source.metrics() if source.finished else None
+    with new_run(settings.out, "merge") as run:
+        tokenizer.save(run.path / "tokenizer.json")
+        run.save_model(model)
+        for name in ("predictions.jsonl", "samples.txt", "loss.png", "confusion.png"):
+            if (source.path / name).exists():
+                shutil.copyfile(source.path / name, run.path / name)
+        if metrics is not None:
+            metrics.pop("adapter_bytes", None)
+            write_json(run.path / "metrics.json", {**metrics, "parameters": sum(p.numel() for p in model.parameters())})
+        run.save_config(**{**config, "model": describe(model), "base": None})  # last: until then there is no run here
     print(f"{run.path} holds the whole model; it no longer needs {source.path}")
     return 0

@@ -15,13 +15,14 @@ from minillm.cli.flags import auto, change, flag, group, program
 from minillm.cli.life import TrainingCommand, train_config
 from minillm.cli.memory import check_size
 from minillm.cli.methods import fold_adapters
-from minillm.cli.pretrain import Corpus, load_corpus, make_tokenizer
+from minillm.cli.pretrain import load_corpus, make_tokenizer
 from minillm.cli.settings import Machine, PreTraining, RunChoice, TextSource
 from minillm.cli.size import check_size_flags, with_size_of
 from minillm.data import (
     IGNORE_INDEX,
     Padded,
     characters_per_token,
+    encode_once,
     encoder_frame,
     mask_tokens,
     pair_example,
@@ -99,29 +100,31 @@ class MLM(TrainingCommand):
 
     def read(self) -> None:
         if self.settings.from_ is not None:
-            self.tokenizer, self.encoder = load_encoder(RunFolder(self.settings.from_))
-            self.settings = with_size_of(self.settings, self.encoder, RunFolder(self.settings.from_))
+            source = RunFolder(self.settings.from_)
+            self.tokenizer, self.encoder = self.tokenizer_of(lambda: load_tokenizer(source)), load_encoder(source)
+            self.settings = with_size_of(self.settings, self.encoder, source)
         self.settings = change(self.settings, context=self.settings.size.context or CONTEXT)
         self.corpus = load_corpus(self.settings.text, self.settings.machine.seed)
         if self.settings.from_ is not None:
             characters_per_token(self.corpus.train, self.tokenizer, self.settings.from_)
 
     def build(self) -> None:
-        settings, corpus = self.settings, self.corpus
+        settings = self.settings
         if settings.from_ is None:
-            self.tokenizer, self.encoder = build_encoder(settings, corpus, self.compute)
+            self.tokenizer = self.tokenizer_of(lambda: make_tokenizer(settings.text, self.corpus))
+            self.encoder = build_encoder(settings, self.tokenizer, self.compute)
         self.model = SequenceClassifier(self.encoder, 2) if settings.next_sentence else self.encoder
         self.objective = masked_lm_and_next_sentence if settings.next_sentence else masked_lm
         self.unit = "batches" if settings.next_sentence else self.unit  # a batch has one loss, of both
-        self.examples = {"train": self.rows(corpus.train), "valid": self.rows(corpus.valid)}
+        self.examples = {part: self.rows(part) for part in ("train", "valid")}
         more = (self.tokenizer.pad_id, settings.training.batch_size)
         self.batches = Padded(self.examples["train"], *more, seed=settings.machine.seed, change=self.hide)
         self.valid = Padded(self.examples["valid"], *more, change=self.hide)
 
-    def rows(self, documents: list[str]) -> list[dict]:
+    def rows(self, part: str) -> list[dict]:
         """Documents, or pieces of those that are too long; with next sentences, halves that belong together or not."""
         frame, context = encoder_frame(self.tokenizer), self.settings.size.context
-        encoded = self.tokenizer.encode_batch(documents)
+        encoded = encode_once(getattr(self.corpus, part), self.tokenizer, self.tokens_file(part))
         if self.settings.next_sentence:
             return halves(encoded, frame, context, self.settings.machine.seed)
         room = context - 2
@@ -183,22 +186,22 @@ class MLM(TrainingCommand):
         return scores | ({"next_sentence": follows / texts} if next_sentence else {})
 
 
-def load_encoder(source: RunFolder) -> tuple[Tokenizer, Encoder]:
-    """The tokenizer and the encoder of a run to go on from. Raises: ValueError for another model."""
+def load_encoder(source: RunFolder) -> Encoder:
+    """The encoder of a run to go on from. Raises: ValueError for another model."""
     model = fold_adapters(load_model(source.path))
     model = getattr(model, "trunk", model)
     if not isinstance(model, Encoder):
         raise ValueError(f"{source.path} holds {model_kind(model)}: mlm goes on from a run of mlm")
-    return load_tokenizer(source), model
+    return model
 
 
-def build_encoder(settings: MLMSettings, corpus: Corpus, compute: Compute) -> tuple[Tokenizer, Encoder]:
-    """A new tokenizer and a new encoder. Raises: ValueError for one that does not fit into memory."""
-    tokenizer, size = make_tokenizer(settings.text, corpus), settings.size
+def build_encoder(settings: MLMSettings, tokenizer: Tokenizer, compute: Compute) -> Encoder:
+    """A new encoder. Raises: ValueError for one that does not fit into memory."""
+    size = settings.size
     check_size(compute, tokenizer.vocab_size, size.context, size.depth, size.width)
     numbers = {"layers": size.depth, "width": size.width, "heads": size.heads, "dropout": size.dropout}
     config = ModelConfig(tokenizer.vocab_size, size.context, **numbers, recipe=size.recipe, segments=2)
-    return tokenizer, Encoder(config)
+    return Encoder(config)
 
 
 def halves(encoded: list[list[int]], frame, context: int, seed: int) -> list[dict]:

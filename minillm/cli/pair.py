@@ -6,8 +6,8 @@ from pathlib import Path
 from torch import nn
 
 from minillm.cli.classify import Classify
-from minillm.cli.finetune import HeadSettings
 from minillm.cli.flags import flag
+from minillm.cli.heads import HeadSettings
 from minillm.data import Parts, Record, read_labelled
 from minillm.models import PairClassifier
 

@@ -71,7 +71,7 @@ def run_predict(settings: PredictSettings, given: dict) -> int:
     check_texts(settings, stage)
     compute = pick_device(settings.machine.device, settings.machine.dtype)
     tokenizer, model = load_tokenizer(run), load_model(run.path, compute.device)
-    context = run.config()["settings"]["context"] or getattr(model.trunk.config, "context", 256)
+    context = run.config()["settings"].check(context=int)["context"] or getattr(model.trunk.config, "context", 256)
     questions = list(questions_from(settings, stage))
     examples = [
         example_of(stage, question, tokenizer, frame_of(model.trunk, tokenizer), context) for question in questions
@@ -81,7 +81,7 @@ def run_predict(settings: PredictSettings, given: dict) -> int:
         said = f"{cut} of {len(examples)} texts are longer than the {context} tokens that the model reads: cut there"
         print(said, file=sys.stderr)  # the answers alone go to the screen, so that they can be piped
     outputs = predict(model, Padded(examples, tokenizer.pad_id, settings.batch_size), compute)
-    names = run.config().get("labels") or []
+    names = run.labels()
     lines = [
         to_json(answer(stage, question, output, example, names))
         for question, output, example in zip(questions, outputs, examples)

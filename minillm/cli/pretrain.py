@@ -15,7 +15,7 @@ from minillm.cli.memory import check_size
 from minillm.cli.methods import fold_adapters
 from minillm.cli.settings import Machine, PreTraining, RunChoice, TextSource
 from minillm.cli.size import check_size_flags, with_size_of
-from minillm.data import Windows, characters_per_token, tokenize
+from minillm.data import Windows, characters_per_token, tokenize_once
 from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import write
 from minillm.models import LSTMLM, RECIPES, BigramLM, Decoder, LSTMConfig, ModelConfig, bigram_loss
@@ -115,7 +115,8 @@ class Pretrain(TrainingCommand):
     def read(self) -> None:
         if self.settings.from_ is not None:
             source = RunFolder(self.settings.from_)
-            self.tokenizer, self.model = load_tokenizer(source), fold_adapters(load_causal(source))
+            self.tokenizer = self.tokenizer_of(lambda: load_tokenizer(source))
+            self.model = fold_adapters(load_causal(source))
             self.settings = with_size_of(self.settings, self.model, source)
             kind = MODELS[type(self.model)]
             if self.name == "bigram" and kind != "bigram":
@@ -128,11 +129,14 @@ class Pretrain(TrainingCommand):
 
     def build(self) -> None:
         if self.settings.from_ is None:
-            self.tokenizer, self.model = build_decoder(self.settings, self.corpus, self.compute)
+            self.tokenizer = self.tokenizer_of(lambda: make_tokenizer(self.settings.text, self.corpus))
+            self.model = build_decoder(self.settings, self.tokenizer, self.compute)
         whole, context = self.corpus.whole, self.settings.size.context
         batch_size, seed = self.settings.training.batch_size, self.settings.machine.seed
-        self.tokens = tokenize(self.corpus.train, self.tokenizer, whole)
-        self.valid_tokens = tokenize(self.corpus.valid, self.tokenizer, whole)
+        self.tokens, self.valid_tokens = (
+            tokenize_once(getattr(self.corpus, part), self.tokenizer, self.tokens_file(part), whole)
+            for part in ("train", "valid")
+        )
         self.batches = Windows(self.tokens, context, batch_size, seed=seed)
         self.valid = Windows(self.valid_tokens, context, batch_size)
 
@@ -236,16 +240,15 @@ def follow_depth(settings: PretrainSettings, device: str) -> PretrainSettings:
     )
 
 
-def build_decoder(settings: PretrainSettings, corpus: "Corpus", compute: Compute) -> tuple[Tokenizer, nn.Module]:
-    """A new tokenizer and a new model. Raises: ValueError for one that does not fit into memory."""
+def build_decoder(settings: PretrainSettings, tokenizer: Tokenizer, compute: Compute) -> nn.Module:
+    """A new model. Raises: ValueError for one that does not fit into memory."""
     size = settings.size
-    tokenizer = make_tokenizer(settings.text, corpus)
     if size.model == "bigram":
         check_size(compute, tokenizer.vocab_size, 0, 0, tokenizer.vocab_size)
-        return tokenizer, BigramLM(tokenizer.vocab_size)
+        return BigramLM(tokenizer.vocab_size)
     check_size(compute, tokenizer.vocab_size, size.context, size.depth, size.width)
     if size.model == "lstm":
-        return tokenizer, LSTMLM(LSTMConfig(tokenizer.vocab_size, size.depth, size.width, size.dropout))
+        return LSTMLM(LSTMConfig(tokenizer.vocab_size, size.depth, size.width, size.dropout))
     config = ModelConfig(
         vocab_size=tokenizer.vocab_size,
         context=size.context,
@@ -255,7 +258,7 @@ def build_decoder(settings: PretrainSettings, corpus: "Corpus", compute: Compute
         recipe=size.recipe,
         dropout=size.dropout,
     )
-    return tokenizer, Decoder(config)
+    return Decoder(config)
 
 
 # Text, for mlm too

@@ -8,7 +8,6 @@ from torch import nn
 from minillm.align import true_scores
 from minillm.cli.finetune import SHORTEST, Task, TuningSettings, TuningTraining
 from minillm.cli.flags import auto, change, flag, group
-from minillm.cli.life import new_run
 from minillm.data import (
     IGNORE_INDEX,
     ConversationRecord,
@@ -87,11 +86,13 @@ class SFT(Task):
 
     @classmethod
     def complete(cls, settings: SFTSettings, given: dict) -> SFTSettings:
-        letters = settings.letters
-        source = named_or_latest(settings.from_, "sft" if letters else "pretrain")
-        epochs = settings.training.epochs or TALES_EPOCHS["letters" if letters else "instructions"]
-        out = settings.run.out or (new_run(None, "letters").path if letters else None)
-        return change(settings, from_=source.path, epochs=epochs, out=out)
+        source = named_or_latest(settings.from_, "sft" if settings.letters else "pretrain")
+        epochs = settings.training.epochs or TALES_EPOCHS["letters" if settings.letters else "instructions"]
+        return change(settings, from_=source.path, epochs=epochs)
+
+    @classmethod
+    def folder_name(cls, settings: SFTSettings) -> str:
+        return "letters" if settings.letters else cls.name
 
     def load_parts(self) -> Parts:
         self.files = ("letters", "instructions") if self.settings.letters else ("instructions",)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from minillm.cli.finetune import HeadSettings, HeadTask
 from minillm.cli.flags import flag
+from minillm.cli.heads import HeadSettings, HeadTask
 from minillm.data import Record, is_span, read_tagged, tagged_example
 from minillm.inference import tags_of
 from minillm.metrics import accuracy, bootstrap_interval, commonest_tags, entity_f1, majority

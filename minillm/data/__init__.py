@@ -3,6 +3,7 @@
 examples      a record as what a model reads: one text, a pair, tagged words, a conversation
 batches       a corpus as one row of tokens; windows on it; padded batches
 masking       what a masked language model is asked; packing: several examples in a row
+kept          token ids that are worked out once, and then read from a file
 mixing        several sources of batches in one stream
 records       labelled files, read and checked; tagged, conversations, preferences: the same of those; messages
 """
@@ -13,6 +14,7 @@ from minillm.data.examples import (
     IGNORE_INDEX, Frame, characters_per_token, chat_example, decoder_frame, encoder_frame, frame_of, pair_example,
     show_example, tag_example, text_example,
 )  # fmt: skip
+from minillm.data.kept import encode_once, tokenize_once
 from minillm.data.masking import mask_tokens
 from minillm.data.messages import user_message
 from minillm.data.mixing import Mixed

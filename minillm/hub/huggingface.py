@@ -19,7 +19,7 @@ from torch import nn
 
 from minillm.hub.families import FAMILIES, Family, Tensors
 from minillm.models import RECIPES, ModelConfig, Transformer
-from minillm.system import load_file, read_json, save_file, write_json
+from minillm.system import load_file, read_json, reading, save_file, write_json
 from minillm.training import unwrap
 
 
@@ -37,7 +37,8 @@ def load_pretrained(folder: str | os.PathLike) -> tuple[Transformer, ModelConfig
     except (ValueError, TypeError, AttributeError) as error:  # a value of another type than expected
         raise ValueError(f"{source}: {error}") from None
     tensors, source = _read_tensors(folder, family)
-    model = family.kind(config)
+    with reading(folder / "config.json"):
+        model = family.kind(config)
     expected = _pack(model, family)
     tensors = _tidy(tensors, expected, family, source)
     _check(tensors, expected, source)
@@ -62,6 +63,7 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike) -> None:
     settings, tensors = _write_config(model.config, family), _pack(model, family)
     if "segments" in family.settings and not model.config.segments:  # theirs cannot do without a vector to add
         tensors[family.name("segment.weight")] = torch.zeros(1, model.config.width)
+    (Path(folder) / "config.json").unlink(missing_ok=True)  # last: a kill never leaves an old one beside new weights
     save_file(tensors, Path(folder) / "model.safetensors", {"format": "pt"})
     write_json(Path(folder) / "config.json", {"model_type": homes[0], **settings})
 

@@ -2,17 +2,19 @@
 
 config.json says which kind of model it is and how large (`describe`), so it can be built again (`rebuild`). A run that
 trained an adapter holds the adapter alone: its model is that of another run, its base, which must be there and
-unchanged (`base_of`, `on_base`).
+unchanged (`base_of`).
 """
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from minillm import models
 from minillm.peft import bare, load_adapter
-from minillm.system import load_file
+from minillm.system import load_file, reading
 from minillm.text import Tokenizer
 from minillm.training import RunFolder, load_weights
 
@@ -44,17 +46,28 @@ def load_model(run: Run, device: str | torch.device = "cpu") -> nn.Module:
 
     Raises: ValueError for a folder that is no whole run, and for an adapter whose base is gone or was trained anew.
     """
-    folder = _folder(run)
-    config = folder.config()
-    try:
-        model = rebuild(config["model"])
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{folder.path / 'config.json'}: does not describe a model ({error})") from None
+    return _whole_model(_folder(run), ()).to(device).eval()
+
+
+def _whole_model(folder: RunFolder, above: tuple[Path, ...]) -> nn.Module:
+    """The model of a run. above: the runs whose adapters stand on it."""
+    config, place = folder.config(), folder.path / "config.json"
+    about = f"{place}: does not describe a model"
+    if folder.path.resolve() in above:
+        raise ValueError(f'{place}: "base" leads back to {folder.path}: an adapter cannot stand on itself')
     if config.get("base"):
-        model = load_adapter(on_base(folder, model, config["base"]), folder.path, config["base"]["adapter"])
+        trained = _base_model(folder, config["base"], (*above, folder.path.resolve()))
+        with reading(about):
+            model = _on(trained, config["model"], load_file(folder.best_file())[0])
+        model = load_adapter(model, folder.path, config["base"]["adapter"])
     else:
-        load_weights(model, load_file(folder.best_file())[0], folder.model_file)
-    return model.to(device).eval()
+        tensors, _ = load_file(folder.best_file())
+        with reading(about):
+            check_size(config["model"], tensors)
+            model = rebuild(config["model"])
+        load_weights(model, tensors, folder.model_file)
+    check_finite(model, folder.best_file())
+    return model
 
 
 def load_causal(run: Run, device: str | torch.device = "cpu") -> nn.Module:
@@ -92,28 +105,58 @@ def rebuild(description: dict) -> nn.Module:
     return BUILDERS[settings.pop("kind")](**settings)
 
 
+def check_size(description: dict, tensors: dict[str, Tensor]) -> None:
+    """Raises: ValueError for a size that these weights cannot fill, before a model of it is built."""
+    largest = max([len(tensors), *(size for tensor in tensors.values() for size in tensor.shape)])
+    for name, value in _sizes(description):
+        if isinstance(value, int) and value > largest:
+            raise ValueError(f'"{name}" is {value}, which does not fit the weights beside it')
+
+
+def _sizes(description: dict) -> Iterator[tuple[str, object]]:
+    for name, value in description.items():
+        if isinstance(value, dict):
+            yield from _sizes(value)
+        elif name != "context":  # no weight is so long where positions are rotary
+            yield name, value
+
+
+def check_finite(model: nn.Module, file: Path) -> None:
+    """Raises: ValueError for weights that are no numbers: whoever trained them had diverged."""
+    for name, parameter in model.named_parameters():
+        if not parameter.isfinite().all():
+            raise ValueError(f"{file}: {name} holds numbers that are not finite, as of a run that diverged: train anew")
+
+
 def base_of(run: RunFolder, folder: RunFolder, adapter: str) -> dict:
     """What config.json says of the run that an adapter stands on: its place as seen from `folder`, its weights."""
     place = os.path.relpath(run.path.resolve(), folder.path.resolve())
     return {"run": place, "weights": run.fingerprint(), "adapter": adapter}
 
 
-def on_base(folder: RunFolder, model: nn.Module, base: dict) -> nn.Module:
-    """The model that the adapter of `folder` was trained on: that of another run, or a head on its trunk."""
-    run = RunFolder(os.path.normpath(folder.path.resolve() / base["run"]))
-    if not run.started:
+def _base_model(folder: RunFolder, base: dict, above: tuple[Path, ...]) -> nn.Module:
+    """The trunk that the adapter of `folder` was trained on, or the whole model: that of another run."""
+    with reading(folder.path / "config.json"):
+        run = RunFolder(os.path.normpath(folder.path.resolve() / base["run"]))
+        started = run.started
+    if not started:
         raise ValueError(f"{folder.path} holds an adapter for the model of {run.path}, which is gone: bring it back")
     if run.fingerprint() != base["weights"]:
         raise ValueError(
             f"{folder.path} holds an adapter for the model that was in {run.path}, which has been trained anew since: "
             "train the adapter anew, too"
         )
-    trained = load_model(run)
-    trained = getattr(trained, "trunk", trained)
-    if not hasattr(model, "trunk"):
-        return trained
-    model.trunk = trained
-    return model
+    trained = _whole_model(run, above)
+    return getattr(trained, "trunk", trained)
+
+
+def _on(trunk: nn.Module, description: dict, tensors: dict[str, Tensor]) -> nn.Module:
+    """A trunk under the head of a description; the trunk alone where there is none. tensors: those of the head too."""
+    if "trunk" not in description:
+        return trunk
+    settings = {name: value for name, value in description.items() if name not in ("kind", "trunk")}
+    check_size(settings, tensors)
+    return BUILDERS[description["kind"]](trunk, **settings)
 
 
 def model_kind(model: nn.Module) -> str:

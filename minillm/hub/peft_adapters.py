@@ -100,6 +100,7 @@ def save_peft_lora(model: nn.Module, folder: str | os.PathLike, name: str | None
     tensors = {}
     for module, (_, A, B) in modules.items():
         tensors |= {f"{PREFIX}{module}.lora_A.weight": A, f"{PREFIX}{module}.lora_B.weight": B}
+    (Path(folder) / CONFIG_FILE).unlink(missing_ok=True)  # last: a kill never leaves old settings beside new tensors
     save_file(tensors, Path(folder) / TENSORS_FILE, {"format": "pt"})
     methods = {module: method for module, (method, _, _) in modules.items()}
     write_json(Path(folder) / CONFIG_FILE, _write_settings(methods, _family(model)[1]))

@@ -1,14 +1,17 @@
-"""An adapter in a folder: adapter.safetensors, what was learned, and adapter.json, how to put it on a model again.
+"""An adapter in a folder: one file, adapter.safetensors, with what was learned and how to put it on a model again.
 
-Left out: the model that it belongs to. Whoever loads an adapter brings the model that it was trained on.
+One, so that it is there or not: never the weights of one adapter beside the settings of another. Adapters of older
+versions, whose settings stand in an adapter.json, are read too. Left out: the model that it belongs to. Whoever loads
+an adapter brings the model that it was trained on.
 """
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from minillm.peft.adalora import AdaLoRA
 from minillm.peft.adapter import Method, adapters
@@ -19,14 +22,15 @@ from minillm.peft.lora import LoRA
 from minillm.peft.operations import adapter_state, inject, load_adapter_state, remove
 from minillm.peft.prefix import LlamaAdapter, PrefixTuning
 from minillm.peft.prompts import PTuning, SoftPrompt, simplify
-from minillm.system import load_file, read_json, save_file, write_json
+from minillm.system import Damaged, load_file, read_object, reading, save_file
 from minillm.training import RunFolder, unwrap
 
 METHODS: dict[str, type[Method]] = {
     method.key: method
     for method in (LoRA, AdaLoRA, SoftPrompt, PrefixTuning, PTuning, IA3, LlamaAdapter, BitFit, Bottleneck)
 }
-ADAPTER_TENSORS, ADAPTER_SETTINGS = "adapter.safetensors", "adapter.json"
+ADAPTER_FILE, SETTINGS_KEY = "adapter.safetensors", "adapter"
+OLD_SETTINGS = "adapter.json"  # where the settings were once
 
 
 class AdapterRun(RunFolder):
@@ -40,11 +44,18 @@ class AdapterRun(RunFolder):
         """Write the adapter, and what learns beside it."""
         save_adapter(unwrap(model), self.path, self.name)
 
+    def check_best(self, model: nn.Module) -> None:
+        """Raises: ValueError where `load_best` would; the networks of the model stay."""
+        method, tensors = read_adapter(self.path)
+        if method == adapters(model, self.name)[0][1].method:
+            load_adapter_state(model, tensors, self.name, self.adapter_file)
+
     def load_best(self, model: nn.Module) -> None:
         """Give a model what `save_model` wrote of it."""
-        if load_method(self.path) != adapters(model, self.name)[0][1].method:
+        method, tensors = read_adapter(self.path)
+        if method != adapters(model, self.name)[0][1].method:
             simplify(model)  # so was what is in the file, by a run that was killed while it was being scored
-        load_adapter_state(model, load_file(self.adapter_file)[0], self.name)
+        load_adapter_state(model, tensors, self.name, self.adapter_file)
 
 
 def save_adapter(model: nn.Module, folder: str | os.PathLike, name: str | None = None) -> int:
@@ -52,7 +63,7 @@ def save_adapter(model: nn.Module, folder: str | os.PathLike, name: str | None =
 
     What learns beside it, such as a head, is saved with it; all of the model, if nobody has frozen it.
 
-    Returns: the bytes of both files.
+    Returns: the bytes of the file.
     Raises: ValueError as `adapter_state`, and for an adapter whose parts have settings of their own, as one of Hugging
         Face's may.
     """
@@ -61,37 +72,43 @@ def save_adapter(model: nn.Module, folder: str | os.PathLike, name: str | None =
     if others:
         raise ValueError("its parts have different settings, of which an adapter's file holds one: save it as peft")
     folder = Path(folder)
-    save_file(state, folder / ADAPTER_TENSORS)
-    write_json(folder / ADAPTER_SETTINGS, {"method": method.key, "settings": dataclasses.asdict(method)})
+    settings = {"method": method.key, "settings": dataclasses.asdict(method)}
+    save_file(state, folder / ADAPTER_FILE, {SETTINGS_KEY: json.dumps(settings)})
+    (folder / OLD_SETTINGS).unlink(missing_ok=True)
     return adapter_bytes(folder)
 
 
 def adapter_bytes(folder: str | os.PathLike) -> int:
-    """The size of an adapter's files."""
-    return sum((Path(folder) / name).stat().st_size for name in (ADAPTER_TENSORS, ADAPTER_SETTINGS))
+    """The size of an adapter's file."""
+    return (Path(folder) / ADAPTER_FILE).stat().st_size
 
 
-def load_method(folder: str | os.PathLike) -> Method:
-    """The method of a saved adapter; ValueError for a folder without one, and for settings that are not its."""
-    path = Path(folder) / ADAPTER_SETTINGS
-    saved = read_json(path)
-    try:
+def read_adapter(folder: str | os.PathLike) -> tuple[Method, dict[str, Tensor]]:
+    """The method and the tensors of a saved adapter.
+
+    Raises: ValueError for a folder without one, for settings that are not its, and for a damaged file.
+    """
+    path = Path(folder) / ADAPTER_FILE
+    tensors, metadata = load_file(path)
+    text = metadata.get(SETTINGS_KEY)
+    path = Path(folder) / OLD_SETTINGS if text is None else path
+    saved = read_object(path, text).check(method=str, settings=dict)
+    with reading(path):
+        if saved["method"] not in METHODS:
+            raise Damaged(f"{path}: no method is called {saved['method']!r}: there are {', '.join(METHODS)}")
         settings = {key: tuple(v) if isinstance(v, list) else v for key, v in saved["settings"].items()}
-        return METHODS[saved["method"]](**settings)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: does not describe an adapter ({error})") from None
+        return METHODS[saved["method"]](**settings), tensors
 
 
 def load_adapter(model: nn.Module, folder: str | os.PathLike, name: str = "default") -> nn.Module:
     """Put a saved adapter on the model that it was trained on, with what was saved beside it; returns the model.
 
-    Raises: ValueError when the files are damaged or missing, and when the adapter does not belong on this model, which
+    Raises: ValueError when the file is damaged or missing, and when the adapter does not belong on this model, which
         is then left as it was.
     """
-    method = load_method(folder)
-    file = Path(folder) / ADAPTER_TENSORS
-    tensors, _ = load_file(file)
-    with torch.random.fork_rng(devices=[]):  # the first values are overwritten
+    method, tensors = read_adapter(folder)
+    file = Path(folder) / ADAPTER_FILE
+    with reading(file), torch.random.fork_rng(devices=[]):  # the first values are overwritten
         model = inject(model, method, name)
     try:
         load_adapter_state(model, tensors, name, file)

@@ -6,6 +6,7 @@ Colours are Okabe & Ito's, which people with any kind of colour vision can tell 
 that a picture survives a grey printer.
 """
 
+import io
 import itertools
 import os
 import re
@@ -13,6 +14,8 @@ import warnings
 from contextlib import contextmanager
 
 import matplotlib
+
+from minillm.system import write_atomic
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
 LONGEST_NAME = 40  # characters
@@ -211,10 +214,10 @@ def picture(path: str | os.PathLike, grid: tuple[int, int] = (1, 1), **figure):
     """
     from matplotlib.figure import Figure
 
-    temporary = f"{os.fspath(path)}.part"
+    content = io.BytesIO()
     with matplotlib.rc_context(PLOT_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # the font lacks a script: boxes stand there, and no warning helps
         drawn = Figure(layout="constrained", **figure)
         yield drawn.subplots(*grid)
-        drawn.savefig(temporary, dpi=110, format="png")
-    os.replace(temporary, path)
+        drawn.savefig(content, dpi=110, format="png")
+    write_atomic(path, [content.getvalue()])

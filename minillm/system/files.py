@@ -1,19 +1,21 @@
 """Files that are whole or absent: bytes, text, JSON, tensors.
 
 A file is written beside its place, then renamed, so a killed process or a full disk leaves the one that was there.
+Whatever is wrong with a file that is read is one sentence, a ValueError, that names it (`reading`).
 
 Tensors are in the safetensors format: eight bytes of header length, a JSON header, then the raw numbers. Nothing is
 executed on reading, any reader of the format reads our files, and we read theirs; ours also carry a checksum, so that a
 damaged one is noticed. Left out: memory mapping, fp8. The format: https://huggingface.co/docs/safetensors
 """
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import struct
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -25,6 +27,65 @@ STORED_DTYPES |= {"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I
 STORED_DTYPES |= {"U8": torch.uint8, "BOOL": torch.bool}
 STORED_NAMES = {dtype: name for name, dtype in STORED_DTYPES.items()}
 CHECKSUM, SAME = "minillm.sha256", "minillm.same"  # our keys among the metadata: others have a sha256 of their own
+
+UNFINISHED = ".tmp"  # how the name of a file ends that is being written
+KINDS = {str: "a text", dict: "an object", list: "a list", int: "a whole number", float: "a number"}
+
+
+class Damaged(ValueError):
+    """A file does not hold what it should; the message names it."""
+
+
+@contextlib.contextmanager
+def reading(path: str | os.PathLike) -> Iterator[None]:
+    """A block that makes something of what a file says: whatever stops it becomes `Damaged`, and names the file."""
+    try:
+        yield
+    except (Damaged, OSError):
+        raise
+    except ValueError as error:  # says what is wrong
+        raise Damaged(f"{path}: {error}") from error
+    except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, AssertionError) as error:
+        said = (str(error).strip() or type(error).__name__).split("\n")[0][:200]
+        said = f"there is no {said}" if isinstance(error, KeyError) else said
+        raise Damaged(f"{path}: damaged, or changed after it was written ({said})") from error
+
+
+def is_kind(value, kind: type) -> bool:
+    """Whether a value of a JSON file is of a kind, as JSON has them: true is no number, and 1 is one."""
+    return isinstance(value, int | float if kind is float else kind) and isinstance(value, bool) <= (kind is bool)
+
+
+class Fields(dict):
+    """An object of a JSON file: asked for a field that it does not have, it names the file."""
+
+    def __init__(self, content: dict, path: str | os.PathLike):
+        super().__init__(content)
+        self.path = path
+
+    def __missing__(self, name):
+        raise Damaged(f'{self.path}: there is no "{name}" in it')
+
+    def check(self, **kinds: type) -> "Fields":
+        """The object itself; `Damaged` where a field that it has is neither null nor of this kind."""
+        for name, kind in kinds.items():
+            if self.get(name) is not None and not is_kind(self[name], kind):
+                raise Damaged(f'{self.path}: expected "{name}" to be {KINDS[kind]}, found {shown(self[name])}')
+        return self
+
+
+def shown(value) -> str:
+    """A value of a JSON file for people, short."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def read_object(path: str | os.PathLike, text: str | None = None) -> Fields:
+    """The object in a JSON file, or in a text that stands in it; `Damaged`, naming the file, for anything else."""
+    content = read_json(path, text, lambda found: Fields(found, path))
+    if not isinstance(content, Fields):
+        raise Damaged(f"{path}: expected a JSON object, {{...}}, found {shown(content)}")
+    return content
 
 
 def check_file(path: str | os.PathLike) -> None:
@@ -44,7 +105,7 @@ def write_atomic(path: str | os.PathLike, pieces: Iterable[bytes]) -> None:
     path = Path(os.path.realpath(path))  # a link stays, and what it leads to is written
     check_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=UNFINISHED, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             for piece in pieces:
@@ -54,8 +115,15 @@ def write_atomic(path: str | os.PathLike, pieces: Iterable[bytes]) -> None:
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with contextlib.suppress(FileNotFoundError):  # interrupted when it had its name already
+            os.unlink(temporary)
         raise
+
+
+def sweep(folder: str | os.PathLike) -> None:
+    """Delete what killed processes had begun to write, in a folder where nobody else writes (`FolderLock`)."""
+    for path in Path(folder).rglob(f".*{UNFINISHED}"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -81,14 +149,20 @@ def write_json(path: str | os.PathLike, content) -> None:
     write_text(path, to_json(content, indent=2) + "\n")
 
 
-def read_json(path: str | os.PathLike):
-    """The content of a JSON file; ValueError, naming the file, when it is missing or damaged."""
+def read_json(path: str | os.PathLike, text: str | None = None, object_hook: Callable | None = None):
+    """The content of a JSON file; ValueError, naming the file, when it is missing or damaged.
+
+    Args: text: what to parse instead, of a file that holds more; object_hook: as of `json.loads`.
+    """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8") if text is None else text
+        return json.loads(text, object_hook=object_hook)
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"{path}: there is no such file") from None
+    except RecursionError:
+        raise Damaged(f"{path}: not valid JSON (nested too deeply)") from None
     except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from None
+        raise Damaged(f"{path}: not valid JSON ({error})") from None
 
 
 def save_file(tensors: dict[str, Tensor], path: str | os.PathLike, metadata: dict[str, str] | None = None) -> None:
@@ -134,8 +208,9 @@ def load_file(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, str
         unknown = {name: entry["dtype"] for name, entry in header.items() if entry["dtype"] not in STORED_DTYPES}
         tensors = {name: _tensor(body, name, entry) for name, entry in header.items() if name not in unknown}
         tensors |= {name: tensors[first] for name, first in json.loads(metadata.get(SAME, "{}")).items()}
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path}: not a whole safetensors file ({error}); it may have been cut short") from None
+    except (struct.error, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
+        said = str(error).split("\n")[0]
+        raise ValueError(f"{path}: not a whole safetensors file ({said}); it may have been cut short") from None
     for name, dtype in unknown.items():
         raise ValueError(f"{path}: {name} is of dtype {dtype}, which is not supported: {', '.join(STORED_DTYPES)} are")
     checksum = metadata.pop(CHECKSUM, None)
@@ -176,7 +251,7 @@ def _tensor(body: memoryview, name: str, entry: dict) -> Tensor:
     if not all(type(n) is int and n >= 0 for n in shape) or math.prod(shape) * dtype.itemsize != end - start:
         raise ValueError(f"{name} of shape {shape} and {entry['dtype']} in {end - start} bytes")
     if start == end:
-        return torch.empty(shape, dtype=dtype)
+        return torch.empty(0, dtype=dtype).view(shape)
     return torch.frombuffer(body[start:end], dtype=torch.uint8).clone().view(dtype).view(shape)
 
 

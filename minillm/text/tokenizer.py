@@ -24,7 +24,7 @@ import tiktoken
 import torch
 from torch import Tensor
 
-from minillm.system import read_json, write_json
+from minillm.system import read_json, reading, write_json
 from minillm.text.bpe import BYTES, GPT2_PATTERN, check_surrogates, train_bpe
 from minillm.text.chat_template import CHAT_ROLES, apply_chat_template
 from minillm.text.gpt2_files import END_OF_TEXT, read_gpt2
@@ -260,8 +260,9 @@ class Tokenizer:
             raise ValueError(f"{path} has version {version} of the format, but this minillm reads version {VERSION}.")
         if saved.pop("fingerprint", None) != _fingerprint(saved):
             raise ValueError(f"{path} was changed after it was saved: its fingerprint does not fit. Restore the file.")
-        tokens = {i: token.encode("latin-1") for i, token in enumerate(saved["tokens"]) if token is not None}
-        return cls(saved["kind"], saved["pattern"], tokens, saved["specials"])
+        with reading(path):
+            tokens = {i: token.encode("latin-1") for i, token in enumerate(saved["tokens"]) if token is not None}
+            return cls(saved["kind"], saved["pattern"], tokens, saved["specials"])
 
     def __len__(self) -> int:
         return self.vocab_size

@@ -3,20 +3,21 @@
     config.json         the stage, the model's size, every setting
     tokenizer.json      the tokenizer that the model was trained with
     model.safetensors   the best weights
-    last/               the checkpoint: everything needed to resume bit for bit, in one file that is replaced whole
+    last/               the checkpoint: everything needed to resume bit for bit, in one file that is replaced whole;
+                        beside it the text as token ids, so that it is not tokenized again
     log.jsonl           a line per step and per evaluation
     metrics.json        the results; written last, so a folder without it holds an unfinished run
 
-A run that trained an adapter has adapter.safetensors and adapter.json instead of model.safetensors, and names its
-base run in config.json.
-
-Tensors and JSON only: nothing is pickled.
+A run that trained an adapter has adapter.safetensors instead of model.safetensors, and names its base run in
+config.json. Tensors and JSON only: nothing is pickled. A run has begun when there is a config.json. Who may write into
+a folder, and what a killed run leaves behind: `claims`.
 """
 
 import hashlib
 import json
 import math
 import os
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,21 +25,28 @@ import torch
 from torch import Tensor, nn
 
 from minillm import __version__
-from minillm.models import Head, TextEncoder
+from minillm.models import Head, RewardModel, TextEncoder
 from minillm.system import (
+    Damaged,
+    Fields,
+    is_kind,
     load_file,
     random_state,
-    read_json,
+    read_object,
+    reading,
     save_file,
     set_random_state,
     to_json,
     write_atomic,
     write_json,
-)  # fmt: skip
+)
 
 RUNS = Path("runs")  # where runs are when nobody says
 ANSWERING = ("sft", "ppo", "dpo")  # commands whose models answer, in the chat template
 WITH_TENSORS = ("optimizer", "random", "generator")  # parts of a checkpoint that hold tensors among other things
+CONFIG = {"stage": str, "model": dict, "settings": dict, "tokenizer": str, "data": str, "labels": list, "base": dict}
+BASE = {"run": str, "weights": str, "adapter": str}
+CHECKPOINT = {"history": dict, "steps": int, "scaler": dict, "batches": dict, "beta": float, "config": dict}
 
 
 class RunFolder:
@@ -65,18 +73,30 @@ class RunFolder:
         """Write config.json."""
         write_json(self.path / "config.json", {**config, "minillm": __version__, "torch": torch.__version__})
 
-    def config(self) -> dict:
-        """Read config.json. Raises ValueError when this is no run folder."""
+    def config(self) -> Fields:
+        """Read config.json. Raises ValueError when this is no run folder, and for a field of another kind."""
         if not self.started:
             why = "there is no config.json in it" if self.path.is_dir() else "there is no such folder"
             raise ValueError(f"{self.path} holds no run: {why}")
-        return read_json(self.path / "config.json")
+        config = read_object(self.path / "config.json").check(**CONFIG)
+        if config.get("base") is not None:
+            config["base"].check(**BASE)
+        return config
 
-    def metrics(self) -> dict:
+    def labels(self) -> list[str]:
+        """The names of the classes; none of a head without classes. Raises ValueError unless each output has one."""
+        config = self.config()
+        names, outputs = config["labels"] or [], config["model"].get("outputs", 0)
+        outputs = 0 if config["model"].get("kind") == RewardModel.__name__ else outputs
+        if len(names) != outputs or not all(isinstance(name, str) for name in names):
+            raise Damaged(f'{self.path / "config.json"}: "labels" are not the names of the {outputs} classes')
+        return names
+
+    def metrics(self) -> Fields:
         """Read metrics.json. Raises ValueError for a run that has not ended."""
         if not self.finished:
             raise ValueError(f"{self.path}: this run has not ended; there is no metrics.json in it")
-        return read_json(self.path / "metrics.json")
+        return read_object(self.path / "metrics.json")
 
     def save_model(self, model: nn.Module) -> None:
         """Write the weights, of the model itself and never of a compiled wrapper."""
@@ -84,7 +104,11 @@ class RunFolder:
 
     def load_best(self, model: nn.Module) -> None:
         """Load the weights that `save_model` wrote."""
-        model.load_state_dict(load_file(self.model_file)[0])
+        load_weights(model, load_file(self.model_file)[0], self.model_file)
+
+    def check_best(self, model: nn.Module) -> None:
+        """Raises: ValueError where `load_best` would, whatever becomes of the weights of `model`."""
+        self.load_best(model)
 
     @property
     def holds_model(self) -> bool:
@@ -116,19 +140,33 @@ class RunFolder:
             missing = self.last_file.relative_to(self.path)
             raise ValueError(f"{self.path} holds nothing to resume: there is no {missing}")
         tensors, metadata = load_file(self.last_file)
-        state = json.loads(metadata["state"])
-        state |= {key: unflatten(state[key], tensors) for key in WITH_TENSORS if key in state}
-        model = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-        return state | {"model": model}
+        with reading(self.last_file):
+            state = read_object(self.last_file, metadata["state"]).check(**CHECKPOINT)
+            for key in WITH_TENSORS:
+                if key in state:
+                    state[key] = unflatten(state[key], tensors)
+            own = {name: tensor for name, tensor in tensors.items() if name.startswith("model.")}
+            state["model"] = {name.removeprefix("model."): tensor for name, tensor in own.items()}
+        if isinstance(state.get("batches"), Fields):
+            state["batches"].check(epoch=int, position=int)
+        return state
 
-    def restore(self, state: dict, model: nn.Module, optimizer: torch.optim.Optimizer, history) -> None:
+    def restore(self, state: Fields, model: nn.Module, optimizer: torch.optim.Optimizer, history) -> None:
         """Let all go on from a state of `load_training`, random generators and log too."""
+        kinds = {key: type(value) for key, value in vars(history).items() if key != "records"}
+        with reading(self.last_file):
+            state["history"].check(**kinds)
+            totals = {key: kind(state["history"][key]) for key, kind in kinds.items()}
+        if totals["best_step"]:
+            self.check_best(unwrap(model))  # now, and not when all the steps are done
         load_weights(unwrap(model), state["model"], self.last_file)
-        optimizer.load_state_dict(state["optimizer"])
-        self.truncate_log(state["history"]["step"])
-        vars(history).update(state["history"], records=self.records())
+        with reading(self.last_file):
+            optimizer.load_state_dict(state["optimizer"])
+            check_optimizer(optimizer)
+            set_random_state(state["random"])
+        self.truncate_log(totals["step"])
+        vars(history).update(totals, records=self.records())
         history.stopped = "" if history.stopped == "interrupted" else history.stopped  # early stopping stays so
-        set_random_state(state["random"])
 
     def log(self, record: dict) -> None:
         """Add a line to log.jsonl."""
@@ -137,16 +175,49 @@ class RunFolder:
             file.write(to_json(record) + "\n")
 
     def truncate_log(self, step: int) -> None:
-        """Drop what was logged after `step`, and a line that a kill cut short."""
-        write_atomic(self.log_file, (to_json(r).encode() + b"\n" for r in self.records() if r["step"] <= step))
+        """Drop what was logged after `step`, and lines that are none, as a kill may leave them."""
+        lines = [to_json(record).encode() + b"\n" for record in self.records() if record["step"] <= step]
+        write_atomic(self.log_file, lines)
 
     def records(self) -> list[dict]:
-        """The whole lines of log.jsonl; null, which stands for what is no number, is NaN again."""
+        """The lines of log.jsonl; but for the last, which may be cut short, a line that is none is warned of."""
         if not self.log_file.exists():
             return []
-        lines = self.log_file.read_text(encoding="utf-8").split("\n")[:-1]
-        rows = [json.loads(line) for line in lines]
-        return [{key: math.nan if value is None else value for key, value in row.items()} for row in rows]
+        found, bad = [], []
+        lines = self.log_file.read_bytes().split(b"\n")
+        for number, line in enumerate(lines, 1):
+            record = log_record(line)
+            if record is not None:
+                found.append(record)
+            elif number < len(lines):
+                bad.append(number)
+        if bad:
+            first = f"{self.log_file}:{bad[0]}: damaged"
+            warnings.warn(f"{first}; {len(bad)} of {len(lines) - 1} lines are left out", stacklevel=2)
+        return found
+
+
+def log_record(line: bytes) -> dict | None:
+    """What a line of log.jsonl says of a step, with NaN for null; None where it is no such line."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    numbers = {"step": int, "loss": float, "val_loss": float, "tokens": int}
+    if not isinstance(record, dict) or record.get("step") is None:
+        return None
+    whole = all(record.get(name) is None or is_kind(record[name], kind) for name, kind in numbers.items())
+    return {name: math.nan if value is None else value for name, value in record.items()} if whole else None
+
+
+def check_optimizer(optimizer: torch.optim.Optimizer) -> None:
+    """Raises: ValueError where what an optimizer keeps of a parameter has not the shape of the parameter."""
+    for one in getattr(optimizer, "optimizers", [optimizer]):
+        for parameter, kept in one.state.items():
+            for name, value in kept.items():
+                if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:
+                    shapes = f"{list(value.shape)} where the parameter has {list(parameter.shape)}"
+                    raise ValueError(f"the optimizer's {name} is {shapes}")
 
 
 def unwrap(model: nn.Module) -> nn.Module:

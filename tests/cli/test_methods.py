@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from minillm.cli import main
-from minillm.cli.finetune import HeadSettings, tuning_config
+from minillm.cli.finetune import tuning_config
 from minillm.cli.flags import build
+from minillm.cli.heads import HeadSettings
 from minillm.cli.methods import MethodSettings, prepare
 from minillm.hub import load_model
 from minillm.models import Decoder, ModelConfig

@@ -71,9 +71,11 @@ def test_what_is_no_whole_run_is_refused(tmp_path):
     Tokenizer.characters("abcd").save(run.path / "tokenizer.json")
     with pytest.raises(ValueError, match="is not the tokenizer that this model was trained with"):
         load(run.path)
+    weights = run.model_file.read_bytes()
     run.model_file.unlink()
     with pytest.raises(ValueError, match="holds no model yet"):
         load(run.path)
+    run.model_file.write_bytes(weights)
     for wrong in ({"kind": "Mystery"}, {"kind": "Decoder", "size": 3}, {}):
         write_json(run.path / "config.json", {"model": wrong})
         with pytest.raises(ValueError, match=r"config\.json: does not describe a model"):
