@@ -20,7 +20,7 @@ from minillm.cli.flags import auto, change, flag, flag_name, group, refuse
 from minillm.cli.life import TrainingCommand, check_context, numbers_in, train_config
 from minillm.cli.memory import check_size
 from minillm.cli.methods import MethodSettings, Prepared, prepare
-from minillm.cli.settings import Machine, RecordSource, RunChoice, Training
+from minillm.cli.settings import MOST_LAYERS, Machine, RecordSource, RunChoice, Training
 from minillm.data import Padded, Parts, Record, frame_of, label_names, load_parts
 from minillm.hub import base_of, load_model, load_tokenizer, model_kind
 from minillm.inference import predict
@@ -65,7 +65,7 @@ class NewModel:
     """Model."""
 
     trunk: str = flag("encoder", "the kind of a new model", choices=("encoder", "decoder", "lstm"))
-    depth: int = flag(2, "layers of a new model")
+    depth: int = flag(2, "layers of a new model", most=MOST_LAYERS)
     width: int = flag(128, "channels of a new model")
     heads: int = flag(2, "attention heads of a new model")
     tokenizer: str = flag("bpe", "of a new model: bpe or characters, trained on the texts; or a tokenizer.json")

@@ -394,3 +394,9 @@ def test_the_environment_says_what_auto_means(monkeypatch):
 
 def test_the_progress_bar_needs_no_widgets_so_a_notebook_imports_it_without_a_warning():
     assert minillm.training.trainer.tqdm is tqdm.std.tqdm  # tqdm.auto warns in a notebook that has no ipywidgets
+
+
+@pytest.mark.parametrize("setting", ["learning_rate", "matrix_learning_rate", "weight_decay", "clip", "layer_decay"])
+def test_a_setting_beyond_32_bits_is_refused_before_a_step_overflows(setting):
+    with pytest.raises(ValueError, match=f"{setting} is 1e"):
+        TrainConfig(**{setting: 1e308})
