@@ -46,9 +46,9 @@ def flag(default, help: str, *, choices: tuple | None = None, most: int | None =
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "most": most})
 
 
-def auto(help: str, *, choices: tuple | None = None):
+def auto(help: str, *, choices: tuple | None = None, most: int | None = None):
     """A setting that follows from others where nobody gives it: None, shown as "auto". 0 is refused."""
-    return dataclasses.field(default=None, metadata={"help": help, "choices": choices, "auto": True})
+    return dataclasses.field(default=None, metadata={"help": help, "choices": choices, "most": most, "auto": True})
 
 
 def group(kind: type):
@@ -95,7 +95,7 @@ def add_flags(parser: argparse.ArgumentParser, kind: type) -> None:
 
 def reader(field: dataclasses.Field, kind: type) -> Callable[[str], Any]:
     """What turns the word behind a flag into its value. Raises: ArgumentTypeError with what is wrong with it."""
-    follows, choices, most = ("auto" in field.metadata), field.metadata["choices"], field.metadata.get("most")
+    follows, choices, most = ("auto" in field.metadata), field.metadata["choices"], field.metadata["most"]
 
     def read(word: str) -> Any:
         if follows and word == AUTO:

@@ -7,6 +7,7 @@ from torch import nn
 from minillm.cli.finetune import Task, TuningSettings
 from minillm.cli.flags import auto, flag, group, refuse
 from minillm.cli.memory import check_size
+from minillm.cli.settings import MOST_LAYERS
 from minillm.hub import load_model, load_tokenizer, model_kind
 from minillm.models import LSTMLM, Decoder, Encoder, LSTMConfig, ModelConfig
 from minillm.text import Tokenizer
@@ -18,7 +19,7 @@ class NewModel:
     """Model."""
 
     trunk: str = flag("encoder", "the kind of a new model", choices=("encoder", "decoder", "lstm"))
-    depth: int = flag(2, "layers of a new model")
+    depth: int = flag(2, "layers of a new model", most=MOST_LAYERS)
     width: int = flag(128, "channels of a new model")
     heads: int = flag(2, "attention heads of a new model")
     tokenizer: str = flag("bpe", "of a new model: bpe or characters, trained on the texts; or a tokenizer.json")

@@ -16,7 +16,7 @@ from minillm.cli.life import TrainingCommand, train_config
 from minillm.cli.memory import check_size
 from minillm.cli.methods import fold_adapters
 from minillm.cli.pretrain import load_corpus, make_tokenizer
-from minillm.cli.settings import Machine, PreTraining, RunChoice, TextSource
+from minillm.cli.settings import MOST_LAYERS, Machine, PreTraining, RunChoice, TextSource
 from minillm.cli.size import check_size_flags, with_size_of
 from minillm.data import (
     IGNORE_INDEX,
@@ -43,7 +43,7 @@ class EncoderSize:
     """Model."""
 
     recipe: str = flag("minillm", "the parts the encoder is made of", choices=tuple(RECIPES))
-    depth: int = flag(2, "layers")
+    depth: int = flag(2, "layers", most=MOST_LAYERS)
     width: int = flag(128, "channels")
     heads: int = flag(2, "attention heads")
     context: int | None = auto(

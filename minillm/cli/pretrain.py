@@ -13,7 +13,7 @@ from minillm.cli.flags import auto, change, flag, group, program
 from minillm.cli.life import TrainingCommand, train_config
 from minillm.cli.memory import check_size
 from minillm.cli.methods import fold_adapters
-from minillm.cli.settings import Machine, PreTraining, RunChoice, TextSource
+from minillm.cli.settings import MOST_LAYERS, Machine, PreTraining, RunChoice, TextSource
 from minillm.cli.size import check_size_flags, with_size_of
 from minillm.data import Windows, characters_per_token, tokenize_once
 from minillm.hub import load_causal, load_tokenizer
@@ -34,7 +34,8 @@ class ModelSize:
     model: str = flag("decoder", "the kind of model", choices=tuple(MODELS.values()))
     recipe: str = flag("minillm", "the parts a decoder is made of", choices=tuple(RECIPES))
     depth: int | None = auto(
-        "layers: the one dial from which size, batch, learning rates and steps follow; auto: 2 on a CPU, 6 on a GPU"
+        "layers: the one dial from which size, batch, learning rates and steps follow; auto: 2 on a CPU, 6 on a GPU",
+        most=MOST_LAYERS,
     )
     width: int | None = auto("channels; auto: 64 a head")
     heads: int | None = auto("attention heads; auto: one a layer")

@@ -6,6 +6,8 @@ from pathlib import Path
 from minillm.cli.flags import auto, flag
 from minillm.training import OPTIMIZERS
 
+MOST_LAYERS = 1000  # that anybody has trained (Wang et al. 2022, "DeepNet")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:

@@ -66,8 +66,8 @@ class TrainConfig:
         for name in (*rates, "clip", "warmup", "patience"):
             if not 0 <= getattr(self, name) <= LARGEST_FP32:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be a number from 0 up")
-        if not 0 < self.layer_decay < math.inf:
-            raise ValueError(f"layer_decay is {self.layer_decay}: it must be positive")
+        if not 0 < self.layer_decay <= 10:  # more, layer upon layer, is beyond any number
+            raise ValueError(f"layer_decay is {self.layer_decay}: it must be positive, and at most 10")
         if not 0 <= self.decay_share <= 1:
             raise ValueError(f"decay_share is {self.decay_share}: it must lie between 0 and 1")
 

@@ -143,7 +143,9 @@ def test_what_cannot_fit_is_refused_and_what_fits_is_not():
     assert real == pytest.approx(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) or real < 1e13
 
 
-@pytest.mark.parametrize("flags", [["--depth", "100000"], ["--batch-size", "90000000"], ["--width", "2000000"]])
+@pytest.mark.parametrize(
+    "flags", [["--depth", "1000", "--width", "2048"], ["--batch-size", "90000000"], ["--width", "2000000"]]
+)
 def test_sizes_beyond_the_machine_are_one_sentence_before_anything_begins(made, tmp_path, capsys, flags):
     line = ["pretrain", "--data", str(made / "a.txt"), "--context", "16", "--heads", "1", *flags]
     assert main([*line, "--out", str(tmp_path / "run")]) == 2

@@ -229,3 +229,10 @@ def test_write_begins_documents_and_cuts_at_stop_strings():
     stop = whole[15:18]
     assert 0 < whole.index(stop) < len(whole) - 3
     assert write(decoder, TOKENIZER, ["a"], 10, temperature=0, stop=[stop])[0] == whole[: whole.index(stop)]
+
+
+def test_however_small_top_p_is_the_likeliest_token_is_left():
+    logits = torch.tensor([[0.0, 3.0, 1.0], [2.0, 2.0, 0.0]])
+    for top_p in (1e-300, 1e-46, 1e-9):  # the first two are 0 in fp32
+        kept = filter_logits(logits, top_p=top_p).isfinite()
+        assert kept[0].tolist() == [False, True, False] and kept[1].sum() == 1

@@ -468,3 +468,9 @@ def test_a_gradient_that_no_scale_makes_finite_ends_the_run():
     with pytest.raises(FloatingPointError, match=r"the norm of the gradient is (inf|nan) at step 1: training stopped"):
         trainer.train(None, progress=False)
     assert all(torch.equal(p, old) for p, old in zip(trainer.model.parameters(), before))
+
+
+@pytest.mark.parametrize("setting", ["learning_rate", "matrix_learning_rate", "weight_decay", "clip", "layer_decay"])
+def test_a_setting_beyond_32_bits_is_refused_before_a_step_overflows(setting):
+    with pytest.raises(ValueError, match=f"{setting} is 1e"):
+        TrainConfig(**{setting: 1e308})
