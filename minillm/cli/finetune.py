@@ -18,7 +18,7 @@ from minillm.cli.flags import auto, change, flag, flag_name, group
 from minillm.cli.life import TrainingCommand, check_context, numbers_in, train_config
 from minillm.cli.methods import MethodSettings, Prepared, prepare
 from minillm.cli.settings import Machine, RecordSource, RunChoice, Training
-from minillm.data import Padded, Parts, Record, characters_per_token, frame_of, label_names, load_parts
+from minillm.data import Padded, Parts, Record, frame_of, label_names, load_parts, mean_token_length
 from minillm.hub import base_of
 from minillm.inference import predict
 from minillm.peft import AdapterRun, adapter_bytes, bare, simplify
@@ -189,7 +189,7 @@ class Task(TrainingCommand):
         some = ", ".join([*map(short, names[:6]), *(["..."] if len(names) > 6 else [])])
         classes = f", {len(names)} labels ({some})" if names else ""
         texts = [text for record in parts.train for text in record.prose]
-        width = characters_per_token(texts, self.tokenizer, source)
+        width = mean_token_length(texts, self.tokenizer, source)
         print(
             f"{self.name}: {len(parts.train):,} examples to learn from, {len(parts.valid):,} to watch, "
             f"{len(parts.test):,} to score{classes}; {width:.1f} characters a token\n"

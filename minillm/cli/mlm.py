@@ -21,10 +21,10 @@ from minillm.cli.size import check_size_flags, with_size_of
 from minillm.data import (
     IGNORE_INDEX,
     Padded,
-    characters_per_token,
     encode_once,
     encoder_frame,
     mask_tokens,
+    mean_token_length,
     pair_example,
     text_example,
 )
@@ -106,7 +106,7 @@ class MLM(TrainingCommand):
         self.settings = change(self.settings, context=self.settings.size.context or CONTEXT)
         self.corpus = load_corpus(self.settings.text, self.settings.machine.seed)
         if self.settings.from_ is not None:
-            characters_per_token(self.corpus.train, self.tokenizer, self.settings.from_)
+            mean_token_length(self.corpus.train, self.tokenizer, self.settings.from_)
 
     def build(self) -> None:
         settings = self.settings

@@ -15,7 +15,7 @@ from minillm.cli.memory import check_size
 from minillm.cli.methods import fold_adapters
 from minillm.cli.settings import MOST_LAYERS, Machine, PreTraining, RunChoice, TextSource
 from minillm.cli.size import check_size_flags, with_size_of
-from minillm.data import Windows, characters_per_token, tokenize_once
+from minillm.data import Windows, mean_token_length, tokenize_once
 from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import write
 from minillm.models import LSTMLM, RECIPES, BigramLM, Decoder, LSTMConfig, ModelConfig, bigram_loss
@@ -126,7 +126,7 @@ class Pretrain(TrainingCommand):
         self.settings = follow_depth(self.settings, self.compute.device.type)
         self.corpus = load_corpus(self.settings.text, self.settings.machine.seed)
         if self.settings.from_ is not None:
-            characters_per_token(self.corpus.train, self.tokenizer, self.settings.from_)
+            mean_token_length(self.corpus.train, self.tokenizer, self.settings.from_)
 
     def build(self) -> None:
         if self.settings.from_ is None:

@@ -11,7 +11,7 @@ records       labelled files, read and checked; tagged, conversations, preferenc
 from minillm.data.batches import Batches, Padded, Tokens, Windows, tokenize
 from minillm.data.conversations import ConversationRecord, conversation_example, read_conversations
 from minillm.data.examples import (
-    IGNORE_INDEX, Frame, characters_per_token, chat_example, decoder_frame, encoder_frame, frame_of, pair_example,
+    IGNORE_INDEX, Frame, mean_token_length, chat_example, decoder_frame, encoder_frame, frame_of, pair_example,
     show_example, tag_example, text_example,
 )  # fmt: skip
 from minillm.data.kept import encode_once, tokenize_once

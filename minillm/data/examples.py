@@ -127,7 +127,7 @@ def chat_example(messages: Sequence[dict[str, str]], tokenizer: Tokenizer, conte
     return {"input_ids": ids[:context], "labels": labels[:context], "cut": max(len(ids) - context, 0)}
 
 
-def characters_per_token(texts: Sequence[str], tokenizer: Tokenizer, origin: object = None) -> float:
+def mean_token_length(texts: Sequence[str], tokenizer: Tokenizer, origin: object = None) -> float:
     """How many characters a token stands for, in up to SAMPLED of the texts.
 
     Args: origin: where the tokenizer is from; then one that was made for other text, and knows hardly more than the

@@ -7,7 +7,7 @@ import pytest
 from minillm.cli import main
 from minillm.cli.pretrain import load_corpus
 from minillm.cli.settings import TextSource
-from minillm.data import characters_per_token, label_names, load_parts, read_labelled
+from minillm.data import label_names, load_parts, mean_token_length, read_labelled
 from minillm.text import Tokenizer
 
 SMALL = "--depth 1 --width 16 --heads 2 --max-steps 1 --vocab-size 280 --device cpu".split()
@@ -106,11 +106,11 @@ def test_records_as_one_long_text_are_their_texts(tmp_path, name):
 def test_a_tokenizer_of_other_text_is_said(capsys):
     english = ["the lamp that she lost", "he found the lamp and lost it"] * 20
     tokenizer = Tokenizer.train(english, 300)
-    assert characters_per_token(english, tokenizer, "runs/a") > 2 and not capsys.readouterr().err
-    characters = characters_per_token(["我喜欢吃苹果"], tokenizer, "runs/a")
+    assert mean_token_length(english, tokenizer, "runs/a") > 2 and not capsys.readouterr().err
+    characters = mean_token_length(["我喜欢吃苹果"], tokenizer, "runs/a")
     assert characters == pytest.approx(6 / len(tokenizer.encode("我喜欢吃苹果")))
     said = capsys.readouterr().err
     assert "the tokenizer of runs/a was made for other text" in said and "0.33 characters" in said
     assert "pretrain on such text first" in said
-    characters_per_token(["我喜欢"], Tokenizer.characters("我喜欢"), "runs/a")
+    mean_token_length(["我喜欢"], Tokenizer.characters("我喜欢"), "runs/a")
     assert not capsys.readouterr().err

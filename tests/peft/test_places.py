@@ -26,7 +26,9 @@ from minillm.peft import (
 from minillm.training import causal_lm
 
 
-@pytest.mark.parametrize("key", sorted(METHODS.keys() - {"prefix"}))  # which begins as what a model says, and so reads it
+@pytest.mark.parametrize(
+    "key", sorted(METHODS.keys() - {"prefix"})
+)  # which begins as what a model says, and so reads it
 def test_everything_of_an_adapter_is_where_the_model_is(key):
     model = inject(bare_model().to("meta"), METHODS[key]())
     assert {t.device.type for t in [*model.parameters(), *model.buffers()]} == {"meta"}
