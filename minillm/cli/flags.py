@@ -11,6 +11,7 @@ where in the code it happened.
 import argparse
 import dataclasses
 import difflib
+import dis
 import errno
 import os
 import re
@@ -210,12 +211,14 @@ def explain(error: BaseException, resumes: bool = False) -> tuple[str, int]:
 
 def on_purpose(error: BaseException) -> bool:
     """Whether this is a ValueError that minillm raises itself, which says what a person got wrong."""
-    frames = traceback.extract_tb(error.__traceback__)
-    if not isinstance(error, ValueError) or not frames:
+    last = error.__traceback__
+    if not isinstance(error, ValueError) or last is None:
         return False
-    last = frames[-1]
-    ours = Path(last.filename).is_relative_to(Path(__file__).parents[1])
-    return ours and (last.line or "raise").startswith("raise")
+    while last.tb_next is not None:
+        last = last.tb_next
+    code = last.tb_frame.f_code
+    ours = Path(code.co_filename).is_relative_to(Path(__file__).parents[1])
+    return ours and dis.opname[code.co_code[last.tb_lasti]] == "RAISE_VARARGS"  # a statement `raise`, no call
 
 
 class Parser(argparse.ArgumentParser):

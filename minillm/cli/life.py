@@ -72,7 +72,7 @@ class TrainingCommand:
             show_example(self.tokenizer, self.example_batch(), names=self.label_names)
             return 0
         self.prepare()
-        if self.batches is not None:
+        if self.batches is not None and len(self.batches):
             check_batches(self.compute, self.model, self.batches)
         self.announce()
         self.begin()

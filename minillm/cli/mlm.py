@@ -128,6 +128,10 @@ class MLM(TrainingCommand):
         if self.settings.next_sentence:
             return halves(encoded, frame, context, self.settings.machine.seed)
         room = context - 2
+        if room < 1:
+            raise ValueError(
+                f"--context {context}: two special tokens stand around each text, so it must be at least 3"
+            )
         pieces = [ids[start : start + room] for ids in encoded for start in range(0, max(len(ids), 1), room)]
         return [text_example(ids, frame, context) for ids in pieces if ids]
 

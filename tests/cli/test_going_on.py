@@ -164,3 +164,10 @@ def test_memory_that_runs_out_is_one_sentence(made, tmp_path, capsys, monkeypatc
         flags = ["--data", str(made / "a.txt"), *SIZE, *STEPS, "--out", str(tmp_path / type(error).__name__)]
         assert main(["pretrain", *flags]) == 2
         assert "out of memory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("context", ["1", "2", "-1"])
+def test_an_encoder_that_has_no_room_for_a_text_is_refused(made, tmp_path, capsys, context):
+    line = ["mlm", "--data", str(made / "a.txt"), *SIZE, *STEPS, "--context", context]
+    assert main([*line, "--out", str(tmp_path / "run")]) == 2
+    assert "context" in capsys.readouterr().err and not (tmp_path / "run").exists()
