@@ -161,7 +161,7 @@ def short_lives(world, tmp_path, monkeypatch):
     monkeypatch.setattr("minillm.training.trainer.compiled", lambda model: model)
     monkeypatch.setattr("minillm.cli.tour.STAGES", ())
     monkeypatch.setattr("minillm.cli.tour.life_story", lambda *some: "")
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path, **_: Path(path).touch())
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, file, **_: None)
     monkeypatch.chdir(world)
 
 
