@@ -27,7 +27,7 @@ from minillm.align.config import PPOConfig, compute_of
 from minillm.align.reward import Reward, rewards_of
 from minillm.align.rollout import Conversation, Rollout, answer_logprobs, check_vocabulary, prompt_ids, sample
 from minillm.data import Batches
-from minillm.system import patient_interrupt
+from minillm.system import patient_interrupt, reading
 from minillm.text import Tokenizer
 from minillm.training import (
     History,
@@ -260,6 +260,7 @@ class PPO:
                 f"{self.run_folder.path}: this run began on {state['device']}, and cannot go on on "
                 f"{self.compute.device.type}: resume with --device {state['device']}"
             )
+        with reading(self.run_folder.last_file):
+            self.generator.set_state(state["generator"])
+            self.beta = float(state["beta"])
         self.run_folder.restore(state, self.actor, self.optimizer, self.history)
-        self.generator.set_state(state["generator"])
-        self.beta = state["beta"]

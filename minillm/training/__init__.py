@@ -4,7 +4,7 @@ losses        every formula, as a function of tensors: language modelling, prefe
 objectives    loss functions of a model and a batch, as `fit` wants them
 optim         the table of optimizers, Muon, schedules
 trainer       TrainConfig and fit: the loop
-runs          the run folder: configuration, weights, checkpoint, log
+runs          the run folder: configuration, weights, checkpoint, log; states: what a checkpoint holds
 claims        who writes into a run folder, and what a killed run leaves behind
 forgetting    continual learning: L2-SP, EWC, weight averaging, measures of transfer
 """

@@ -40,6 +40,7 @@ from minillm.system import (
     write_atomic,
     write_json,
 )
+from minillm.training.states import check_optimizer, flatten, unflatten
 
 RUNS = Path("runs")  # where runs are when nobody says
 ANSWERING = ("sft", "ppo", "dpo")  # commands whose models answer, in the chat template
@@ -142,6 +143,8 @@ class RunFolder:
         tensors, metadata = load_file(self.last_file)
         with reading(self.last_file):
             state = read_object(self.last_file, metadata["state"]).check(**CHECKPOINT)
+            if None in state.values():
+                raise ValueError("a part of the state is null")
             for key in WITH_TENSORS:
                 if key in state:
                     state[key] = unflatten(state[key], tensors)
@@ -208,16 +211,6 @@ def log_record(line: bytes) -> dict | None:
         return None
     whole = all(record.get(name) is None or is_kind(record[name], kind) for name, kind in numbers.items())
     return {name: math.nan if value is None else value for name, value in record.items()} if whole else None
-
-
-def check_optimizer(optimizer: torch.optim.Optimizer) -> None:
-    """Raises: ValueError where what an optimizer keeps of a parameter has not the shape of the parameter."""
-    for one in getattr(optimizer, "optimizers", [optimizer]):
-        for parameter, kept in one.state.items():
-            for name, value in kept.items():
-                if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:
-                    shapes = f"{list(value.shape)} where the parameter has {list(parameter.shape)}"
-                    raise ValueError(f"the optimizer's {name} is {shapes}")
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -294,26 +287,3 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], source: str | os.
         if tensor.shape != own[name].shape:
             raise ValueError(f"{source}: {name} is {list(tensor.shape)} where the model has {list(own[name].shape)}")
     model.load_state_dict(tensors)
-
-
-def flatten(prefix: str, value, tensors: dict[str, Tensor]):
-    """Move every tensor inside nested dictionaries and lists into `tensors`; a name stands in its place."""
-    if isinstance(value, Tensor):
-        tensors[prefix] = value
-        return {"tensor": prefix}
-    if isinstance(value, dict):  # a list of pairs, since JSON would turn numbers that are keys into strings
-        return {"dict": [[key, flatten(f"{prefix}.{key}", item, tensors)] for key, item in value.items()]}
-    if isinstance(value, list | tuple):
-        return {"list": [flatten(f"{prefix}.{index}", item, tensors) for index, item in enumerate(value)]}
-    return value
-
-
-def unflatten(value, tensors: dict[str, Tensor]):
-    """Undo `flatten`."""
-    if not isinstance(value, dict):
-        return value
-    if "tensor" in value:
-        return tensors[value["tensor"]]
-    if "dict" in value:
-        return {key: unflatten(item, tensors) for key, item in value["dict"]}
-    return [unflatten(item, tensors) for item in value["list"]]

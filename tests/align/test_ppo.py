@@ -483,6 +483,19 @@ def test_a_run_goes_on_on_the_kind_of_device_that_it_began_on(tmp_path):
         train(policy, run=RunFolder(tmp_path), rounds=1, resume=True)
 
 
+def test_a_damaged_checkpoint_is_named_and_the_log_stays(tmp_path):
+    run = RunFolder(tmp_path)
+    train(decoder(), run=run, rounds=2)
+    tensors, state = checkpoint(run)
+    log = run.log_file.read_bytes()
+    wrong = ({"generator": {"tensor": "model.policy.head.weight"}}, {"generator": 3}, {"beta": "x"}, {"beta": None})
+    for changes in (*wrong, {"config": {}}, {"history": {}}):
+        save_file(tensors, run.last_file, {"state": json.dumps(state | changes)})
+        with pytest.raises(ValueError):
+            train(decoder(), run=run, rounds=2, resume=True)
+        assert run.log_file.read_bytes() == log
+
+
 @pytest.mark.parametrize("make", [decoder, with_lora])
 def test_the_reference_costs_no_second_model_and_stays_what_the_base_is(make):
     run = loop(make())

@@ -187,6 +187,8 @@ def contents(folder: Path) -> dict:
             tensors, metadata = load_file(path)
             state = json.loads(metadata["state"])
             state["history"]["seconds"] = 0
+            if state["history"]["stopped"] == "interrupted":  # in the last step: nothing was left to do but the report
+                state["history"]["stopped"] = ""
             numbers = {key: digest(tensor.numpy().tobytes()) for key, tensor in tensors.items()}
             found[name] = (state, numbers)
         else:

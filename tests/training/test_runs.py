@@ -187,6 +187,7 @@ CHANGES = [
     lambda state: state["random"]["dict"][0][1].update(tensor="model.bias"),
     lambda state: state.update(steps="x"),
     lambda state: state["batches"].update(position="x"),
+    lambda state: state.update(batches=None),
 ]
 
 

@@ -1,0 +1,37 @@
+"""What a checkpoint holds, optimizer and random generators, as tensors and JSON, and back."""
+
+import torch
+from torch import Tensor
+
+
+def flatten(prefix: str, value, tensors: dict[str, Tensor]):
+    """Move every tensor inside nested dictionaries and lists into `tensors`; a name stands in its place."""
+    if isinstance(value, Tensor):
+        tensors[prefix] = value
+        return {"tensor": prefix}
+    if isinstance(value, dict):  # a list of pairs, since JSON would turn numbers that are keys into strings
+        return {"dict": [[key, flatten(f"{prefix}.{key}", item, tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        return {"list": [flatten(f"{prefix}.{index}", item, tensors) for index, item in enumerate(value)]}
+    return value
+
+
+def unflatten(value, tensors: dict[str, Tensor]):
+    """Undo `flatten`."""
+    if not isinstance(value, dict):
+        return value
+    if "tensor" in value:
+        return tensors[value["tensor"]]
+    if "dict" in value:
+        return {key: unflatten(item, tensors) for key, item in value["dict"]}
+    return [unflatten(item, tensors) for item in value["list"]]
+
+
+def check_optimizer(optimizer: torch.optim.Optimizer) -> None:
+    """Raises: ValueError where what an optimizer keeps of a parameter has not the shape of the parameter."""
+    for one in getattr(optimizer, "optimizers", [optimizer]):
+        for parameter, kept in one.state.items():
+            for name, value in kept.items():
+                if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:
+                    shapes = f"{list(value.shape)} where the parameter has {list(parameter.shape)}"
+                    raise ValueError(f"the optimizer's {name} is {shapes}")
