@@ -173,7 +173,7 @@ def paired_table(found: dict) -> None:
 
 def draw(found: dict, path: Path) -> None:
     """A dot for each run, a row for each command: how far the seeds are apart, in each precision."""
-    names = [name for name in STAGES if values_of(found, name, "fp32", STAGES[name].score)]
+    names = [name for name in STAGES if any(values_of(found, name, one, STAGES[name].score) for one in PRECISIONS)]
     with picture(path, figsize=(7.5, 0.45 * len(names) + 1)) as ax:
         for row, name in enumerate(names):
             for number, precision in enumerate(PRECISIONS):
@@ -182,7 +182,7 @@ def draw(found: dict, path: Path) -> None:
                 height = [row + 0.3 * (number - 0.5)] * len(scores)
                 ax.plot(scores, height, "os"[number], color=COLOURS[number], alpha=0.6, label=label)
         ax.set_yticks(range(len(names)), [f"{name}: {STAGES[name].score.replace('_', ' ')}" for name in names])
-        ax.invert_yaxis()
+        ax.set_ylim(len(names) - 0.5, -0.5)
         ax.set(xlabel="score (deviations gained: of the model before)")
         ax.legend()
 
