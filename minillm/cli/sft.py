@@ -31,6 +31,7 @@ SHOWN = 12  # answers in samples.txt
 ASKED = 1000  # questions at most that a model is scored on
 REHEARSED = 600  # older conversations beside the letters: what was learned before is not to be lost
 TALES_EPOCHS = {"instructions": 1.35, "letters": 1.6}  # passes over the tales' own conversations
+OTHER_EPOCHS = 4.0  # passes over the conversations that somebody brings, which are fewer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +39,8 @@ class SFTTraining(TuningTraining):
     """Training."""
 
     epochs: float | None = auto(
-        f"passes over the data; {SHORTEST} steps at least; auto: {TALES_EPOCHS['instructions']:g}; of letters "
-        f"{TALES_EPOCHS['letters']}"
+        f"passes over the data; {SHORTEST} steps at least; auto: {OTHER_EPOCHS:g}; of the tales' own "
+        f"{TALES_EPOCHS['instructions']}, of letters {TALES_EPOCHS['letters']}"
     )
     batch_size: int = flag(4, "conversations in a step; with --pack, rows of them")
     learning_rate: float = flag(5e-3, "peak rate of AdamW: embeddings and the output layer")
@@ -87,8 +88,8 @@ class SFT(Task):
     @classmethod
     def complete(cls, settings: SFTSettings, given: dict) -> SFTSettings:
         source = named_or_latest(settings.from_, "sft" if settings.letters else "pretrain")
-        epochs = settings.training.epochs or TALES_EPOCHS["letters" if settings.letters else "instructions"]
-        return change(settings, from_=source.path, epochs=epochs)
+        usual = TALES_EPOCHS[settings.task] if settings.records.data is None else OTHER_EPOCHS
+        return change(settings, from_=source.path, epochs=settings.training.epochs or usual)
 
     @classmethod
     def folder_name(cls, settings: SFTSettings) -> str:

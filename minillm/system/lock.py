@@ -106,14 +106,14 @@ def _written(file: Path | int) -> tuple[int, str]:
 
 def _alive(process: int, host: str) -> bool:
     """Whether a process lives, as far as can be told from here."""
-    if not process or (host, process) == (platform.node(), os.getpid()):
+    if process <= 0 or (host, process) == (platform.node(), os.getpid()):
         return False
     if host != platform.node():
         return True
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except PermissionError:  # there is one, of another user
+        return True
+    except (ProcessLookupError, OverflowError):
         return False
-    except OSError:  # it is another user's
-        pass
     return True

@@ -256,8 +256,8 @@ def instruction_stream(seed: int, kinds: tuple[str, ...] = KINDS) -> Iterator[di
 def passage_stream(seed: int) -> Iterator[dict]:
     """Conversations without end about a part of a tale: easier, as there is less to look through.
 
-    They are for training alone. What a model never needed to tell tales, such as the trade of a hero, it hardly
-    learns to find in a whole one, for as long as it looks everywhere no place gets much of the gradient.
+    What a model never needed to tell tales, such as the trade of a hero, it hardly learns to find in a whole one: as
+    long as it looks everywhere, no place gets much of the gradient. In a sentence or three there are few places.
     """
     rng = random.Random(f"passages {seed}")
     while True:

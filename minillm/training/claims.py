@@ -34,7 +34,7 @@ def claimed(path: Path) -> Iterator[RunFolder]:
         _make(path, made)
         try:
             left = stack.enter_context(_locked(FolderLock(path)))
-        except (InUse, FileNotFoundError) as error:  # or another process has just deleted the folder that it made
+        except (InUse, FileNotFoundError, NotADirectoryError) as error:  # or another has just deleted what it made
             raise Taken(f"{path} cannot be used: {error}") from None
         if run.started:
             raise Taken(f"{path} already holds a run; continue it with --resume, or choose another folder")

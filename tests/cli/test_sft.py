@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from minillm.cli import main
+from minillm.cli import build, main
+from minillm.cli.sft import SFT, SFTSettings
 from minillm.data import IGNORE_INDEX, Padded, chat_example, pack, read_conversations
 from minillm.hub import load_model
 from minillm.inference import Question, ask, ask_base, plain, questions_of, summary
@@ -352,6 +353,16 @@ def tuned(base, tmp_path_factory):
     flags = ["--data", data, "--from", str(base), "--max-steps", "40", "--device", "cpu"]
     assert main(["sft", *flags, "--out", str(folder / "run")]) == 0
     return folder / "run"
+
+
+def test_conversations_that_somebody_brings_are_seen_more_often_than_the_tales_own(base, tuned, tmp_path):
+    def passes(*flags):
+        settings = build(SFTSettings, {"from_": base, **dict(flags)})
+        return SFT.complete(settings, {}).training.epochs
+
+    assert RunFolder(tuned).config()["settings"]["epochs"] == passes(("data", tmp_path / "a.jsonl")) == 4
+    assert passes() < passes(("task", "letters")) < 4
+    assert passes(("epochs", 2.5)) == passes(("epochs", 2.5), ("data", tmp_path / "a.jsonl")) == 2.5
 
 
 def talk(monkeypatch, capsys, lines, *flags):

@@ -83,6 +83,8 @@ def test_where_a_file_system_knows_no_locks_the_process_is_looked_for(tmp_path, 
         (dead, here, True),
         (os.getppid(), here, False),
         (os.getpid(), here, True),
+        (-1, here, True),  # these two are no process
+        (10**40, here, True),
         (1, here, False),
         (dead, "elsewhere", False),
     ):

@@ -91,6 +91,14 @@ def test_runs_that_begin_at_once_get_folders_of_their_own(here):
         assert run.path.name == "sft"
 
 
+def test_a_file_that_has_the_name_of_a_run_is_passed_over_and_kept(here):
+    (here / "runs").mkdir()
+    (here / "runs" / "sft").write_text("mine")
+    with claimed_by_name("sft") as run:
+        assert run.path.name == "sft-2"
+    assert os.listdir("runs") == ["sft"] and (here / "runs" / "sft").read_text() == "mine"
+
+
 def test_what_a_killed_run_had_half_written_is_swept_when_it_goes_on(here):
     run = RunFolder(here)
     begin(run)
