@@ -65,6 +65,9 @@ class PPOTraining:
     entropy_coef: float = flag(PPOConfig.entropy_coef, "reward for being undecided")
     missing_eos_penalty: float = flag(1.0, "deviations of reward that an answer without an end costs")
     group_size: int = flag(GRPOConfig.group_size, "of grpo and reinforce: answers to each prompt")
+    recompute: bool = flag(
+        False, "compute the activations of a layer again when they are needed: less memory, a third more time"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

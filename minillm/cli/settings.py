@@ -68,6 +68,9 @@ class Training:
     clip: float = flag(1.0, "largest norm of a gradient (0: no limit)")
     eval_every: int | None = auto("steps between evaluations; auto: a tenth of the run")
     patience: int = flag(0, "evaluations without a better one before stopping (0: never)")
+    recompute: bool = flag(
+        False, "compute the activations of a layer again when they are needed: less memory, a third more time"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

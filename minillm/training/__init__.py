@@ -5,6 +5,7 @@ objectives    loss functions of a model and a batch, as `fit` wants them
 optim         the table of optimizers, Muon, schedules
 trainer       TrainConfig and fit: the loop
 runs          the run folder: configuration, weights, checkpoint, log; states: what a checkpoint holds
+recompute     activations computed twice, for less memory
 claims        who writes into a run folder, and what a killed run leaves behind
 forgetting    continual learning: L2-SP, EWC, weight averaging, measures of transfer
 """
@@ -23,6 +24,7 @@ from minillm.training.objectives import (
     mean_loss, next_tokens, penalised,
 )  # fmt: skip
 from minillm.training.optim import OPTIMIZERS, build_optimizer, orthogonalise, schedule, set_rates
+from minillm.training.recompute import recompute, recomputes
 from minillm.training.runs import (
     RUNS, RunFolder, describe, knows_template, latest_run, load_weights, named_or_latest, unwrap,
 )  # fmt: skip
