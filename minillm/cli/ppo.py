@@ -29,7 +29,7 @@ from minillm.cli.life import TrainingCommand, numbers_in
 from minillm.cli.memory import check_tokens
 from minillm.cli.methods import SELECTIVE, MethodSettings, prepare
 from minillm.cli.reward import load_answering
-from minillm.cli.settings import Machine, RunChoice
+from minillm.cli.settings import RECOMPUTE, Machine, RunChoice
 from minillm.data import Prompt, read_prompts
 from minillm.hub import base_of, load_causal, load_model, load_tokenizer, model_kind
 from minillm.models import RewardModel
@@ -65,9 +65,7 @@ class PPOTraining:
     entropy_coef: float = flag(PPOConfig.entropy_coef, "reward for being undecided")
     missing_eos_penalty: float = flag(1.0, "deviations of reward that an answer without an end costs")
     group_size: int = flag(GRPOConfig.group_size, "of grpo and reinforce: answers to each prompt")
-    recompute: bool = flag(
-        False, "compute the activations of a layer again when they are needed: less memory, a third more time"
-    )
+    recompute: bool = flag(False, RECOMPUTE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -140,9 +140,8 @@ def test_a_trunk_under_a_head_and_an_encoder_are_wrapped_too_and_an_lstm_is_refu
 def test_a_run_with_recompute_ends_with_the_same_weights(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("\n\n".join(f"a good film, number {i}, and a bad one" for i in range(60)))
-    size = (
-        "--depth 2 --width 16 --heads 2 --vocab-size 280 --context 16 --max-steps 4 --device cpu --dtype fp32".split()
-    )
+    size = "--depth 2 --width 16 --heads 2 --vocab-size 280 --context 16 --max-steps 4".split()
+    size += ["--device", "cpu", "--dtype", "fp32"]
     runs = [tmp_path / "plain", tmp_path / "twice"]
     for run, more in zip(runs, ([], ["--recompute"])):
         assert main(["pretrain", "--data", str(text), *size, *more, "--out", str(run)]) == 0
