@@ -28,4 +28,5 @@ from minillm.training.recompute import recompute, recomputes
 from minillm.training.runs import (
     RUNS, RunFolder, describe, knows_template, latest_run, load_weights, named_or_latest, unwrap,
 )  # fmt: skip
+from minillm.training.states import changing
 from minillm.training.trainer import History, TrainConfig, fit
