@@ -30,6 +30,8 @@ class Unfilled(TorchFunctionMode):
     """A block in which models are built whose weights have a shape, and neither memory nor values."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is nn.init.normal_:  # nothing is drawn for weights that are not there
+            return kwargs["tensor"]
         return func(*args, **{**(kwargs or {}), **({"device": "meta"} if func is torch.empty else {})})
 
 
