@@ -19,14 +19,13 @@ import math
 import os
 import warnings
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from minillm import __version__
-from minillm.models import Head, RewardModel, TextEncoder
+from minillm.models import Head, RewardModel, TextEncoder, stated
 from minillm.system import (
     Damaged,
     Fields,
@@ -236,7 +235,7 @@ def describe(model: nn.Module) -> dict:
         return {**kind, "pooling": model.pooling, "trunk": describe(model.trunk)}
     if isinstance(model, Head):
         return {**kind, "outputs": model.outputs, "pooling": model.pooling, "trunk": describe(model.trunk)}
-    return {**kind, **asdict(model.config)}
+    return {**kind, **stated(model.config)}
 
 
 def latest_run(*names: str, whole: bool = True, flag: str = "--from") -> RunFolder:
