@@ -1,6 +1,6 @@
 """Models that others made, and our own from their folders.
 
-load             a run folder as a model and a tokenizer
+load             a run folder as a model and a tokenizer; sources: which models of others stand in the place of one
 huggingface      checkpoints in Hugging Face's format, in and out; families, foreign: how each kind writes what we have;
                  settings: how their config.json says what only some families have
 peft_adapters    LoRA in the format of Hugging Face's peft, in and out
@@ -10,3 +10,4 @@ from minillm.hub.foreign import FOREIGN_FAMILIES
 from minillm.hub.huggingface import load_pretrained, save_pretrained
 from minillm.hub.load import base_of, load, load_causal, load_model, load_tokenizer, model_kind, rebuild
 from minillm.hub.peft_adapters import load_peft_lora, save_peft_lora
+from minillm.hub.sources import Foreign, source

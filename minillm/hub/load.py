@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from minillm import models
+from minillm.hub.sources import Foreign, source
 from minillm.peft import bare, load_adapter
 from minillm.system import load_file, reading
 from minillm.text import Tokenizer
@@ -36,27 +37,32 @@ BUILDERS = {
 }
 
 
-def load(path: str | os.PathLike, device: str | torch.device = "cpu") -> tuple[nn.Module, Tokenizer]:
-    """The model of a run folder, in evaluation mode, and its tokenizer; ValueError where it is not whole."""
-    return load_model(path, device), load_tokenizer(path)
+def load(
+    path: str | os.PathLike, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+) -> tuple[nn.Module, Tokenizer]:
+    """The model of a run or of others, in evaluation mode, and its tokenizer; ValueError where it is not whole."""
+    return load_model(path, device, dtype), load_tokenizer(path)
 
 
-def load_model(run: Run, device: str | torch.device = "cpu") -> nn.Module:
+def load_model(run: Run, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> nn.Module:
     """The best model of a run, in evaluation mode; with the adapter on it, where the run trained one.
 
+    Args: dtype: of the weights that others made; those of our own are fp32.
     Raises: ValueError for a folder that is no whole run, and for an adapter whose base is gone or was trained anew.
     """
-    return _whole_model(_folder(run), ()).to(device).eval()
+    return _whole_model(_folder(run), (), dtype).to(device).eval()
 
 
-def _whole_model(folder: RunFolder, above: tuple[Path, ...]) -> nn.Module:
+def _whole_model(folder: RunFolder, above: tuple[Path, ...], dtype: torch.dtype | None = None) -> nn.Module:
     """The model of a run. above: the runs whose adapters stand on it."""
+    if isinstance(folder, Foreign):
+        return folder.model(dtype)
     config, place = folder.config(), folder.path / "config.json"
     about = f"{place}: does not describe a model"
     if folder.path.resolve() in above:
         raise ValueError(f'{place}: "base" leads back to {folder.path}: an adapter cannot stand on itself')
     if config.get("base"):
-        trained = _base_model(folder, config["base"], (*above, folder.path.resolve()))
+        trained = _base_model(folder, config["base"], (*above, folder.path.resolve()), dtype)
         with reading(about):
             model = _on(trained, config["model"], load_file(folder.best_file())[0])
         model = load_adapter(model, folder.path, config["base"]["adapter"])
@@ -70,12 +76,12 @@ def _whole_model(folder: RunFolder, above: tuple[Path, ...]) -> nn.Module:
     return model
 
 
-def load_causal(run: Run, device: str | torch.device = "cpu") -> nn.Module:
+def load_causal(run: Run, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> nn.Module:
     """The model of a run that reads from left to right, and so can continue a text and say how likely it is.
 
     Raises: ValueError for another kind of model, and as `load_model`.
     """
-    folder, model = _folder(run), load_model(run, device)
+    folder, model = _folder(run), load_model(run, device, dtype)
     if hasattr(model, "trunk") or not getattr(model, "causal", True):
         raise ValueError(
             f"{folder.path} holds {model_kind(model)}, which {PURPOSES[type(bare(model)).__name__]} and writes none: "
@@ -87,6 +93,8 @@ def load_causal(run: Run, device: str | torch.device = "cpu") -> nn.Module:
 def load_tokenizer(run: Run) -> Tokenizer:
     """The tokenizer of a run; ValueError when it is not the one that the model was trained with."""
     folder = _folder(run)
+    if isinstance(folder, Foreign):
+        return folder.tokenizer
     expected = folder.config().get("tokenizer")
     tokenizer = Tokenizer.load(folder.path / "tokenizer.json")
     if tokenizer.fingerprint != expected:
@@ -134,10 +142,10 @@ def base_of(run: RunFolder, folder: RunFolder, adapter: str) -> dict:
     return {"run": place, "weights": run.fingerprint(), "adapter": adapter}
 
 
-def _base_model(folder: RunFolder, base: dict, above: tuple[Path, ...]) -> nn.Module:
+def _base_model(folder: RunFolder, base: dict, above: tuple[Path, ...], dtype: torch.dtype | None) -> nn.Module:
     """The trunk that the adapter of `folder` was trained on, or the whole model: that of another run."""
     with reading(folder.path / "config.json"):
-        run = RunFolder(os.path.normpath(folder.path.resolve() / base["run"]))
+        run = source(os.path.normpath(folder.path.resolve() / base["run"]))
         started = run.started
     if not started:
         raise ValueError(f"{folder.path} holds an adapter for the model of {run.path}, which is gone: bring it back")
@@ -146,7 +154,7 @@ def _base_model(folder: RunFolder, base: dict, above: tuple[Path, ...]) -> nn.Mo
             f"{folder.path} holds an adapter for the model that was in {run.path}, which has been trained anew since: "
             "train the adapter anew, too"
         )
-    trained = _whole_model(run, above)
+    trained = _whole_model(run, above, dtype)
     return getattr(trained, "trunk", trained)
 
 
@@ -166,4 +174,4 @@ def model_kind(model: nn.Module) -> str:
 
 
 def _folder(run: Run) -> RunFolder:
-    return run if isinstance(run, RunFolder) else RunFolder(run)
+    return run if isinstance(run, RunFolder) else source(run)

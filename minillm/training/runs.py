@@ -70,6 +70,11 @@ class RunFolder:
         """Whether a run has ended here."""
         return (self.path / "metrics.json").exists()
 
+    @property
+    def answers(self) -> bool:
+        """Whether its model was taught to answer, in the chat template."""
+        return self.config()["stage"] in ANSWERING
+
     def save_config(self, **config) -> None:
         """Write config.json."""
         write_json(self.path / "config.json", {**config, "minillm": __version__, "torch": torch.__version__})
@@ -277,7 +282,7 @@ def stage_of(run: RunFolder, letters: str = "letters") -> str:
 
 def knows_template(run: RunFolder) -> bool:
     """Whether the model of a run was taught to answer, in the chat template."""
-    return run.config()["stage"] in ANSWERING
+    return run.answers
 
 
 def load_weights(
