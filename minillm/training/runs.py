@@ -18,6 +18,7 @@ import json
 import math
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -28,6 +29,7 @@ from minillm.models import Head, RewardModel, TextEncoder, stated
 from minillm.system import (
     Damaged,
     Fields,
+    MappedFile,
     is_kind,
     load_file,
     random_state,
@@ -124,7 +126,10 @@ class RunFolder:
 
     def fingerprint(self) -> str:
         """A checksum of the best weights, by which an adapter recognises its base."""
-        return hashlib.sha256(self.best_file().read_bytes()).hexdigest()
+        digest = hashlib.sha256()
+        for piece in MappedFile(self.best_file()).pieces():
+            digest.update(piece)
+        return digest.hexdigest()
 
     def save_training(self, model: nn.Module, optimizer: torch.optim.Optimizer, history, **more) -> None:
         """Write everything that resuming needs, the random generators too, in one file; `more` as plain JSON."""
@@ -274,8 +279,14 @@ def knows_template(run: RunFolder) -> bool:
     return run.config()["stage"] in ANSWERING
 
 
-def load_weights(model: nn.Module, tensors: dict[str, Tensor], source: str | os.PathLike) -> None:
-    """Load tensors into a model, strictly. Raises ValueError that names the first names or shapes that differ."""
+@torch.no_grad()
+def load_weights(
+    model: nn.Module, tensors: dict[str, Tensor], source: str | os.PathLike, after: Callable = lambda: None
+) -> None:
+    """Load tensors into a model, strictly; `after` is called after each.
+
+    Raises: ValueError that names the first names or shapes that differ.
+    """
     own = model.state_dict()
     missing, extra = own.keys() - tensors.keys(), tensors.keys() - own.keys()
     if missing or extra:
@@ -285,4 +296,6 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], source: str | os.
     for name, tensor in tensors.items():
         if tensor.shape != own[name].shape:
             raise ValueError(f"{source}: {name} is {list(tensor.shape)} where the model has {list(own[name].shape)}")
-    model.load_state_dict(tensors)
+    for name, tensor in tensors.items():
+        own[name].copy_(tensor)
+        after()
