@@ -20,7 +20,7 @@ from minillm.cli.sft import questions_in
 from minillm.cli.size import LONGEST
 from minillm.cli.tag import Tag, TagSettings
 from minillm.data import Windows, read_conversations, tokenize
-from minillm.hub import load_causal, load_model, load_tokenizer, source
+from minillm.hub import dtype_of_others, load_causal, load_model, load_tokenizer, source
 from minillm.inference import answers_by_likelihood, ask, ask_base, few_shot_accuracy, summary
 from minillm.metrics import bits_per_byte, bits_per_character, perplexity
 from minillm.system import Compute, check_file, pick_device, to_json, write_json
@@ -75,7 +75,7 @@ def run_evaluate(settings: EvaluateSettings, given: dict) -> int:
     if run.config().get("stage") in HEADS:
         scores = head_scores(run, settings.data, compute)
     else:
-        trained = load_causal(run, compute.device, compute.dtype)
+        trained = load_causal(run, compute.device, dtype_of_others(run, compute.dtype))
         model = Scored(run, load_tokenizer(run), trained, compute, settings.windows)
         if settings.data is None:
             scores = model.on_everything()

@@ -112,8 +112,8 @@ class Task(TrainingCommand):
 
     @property
     def dtype(self) -> torch.dtype | None:
-        """Of weights that others made."""
-        return frozen_dtype(self.settings.method, self.compute)
+        """Of the weights that are loaded; None: fp32."""
+        return frozen_dtype(source(self.settings.from_), self.settings.method, self.compute)
 
     def read(self) -> None:
         self.parts = self.load_parts()

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from minillm.cli.flags import auto, flag, group
 from minillm.cli.settings import Machine
-from minillm.hub import load_causal, load_tokenizer, source
+from minillm.hub import dtype_of_others, load_causal, load_tokenizer, source
 from minillm.inference import TEMPERATURE, TOP_P, check_sampling, reply, write
 from minillm.system import Compute, check_file, pick_device, to_json, write_text
 from minillm.text import Tokenizer
@@ -57,7 +57,7 @@ class Writer:
         check_sampling(sampling.max_new_tokens or 0, sampling.temperature, sampling.top_k, sampling.top_p)
         compute = pick_device(machine.device, machine.dtype)
         generator = torch.Generator(compute.device).manual_seed(machine.seed)
-        model = load_causal(run, compute.device, compute.dtype)
+        model = load_causal(run, compute.device, dtype_of_others(run, compute.dtype))
         return cls(run, sampling, compute, load_tokenizer(run), model, generator)
 
     def complete(self, prompts: list) -> list[str]:

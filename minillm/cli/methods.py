@@ -9,11 +9,11 @@ from torch import nn
 
 from minillm import peft
 from minillm.cli.flags import auto, flag, flag_name, group
-from minillm.hub import rebuild
+from minillm.hub import dtype_of_others, rebuild
 from minillm.peft import train_all, train_head, train_last, train_norms
 from minillm.system import Compute
 from minillm.text import Tokenizer
-from minillm.training import LossFunction, describe, penalised
+from minillm.training import LossFunction, RunFolder, describe, penalised
 
 SELECTIVE = ("full", "head", "last", "norm")
 METHODS = SELECTIVE + tuple(peft.METHODS)
@@ -83,9 +83,9 @@ class Prepared:
         return peft.Budget(self.model, steps) if self.allocates else None
 
 
-def frozen_dtype(settings: MethodSettings, compute: Compute) -> torch.dtype | None:
+def frozen_dtype(run: RunFolder, settings: MethodSettings, compute: Compute) -> torch.dtype | None:
     """In which precision weights that others made are loaded: where none of them learns, that of the products."""
-    return compute.dtype if settings.method in peft.METHODS else None
+    return dtype_of_others(run, compute.dtype) if settings.method in peft.METHODS else None
 
 
 def prepare(model: nn.Module, settings: MethodSettings, tokenizer: Tokenizer | None = None, seed: int = 0) -> Prepared:

@@ -106,7 +106,8 @@ class RLHF(TrainingCommand):
     def read(self) -> None:
         settings, training = self.settings, self.settings.training
         self.compute = compute_of(settings.machine)
-        origin, dtype = source(settings.from_), frozen_dtype(settings.method, self.compute)
+        origin = source(settings.from_)
+        dtype = frozen_dtype(origin, settings.method, self.compute)
         self.tokenizer, self.before = load_answering(origin, self.compute.device, dtype)
         self.prepared = prepare(
             load_causal(origin, dtype=dtype), settings.method, self.tokenizer, settings.machine.seed

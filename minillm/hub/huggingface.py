@@ -19,9 +19,9 @@ from torch import nn
 
 from minillm.hub.families import FAMILIES, Family, Tensors
 from minillm.hub.settings import flat_rope, number, rope_scaling
-from minillm.hub.weights import Unfilled, as_dtype, fill, read_tensors
+from minillm.hub.weights import Unfilled, as_dtype, check_size, fill, read_tensors
 from minillm.models import RECIPES, Decoder, Details, Encoder, ModelConfig, Transformer
-from minillm.system import MappedFile, read_json, reading, save_file, write_json
+from minillm.system import read_json, reading, save_file, write_json
 from minillm.training import unwrap
 
 
@@ -37,8 +37,8 @@ def load_pretrained(
     settings = read_json(folder / "config.json")
     family, config = read_config(settings, folder / "config.json")
     tensors, source, files = read_tensors(folder, family.classes[1])
-    model = assemble(family, config, tensors, source, as_dtype(dtype), files)
-    return model, config
+    model, tensors = assemble(family, config, tensors, (folder / "config.json", source))
+    return fill(model, tensors, as_dtype(dtype), files), config
 
 
 def read_config(settings: dict, source: Path) -> tuple[Family, ModelConfig]:
@@ -50,30 +50,24 @@ def read_config(settings: dict, source: Path) -> tuple[Family, ModelConfig]:
 
 
 def assemble(
-    family: Family,
-    config: ModelConfig,
-    tensors: Tensors,
-    source: Path,
-    dtype: torch.dtype,
-    files: list[MappedFile],
-    headless: bool = False,
-) -> Transformer:
-    """The model whose tensors these are, in evaluation mode; the other arguments are those of `fill`.
+    family: Family, config: ModelConfig, tensors: Tensors, places: tuple[Path, Path], headless: bool = False
+) -> tuple[Transformer, Tensors]:
+    """The model whose tensors these are, `Unfilled`, and what to `fill` it with.
 
     Args:
         tensors: in the family's names; they are taken out, so that none is kept longer than needed
-        source: the file, for messages
+        places: the files that hold the settings and the tensors, for messages
         headless: no output layer is there, nor will be needed
     """
-    with reading(source.parent / "config.json"), Unfilled():
+    with reading(places[0]), Unfilled():
+        check_size(asdict(config), tensors)
         model = family.kind(config)
     expected = _pack(model, family)
-    tensors = _tidy({name: tensors.pop(name) for name in list(tensors)}, expected, family, source)
+    tensors = _tidy({name: tensors.pop(name) for name in list(tensors)}, expected, family, places[1])
     if headless:
         tensors |= _new_head(expected, family)
-    _check(tensors, expected, source)
-    tensors = _unpack(tensors, model, family)
-    return fill(model, tensors, dtype, files).eval()
+    _check(tensors, expected, places[1])
+    return model.eval(), _unpack(tensors, model, family)
 
 
 def save_pretrained(model: nn.Module, folder: str | os.PathLike) -> None:
@@ -81,21 +75,31 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike) -> None:
 
     Raises: ValueError for a model that none of Hugging Face's families can be.
     """
-    model = unwrap(model)
+    _, settings, tensors = pack_trunk(unwrap(model))
+    write_folder(Path(folder), settings, tensors)
+
+
+def pack_trunk(model: nn.Module) -> tuple[Family, dict, Tensors]:
+    """The family of a model, and what config.json and the file of its tensors are to hold; or ValueError."""
     recipe = getattr(getattr(model, "config", None), "recipe", None)
     homes = [name for name, f in FAMILIES.items() if type(model) is f.kind and recipe in f.recipes.values()]
     if not homes:
         raise ValueError(
             f"this {type(model).__name__} of recipe {recipe} has no Hugging Face counterpart: a Decoder of recipe "
-            f"{', '.join(sorted(_recipes(Decoder)))} has one, and an Encoder of recipe {', '.join(_recipes(Encoder))}"
+            f"{', '.join(_recipes(Decoder))} has one, and an Encoder of recipe {', '.join(_recipes(Encoder))}"
         )
     family = FAMILIES[homes[0]]
     settings, tensors = _write_config(model.config, family), _pack(model, family)
     if "segments" in family.settings and not model.config.segments:  # theirs cannot do without a vector to add
         tensors[family.name("segment.weight")] = torch.zeros(1, model.config.width)
-    (Path(folder) / "config.json").unlink(missing_ok=True)  # last: a kill never leaves an old one beside new weights
-    save_file(tensors, Path(folder) / "model.safetensors", {"format": "pt"})
-    write_json(Path(folder) / "config.json", {"model_type": homes[0], **settings})
+    return family, {"model_type": homes[0], **settings}, tensors
+
+
+def write_folder(folder: Path, settings: dict, tensors: Tensors) -> None:
+    """Write the two files."""
+    (folder / "config.json").unlink(missing_ok=True)  # last: a kill never leaves an old one beside new weights
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    write_json(folder / "config.json", settings)
 
 
 def _recipes(kind: type[Transformer]) -> set[str]:

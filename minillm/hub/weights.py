@@ -5,17 +5,21 @@ another, and the pages of the file that were read are given back (`fill`). Rotar
 ever. `read_tensors` finds the tensors of a folder in Hugging Face's format, in one file or in several.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from minillm.hub.families import Tensors
 from minillm.system import MappedFile, map_file, read_json, shown
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+MOST_CONTEXT = 1 << 21
+LONGEST = dict.fromkeys(
+    ("context", "window", "rope_original", "query_scale"), MOST_CONTEXT
+)  # no weight need be so long
 
 
 def as_dtype(dtype: torch.dtype | str | None) -> torch.dtype:
@@ -89,3 +93,19 @@ def read_tensors(folder: Path, auto_class: str) -> tuple[Tensors, Path, list[Map
             f"{auto_class}.from_pretrained(folder).save_pretrained(folder)"
         )
     raise ValueError(f"{folder}: holds neither {whole.name} nor {index.name}")
+
+
+def check_size(description: dict, tensors: dict[str, Tensor]) -> None:
+    """Raises: ValueError for a size that these weights cannot fill, before a model of it is built."""
+    largest = max([len(tensors), *(size for tensor in tensors.values() for size in tensor.shape)])
+    for name, value in _sizes(description):
+        if isinstance(value, int) and value > LONGEST.get(name, largest):
+            raise ValueError(f'"{name}" is {value}, which does not fit the weights beside it')
+
+
+def _sizes(description: dict) -> Iterator[tuple[str, object]]:
+    for name, value in description.items():
+        if isinstance(value, dict):
+            yield from _sizes(value)
+        else:
+            yield name, value

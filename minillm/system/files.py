@@ -227,7 +227,7 @@ class MappedFile:
         if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
 
-    def pieces(self, start: int) -> Iterator[memoryview]:
+    def pieces(self, start: int = 0) -> Iterator[memoryview]:
         """The bytes from `start` on in order, of which few are in memory at a time."""
         for place in range(start, len(self.data), PIECE):
             yield self.data[place : place + PIECE]

@@ -18,6 +18,7 @@ import json
 import math
 import os
 import warnings
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from minillm.models import Head, RewardModel, TextEncoder, stated
 from minillm.system import (
     Damaged,
     Fields,
+    MappedFile,
     is_kind,
     load_file,
     random_state,
@@ -130,7 +132,10 @@ class RunFolder:
 
     def fingerprint(self) -> str:
         """A checksum of the best weights, by which an adapter recognises its base."""
-        return hashlib.sha256(self.best_file().read_bytes()).hexdigest()
+        digest = hashlib.sha256()
+        for piece in MappedFile(self.best_file()).pieces():
+            digest.update(piece)
+        return digest.hexdigest()
 
     def to_resume(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
         """What a checkpoint holds of a model: all of it."""
@@ -172,7 +177,7 @@ class RunFolder:
         if totals["best_step"]:
             self.check_best(unwrap(model))  # now, and not when all the steps are done
         frozen = unwrap(model).state_dict().keys() - self.to_resume(unwrap(model), optimizer).keys()
-        load_weights(unwrap(model), state["model"], self.last_file, frozen)
+        load_weights(unwrap(model), state["model"], self.last_file, there=frozen)
         with reading(self.last_file):
             optimizer.load_state_dict(state["optimizer"])
             check_optimizer(optimizer)
@@ -285,10 +290,15 @@ def knows_template(run: RunFolder) -> bool:
     return run.answers
 
 
+@torch.no_grad()
 def load_weights(
-    model: nn.Module, tensors: dict[str, Tensor], source: str | os.PathLike, there: AbstractSet[str] = frozenset()
+    model: nn.Module,
+    tensors: dict[str, Tensor],
+    source: str | os.PathLike,
+    after: Callable = lambda: None,
+    there: AbstractSet[str] = frozenset(),
 ) -> None:
-    """Load tensors into a model, strictly. there: names of those that may be missing, since the model has them.
+    """Load tensors into a model, strictly; `after` is called after each. there: names that need not be among them.
 
     Raises: ValueError that names the first names or shapes that differ.
     """
@@ -301,4 +311,6 @@ def load_weights(
     for name, tensor in tensors.items():
         if tensor.shape != own[name].shape:
             raise ValueError(f"{source}: {name} is {list(tensor.shape)} where the model has {list(own[name].shape)}")
-    model.load_state_dict(tensors, strict=not there)
+    for name, tensor in tensors.items():
+        own[name].copy_(tensor)
+        after()
