@@ -25,7 +25,7 @@ from minillm.inference import answers_by_likelihood, ask, ask_base, few_shot_acc
 from minillm.metrics import bits_per_byte, bits_per_character, perplexity
 from minillm.system import Compute, check_file, pick_device, to_json, write_json
 from minillm.text import Tokenizer, read_documents
-from minillm.training import RunFolder, causal_lm, knows_template, mean_loss, named_or_latest
+from minillm.training import RunFolder, causal_objective, knows_template, mean_loss, named_or_latest
 
 HEADS: dict[str, tuple[type[Task], type]] = {
     "classify": (Classify, ClassifySettings),
@@ -106,7 +106,7 @@ class Scored:
         if len(tokens) < 2:
             raise ValueError(f"{name}: a text of {len(tokens)} token has nothing to predict; bring more")
         windows = Windows(tokens, min(longest, len(tokens) - 1), self.windows.batch_size)
-        loss = mean_loss(self.model, causal_lm, windows, self.compute)
+        loss = mean_loss(self.model, causal_objective(self.model), windows, self.compute)
         characters, size = sum(map(len, documents)), sum(len(document.encode()) for document in documents)
         predicted = sum(int((batch["labels"][:, 1:] >= 0).sum()) for batch in windows)
         return {

@@ -22,7 +22,7 @@ from minillm.models import LSTMLM, OWN_RECIPES, BigramLM, Decoder, LSTMConfig, M
 from minillm.report import loss_curve, picture
 from minillm.system import Compute, write_text
 from minillm.text import Tokenizer, read_documents, split, split_stream
-from minillm.training import OPTIMIZERS, History, causal_lm, mean_loss
+from minillm.training import OPTIMIZERS, History, causal_lm, causal_objective, mean_loss
 
 MODELS = {Decoder: "decoder", LSTMLM: "lstm", BigramLM: "bigram"}  # what --model calls them
 
@@ -132,6 +132,7 @@ class Pretrain(TrainingCommand):
         if self.settings.from_ is None:
             self.tokenizer = self.tokenizer_of(lambda: make_tokenizer(self.settings.text, self.corpus))
             self.model = build_decoder(self.settings, self.tokenizer, self.compute)
+        self.objective = causal_objective(self.model)
         whole, context = self.corpus.whole, self.settings.size.context
         batch_size, seed = self.settings.training.batch_size, self.settings.machine.seed
         self.tokens, self.valid_tokens = (
@@ -173,7 +174,7 @@ class Pretrain(TrainingCommand):
         return {"documents": "file" if self.corpus.whole else "blank-line"}
 
     def report(self, history: History) -> None:
-        val_loss = mean_loss(self.model, causal_lm, self.valid, self.compute)
+        val_loss = mean_loss(self.model, self.objective, self.valid, self.compute)
         texts = self.sample()
         with picture(self.run.path / "loss.png") as ax:
             loss_curve(history, self.levels, ax)

@@ -25,7 +25,7 @@ from minillm.report import short
 from minillm.system import write_text
 from minillm.tales import data_file
 from minillm.text import Tokenizer
-from minillm.training import causal_lm, knows_template, named_or_latest
+from minillm.training import causal_lm, causal_objective, knows_template, named_or_latest
 
 SHOWN = 12  # answers in samples.txt
 ASKED = 1000  # questions at most that a model is scored on
@@ -115,7 +115,7 @@ class SFT(Task):
             raise ValueError("--pack needs attention, which can look away; an LSTM remembers whatever stood before")
         if self.settings.pack and method in ("prompt", "ptuning"):
             raise ValueError(f"--pack and --method {method}: a prompt stands before one text, not before several")
-        self.choices = tokenizer.vocab_size
+        self.choices, self.objective = tokenizer.vocab_size, causal_objective(model)
         self.unit = "tokens" if self.settings.learn == "everything" else self.unit
         return tokenizer, model
 

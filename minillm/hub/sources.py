@@ -39,7 +39,7 @@ def source(path: str | os.PathLike) -> RunFolder:
 
 
 def dtype_of_others(run: RunFolder, dtype: torch.dtype | None) -> torch.dtype | None:
-    """`dtype` for a model that others made, and for an adapter on one; None for what is ours, whose weights are fp32."""
+    """`dtype` for a model that others made, and for an adapter on one; None for what is ours, which is fp32."""
     seen = set()
     while not isinstance(run, Foreign):
         base = run.config().get("base")
