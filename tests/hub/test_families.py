@@ -34,7 +34,8 @@ FAMILIES = {  # name: class, config
     "qwen2": ("Qwen2ForCausalLM", GROUPED),
     "qwen2, tied, windows": (
         "Qwen2ForCausalLM",
-        GROUPED | {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 2, "tie_word_embeddings": True},
+        GROUPED
+        | {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 2, "tie_word_embeddings": True},
     ),
     "qwen3": ("Qwen3ForCausalLM", WIDE | {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}),
     "qwen3, tied": ("Qwen3ForCausalLM", GROUPED | {"head_dim": 8, "tie_word_embeddings": True, "rms_norm_eps": 0.02}),
