@@ -2,7 +2,8 @@
 
 load             a model and a tokenizer from a path: a run folder, or what others made
 pretrained       what others made, with its head; weights: how a model is filled, with no second copy in memory
-gguf             GGUF files: fields and tensors; gguf_blocks: how numbers are packed; gguf_models: as Hugging Face's
+gguf             GGUF files: fields and tensors; gguf_blocks: how numbers are packed; gguf_models: as Hugging Face's;
+                 gguf_write: out
 huggingface      checkpoints in Hugging Face's format, in and out; families, foreign: how each kind writes what we have;
                  settings: how their config.json says what only some families have
 peft_adapters    LoRA in the format of Hugging Face's peft, in and out
@@ -10,6 +11,7 @@ peft_adapters    LoRA in the format of Hugging Face's peft, in and out
 
 from minillm.hub.foreign import FOREIGN_FAMILIES
 from minillm.hub.gguf import GGUF, read_gguf
+from minillm.hub.gguf_write import save_gguf, tokenizer_fields, write_gguf
 from minillm.hub.huggingface import load_pretrained, save_pretrained
 from minillm.hub.load import (
     base_of, load, load_causal, load_labels, load_model, load_tokenizer, model_kind, rebuild,
