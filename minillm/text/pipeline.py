@@ -1,12 +1,147 @@
-"""The tokenizers of other people, as tokenizer.json describes them: normalise, cut into words, look the words up."""
+"""The tokenizers of other people, as tokenizer.json describes them, exactly as Hugging Face's library runs them.
 
-from minillm.text.engines import Engine
+Added tokens are found, the text between them is normalised and cut into words, and a model looks each word up: BPE
+(`merges`) or WordPiece (`word_pieces`). tiktoken does all of it where it may; else a cache remembers words. What is not
+known is refused, so that ids are the same or there are none.
+Left out: the models Unigram and WordLevel. Source: https://huggingface.co/docs/tokenizers/pipeline
+"""
+
+import re
+from collections.abc import Callable, Iterable
+
+import tiktoken
+
+from minillm.text.added_tokens import Finder, read_added
+from minillm.text.bpe import check_surrogates
+from minillm.text.decoders import BYTE, decoder, token_bytes
+from minillm.text.engines import Engine, has_long_blank
+from minillm.text.merges import SPACE, Merges, ranks_for_tiktoken
+from minillm.text.normalizers import normalizer
+from minillm.text.pre_tokenizers import Place, parts_of, pattern_for_tiktoken, pre_tokenizer
+from minillm.text.word_pieces import WordPieces
+
+MODELS = {"BPE": Merges, "WordPiece": WordPieces}
+PARTS = ("added_tokens", "normalizer", "pre_tokenizer", "model", "decoder", "post_processor")
+REMEMBERED, LONGEST = 200_000, 100  # words of a cache, and characters of one
+# White space that BERT's normaliser keeps apart from what is beside it: others are no characters to it.
+BERT_WORDS = re.compile("[^\t\n\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
+
+WordIds = Callable[[str, Place], list[int]]  # of a normalised text
 
 
 class Pipeline(Engine):
-    """Made of what tokenizer.json says."""
+    """Made of what tokenizer.json says: its parts, as `PARTS` names them.
 
-    kind = "pipeline"
+    Raises: ValueError that names the part, for what is not known.
+    """
 
     def __init__(self, description: dict) -> None:
-        raise ValueError("a pipeline is not known yet")
+        self.description = {name: description.get(name) for name in PARTS}
+        written = description["model"]
+        if written.get("type") not in MODELS:
+            raise ValueError(f"model is of the type {written.get('type')!r}, and only {', '.join(MODELS)} are known")
+        self.kind, self.model = written["type"], MODELS[written["type"]](written)
+        self._normalize = normalizer(description.get("normalizer"))
+        self._decode = decoder(description.get("decoder"))
+        self.added = read_added(description.get("added_tokens") or [], self.model.vocab)
+        self.specials = {token.content: token.id for token in self.added if token.special}
+        self.names = {i: name for name, i in self.model.vocab.items()}
+        self.names |= {t.id: self._normalize(t.content, True) if t.normalized else t.content for t in self.added}
+        self.byte_level = (description.get("decoder") or {}).get("type") == "ByteLevel"
+        self.bytes = {i: self._shown(name) for i, name in self.names.items()}
+        self._finders = {}
+        for special in (False, True):
+            some = [token for token in self.added if special or not token.special]
+            raw = Finder([token for token in some if not token.normalized], str)
+            normalised = Finder([token for token in some if token.normalized], lambda c: self._normalize(c, True))
+            self._finders[special] = raw, normalised
+        self._words = self._fastest()
+
+    def encode(self, text: str, allow_special: bool = False, first: bool = True) -> list[int]:
+        """The ids of a text, as `Engine.encode`; with `allow_special` exactly those of Hugging Face's library."""
+        if not text.isascii():
+            check_surrogates(text)
+        raw, normalised = self._finders[allow_special]
+        ids, place = [], Place(first, first)
+        for part in raw.split(text):
+            if isinstance(part, int):
+                ids.append(part)
+            else:
+                for piece in normalised.split(self._normalize(part, place.begins)):
+                    ids += [piece] if isinstance(piece, int) else self._words(piece, place)
+                    place = Place(True, False)
+            place = Place(True, False)
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids, as Hugging Face's library gives it."""
+        if self.byte_level:
+            return super().decode(ids)
+        return "".join(self._decode([self.names[i] for i in ids]))
+
+    def record(self) -> dict:
+        """All that decides an encoding."""
+        return {"kind": self.kind, "pipeline": self.description}
+
+    def _shown(self, name: str) -> bytes:
+        """What a token stands for, to look at."""
+        if self.byte_level:
+            return token_bytes(name)
+        match = BYTE.fullmatch(name)
+        return bytes([int(match[1], 16)]) if match else name.replace(SPACE, " ").encode()
+
+    def _fastest(self) -> WordIds:
+        """How words become ids: by tiktoken where it gives the same, else one by one."""
+        cut = self.description["pre_tokenizer"]
+        step, model = pre_tokenizer(cut), self.model
+
+        def one_by_one(text: str, place: Place) -> list[int]:
+            return [i for word in step([text], place) for piece in model.pieces(word) for i in looked_up(piece)]
+
+        looked_up = remembered(model.ids)
+        pattern = pattern_for_tiktoken(cut)
+        if self.kind == "BPE" and pattern is not None:
+            ranks = ranks_for_tiktoken(model)
+            if ranks is not None:
+                return by_tiktoken(*pattern, *ranks, one_by_one)
+        return one_by_one
+
+
+def remembered(ids: Callable[[str], list[int]]) -> Callable[[str], list[int]]:
+    """The same function with a memory for short words, which is emptied when it is full."""
+    memory: dict[str, list[int]] = {}
+
+    def look_up(word: str) -> list[int]:
+        found = memory.get(word)
+        if found is None:
+            found = ids(word)
+            if len(word) <= LONGEST:
+                if len(memory) >= REMEMBERED:
+                    memory.clear()
+                memory[word] = found
+        return found
+
+    return look_up
+
+
+def by_tiktoken(pattern: str, prefix: bool, ranks: dict, table: dict, exactly: WordIds) -> WordIds:
+    """Words to ids by tiktoken.
+
+    Args: prefix: a text gets a space before it; table: the id of each rank, empty where they are the same.
+        exactly: what is asked for texts with bytes that have no token, and with blanks too long for tiktoken.
+    """
+    encoding = tiktoken.Encoding("words", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+    known = set(table) if table else None
+    top = max(ranks.values()) - 255
+    missing = {i for token, i in ranks.items() if len(token) == 1 and i >= top and (known is None or i not in known)}
+
+    def words(text: str, place: Place) -> list[int]:
+        if has_long_blank(text):
+            return exactly(text, place)
+        spaced = " " + text if prefix and place.begins and text and text[0] != " " else text
+        ids = encoding.encode_ordinary(spaced)
+        if missing and not missing.isdisjoint(ids):
+            return exactly(text, place)
+        return [table[i] for i in ids] if table else ids
+
+    return words
