@@ -3,6 +3,7 @@
 Each is as the family makes it: the normaliser, what cuts, the model, the decoder, what stands around a text.
 """
 
+import json
 from functools import cache
 
 from hostile import HOSTILE
@@ -55,6 +56,18 @@ def llama3() -> Tokenizer:
     return around(tokenizer, "<|begin_of_text|> $A", "<|begin_of_text|> $A <|begin_of_text|> $B:1", ["<|begin_of_text|>"])
 
 
+def of_tiktoken() -> Tokenizer:
+    """As a vocabulary of tiktoken's is written for `tokenizers`: every pair of tokens that makes a third is a merge."""
+    content = json.loads(llama3().to_str())
+    vocab = content["model"]["vocab"]
+    ways = {token: [(token[:i], token[i:]) for i in range(1, len(token))] for token in sorted(vocab, key=vocab.get)}
+    known = {token: [way for way in some if way[0] in vocab and way[1] in vocab] for token, some in ways.items()}
+    content["model"]["merges"] = [
+        f"{a} {b}" for some in known.values() for a, b in sorted(some, key=lambda way: (vocab[way[0]], vocab[way[1]]))
+    ]
+    return Tokenizer.from_str(json.dumps(content))
+
+
 def qwen() -> Tokenizer:
     tokenizer = byte_level(regex(QWEN2), normalizer=normalizers.NFC(), specials=())
     tokenizer.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
@@ -105,8 +118,6 @@ def fallback(specials=("<unk>", "<s>", "</s>"), vocab_size=700, lost=(), **more)
     names = [*specials, *(f"<0x{byte:02X}>" for byte in range(256) if byte not in lost)]
     trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=names, show_progress=False, limit_alphabet=120)
     tokenizer.train_from_iterator(CORPUS, trainer)
-    import json
-
     content = json.loads(tokenizer.to_str())
     content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] in specials]
     return Tokenizer.from_str(json.dumps(content))
@@ -145,6 +156,7 @@ MAKERS = {
     "smollm": smollm,
     "lacking bytes": lacking,
     "llama3": llama3,
+    "llama3 of tiktoken": of_tiktoken,
     "qwen": qwen,
     "deepseek": deepseek,
     "flags": flags,

@@ -51,17 +51,17 @@ class Finder:
     """Finds the added tokens of one kind in a text."""
 
     def __init__(self, tokens: list[Added], written: Callable[[str], str]) -> None:
-        self._tokens = {written(token.content): token for token in tokens if written(token.content)}
-        longest_first = sorted(self._tokens, key=len, reverse=True)
-        self._names = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        self.names = {written(token.content): token for token in tokens if written(token.content)}
+        longest_first = sorted(self.names, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
     def split(self, text: str) -> list[str | int]:
         """The text in pieces, an added token as its id."""
-        if not self._tokens:
+        if not self.names:
             return [text]
         pieces, last = [], 0
-        for match in self._names.finditer(text):
-            token, (start, stop) = self._tokens[match[0]], match.span()
+        for match in self._pattern.finditer(text):
+            token, (start, stop) = self.names[match[0]], match.span()
             if token.single_word and (_is_word(text[start - 1 : start]) or _is_word(text[stop : stop + 1])):
                 continue
             if token.lstrip:

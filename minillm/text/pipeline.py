@@ -8,6 +8,7 @@ Left out: the models Unigram and WordLevel. Source: https://huggingface.co/docs/
 
 import re
 from collections.abc import Callable, Iterable
+from itertools import chain
 
 import tiktoken
 
@@ -55,7 +56,10 @@ class Pipeline(Engine):
             raw = Finder([token for token in some if not token.normalized], str)
             normalised = Finder([token for token in some if token.normalized], lambda c: self._normalize(c, True))
             self._finders[special] = raw, normalised
-        self._words = self._fastest()
+        self._words, self._raw_words = self._fastest(), None
+        kinds = [(self.description[name] or {}).get("type") for name in ("normalizer", "pre_tokenizer")]
+        if kinds == ["BertNormalizer", "BertPreTokenizer"]:  # which treat what stands between blanks by itself
+            self._raw_words = Memory(lambda word: self._words(self._normalize(word, True), Place()))
 
     def encode(self, text: str, allow_special: bool = False, first: bool = True) -> list[int]:
         """The ids of a text, as `Engine.encode`; with `allow_special` exactly those of Hugging Face's library."""
@@ -67,9 +71,17 @@ class Pipeline(Engine):
             if isinstance(part, int):
                 ids.append(part)
             else:
-                for piece in normalised.split(self._normalize(part, place.begins)):
-                    ids += [piece] if isinstance(piece, int) else self._words(piece, place)
-                    place = Place(True, False)
+                ids += self._raw(part, place, normalised)
+            place = Place(True, False)
+        return ids
+
+    def _raw(self, text: str, place: Place, finder: Finder) -> list[int]:
+        """The ids of a text that is not normalised yet, and holds none of the added tokens that are found there."""
+        if self._raw_words is not None and not finder.names:
+            return self._raw_words.ids(BERT_WORDS.findall(text))
+        ids = []
+        for piece in finder.split(self._normalize(text, place.begins)):
+            ids += [piece] if isinstance(piece, int) else self._words(piece, place)
             place = Place(True, False)
         return ids
 
@@ -96,9 +108,9 @@ class Pipeline(Engine):
         step, model = pre_tokenizer(cut), self.model
 
         def one_by_one(text: str, place: Place) -> list[int]:
-            return [i for word in step([text], place) for piece in model.pieces(word) for i in looked_up(piece)]
+            return memory.ids(piece for word in step([text], place) for piece in model.pieces(word))
 
-        looked_up = remembered(model.ids)
+        memory = Memory(model.ids)
         pattern = pattern_for_tiktoken(cut)
         if self.kind == "BPE" and pattern is not None:
             ranks = ranks_for_tiktoken(model)
@@ -107,21 +119,24 @@ class Pipeline(Engine):
         return one_by_one
 
 
-def remembered(ids: Callable[[str], list[int]]) -> Callable[[str], list[int]]:
-    """The same function with a memory for short words, which is emptied when it is full."""
-    memory: dict[str, list[int]] = {}
+class Memory(dict):
+    """Words and their ids, worked out when one is asked for the first time; it is emptied when it is full."""
 
-    def look_up(word: str) -> list[int]:
-        found = memory.get(word)
-        if found is None:
-            found = ids(word)
-            if len(word) <= LONGEST:
-                if len(memory) >= REMEMBERED:
-                    memory.clear()
-                memory[word] = found
+    def __init__(self, ids: Callable[[str], list[int]]) -> None:
+        super().__init__()
+        self._ids = ids
+
+    def __missing__(self, word: str) -> list[int]:
+        found = self._ids(word)
+        if len(word) <= LONGEST:
+            if len(self) >= REMEMBERED:
+                self.clear()
+            self[word] = found
         return found
 
-    return look_up
+    def ids(self, words: Iterable[str]) -> list[int]:
+        """The ids of many words."""
+        return list(chain.from_iterable(map(self.__getitem__, words)))
 
 
 def by_tiktoken(pattern: str, prefix: bool, ranks: dict, table: dict, exactly: WordIds) -> WordIds:

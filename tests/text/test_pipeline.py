@@ -2,8 +2,10 @@
 
 import json
 import os
+import random
 
 import pytest
+import tokenizers
 from foreign_tokenizers import MAKERS, foreign
 from hostile import HOSTILE, hostile_texts
 
@@ -44,3 +46,28 @@ def test_names_of_special_tokens_are_plain_text_and_other_added_tokens_count(nam
             assert ours.encode(text) == theirs.encode(text, add_special_tokens=False).ids, repr(text)
     finally:
         theirs.encode_special_tokens = False
+
+
+@pytest.mark.parametrize("whole_words", [False, True])
+def test_lists_of_merges_that_nobody_learned_give_the_ids_of_tokenizers(whole_words):
+    """Random lists over three letters, where tokens are made in several ways or never: few of them suit tiktoken."""
+    draw, by_tiktoken = random.Random(whole_words), 0
+    for _ in range(max(TEXTS, 300)):
+        tokens, merges = list("abc"), []
+        for _ in range(draw.randrange(1, 12)):
+            a, b = draw.choice(tokens), draw.choice(tokens)
+            if len(a + b) <= 6 and (a, b) not in merges:
+                merges.append((a, b))
+                tokens += [a + b] if a + b not in tokens else []
+        if draw.random() < 0.2:
+            draw.shuffle(merges)
+        vocab = {token: i for i, token in enumerate(tokens)}
+        theirs = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, merges, ignore_merges=whole_words))
+        theirs.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        theirs.decoder = tokenizers.decoders.ByteLevel()
+        ours = Pipeline(json.loads(theirs.to_str()))
+        by_tiktoken += "by_tiktoken" in ours._words.__qualname__
+        for _ in range(20):
+            text = "".join(draw.choices("abc", k=draw.randrange(1, 14)))
+            assert ours.encode(text) == theirs.encode(text).ids, (text, merges)
+    assert 0.1 < by_tiktoken / max(TEXTS, 300) < 0.9
