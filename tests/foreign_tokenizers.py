@@ -9,20 +9,21 @@ from functools import cache
 from hostile import HOSTILE
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-CORPUS = [
-    *HOSTILE,
-    *["the cat sat on the mat. The cat's kittens didn't eat 1234 rats, they've eaten 56!\n\n  def f(x):\n\treturn x" * 3] * 3,
-    *["naïve café über straße Ångström résumé, 日本語の文章。中文字 한국어 हिन्दी العربية 👩‍👩‍👧‍👦 🇫🇷"] * 5,
-]
+ENGLISH = "the cat sat on the mat. The cat's kittens didn't eat 1234 rats, they've eaten 56!\n\n  def f(x):\n\treturn x"
+OTHER = "naïve café über straße Ångström résumé, 日本語の文章。中文字 한국어 हिन्दी العربية 👩‍👩‍👧‍👦 🇫🇷"
+CORPUS = [*HOSTILE, *[ENGLISH * 3] * 3, *[OTHER] * 5]
 LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 DEEPSEEK = ["[\r\n]", r"\s?[A-Za-zµÀ-ÖØ-öø-ƺ]+", r"\s?[!-/:-~！-／：-～‘-‟　-。]+", r"\s+$", "[一-龥ࠀ-一가-퟿]+"]
 ALPHABET = pre_tokenizers.ByteLevel.alphabet()
 
 
-def byte_level(cut, vocab_size=600, normalizer=None, specials=("<|endoftext|>",), alphabet=ALPHABET, **more) -> Tokenizer:
+def byte_level(
+    cut, vocab_size=600, normalizer=None, specials=("<|endoftext|>",), alphabet=ALPHABET, **more
+) -> Tokenizer:
     """Byte pairs with the given way to cut."""
     tokenizer = Tokenizer(models.BPE(**more))
     tokenizer.pre_tokenizer, tokenizer.decoder = cut, decoders.ByteLevel()
@@ -53,7 +54,9 @@ def around(tokenizer: Tokenizer, single: str, pair: str, names) -> Tokenizer:
 def llama3() -> Tokenizer:
     tokenizer = byte_level(regex(LLAMA3), specials=(), ignore_merges=True)
     tokenizer.add_special_tokens(["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"])
-    return around(tokenizer, "<|begin_of_text|> $A", "<|begin_of_text|> $A <|begin_of_text|> $B:1", ["<|begin_of_text|>"])
+    return around(
+        tokenizer, "<|begin_of_text|> $A", "<|begin_of_text|> $A <|begin_of_text|> $B:1", ["<|begin_of_text|>"]
+    )
 
 
 def of_tiktoken() -> Tokenizer:
@@ -88,7 +91,9 @@ def lacking() -> Tokenizer:
 
 def deepseek() -> Tokenizer:
     cut = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in DEEPSEEK]
-    return byte_level(pre_tokenizers.Sequence([*cut, pre_tokenizers.Digits(individual_digits=True), whole(regex=False)]))
+    return byte_level(
+        pre_tokenizers.Sequence([*cut, pre_tokenizers.Digits(individual_digits=True), whole(regex=False)])
+    )
 
 
 def flags() -> Tokenizer:

@@ -1,7 +1,7 @@
 """What a tokenizer of other people does to a text before it cuts it into words: `normalizer` of tokenizer.json.
 
-Hugging Face's library knows the characters of Unicode 8 or 9, but for lower case those of Unicode 17; Python's tables
-are of other versions. So what is newer than theirs stays as it is, and pairs of cases that are newer than ours are told.
+Hugging Face's library knows the characters of Unicode 8 or 9, but the cases of Unicode 17; Python's tables are of other
+versions. So what is newer than theirs stays as it is, and pairs of cases that are newer than ours are written out.
 """
 
 import re

@@ -18,7 +18,8 @@ from minillm.text.decoders import BYTE, decoder, token_bytes
 from minillm.text.engines import Engine, has_long_blank
 from minillm.text.merges import SPACE, Merges, ranks_for_tiktoken
 from minillm.text.normalizers import normalizer
-from minillm.text.pre_tokenizers import Place, parts_of, pattern_for_tiktoken, pre_tokenizer
+from minillm.text.parts import LISTS, check_added, check_model, check_part
+from minillm.text.pre_tokenizers import Place, pattern_for_tiktoken, pre_tokenizer
 from minillm.text.word_pieces import WordPieces
 
 MODELS = {"BPE": Merges, "WordPiece": WordPieces}
@@ -38,10 +39,13 @@ class Pipeline(Engine):
 
     def __init__(self, description: dict) -> None:
         self.description = {name: description.get(name) for name in PARTS}
-        written = description["model"]
-        if written.get("type") not in MODELS:
-            raise ValueError(f"model is of the type {written.get('type')!r}, and only {', '.join(MODELS)} are known")
+        written = description.get("model")
+        check_model(written)
+        for name in LISTS:
+            check_part(description.get(name), name)
+        check_added(description.get("added_tokens") or [])
         self.kind, self.model = written["type"], MODELS[written["type"]](written)
+        self.unknown = self.model.vocab.get(written.get("unk_token"))
         self._normalize = normalizer(description.get("normalizer"))
         self._decode = decoder(description.get("decoder"))
         self.added = read_added(description.get("added_tokens") or [], self.model.vocab)

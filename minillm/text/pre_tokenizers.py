@@ -85,14 +85,13 @@ def is_sign(text: str) -> re.Pattern:
     return ASCII_SIGNS if text.isascii() else members(text, PUNCTUATION, PUNCTUATION_MORE)
 
 
-def _cut_at_signs(word: str, behavior: str = "Isolated") -> list[str]:
-    if behavior == "Isolated":
-        return [piece for piece in re.split(f"({is_sign(word).pattern})", word) if piece]
-    raise ValueError(f"pre_tokenizer: Punctuation with the behavior {behavior!r} is not known")
+def _cut_at_signs(word: str) -> list[str]:
+    return [piece for piece in re.split(f"({is_sign(word).pattern})", word) if piece]
 
 
 def _punctuation(part: dict) -> Step:
-    _cut_at_signs("", part.get("behavior", "Isolated"))
+    if part.get("behavior", "Isolated") != "Isolated":
+        raise ValueError(f"pre_tokenizer: Punctuation with the behavior {part['behavior']!r} is not known")
     return _each(_cut_at_signs)
 
 
