@@ -58,7 +58,7 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike) -> None:
     if not homes:
         raise ValueError(
             f"this {type(model).__name__} of recipe {recipe} has no Hugging Face counterpart: a Decoder of recipe "
-            f"{', '.join(sorted(_recipes(Decoder)))} has one, and an Encoder of recipe {', '.join(_recipes(Encoder))}"
+            f"{', '.join(_recipes(Decoder))} has one, and an Encoder of recipe {', '.join(_recipes(Encoder))}"
         )
     family = FAMILIES[homes[0]]
     settings, tensors = _write_config(model.config, family), _pack(model, family)
@@ -69,9 +69,9 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike) -> None:
     write_json(Path(folder) / "config.json", {"model_type": homes[0], **settings})
 
 
-def _recipes(kind: type[Transformer]) -> set[str]:
+def _recipes(kind: type[Transformer]) -> list[str]:
     """The recipes of this kind of model that have a home."""
-    return {recipe for family in FAMILIES.values() if family.kind is kind for recipe in family.recipes.values()}
+    return list(dict.fromkeys(name for f in FAMILIES.values() if f.kind is kind for name in f.recipes.values()))
 
 
 def _read_config(theirs: dict) -> tuple[Family, ModelConfig]:
