@@ -5,7 +5,7 @@ pretrained       what others made, with its head; weights: how a model is filled
 huggingface      checkpoints in Hugging Face's format, in and out; families, foreign: how each kind writes what we have;
                  settings: how their config.json says what only some families have
 gguf             GGUF files: fields and tensors; gguf_blocks: how numbers are packed; gguf_models: as Hugging Face's;
-                 gguf_write: out
+                 gguf_write: out; gguf_vocabulary: with a tokenizer
 tokenizer_json   tokenizers in Hugging Face's format, in; write_tokenizer: out; gguf_tokenizer: those of GGUF files
 describe         tokenizers of older files, described in that format
 peft_adapters    LoRA in the format of Hugging Face's peft, in and out
@@ -14,7 +14,8 @@ peft_adapters    LoRA in the format of Hugging Face's peft, in and out
 from minillm.hub.foreign import FOREIGN_FAMILIES
 from minillm.hub.gguf import GGUF, read_gguf
 from minillm.hub.gguf_tokenizer import tokenizer_from_gguf
-from minillm.hub.gguf_write import save_gguf, tokenizer_fields, write_gguf
+from minillm.hub.gguf_vocabulary import tokenizer_fields
+from minillm.hub.gguf_write import save_gguf, write_gguf
 from minillm.hub.huggingface import load_pretrained, save_pretrained
 from minillm.hub.load import (
     base_of, load, load_causal, load_labels, load_model, load_tokenizer, model_kind, rebuild,

@@ -2,7 +2,7 @@
 
 What is written is what `gguf` reads: fields, a table, the tensors; matrices in a type of choice, all else in 32 bits.
 The names are those of `gguf_models`, from our models by way of Hugging Face's. A tokenizer comes as fields, ready made
-(`tokenizer_fields` makes them of tokens and merges). Left out: quantisation to less than 8 bits.
+(`gguf_vocabulary` makes them). Left out: quantisation to less than 8 bits.
 """
 
 import os
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from minillm.hub.gguf import ALIGNMENT, ARRAY, MAGIC, SCALARS, TEXT, VERSIONS
 from minillm.hub.gguf_blocks import TYPES
 from minillm.hub.gguf_models import ARCHITECTURES, FACTORS, pair, paired, scaled_by
+from minillm.hub.gguf_tokenizer import KEY, UNUSED
 from minillm.hub.huggingface import pack_trunk
 from minillm.system import write_atomic
 from minillm.training import unwrap
@@ -24,8 +25,7 @@ from minillm.training import unwrap
 WRITTEN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "Q8_0": None}
 FILE_TYPES = {"F32": 0, "F16": 1, "Q8_0": 7, "BF16": 32}  # general.file_type
 NUMBERS = {kind.name: number for number, kind in TYPES.items()}
-TOKENS, TOKEN_TYPES = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
-NORMAL, CONTROL, USER, UNUSED = 1, 3, 4, 5  # types of tokens
+TOKENS, TOKEN_TYPES = f"{KEY}tokens", f"{KEY}token_type"
 UINT32, INT32, FLOAT32, BOOL = 4, 5, 6, 7  # of fields
 
 
@@ -149,26 +149,3 @@ def _value(value) -> bytes:
         return head + struct.pack("<IQ", TEXT, len(value)) + b"".join(map(_text, value))
     form = FLOAT32 if isinstance(value[0], float) else INT32
     return head + struct.pack(f"<IQ{len(value)}{SCALARS[form]}", form, len(value), *value)
-
-
-def tokenizer_fields(description: dict, ids: dict[str, int], cuts: str = "gpt-2", template: str | None = None) -> dict:
-    """The fields of a byte-pair tokenizer.
-
-    Args:
-        description: what tokenizer.json says of it: model.vocab, model.merges, added_tokens
-        ids: of the roles bos, eos, pad, unknown, sep, cls, mask, as far as there are such tokens
-        cuts: what tokenizer.ggml.pre calls the way in which text is cut into words
-        template: of chats, in Jinja
-    """
-    added = {entry["id"]: entry for entry in description["added_tokens"]}
-    tokens = {i: token for token, i in description["model"]["vocab"].items()}
-    tokens |= {i: entry["content"] for i, entry in added.items()}
-    size = max(tokens) + 1
-    types = {i: CONTROL if entry.get("special") else USER for i, entry in added.items()}
-    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in description["model"]["merges"]]
-    fields = {"model": "gpt2", "pre": cuts, "tokens": [tokens.get(i, f"[PAD{i}]") for i in range(size)]}
-    fields |= {"token_type": [types.get(i, NORMAL if i in tokens else UNUSED) for i in range(size)], "merges": merges}
-    spelled = {"sep": "seperator", "pad": "padding"}  # the first is theirs
-    fields |= {f"{spelled.get(role, role)}_token_id": i for role, i in ids.items()}
-    fields = {f"tokenizer.ggml.{name}": value for name, value in fields.items()}
-    return fields | ({"tokenizer.chat_template": template} if template else {})

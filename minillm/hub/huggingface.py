@@ -101,9 +101,9 @@ def write_folder(folder: Path, settings: dict, tensors: Tensors) -> None:
     write_json(folder / "config.json", settings)
 
 
-def _recipes(kind: type[Transformer]) -> set[str]:
+def _recipes(kind: type[Transformer]) -> list[str]:
     """The recipes of this kind of model that have a home."""
-    return {recipe for family in FAMILIES.values() if family.kind is kind for recipe in family.recipes.values()}
+    return list(dict.fromkeys(name for f in FAMILIES.values() if f.kind is kind for name in f.recipes.values()))
 
 
 def _read_config(theirs: dict) -> tuple[Family, ModelConfig]:

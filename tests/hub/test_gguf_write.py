@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from hostile import HOSTILE
 
-from minillm.hub import load_foreign, read_gguf, save_gguf, tokenizer_fields, write_gguf
+from minillm.hub import load_foreign, read_gguf, save_gguf, tokenizer_fields, tokenizer_from_gguf, write_gguf
 from minillm.hub.gguf_write import q8_0
 from minillm.models import Decoder, Encoder, ModelConfig
+from minillm.text import Tokenizer
 
 gguf = pytest.importorskip("gguf")
 transformers = pytest.importorskip("transformers")
@@ -71,6 +73,20 @@ def test_transformers_reads_what_we_write(name, tmp_path):
     cls = transformers.AutoModelForCausalLM
     theirs = cls.from_pretrained(tmp_path, gguf_file="a.gguf", dtype=torch.float32).eval()
     torch.testing.assert_close(theirs(ids()).logits, model(ids()), atol=1e-5, rtol=1e-5)
+
+
+def test_a_tokenizer_of_ours_goes_out_and_comes_back(tmp_path):
+    tokenizer = Tokenizer.train([*HOSTILE, "the cat sat on the mat " * 50], 400)
+    save_gguf(model_of("llama"), tmp_path / "a.gguf", tokenizer_fields(tokenizer), "F32")
+    again = tokenizer_from_gguf(read_gguf(tmp_path / "a.gguf").metadata)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path, gguf_file="a.gguf")
+    for text in HOSTILE:
+        ids = tokenizer.encode(text)
+        assert list(again.encode(text)) == list(ids)
+        assert "<|" in text or theirs.encode(text, add_special_tokens=False) == list(ids)
+    assert (again.bos_id, again.eos_id, again.begin) == (tokenizer.bos_id, tokenizer.eos_id, tokenizer.begin)
+    with pytest.raises(ValueError, match="no counterpart"):
+        tokenizer_fields(Tokenizer.characters("abc"))
 
 
 def test_transformers_reads_the_tokenizer_and_its_template(tmp_path):
