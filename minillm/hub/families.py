@@ -6,7 +6,8 @@ one; nothing else: Hugging Face turns rotary pairs as `attention.rotate` does. `
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -54,9 +55,9 @@ class Family(NamedTuple):
     renamed: tuple[tuple[str, str], ...] = ()  # older names -> newer ones
     pack: Callable[[Tensors, ModelConfig], Tensors] = lambda tensors, config: tensors
     unpack: Callable[[Tensors, ModelConfig], Tensors] = lambda tensors, config: tensors
-    details: dict[str, str] = {}  # numbers of Details, null being none
+    details: Mapping[str, str] = MappingProxyType({})  # numbers of Details, null being none
     layers: Layers = Layers()
-    synonyms: dict[str, dict] = {}  # setting -> what older files say -> what they mean
+    synonyms: Mapping[str, dict] = MappingProxyType({})  # setting -> what older files say -> what they mean
 
     @property
     def head(self) -> str:

@@ -102,7 +102,7 @@ FOREIGN_FAMILIES = {
         defaults=_GEMMA_DEFAULTS
         | {
             "num_key_value_heads": 4,
-            "query_pre_attn_scalar": 256.0,
+            "query_pre_attn_scalar": 256,
             "attn_logit_softcapping": 50.0,
             "final_logit_softcapping": 30.0,
         },
@@ -118,7 +118,7 @@ FOREIGN_FAMILIES = {
         defaults=_GEMMA_DEFAULTS
         | {
             "num_key_value_heads": 4,
-            "query_pre_attn_scalar": 256.0,
+            "query_pre_attn_scalar": 256,
             "rope_theta": 1e6,
             "rope_local_base_freq": 1e4,
         },
@@ -156,6 +156,7 @@ FOREIGN_FAMILIES = {
         },
         output="embed_out.weight",
         dropped=r"gpt_neox\.layers\.\d+\.attention\.((masked_)?bias|rotary_emb\.inv_freq)",
+        renamed=((r"^lm_head\.", "embed_out."),),
         pack=_fuse_heads,
         unpack=_split_heads,
         details={"rotary_share": "rotary_pct"},

@@ -60,12 +60,11 @@ def assemble(
         headless: no output layer is there, nor will be needed
     """
     with reading(places[0]), Unfilled():
-        check_size(asdict(config), tensors)
+        check_size({**asdict(config), "vocab_size": 0}, tensors)  # a wrong vocabulary takes no memory yet
         model = family.kind(config)
     expected = _pack(model, family)
-    tensors = _tidy({name: tensors.pop(name) for name in list(tensors)}, expected, family, places[1])
-    if headless:
-        tensors |= _new_head(expected, family)
+    own = _new_head(expected, family) if headless else {}
+    tensors = _tidy({name: tensors.pop(name) for name in list(tensors)} | own, expected, family, places[1])
     _check(tensors, expected, places[1])
     return model.eval(), _unpack(tensors, model, family)
 
@@ -102,9 +101,9 @@ def write_folder(folder: Path, settings: dict, tensors: Tensors) -> None:
     write_json(folder / "config.json", settings)
 
 
-def _recipes(kind: type[Transformer]) -> set[str]:
+def _recipes(kind: type[Transformer]) -> list[str]:
     """The recipes of this kind of model that have a home."""
-    return {recipe for family in FAMILIES.values() if family.kind is kind for recipe in family.recipes.values()}
+    return list(dict.fromkeys(name for f in FAMILIES.values() if f.kind is kind for name in f.recipes.values()))
 
 
 def _read_config(theirs: dict) -> tuple[Family, ModelConfig]:

@@ -127,10 +127,10 @@ class SomeWindowed(Layers):
         kinds = [config.details.kind(layer) for layer in range(config.layers)]
         if "n" in kinds:
             raise ValueError(f"pattern is {config.details.pattern!r}, and no layer can be without rotary positions")
-        window = config.details.window or None
-        said = {"sliding_window": window, "layer_types": [TYPES[kind] for kind in kinds]}
+        window = config.details.window
+        said = {"sliding_window": window or config.context, "layer_types": [TYPES[kind] for kind in kinds]}
         first = kinds.index("l") if "l" in kinds else len(kinds)
-        return said | ({self.switch: window is not None, "max_window_layers": first} if self.switch else {})
+        return said | ({self.switch: bool(window), "max_window_layers": first} if self.switch else {})
 
 
 class SomeUnturned(Layers):

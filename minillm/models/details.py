@@ -28,7 +28,7 @@ class Details:
     rope_low: float = 0.0  # Llama 3: so only where a pair turns less often than this in rope_original positions,
     rope_high: float = 0.0  # not where it turns more often than this, and in between by degrees
     rope_original: int = 0
-    query_scale: float = 0.0  # scores are divided by its square root; 0: head_dim
+    query_scale: int = 0  # scores are divided by its square root; 0: head_dim
     score_cap: float = 0.0  # attention scores are squeezed between this and its negative
     logit_cap: float = 0.0  # and so are the logits
 

@@ -7,7 +7,8 @@
 - `llama`: Touvron et al. 2023. Rotary positions, RMSNorm, SwiGLU (Shazeer 2020). `llama-tied`: with tied embeddings
   (one table for the embedding and the output layer), as its smaller members have.
 
-`foreign` adds the rows of other people's families. All weights are initialised from a normal distribution. Left out: BERT's own code truncates it at two deviations.
+All weights are initialised from a normal distribution. Left out: BERT's own code truncates it at two deviations; other
+people's families, whose rows `foreign` adds.
 """
 
 import math

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from minillm.cli import main
-from minillm.hub import Foreign, dtype_of_others, load_causal, load_model, source
+from minillm.hub import Foreign, dtype_of_others, load_causal, load_model, source, write_tokenizer
 from minillm.system import load_file
 from minillm.text import Tokenizer
 from minillm.training import RunFolder
@@ -28,7 +28,7 @@ def others(tmp_path_factory):
         sizes = SIZE | {"vocab_size": tokenizer.vocab_size}
         model = getattr(transformers, kind)(getattr(transformers, config)(**sizes))
         model.save_pretrained(folder / kind[:4].lower())
-        tokenizer.save(folder / kind[:4].lower() / "tokenizer.json")
+        write_tokenizer(tokenizer, folder / kind[:4].lower())
     rows = {
         "chats": [{"prompt": f"is {i} odd", "completion": "yes" if i % 2 else "no"} for i in range(30)],
         "labelled": [{"text": f"{'good' if i % 2 else 'bad'} film {i}", "label": i % 2} for i in range(30)],
