@@ -17,7 +17,8 @@ FLOORS = {  # a room imports from lower floors only
     "training": 4,
     **dict.fromkeys(("peft", "inference"), 5),
     **dict.fromkeys(("hub", "align"), 6),
-    **dict.fromkeys(("cli", "course"), 7),
+    "course": 7,
+    "cli": 8,
 }
 ROOMS = tuple(FLOORS)
 RUNTIME = {"torch", "numpy", "tiktoken", "tqdm", "matplotlib", "minillm"}

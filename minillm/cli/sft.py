@@ -30,7 +30,7 @@ from minillm.training import RunFolder, causal_lm, knows_template, named_or_late
 SHOWN = 12  # answers in samples.txt
 ASKED = 1000  # questions at most that a model is scored on
 REHEARSED = 600  # older conversations beside the letters: what was learned before is not to be lost
-TALES_EPOCHS = {"instructions": 1.35, "letters": 1.6}  # passes over the tales' own conversations
+TALES_EPOCHS = {"instructions": 1.7, "letters": 1.6}  # passes over the tales' own conversations
 OTHER_EPOCHS = 4.0  # passes over the conversations that somebody brings, which are fewer
 
 
