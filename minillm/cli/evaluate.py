@@ -18,7 +18,7 @@ from minillm.cli.reward import RewardSettings, RewardTask
 from minillm.cli.settings import Machine
 from minillm.cli.sft import questions_in
 from minillm.cli.tag import Tag, TagSettings
-from minillm.data import Windows, read_conversations, tokenize
+from minillm.data import Windows, read_conversations, tokenize, unknown_labels
 from minillm.hub import load_causal, load_model, load_tokenizer
 from minillm.inference import answers_by_likelihood, ask, ask_base, few_shot_accuracy, summary
 from minillm.metrics import bits_per_byte, bits_per_character, perplexity
@@ -52,7 +52,11 @@ class EvaluateSettings:
     """What is scored."""
 
     from_: Path | None = flag(None, "the run to score (default: the newest of pretrain)")
-    data: Path | None = flag(None, "a text to score it on; for a head, labelled records (default: the tales' own)")
+    data: Path | None = flag(
+        None,
+        "a text to score it on; for a head, labelled records, where a label that it never learned counts as wrong "
+        "(default: the tales' own)",
+    )
     out: Path | None = flag(None, "a .json file for the scores")
     windows: TextWindows = group(TextWindows)
     machine: Machine = group(Machine)
@@ -164,10 +168,7 @@ def head_scores(run: RunFolder, data: Path | None, compute: Compute) -> dict:
     with tempfile.TemporaryDirectory() as folder:  # a report writes pictures, and the run keeps its own
         task = kind(restore_settings(settings, config["settings"]), RunFolder(folder), compute, {})
         task.test_records = task.read_file(data) if data else task.load_parts().test
-        for record in task.test_records:
-            for label in record.labels:
-                if label not in names:
-                    raise ValueError(f"{record.place}: the label {label!r} is none of the run's: {', '.join(names)}")
+        task.unknown = unknown_labels(task.test_records, names)
         task.use(load_tokenizer(run), load_model(run.path, compute.device), names)
         task.test_examples = task.examples(task.test_records)
         return task.scores(task.answers())

@@ -1,6 +1,7 @@
 """Files that are whole or absent: bytes, text, JSON, tensors.
 
-A file is written beside its place, then renamed, so a killed process or a full disk leaves the one that was there.
+A file is written beside its place, then renamed, so a killed process or a full disk leaves the one that was there;
+the half that a kill leaves beside it is deleted when the file is next written.
 Whatever is wrong with a file that is read is one sentence, a ValueError, that names it (`reading`).
 
 Tensors are in the safetensors format: eight bytes of header length, a JSON header, then the raw numbers. Nothing is
@@ -13,6 +14,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import struct
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +22,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from minillm.system.lock import discard, holding
 
 # As safetensors calls them.
 STORED_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -105,19 +109,37 @@ def write_atomic(path: str | os.PathLike, pieces: Iterable[bytes]) -> None:
     path = Path(os.path.realpath(path))  # a link stays, and what it leads to is written
     check_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=UNFINISHED, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):  # interrupted when it had its name already
-            os.unlink(temporary)
-        raise
+    with _draft(path) as (handle, temporary):
+        try:
+            with os.fdopen(handle, "wb") as file:
+                for piece in pieces:
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):  # interrupted when it had its name already
+                os.unlink(temporary)
+            raise
+
+
+@contextlib.contextmanager
+def _draft(path: Path) -> Iterator[tuple[int, str]]:
+    """A new file beside `path`, held during the block; what killed processes had begun for that path is deleted."""
+    begin = f".{path.name[:100]}."
+    with contextlib.suppress(OSError):  # a folder that may be written and not listed
+        for name in os.listdir(path.parent):
+            if re.fullmatch(re.escape(begin) + r"\w{8}" + re.escape(UNFINISHED), name):
+                discard(path.parent / name)
+    ours = False
+    while not ours:  # another process may have taken it for one that a dead process left
+        handle, temporary = tempfile.mkstemp(prefix=begin, suffix=UNFINISHED, dir=path.parent)
+        with holding(handle, temporary) as ours:
+            if ours:
+                yield handle, temporary
+            else:
+                os.close(handle)
 
 
 def sweep(folder: str | os.PathLike) -> None:
