@@ -29,7 +29,7 @@ from minillm.data import (
     text_example,
 )
 from minillm.hub import load_model, load_tokenizer, model_kind
-from minillm.models import RECIPES, Encoder, ModelConfig, SequenceClassifier
+from minillm.models import OWN_RECIPES, Encoder, ModelConfig, SequenceClassifier
 from minillm.report import loss_curve, picture
 from minillm.system import Compute
 from minillm.text import Tokenizer
@@ -42,7 +42,7 @@ CONTEXT = 256  # tokens that a new encoder reads, where nobody says
 class EncoderSize:
     """Model."""
 
-    recipe: str = flag("minillm", "the parts the encoder is made of", choices=tuple(RECIPES))
+    recipe: str = flag("minillm", "the parts the encoder is made of", choices=OWN_RECIPES)
     depth: int = flag(2, "layers", most=MOST_LAYERS)
     width: int = flag(128, "channels")
     heads: int = flag(2, "attention heads")

@@ -18,7 +18,7 @@ from minillm.cli.size import check_size_flags, with_size_of
 from minillm.data import Windows, mean_token_length, tokenize_once
 from minillm.hub import load_causal, load_tokenizer
 from minillm.inference import write
-from minillm.models import LSTMLM, RECIPES, BigramLM, Decoder, LSTMConfig, ModelConfig, bigram_loss
+from minillm.models import LSTMLM, OWN_RECIPES, BigramLM, Decoder, LSTMConfig, ModelConfig, bigram_loss
 from minillm.report import loss_curve, picture
 from minillm.system import Compute, write_text
 from minillm.text import Tokenizer, read_documents, split, split_stream
@@ -32,7 +32,7 @@ class ModelSize:
     """Model. What is auto follows from --depth."""
 
     model: str = flag("decoder", "the kind of model", choices=tuple(MODELS.values()))
-    recipe: str = flag("minillm", "the parts a decoder is made of", choices=tuple(RECIPES))
+    recipe: str = flag("minillm", "the parts a decoder is made of", choices=OWN_RECIPES)
     depth: int | None = auto(
         "layers: the one dial from which size, batch, learning rates and steps follow; auto: 2 on a CPU, 6 on a GPU",
         most=MOST_LAYERS,

@@ -1,10 +1,10 @@
 """Checkpoints in Hugging Face's format, in and out: a folder with config.json and model.safetensors.
 
-GPT-2 (Radford et al. 2019), BERT (Devlin et al. 2019) and Llama (Touvron et al. 2023): `families` says how each is
-written. What changes the maths in a way that we do not have is refused, and so is a folder that lacks a tensor or has
-one too many: a model that loads computes what the original computes. Nothing is unpickled.
+GPT-2 (Radford et al. 2019), BERT (Devlin et al. 2019), Llama (Touvron et al. 2023) and its relatives: `families` and
+`foreign` say how each is written. What changes the maths in a way that we do not have is refused, and so is a folder
+that lacks a tensor or has one too many: a model that loads computes what the original computes. Nothing is unpickled.
 
-Left out: downloading, scaled rotary positions, quantised weights, tokenizers, BERT's pooler and next-sentence output,
+Left out: downloading, quantised weights, tokenizers, BERT's pooler and next-sentence output,
 which are dropped on reading.
 """
 
@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from minillm.hub.families import FAMILIES, Family, Tensors
-from minillm.models import RECIPES, ModelConfig, Transformer
+from minillm.hub.settings import flat_rope, number, rope_scaling
+from minillm.models import RECIPES, Decoder, Details, Encoder, ModelConfig, Transformer
 from minillm.system import load_file, read_json, reading, save_file, write_json
 from minillm.training import unwrap
 
@@ -57,7 +58,7 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike) -> None:
     if not homes:
         raise ValueError(
             f"this {type(model).__name__} of recipe {recipe} has no Hugging Face counterpart: a Decoder of recipe "
-            "gpt2, llama or llama-tied has one, and an Encoder of recipe bert"
+            f"{', '.join(_recipes(Decoder))} has one, and an Encoder of recipe {', '.join(_recipes(Encoder))}"
         )
     family = FAMILIES[homes[0]]
     settings, tensors = _write_config(model.config, family), _pack(model, family)
@@ -68,59 +69,75 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike) -> None:
     write_json(Path(folder) / "config.json", {"model_type": homes[0], **settings})
 
 
+def _recipes(kind: type[Transformer]) -> list[str]:
+    """The recipes of this kind of model that have a home."""
+    return list(dict.fromkeys(name for f in FAMILIES.values() if f.kind is kind for name in f.recipes.values()))
+
+
 def _read_config(theirs: dict) -> tuple[Family, ModelConfig]:
     """The content of config.json as a family and our config."""
     kind = theirs.get("model_type")
     if kind not in list(FAMILIES):
         raise ValueError(f"model_type is {kind!r}, and only {', '.join(FAMILIES)} are known")
     family = FAMILIES[kind]
-    rope = theirs.get("rope_parameters") or theirs.get("rope_scaling") or {}  # a newer file, an older one
-    scaling = rope.get("rope_type", rope.get("type", "default"))
-    if scaling != "default":
-        raise ValueError(f"rope_type is {scaling!r}, and rotary positions are supported only as they are, unscaled")
     if theirs.get("quantization_config") is not None:
         raise ValueError("the weights are quantised (quantization_config), which is not supported")
-    theirs = {**theirs, "rope_theta": rope.get("rope_theta", theirs.get("rope_theta"))}
+    scaling = {}
+    if "rope_theta" in family.settings:
+        share, local = (family.details.get(name) for name in ("rotary_share", "local_theta"))
+        theirs, scaling = flat_rope(theirs, family.settings["rope_theta"], share, local)
     for key, only in family.fixed.items():
-        if theirs.get(key) not in (only, None):
+        if family.synonyms.get(key, {}).get(theirs.get(key), theirs.get(key)) not in (only, None):
             raise ValueError(f"{key} is {theirs[key]!r}, and only {only!r} is supported")
     tied = theirs.get("tie_word_embeddings", family.defaults["tie_word_embeddings"])
     if tied not in list(family.recipes):
         raise ValueError(f"tie_word_embeddings is {tied!r}, for which there is no {kind} recipe")
+    recipe = family.recipes[tied]
     keys = {**family.settings, "dropout": family.dropouts[0]}
     numbers = {ours: _number(theirs, key, family.defaults) for ours, key in keys.items()}
-    config = ModelConfig(recipe=family.recipes[tied], **numbers)
-    if theirs.get("head_dim") not in (config.head_dim, None):
-        raise ValueError(
-            f"head_dim is {theirs['head_dim']!r}, and only the width over the heads, {config.head_dim}, is supported"
-        )
-    return family, config
+    details = {ours: _detail(theirs, ours, key, family.defaults) for ours, key in family.details.items()}
+    details |= {"tied": tied and not RECIPES[recipe].tied, **scaling, **family.layers.read(theirs)}
+    if details.get("head_dim", 0) * numbers["heads"] == numbers["width"]:
+        details["head_dim"] = 0
+    return family, ModelConfig(recipe=recipe, **numbers, details=Details(**details))
 
 
 def _number(theirs: dict, key: str, defaults: dict) -> int | float:
     """One setting; a fraction is allowed where the default is one."""
-    value = defaults.get(key) if theirs.get(key) is None else theirs[key]
-    if value is None:
-        raise ValueError(f"{key} is missing")
-    kinds = int | float if isinstance(defaults.get(key), float) else int
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        raise ValueError(f"{key} is {value!r} where a number was expected")
-    return value
+    return number(theirs, key, defaults.get(key), isinstance(defaults.get(key), float))
+
+
+def _detail(theirs: dict, ours: str, key: str, defaults: dict) -> int | float:
+    """One setting that a file may null, which is not the same as leaving it out."""
+    none = getattr(Details(), ours)
+    default = none if key in theirs else defaults.get(key)
+    return number(theirs, key, none if default is None else default, isinstance(none, float))
 
 
 def _write_config(config: ModelConfig, family: Family) -> dict:
     """What config.json says, beside the model_type."""
     plain = {"kv_heads": config.groups == config.heads, "segments": config.segments == 0}
+    known = {"tied", *family.details, *family.layers.fields}
+    known |= {"rope_factor", "rope_low", "rope_high", "rope_original"} if "rope_theta" in family.settings else set()
+    plain |= dict.fromkeys(config.details.differing().keys() - known, False)
     for name, is_plain in plain.items():
         if name not in family.settings and not is_plain:
-            raise ValueError(f"{name} is {getattr(config, name)}, which a {family.classes[0]} cannot have")
+            value = getattr(config, name, getattr(config.details, name, None))
+            raise ValueError(f"{name} is {value}, which a {family.classes[0]} cannot have")
     values = {**asdict(config), "kv_heads": config.groups, "hidden": config.inner, "segments": config.segments or 1}
+    own = config.details
+    means = {"head_dim": config.head_dim, "query_scale": config.head_dim, "local_theta": config.rope_theta}  # by a 0
+    details = {theirs: getattr(own, ours) or means.get(ours) for ours, theirs in family.details.items()}
+    known = {theirs for ours, theirs in family.details.items() if getattr(own, ours) or family.defaults.get(theirs)}
     return {
         "architectures": [family.classes[0]],
         **{theirs: values[ours] for ours, theirs in family.settings.items()},
+        **{key: details[key] for key in details if key in known},
+        **rope_scaling(own),
+        **family.layers.write(config),
         **dict.fromkeys(family.dropouts, config.dropout),
         **family.fixed,
-        "tie_word_embeddings": RECIPES[config.recipe].tied,
+        "tie_word_embeddings": config.tied,
         **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")),  # transformers would make up some
     }
 
@@ -183,13 +200,13 @@ def _check(tensors: Tensors, expected: Tensors, source: Path) -> None:
 def _pack(model: Transformer, family: Family) -> Tensors:
     """The model's tensors, as the family writes them."""
     tensors = model.state_dict()
-    if RECIPES[model.config.recipe].tied:
+    if model.config.tied:
         del tensors["head.weight"]
-    return family.pack({family.name(name): tensor for name, tensor in tensors.items()})
+    return family.pack({family.name(name): tensor for name, tensor in tensors.items()}, model.config)
 
 
 def _unpack(tensors: Tensors, model: Transformer, family: Family) -> Tensors:
     """Undo `_pack`: the tensors in our names."""
-    tensors = family.unpack(tensors)
-    tied = {"head.weight": "embedding.weight"} if RECIPES[model.config.recipe].tied else {}
+    tensors = family.unpack(tensors, model.config)
+    tied = {"head.weight": "embedding.weight"} if model.config.tied else {}
     return {name: tensors[family.name(tied.get(name, name))] for name in model.state_dict()}

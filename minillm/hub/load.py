@@ -117,7 +117,7 @@ def _sizes(description: dict) -> Iterator[tuple[str, object]]:
     for name, value in description.items():
         if isinstance(value, dict):
             yield from _sizes(value)
-        elif name != "context":  # no weight is so long where positions are rotary
+        elif name not in ("context", "window", "rope_original", "query_scale"):  # no weight is so long
             yield name, value
 
 

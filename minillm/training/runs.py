@@ -18,14 +18,13 @@ import json
 import math
 import os
 import warnings
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from minillm import __version__
-from minillm.models import Head, RewardModel, TextEncoder
+from minillm.models import Head, RewardModel, TextEncoder, stated
 from minillm.system import (
     Damaged,
     Fields,
@@ -230,7 +229,7 @@ def describe(model: nn.Module) -> dict:
         return {**kind, "pooling": model.pooling, "trunk": describe(model.trunk)}
     if isinstance(model, Head):
         return {**kind, "outputs": model.outputs, "pooling": model.pooling, "trunk": describe(model.trunk)}
-    return {**kind, **asdict(model.config)}
+    return {**kind, **stated(model.config)}
 
 
 def latest_run(*names: str, whole: bool = True, flag: str = "--from") -> RunFolder:

@@ -256,7 +256,8 @@ LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_fr
 @pytest.mark.parametrize(
     ("name", "changes", "words"),
     [
-        ("gpt2", {"model_type": "mistral"}, "model_type is 'mistral', and only gpt2, bert, llama are known"),
+        ("gpt2", {"model_type": "mamba"}, "model_type is 'mamba', and only gpt2, bert, llama, .* are known"),
+        ("gpt2", {"model_type": "mistral"}, "max_position_embeddings is missing"),
         ("gpt2", {"model_type": None}, "model_type is None"),
         ("gpt2", {"model_type": ["gpt2"]}, "model_type is"),
         ("gpt2", {"activation_function": "relu"}, "activation_function is 'relu', and only 'gelu_new'"),
@@ -271,10 +272,10 @@ LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_fr
         ("bert", {"hidden_act": "gelu_new"}, "hidden_act is 'gelu_new'"),
         ("bert", {"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
         ("bert", {"is_decoder": True}, "is_decoder is True"),
-        ("llama", {"rope_parameters": LLAMA3}, "rope_type is 'llama3', .* unscaled"),
-        ("llama", {"rope_parameters": None, "rope_scaling": {"type": "linear"}}, "rope_type is 'linear'"),
+        ("llama", {"rope_parameters": LLAMA3 | {"rope_type": "yarn"}}, "rope_type is 'yarn'"),
+        ("llama", {"rope_parameters": None, "rope_scaling": {"type": "linear"}}, "factor is missing"),
         ("llama", {"rope_parameters": [2]}, "config.json"),
-        ("llama", {"head_dim": 16}, "head_dim is 16"),
+        ("llama", {"head_dim": -8}, "head_dim is -8"),
         ("llama", {"attention_bias": True}, "attention_bias is True"),
         ("llama", {"mlp_bias": True}, "mlp_bias is True"),
         ("llama", {"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
