@@ -19,32 +19,55 @@ from torch import nn
 
 from minillm.hub.families import FAMILIES, Family, Tensors
 from minillm.hub.settings import flat_rope, number, rope_scaling
+from minillm.hub.weights import Unfilled, as_dtype, check_size, fill, read_tensors
 from minillm.models import RECIPES, Decoder, Details, Encoder, ModelConfig, Transformer
-from minillm.system import load_file, read_json, reading, save_file, write_json
+from minillm.system import read_json, reading, save_file, write_json
 from minillm.training import unwrap
 
 
-def load_pretrained(folder: str | os.PathLike) -> tuple[Transformer, ModelConfig]:
-    """The model of a folder, in fp32 and evaluation mode, and its config.
+def load_pretrained(
+    folder: str | os.PathLike, dtype: torch.dtype | str | None = None
+) -> tuple[Transformer, ModelConfig]:
+    """The model of a folder, in fp32 or another dtype and evaluation mode, and its config.
 
     A file of the trunk alone (transformers' BertModel) gets a new output layer where one is needed, with a warning.
     Raises: ValueError, naming file and setting or tensor, for what is not wholly a model that we have.
     """
     folder = Path(folder)
-    source = folder / "config.json"
-    settings = read_json(source)
+    settings = read_json(folder / "config.json")
+    family, config = read_config(settings, folder / "config.json")
+    tensors, source, files = read_tensors(folder, family.classes[1])
+    model, tensors = assemble(family, config, tensors, (folder / "config.json", source))
+    return fill(model, tensors, as_dtype(dtype), files), config
+
+
+def read_config(settings: dict, source: Path) -> tuple[Family, ModelConfig]:
+    """The content of config.json as a family and our config. Raises: ValueError for what we do not have."""
     try:
-        family, config = _read_config(settings)
+        return _read_config(settings)
     except (ValueError, TypeError, AttributeError) as error:  # a value of another type than expected
         raise ValueError(f"{source}: {error}") from None
-    tensors, source = _read_tensors(folder, family)
-    with reading(folder / "config.json"):
+
+
+def assemble(
+    family: Family, config: ModelConfig, tensors: Tensors, places: tuple[Path, Path], headless: bool = False
+) -> tuple[Transformer, Tensors]:
+    """The model whose tensors these are, `Unfilled`, and what to `fill` it with.
+
+    Args:
+        tensors: in the family's names; they are taken out, so that none is kept longer than needed
+        places: the files that hold the settings and the tensors, for messages
+        headless: no output layer is there, nor will be needed
+    """
+    with reading(places[0]), Unfilled():
+        check_size(asdict(config), tensors)
         model = family.kind(config)
     expected = _pack(model, family)
-    tensors = _tidy(tensors, expected, family, source)
-    _check(tensors, expected, source)
-    model.load_state_dict(_unpack(tensors, model, family))
-    return model.eval(), config
+    tensors = _tidy({name: tensors.pop(name) for name in list(tensors)}, expected, family, places[1])
+    if headless:
+        tensors |= _new_head(expected, family)
+    _check(tensors, expected, places[1])
+    return model.eval(), _unpack(tensors, model, family)
 
 
 def save_pretrained(model: nn.Module, folder: str | os.PathLike) -> None:
@@ -52,7 +75,12 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike) -> None:
 
     Raises: ValueError for a model that none of Hugging Face's families can be.
     """
-    model = unwrap(model)
+    _, settings, tensors = pack_trunk(unwrap(model))
+    write_folder(Path(folder), settings, tensors)
+
+
+def pack_trunk(model: nn.Module) -> tuple[Family, dict, Tensors]:
+    """The family of a model, and what config.json and the file of its tensors are to hold; or ValueError."""
     recipe = getattr(getattr(model, "config", None), "recipe", None)
     homes = [name for name, f in FAMILIES.items() if type(model) is f.kind and recipe in f.recipes.values()]
     if not homes:
@@ -64,9 +92,14 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike) -> None:
     settings, tensors = _write_config(model.config, family), _pack(model, family)
     if "segments" in family.settings and not model.config.segments:  # theirs cannot do without a vector to add
         tensors[family.name("segment.weight")] = torch.zeros(1, model.config.width)
-    (Path(folder) / "config.json").unlink(missing_ok=True)  # last: a kill never leaves an old one beside new weights
-    save_file(tensors, Path(folder) / "model.safetensors", {"format": "pt"})
-    write_json(Path(folder) / "config.json", {"model_type": homes[0], **settings})
+    return family, {"model_type": homes[0], **settings}, tensors
+
+
+def write_folder(folder: Path, settings: dict, tensors: Tensors) -> None:
+    """Write the two files."""
+    (folder / "config.json").unlink(missing_ok=True)  # last: a kill never leaves an old one beside new weights
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    write_json(folder / "config.json", settings)
 
 
 def _recipes(kind: type[Transformer]) -> list[str]:
@@ -142,35 +175,13 @@ def _write_config(config: ModelConfig, family: Family) -> dict:
     }
 
 
-def _read_tensors(folder: Path, family: Family) -> tuple[Tensors, Path]:
-    """All tensors of a folder, and the file that names them. Raises ValueError when there is none to read."""
-    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if whole.exists():
-        return load_file(whole)[0], whole
-    if index.exists():
-        content = read_json(index)
-        places = content.get("weight_map") if isinstance(content, dict) else None
-        if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
-            raise ValueError(f"{index}: has no weight_map that says which file holds which tensor")
-        tensors = {}
-        for name in sorted(set(places.values())):
-            tensors |= {key: t for key, t in load_file(folder / name)[0].items() if places.get(key) == name}
-        return tensors, index
-    for pickled in sorted(folder.glob("pytorch_model*.bin")):
-        raise ValueError(
-            f"{pickled}: is pickled, and reading it could run code: convert it where you trust it, with transformers' "
-            f"{family.classes[1]}.from_pretrained(folder).save_pretrained(folder)"
-        )
-    raise ValueError(f"{folder}: holds neither {whole.name} nor {index.name}")
-
-
 def _tidy(tensors: Tensors, expected: Tensors, family: Family, source: Path) -> Tensors:
     """The same tensors in their newest and longest names, without those that are no part of our model."""
     for old, new in family.renamed:
         tensors = {re.sub(old, new, name): tensor for name, tensor in tensors.items()}
     if not any(name.startswith(family.trunk) for name in tensors):  # the trunk alone has short names
         tensors = {name if name.startswith(family.head) else family.trunk + name: t for name, t in tensors.items()}
-        new = {name: tensor for name, tensor in expected.items() if name.startswith(family.head)}
+        new = _new_head(expected, family)
         if new and not new.keys() & tensors.keys():
             warnings.warn(f"{source}: has no output layer; a new one, untrained, takes its place", stacklevel=3)
             tensors |= new
@@ -181,6 +192,17 @@ def _tidy(tensors: Tensors, expected: Tensors, family: Family, source: Path) -> 
         if table in tensors and not torch.equal(copy, tensors[table]):
             raise ValueError(f"{source}: {family.output} is not {table}, though config.json says that they are one")
     return tensors
+
+
+def _new_head(expected: Tensors, family: Family) -> Tensors:
+    """An output layer that has learned nothing."""
+    empty = {name: torch.empty(t.shape) for name, t in expected.items() if name.startswith(family.head)}
+    for name, tensor in empty.items():
+        if tensor.dim() > 1:
+            tensor.normal_(std=0.02)
+        else:
+            tensor.fill_("norm" in name.lower() and name.endswith("weight"))
+    return empty
 
 
 def _check(tensors: Tensors, expected: Tensors, source: Path) -> None:

@@ -16,8 +16,8 @@ from minillm.models.bigram import BigramLM, CountBigram, bigram_loss
 from minillm.models.details import Details, stated
 from minillm.models.foreign import FOREIGN, OWN_RECIPES, ForeignAttention, OnePlusRMSNorm
 from minillm.models.heads import (
-    POOLINGS, Head, PairClassifier, RewardModel, SequenceClassifier, TextEncoder, TokenClassifier, in_fp32,
-    last_token, mean_pool,
+    POOLINGS, Head, PairClassifier, PooledClassifier, RewardModel, SequenceClassifier, TextEncoder, TokenClassifier,
+    in_fp32, last_token, mean_pool,
 )  # fmt: skip
 from minillm.models.layers import layer_depths, layer_stack
 from minillm.models.lstm import LSTMLM, LSTMConfig, lstm_step
