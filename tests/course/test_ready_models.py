@@ -1,4 +1,4 @@
-"""The models that come with the repository: whole, small, and as good as their recipes are when they are trained again."""
+"""The models that come with the repository: whole, small, and as good as their recipes are when trained again."""
 
 import json
 
