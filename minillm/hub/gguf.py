@@ -23,7 +23,7 @@ MAGIC, VERSIONS, MOST_DIMS = b"GGUF", (2, 3), 4
 SCALARS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}  # types of fields, as struct calls them
 TEXT, ARRAY = 8, 9
 ALIGNMENT = "general.alignment", 32  # of the data, and of each tensor in it
-AT_ONCE = 1 << 20  # values that are turned into numbers together
+AT_ONCE = 1 << 18  # values that are turned into numbers together
 
 
 class Stored(NamedTuple):

@@ -129,12 +129,20 @@ def _scaling(said: dict, factors: Stored | None, head_dim: int, theta: float) ->
     factor = stored.max().item()
     if stored.shape != (head_dim // 2,) or not math.isfinite(factor) or factor <= 0:
         raise ValueError(f"{FACTORS} are {list(stored.shape)} numbers up to {factor}, where {head_dim // 2} are wanted")
-    turns = original / (2 * math.pi) * theta ** (-torch.arange(0, head_dim, 2) / head_dim)
-    keep = ((turns - low) / (high - low)).clamp(0, 1)
-    if not torch.allclose(stored, 1 / (keep + (1 - keep) / factor), rtol=1e-3):
-        raise ValueError(f"{FACTORS} scale rotary positions in a way that is not Llama 3's, and only that is supported")
     scaling = {"rope_type": "llama3", "factor": factor, "low_freq_factor": low, "high_freq_factor": high}
-    return {"rope_scaling": {**scaling, "original_max_position_embeddings": original}}
+    scaling["original_max_position_embeddings"] = original
+    if not torch.allclose(stored, scaled_by(scaling, head_dim, theta), rtol=1e-3):
+        raise ValueError(f"{FACTORS} scale rotary positions in a way that is not Llama 3's, and only that is supported")
+    return {"rope_scaling": scaling}
+
+
+def scaled_by(scaling: dict, head_dim: int, theta: float) -> Tensor:
+    """What Llama 3 divides each frequency by, (D/2,); the arguments are of config.json."""
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    turns = scaling["original_max_position_embeddings"] / (2 * math.pi)
+    turns = turns * theta ** (-torch.arange(0, head_dim, 2) / head_dim)
+    keep = ((turns - low) / (high - low)).clamp(0, 1)
+    return 1 / (keep + (1 - keep) / scaling["factor"])
 
 
 def tensors_of(file: GGUF, settings: dict, dtype: torch.dtype) -> Tensors:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from minillm import models
-from minillm.hub.pretrained import foreign_fingerprint, foreign_labels, is_foreign, load_foreign
+from minillm.hub.pretrained import foreign_fingerprint, foreign_labels, foreign_tokenizer, is_foreign, load_foreign
 from minillm.hub.weights import as_dtype, check_size
 from minillm.peft import bare, load_adapter
 from minillm.system import map_file, reading
@@ -107,7 +107,7 @@ def load_tokenizer(run: Run) -> Tokenizer:
     """The tokenizer of a run or of a foreign model; ValueError when it is not the one that a run was trained with."""
     folder = _folder(run)
     if is_foreign(folder.path):
-        return Tokenizer.load(folder.path / "tokenizer.json")
+        return foreign_tokenizer(folder.path)
     expected = folder.config().get("tokenizer")
     tokenizer = Tokenizer.load(folder.path / "tokenizer.json")
     if tokenizer.fingerprint != expected:

@@ -15,8 +15,10 @@ from torch import nn
 from minillm.hub.families import Family, Tensors
 from minillm.hub.gguf import read_gguf
 from minillm.hub.gguf_models import settings_of, tensors_of
+from minillm.hub.gguf_tokenizer import tokenizer_from_gguf
 from minillm.hub.huggingface import assemble, pack_trunk, read_config, save_pretrained, write_folder
 from minillm.hub.settings import number
+from minillm.hub.tokenizer_json import read_tokenizer
 from minillm.hub.weights import Unfilled, as_dtype, fill, read_tensors
 from minillm.models import (
     Encoder,
@@ -28,6 +30,7 @@ from minillm.models import (
     TokenClassifier,
 )  # fmt: skip
 from minillm.system import Fields, MappedFile, read_json, read_object, reading, shown, write_json
+from minillm.text import Tokenizer
 from minillm.training import unwrap
 
 
@@ -162,6 +165,14 @@ def foreign_labels(path: str | os.PathLike) -> list[str]:
     settings = Fields({}, path) if Path(path).is_file() else read_object(Path(path) / "config.json")
     named = settings.get("architectures") or [""]
     return label_names(settings) if str(named[0]).endswith((SEQUENCE, TOKEN)) else []
+
+
+def foreign_tokenizer(path: str | os.PathLike) -> Tokenizer:
+    """The tokenizer of a folder or of a GGUF file. Raises: ValueError, naming it, for one that we do not have."""
+    if not Path(path).is_file():
+        return read_tokenizer(path)
+    with reading(path):
+        return tokenizer_from_gguf(read_gguf(path).metadata)
 
 
 def foreign_fingerprint(path: str | os.PathLike) -> str:

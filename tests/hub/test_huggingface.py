@@ -265,7 +265,7 @@ LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_fr
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx is True"),
         ("gpt2", {"tie_word_embeddings": False}, "tie_word_embeddings is False"),
         ("gpt2", {"n_embd": "wide"}, "n_embd is 'wide' where a number was expected"),
-        ("gpt2", {"n_embd": 10**30}, "damaged"),
+        ("gpt2", {"n_embd": 10**30}, "does not fit the weights"),
         ("gpt2", {"n_layer": None}, "n_layer is missing"),
         ("gpt2", {"n_layer": 2.5}, "n_layer is 2.5"),
         ("gpt2", {"n_head": 5}, "width 32 must be an even multiple of heads 5"),
