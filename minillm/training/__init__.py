@@ -11,7 +11,7 @@ claims        who writes into a run folder, and what a killed run leaves behind
 forgetting    continual learning: L2-SP, EWC, weight averaging, measures of transfer
 """
 
-from minillm.training.by_parts import causal_lm_by_parts, causal_objective
+from minillm.training.by_parts import LARGE, PART, causal_lm_by_parts, causal_objective
 from minillm.training.claims import Taken, claimed, claimed_by_name, continued
 from minillm.training.forgetting import (
     average_score, backward_transfer, ewc, fisher_diagonal, forward_transfer, interpolate, l2_sp, weights_of,
