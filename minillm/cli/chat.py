@@ -11,6 +11,7 @@ from minillm import tales
 from minillm.cli.flags import flag, group
 from minillm.cli.generate import SamplingSettings, Writer
 from minillm.cli.settings import Machine
+from minillm.hub import source
 from minillm.text import Tokenizer, read_text
 from minillm.training import knows_template, named_or_latest
 
@@ -37,7 +38,8 @@ def run_chat(settings: ChatSettings, given: dict) -> int:
     """
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="surrogateescape")  # a line that is no text is said to be none, and ends nothing
-    writer = Writer.open(named_or_latest(settings.from_, "sft", "pretrain"), settings.sampling, settings.machine)
+    run = source(named_or_latest(settings.from_, "sft", "pretrain").path)
+    writer = Writer.open(run, settings.sampling, settings.machine)
     answers = knows_template(writer.run)
     if settings.text is not None and not answers:
         where = f"{writer.run.path} holds one that continues"

@@ -17,14 +17,15 @@ from minillm.cli.pair import Pair, PairSettings
 from minillm.cli.reward import RewardSettings, RewardTask
 from minillm.cli.settings import Machine
 from minillm.cli.sft import questions_in
+from minillm.cli.size import LONGEST
 from minillm.cli.tag import Tag, TagSettings
 from minillm.data import Windows, read_conversations, tokenize
-from minillm.hub import load_causal, load_model, load_tokenizer
+from minillm.hub import dtype_of_others, load_causal, load_model, load_tokenizer, source
 from minillm.inference import answers_by_likelihood, ask, ask_base, few_shot_accuracy, summary
 from minillm.metrics import bits_per_byte, bits_per_character, perplexity
 from minillm.system import Compute, check_file, pick_device, to_json, write_json
 from minillm.text import Tokenizer, read_documents
-from minillm.training import RunFolder, causal_lm, knows_template, mean_loss, named_or_latest
+from minillm.training import RunFolder, causal_objective, knows_template, mean_loss, named_or_latest
 
 HEADS: dict[str, tuple[type[Task], type]] = {
     "classify": (Classify, ClassifySettings),
@@ -70,11 +71,12 @@ def run_evaluate(settings: EvaluateSettings, given: dict) -> int:
     if settings.out is not None:
         check_file(settings.out)
     compute = pick_device(settings.machine.device, settings.machine.dtype)
-    run = named_or_latest(settings.from_, "pretrain")
+    run = source(named_or_latest(settings.from_, "pretrain").path)
     if run.config().get("stage") in HEADS:
         scores = head_scores(run, settings.data, compute)
     else:
-        model = Scored(run, load_tokenizer(run), load_causal(run, compute.device), compute, settings.windows)
+        trained = load_causal(run, compute.device, dtype_of_others(run, compute.dtype))
+        model = Scored(run, load_tokenizer(run), trained, compute, settings.windows)
         if settings.data is None:
             scores = model.on_everything()
         else:
@@ -98,13 +100,13 @@ class Scored:
     def on_texts(self, documents: list[str], name: str = "the text") -> dict:
         """The loss on documents, in every unit, and the entropy floor where it is known."""
         check_context(self.windows.context, self.model, self.run)
-        longest = self.windows.context or getattr(self.model.config, "context", 256)
+        longest = self.windows.context or min(getattr(self.model.config, "context", 256), LONGEST)
         whole = self.windows.documents == "file"
         tokens = tokenize(documents, self.tokenizer, whole)
         if len(tokens) < 2:
             raise ValueError(f"{name}: a text of {len(tokens)} token has nothing to predict; bring more")
         windows = Windows(tokens, min(longest, len(tokens) - 1), self.windows.batch_size)
-        loss = mean_loss(self.model, causal_lm, windows, self.compute)
+        loss = mean_loss(self.model, causal_objective(self.model), windows, self.compute)
         characters, size = sum(map(len, documents)), sum(len(document.encode()) for document in documents)
         predicted = sum(int((batch["labels"][:, 1:] >= 0).sum()) for batch in windows)
         return {

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from minillm.cli.flags import auto, flag, group
 from minillm.cli.settings import Machine
-from minillm.hub import load_causal, load_tokenizer
+from minillm.hub import dtype_of_others, load_causal, load_tokenizer, source
 from minillm.inference import TEMPERATURE, TOP_P, check_sampling, reply, write
 from minillm.system import Compute, check_file, pick_device, to_json, write_text
 from minillm.text import Tokenizer
@@ -57,7 +57,8 @@ class Writer:
         check_sampling(sampling.max_new_tokens or 0, sampling.temperature, sampling.top_k, sampling.top_p)
         compute = pick_device(machine.device, machine.dtype)
         generator = torch.Generator(compute.device).manual_seed(machine.seed)
-        return cls(run, sampling, compute, load_tokenizer(run), load_causal(run, compute.device), generator)
+        model = load_causal(run, compute.device, dtype_of_others(run, compute.dtype))
+        return cls(run, sampling, compute, load_tokenizer(run), model, generator)
 
     def complete(self, prompts: list) -> list[str]:
         """Texts that follow the prompts; answers, where a prompt is a list of messages."""
@@ -79,7 +80,7 @@ def run_generate(settings: GenerateSettings, given: dict) -> int:
         raise ValueError(f"--n {settings.n}: ask for at least one text")
     if settings.out is not None:
         check_file(settings.out)
-    writer = Writer.open(named_or_latest(settings.from_, "pretrain"), settings.sampling, settings.machine)
+    writer = Writer.open(source(named_or_latest(settings.from_, "pretrain").path), settings.sampling, settings.machine)
     prompt = settings.prompt or start_of(writer.run)
     if settings.prompt and knows_template(writer.run):
         prompt = [{"role": "user", "content": settings.prompt}]

@@ -32,6 +32,7 @@ from minillm.training import (
     fit,
     latest_run,
     mean_loss,
+    recompute,
 )
 
 
@@ -71,6 +72,8 @@ class TrainingCommand:
         if self.settings.run.show:
             show_example(self.tokenizer, self.example_batch(), names=self.label_names)
             return 0
+        if self.settings.training.recompute:
+            recompute(self.model)
         self.prepare()
         if self.batches is not None and len(self.batches):
             check_batches(self.compute, self.model, self.batches)

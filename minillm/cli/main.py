@@ -8,6 +8,7 @@ from minillm.cli.classify import Classify, ClassifySettings
 from minillm.cli.dpo import DPO, DPOSettings
 from minillm.cli.encode import Encode, EncodeSettings
 from minillm.cli.evaluate import EvaluateSettings, run_evaluate
+from minillm.cli.export import ExportSettings, run_export
 from minillm.cli.flags import Command, run_command
 from minillm.cli.generate import GenerateSettings, run_generate
 from minillm.cli.merge import MergeSettings, run_merge
@@ -43,6 +44,7 @@ COMMANDS = {
     "ppo": _trains("let a model learn from a reward model", PPOSettings, RLHF),
     "dpo": _trains("let a model learn from preferences, directly", DPOSettings, DPO),
     "merge": _does("fold a trained adapter into the weights of its base", MergeSettings, run_merge),
+    "export": _does("write a run for transformers, peft or llama.cpp", ExportSettings, run_export),
     "predict": _does("ask a trained classifier, tagger or encoder about new texts", PredictSettings, run_predict),
     "generate": _does("generate texts with a trained model", GenerateSettings, run_generate),
     "chat": _does("talk to a model, turn by turn, at the keyboard", ChatSettings, run_chat),

@@ -11,8 +11,8 @@ from minillm.align import answer_example
 from minillm.cli.flags import flag, group
 from minillm.cli.settings import Machine
 from minillm.data import (
+    ByLength,
     Frame,
-    Padded,
     check_not_empty,
     check_words,
     frame_of,
@@ -22,12 +22,11 @@ from minillm.data import (
     user_message,
     words_field,
 )
-from minillm.hub import load_model, load_tokenizer
+from minillm.hub import Foreign, load_model, load_tokenizer, source
 from minillm.inference import predict, tags_of
 from minillm.metrics import words_and_marks
 from minillm.system import check_file, pick_device, to_json, write_text
 from minillm.text import Tokenizer, read_records, text_field
-from minillm.training import RunFolder
 
 TEXT_FIELDS = {
     "classify": ("text",),
@@ -64,8 +63,10 @@ def run_predict(settings: PredictSettings, given: dict) -> int:
     """
     if settings.from_ is None:
         raise ValueError(f"predict needs --from, the folder of a run of {', '.join(TEXT_FIELDS)}")
-    run = RunFolder(settings.from_)
+    run = source(settings.from_)
     stage = run.config().get("stage")
+    if isinstance(run, Foreign):
+        raise ValueError(f"{run.path} holds a model without a head of ours: tune it first, as by classify --from")
     if stage not in TEXT_FIELDS:
         raise ValueError(f"{run.path} is a run of {stage}: predict asks runs of {', '.join(TEXT_FIELDS)}")
     check_texts(settings, stage)
@@ -80,7 +81,7 @@ def run_predict(settings: PredictSettings, given: dict) -> int:
     if cut:
         said = f"{cut} of {len(examples)} texts are longer than the {context} tokens that the model reads: cut there"
         print(said, file=sys.stderr)  # the answers alone go to the screen, so that they can be piped
-    outputs = predict(model, Padded(examples, tokenizer.pad_id, settings.batch_size), compute)
+    outputs = predict(model, ByLength(examples, tokenizer.pad_id, settings.batch_size), compute)
     names = run.labels()
     lines = [
         to_json(answer(stage, question, output, example, names))

@@ -6,6 +6,7 @@ from pathlib import Path
 from minillm.cli.flags import auto, flag
 from minillm.training import OPTIMIZERS
 
+RECOMPUTE = "compute activations again when they are needed: less memory, a third more time"
 MOST_LAYERS = 1000  # that anybody has trained (Wang et al. 2022, "DeepNet")
 
 
@@ -68,6 +69,7 @@ class Training:
     clip: float = flag(1.0, "largest norm of a gradient (0: no limit)")
     eval_every: int | None = auto("steps between evaluations; auto: a tenth of the run")
     patience: int = flag(0, "evaluations without a better one before stopping (0: never)")
+    recompute: bool = flag(False, RECOMPUTE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ Scaled dot-product attention with several heads (Vaswani et al. 2017, "Attention
 key/value heads (Ainslie et al. 2023), rotary positions (Su et al. 2021, equation 34) and a key/value cache.
 
 The formula is here twice: `attention` is the plain maths, to be read; `attend` is the fast path that the models call.
-A test asserts that they agree. Left out: sliding windows, sparse patterns, cross-attention.
+A test asserts that they agree. Left out: sparse patterns, cross-attention; sliding windows are in `foreign`.
 
 Shapes: B batch, T time (queries), S time (keys, S >= T when a cache holds the past), C channels, H heads, D head dim.
 """
@@ -80,9 +80,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, d
     return F.dropout(scores.softmax(dim=-1), dropout) @ v
 
 
-def rotary_tables(context: int, head_dim: int, theta: float = 10_000.0) -> tuple[Tensor, Tensor]:
-    """Cosine and sine, each (context, D/2), of the angle by which each pair of channels is rotated at each position."""
-    frequency = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)  # (D/2,)
+def rotary_tables(context: int, head_dim: int, theta: float = 10_000.0, slow=lambda f: f) -> tuple[Tensor, Tensor]:
+    """Cosine and sine, each (context, D/2), of the angle by which each pair of channels is rotated at each position.
+
+    `slow` changes the frequencies (D/2,), as models do whose context was stretched after training.
+    """
+    frequency = slow(theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim))  # (D/2,)
     angle = torch.outer(torch.arange(context, dtype=torch.float32), frequency)  # (context, D/2)
     return angle.cos(), angle.sin()
 
@@ -164,22 +167,28 @@ class Attend(nn.Module):
         """q (B, H, T, D), k and v (B, H or fewer, S, D), mask as of `attend` -> (B, H, T, D)."""
         return attend(q, k, v, mask, self.causal, self.dropout if self.training else 0.0)
 
+    def weights(self, q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
+        """The attention weights (B, H, T, S) by the plain formula, to be looked at; k has as many heads as q."""
+        visible = causal_mask(q.size(-2), k.size(-2), q.device) if mask is None and self.causal else mask
+        return attention(q, k, k, visible)[1]
+
 
 class SelfAttention(nn.Module):
     """Multi-head self-attention over x (B, T, C). `normalise`, a module or None, is applied to queries and keys."""
 
     def __init__(
-        self, width: int, heads: int, kv_heads: int, *, causal: bool, bias=False, dropout=0.0, normalise=None, layer=0
-    ):
+        self, width: int, heads: int, kv_heads: int, *, causal: bool, bias=False, dropout=0.0, normalise=None, layer=0,
+        head_dim=0,
+    ):  # fmt: skip
         super().__init__()
-        if width % heads or heads % kv_heads:
+        if (width % heads and not head_dim) or heads % kv_heads:
             raise ValueError(f"width {width} must divide by heads {heads}, and heads by kv_heads {kv_heads}")
-        self.heads, self.kv_heads, self.head_dim = heads, kv_heads, width // heads
+        self.heads, self.kv_heads, self.head_dim = heads, kv_heads, head_dim or width // heads
         self.causal, self.layer = causal, layer
         self.query = nn.Linear(width, heads * self.head_dim, bias=bias)
         self.key = nn.Linear(width, kv_heads * self.head_dim, bias=bias)
         self.value = nn.Linear(width, kv_heads * self.head_dim, bias=bias)
-        self.output = nn.Linear(width, width, bias=bias)
+        self.output = nn.Linear(heads * self.head_dim, width, bias=bias)
         self.normalise = normalise or nn.Identity()
         self.attend = Attend(causal, dropout)
 

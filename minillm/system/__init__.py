@@ -10,8 +10,8 @@ from minillm.system.device import (
     Compute, check_seed, compiled, cpu_has_fast_bf16, pick_device, random_state, seed_everything, set_random_state,
 )  # fmt: skip
 from minillm.system.files import (
-    Damaged, Fields, check_file, is_kind, load_file, read_json, read_object, reading, save_file, shown, sweep, to_json,
-    write_atomic, write_json, write_text,
+    Damaged, Fields, MappedFile, check_file, is_kind, load_file, map_file, read_json, read_object, reading, save_file,
+    shown, sweep, to_json, write_atomic, write_json, write_text,
 )  # fmt: skip
 from minillm.system.lock import FolderLock, InUse
 from minillm.system.progress import Interrupt, Timer, duration, patient_interrupt
