@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from minillm.data.examples import IGNORE_INDEX
+from minillm.data.examples import IGNORE_INDEX, corpus_frame
 from minillm.system import check_seed
 from minillm.text import Tokenizer
 
@@ -49,8 +49,7 @@ def tokenize(
         whole: the documents are pieces of one text, and nothing is put between them.
         file: keep the ids there and map it into memory, for a corpus that does not fit.
     """
-    begin = [] if whole else [tokenizer.bos_id]
-    end = [] if whole or tokenizer.eos_id == tokenizer.bos_id else [tokenizer.eos_id]
+    begin, end = ([], []) if whole else corpus_frame(tokenizer)
     documents = iter(documents)
     batches = iter(lambda: tokenizer.encode_batch(list(islice(documents, 1000))), [])
     rows = (np.array([*begin, *ids, *end], dtype=np.int32) for batch in batches for ids in batch)
@@ -62,7 +61,7 @@ def tokenize(
         rows = list(rows)
         lengths, ids = list(map(len, rows)), np.concatenate([np.zeros(0, np.int32), *rows])
     starts = None if whole else torch.tensor([0, *lengths]).cumsum(0)[:-1]
-    return Tokens(torch.from_numpy(ids), starts, begin[0] if end else None)
+    return Tokens(torch.from_numpy(ids), starts, begin[0] if begin and end else None)
 
 
 def window_table(length: int, context: int, starts: Tensor | None = None) -> Tensor:

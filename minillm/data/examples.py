@@ -1,9 +1,9 @@
 """What a training example is, for each task: a record of words and labels turned into the ids that a model reads.
 
 A text stands in the frame that its trunk was pre-trained with: an encoder reads <|cls|> text <|sep|>, a decoder
-<|bos|> text <|eos|>. A pair stands in one row with <|sep|> between (Devlin et al. 2019, figure 2), and where the trunk
-has segments each token says which text it belongs to. What does not fit is cut at the end, from the longer text of a
-pair first, and counted.
+<|bos|> text <|eos|>, or text <|eos|> where its tokenizer puts nothing before a text. A pair stands in one row with
+<|sep|> between (Devlin et al. 2019, figure 2), and where the trunk has segments each token says which text it belongs
+to. What does not fit is cut at the end, from the longer text of a pair first, and counted.
 
 An example is a dictionary of lists; `Padded` puts several into a batch. `show_example` prints what comes out.
 """
@@ -23,12 +23,17 @@ CLOSING, OPENING = set(".,;:!?)]}%"), set("([{$")  # words that stand close to t
 
 
 class Frame(NamedTuple):
-    """The special tokens around a text, and whether the two texts of a pair are numbered."""
+    """The special tokens around a text (begin: None for none), and whether the two texts of a pair are numbered."""
 
-    begin: int
+    begin: int | None
     between: int
     end: int
     segments: bool = False
+
+    @property
+    def head(self) -> list[int]:
+        """What stands before a text."""
+        return [] if self.begin is None else [self.begin]
 
 
 def encoder_frame(tokenizer: Tokenizer, segments: bool = True) -> Frame:
@@ -38,7 +43,15 @@ def encoder_frame(tokenizer: Tokenizer, segments: bool = True) -> Frame:
 
 def decoder_frame(tokenizer: Tokenizer) -> Frame:
     """<|bos|> text <|eos|>, or <|bos|> text <|sep|> text <|eos|> (Radford et al. 2018, figure 1)."""
-    return Frame(tokenizer.bos_id, tokenizer.sep_id, tokenizer.eos_id)
+    if len(tokenizer.begin) > 1:
+        raise ValueError(f"this tokenizer puts {len(tokenizer.begin)} tokens before a text, where a frame has one")
+    return Frame(tokenizer.begin[0] if tokenizer.begin else None, tokenizer.sep_id, tokenizer.eos_id)
+
+
+def corpus_frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """What stands before and behind a document of a corpus; where one token would do both, it stands before."""
+    begin, end = list(tokenizer.begin), list(tokenizer.end) or [tokenizer.eos_id]
+    return begin, [] if begin == end else end
 
 
 def frame_of(trunk: nn.Module, tokenizer: Tokenizer) -> Frame:
@@ -50,8 +63,8 @@ def frame_of(trunk: nn.Module, tokenizer: Tokenizer) -> Frame:
 
 def text_example(ids: Sequence[int], frame: Frame, context: int) -> dict:
     """One text in its frame: {"input_ids", "cut"}; "cut" is the number of tokens that did not fit into the context."""
-    room = _room(context, 2)
-    example = {"input_ids": [frame.begin, *ids[:room], frame.end], "cut": max(len(ids) - room, 0)}
+    room = _room(context, len(frame.head) + 1)
+    example = {"input_ids": [*frame.head, *ids[:room], frame.end], "cut": max(len(ids) - room, 0)}
     if frame.segments:
         example["segment_ids"] = [0] * len(example["input_ids"])
     return example
@@ -63,15 +76,15 @@ def pair_example(first: Sequence[int], second: Sequence[int], frame: Frame, cont
     >>> pair_example([5, 6, 7, 8], [9], Frame(1, 2, 3, True), context=7)   # one of the longer text is cut
     {'input_ids': [1, 5, 6, 7, 2, 9, 3], 'cut': 1, 'segment_ids': [0, 0, 0, 0, 0, 1, 1]}
     """
-    room = _room(context, 3)
+    room = _room(context, len(frame.head) + 2)
     cut = max(len(first) + len(second) - room, 0)
     n, m, rest = len(first), len(second), cut
     n, m, rest = n - min(rest, max(n - m, 0)), m - min(rest, max(m - n, 0)), rest - min(rest, abs(n - m))
     first, second = first[: n - (rest + 1) // 2], second[: m - rest // 2]  # equally long from here on: in turn
-    ids = [frame.begin, *first, frame.between, *second, frame.end]
+    ids = [*frame.head, *first, frame.between, *second, frame.end]
     example = {"input_ids": ids, "cut": cut}
     if frame.segments:
-        example["segment_ids"] = [0] * (len(first) + 2) + [1] * (len(second) + 1)
+        example["segment_ids"] = [0] * (len(frame.head) + len(first) + 1) + [1] * (len(second) + 1)
     return example
 
 
@@ -90,8 +103,9 @@ def tag_example(
         ids += pieces
         labels += [tag] + [tag if every_piece else IGNORE_INDEX] * (len(pieces) - 1)
         places += [place] * len(pieces)
-    room = _room(context, 2)
-    labels, places = [IGNORE_INDEX, *labels[:room], IGNORE_INDEX], [-1, *places[:room], -1]
+    head = len(frame.head)
+    room = _room(context, head + 1)
+    labels, places = [IGNORE_INDEX] * head + [*labels[:room], IGNORE_INDEX], [-1] * head + [*places[:room], -1]
     return {**text_example(ids, frame, context), "labels": labels, "words": places}
 
 
@@ -103,7 +117,8 @@ def word_pieces(words: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
     pieces, quoted, glued = [], False, True  # glued: no space before the next word
     for word in words:
         closes = word in CLOSING or (word == '"' and quoted)
-        pieces.append(tokenizer.encode(word if glued or closes else " " + word))
+        encode = tokenizer.encode_after if pieces else tokenizer.encode
+        pieces.append(encode(word if glued or closes else " " + word))
         quoted = quoted != (word == '"')
         glued = word in OPENING or (word == '"' and quoted)
     return pieces

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from minillm.data.batches import Tokens, tokenize
+from minillm.data.examples import corpus_frame
 from minillm.system import load_file, save_file
 from minillm.text import Tokenizer
 
@@ -25,8 +26,8 @@ def tokenize_once(
 
     names = ("ids",) if whole else ("ids", "starts")
     tensors = _kept(file, _checksum(documents, tokenizer, str(whole)), names, work_out)
-    alone = whole or tokenizer.bos_id == tokenizer.eos_id  # nothing announces <|bos|>, unless it ends a text too
-    return Tokens(tensors["ids"], tensors.get("starts"), None if alone else tokenizer.bos_id)
+    begin, end = ([], []) if whole else corpus_frame(tokenizer)  # nothing announces <|bos|>, unless it ends a text too
+    return Tokens(tensors["ids"], tensors.get("starts"), begin[0] if begin and end else None)
 
 
 def encode_once(documents: Sequence[str], tokenizer: Tokenizer, file: str | os.PathLike | None) -> list[list[int]]:

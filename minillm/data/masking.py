@@ -18,11 +18,13 @@ def mask_tokens(
     a random ordinary token, and 10 % stay; the model must say what stood at every one of them.
 
     Returns: (inputs, labels), both as input_ids (B, T); labels are the tokens selected, IGNORE_INDEX elsewhere.
-    Raises: ValueError for a probability outside [0, 1].
+    Raises: ValueError for a probability outside [0, 1], and for a tokenizer that has nothing to hide tokens behind.
     Source: Devlin et al. 2019, section 3.1.
     """
     if not 0 <= probability <= 1:
         raise ValueError(f"the share of tokens to mask is {probability}: it must lie between 0 and 1")
+    if tokenizer.mask_id is None:
+        raise ValueError("this tokenizer has no token that stands for a hidden one, so its model cannot restore any")
     special, ordinary = torch.tensor(sorted(tokenizer.special_ids)), torch.tensor(tokenizer.text_ids)
     selected = torch.rand(input_ids.shape, generator=generator) < probability
     selected &= ~torch.isin(input_ids, special)

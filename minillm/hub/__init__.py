@@ -6,11 +6,14 @@ pretrained       what others made, with its head; weights: how a model is filled
 gguf             GGUF files: fields and tensors; gguf_blocks: how numbers are packed; gguf_models: as Hugging Face's
 huggingface      checkpoints in Hugging Face's format, in and out; families, foreign: how each kind writes what we have;
                  settings: how their config.json says what only some families have
+tokenizer_json   tokenizers in Hugging Face's format, in; write_tokenizer: out; gguf_tokenizer: those of GGUF files
+describe         tokenizers of older files, described in that format
 peft_adapters    LoRA in the format of Hugging Face's peft, in and out
 """
 
 from minillm.hub.foreign import FOREIGN_FAMILIES
 from minillm.hub.gguf import GGUF, read_gguf
+from minillm.hub.gguf_tokenizer import tokenizer_from_gguf
 from minillm.hub.huggingface import load_pretrained, save_pretrained
 from minillm.hub.load import (
     base_of, load, load_causal, load_labels, load_model, load_tokenizer, model_kind, rebuild,
@@ -18,3 +21,5 @@ from minillm.hub.load import (
 from minillm.hub.peft_adapters import load_peft_lora, save_peft_lora
 from minillm.hub.pretrained import is_foreign, load_foreign, save_foreign
 from minillm.hub.sources import Foreign, dtype_of_others, source
+from minillm.hub.tokenizer_json import read_tokenizer
+from minillm.hub.write_tokenizer import write_tokenizer

@@ -13,7 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from minillm import models
+from minillm.hub.gguf import read_gguf
+from minillm.hub.gguf_tokenizer import tokenizer_from_gguf
 from minillm.hub.pretrained import foreign_fingerprint, foreign_labels, is_foreign, load_foreign
+from minillm.hub.tokenizer_json import read_tokenizer
 from minillm.hub.weights import as_dtype, check_size
 from minillm.peft import bare, load_adapter
 from minillm.system import map_file, reading
@@ -106,8 +109,20 @@ def load_causal(run: Run, device: str | torch.device = "cpu", dtype: Dtype = Non
 def load_tokenizer(run: Run) -> Tokenizer:
     """The tokenizer of a run or of a foreign model; ValueError when it is not the one that a run was trained with."""
     folder = _folder(run)
-    if is_foreign(folder.path):
-        return Tokenizer.load(folder.path / "tokenizer.json")
+    tokenizer = (_foreign_tokenizer if is_foreign(folder.path) else _own_tokenizer)(folder)
+    if folder.template is not None:
+        tokenizer.use_template(folder.template)
+    return tokenizer
+
+
+def _foreign_tokenizer(folder: RunFolder) -> Tokenizer:
+    if not folder.path.is_file():
+        return read_tokenizer(folder.path)
+    with reading(folder.path):
+        return tokenizer_from_gguf(read_gguf(folder.path).metadata)
+
+
+def _own_tokenizer(folder: RunFolder) -> Tokenizer:
     expected = folder.config().get("tokenizer")
     tokenizer = Tokenizer.load(folder.path / "tokenizer.json")
     if tokenizer.fingerprint != expected:

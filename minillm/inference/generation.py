@@ -239,7 +239,7 @@ def write(
             raise ValueError(f"{name} is the text {texts[:60]!r}: give a list of texts, of one if need be")
     if "" in stop:
         raise ValueError("stop has an empty text, at which every text would end at once: leave it out")
-    rows = [[tokenizer.bos_id, *tokenizer.encode(prompt)] for prompt in prompts]
+    rows = [[*tokenizer.begin, *tokenizer.encode(prompt)] or [tokenizer.bos_id] for prompt in prompts]
     return _complete(model, tokenizer, rows, stop, max_new_tokens, temperature, top_k, top_p, generator, batch_size)
 
 

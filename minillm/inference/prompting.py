@@ -41,8 +41,9 @@ def sentence_logprobs(
     given = given or [""] * len(texts)
     device = next(model.parameters(), torch.empty(0)).device
     examples, results = [], []
-    for before, tail in zip(tokenizer.encode_batch(list(given)), tokenizer.encode_batch(list(texts))):
-        head = [tokenizer.bos_id, *before]
+    tails = [tokenizer.encode_after(text) if before else tokenizer.encode(text) for before, text in zip(given, texts)]
+    for before, tail in zip(tokenizer.encode_batch(list(given)), tails):
+        head = [*tokenizer.begin, *before] or [tokenizer.bos_id]  # a first token has a probability after another alone
         examples.append({"input_ids": head + tail, "labels": [IGNORE_INDEX] * len(head) + tail})
     with evaluating(model):
         for batch in Padded(examples, tokenizer.pad_id, batch_size):
@@ -102,14 +103,14 @@ def score_candidates(
     Raises: ValueError for an empty candidate, and past the context.
     Source: Brown et al. 2020, section 2.4.
     """
-    tails = tokenizer.encode_batch(list(candidates))
+    tails = [tokenizer.encode_after(candidate) for candidate in candidates]
     if not tails or not all(tails):
         raise ValueError(f"the candidates are {list(candidates)!r}: there must be some, and none may be empty")
     N, K, longest = len(prompts), len(tails), max(map(len, tails))
     if longest > 1 and not hasattr(model, "new_cache"):
         given = [prompt for prompt in prompts for _ in candidates]
         return sentence_logprobs(model, tokenizer, list(candidates) * N, given, average, batch_size).view(N, K)
-    heads = [[tokenizer.bos_id, *ids] for ids in tokenizer.encode_batch(list(prompts))]
+    heads = [[*tokenizer.begin, *ids] or [tokenizer.bos_id] for ids in tokenizer.encode_batch(list(prompts))]
     rows = batch_size if longest == 1 else max(batch_size // K, 1)
     with evaluating(model):
         results = [

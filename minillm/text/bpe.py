@@ -152,12 +152,15 @@ class Splitter:
         highest = 0x7F if document.isascii() else ord(max(document))
         # Most text needs no more than the first plane, in which looking a character up is fastest.
         end = next(end for end in (0x80, 0x10000, 0x110000) if highest < end)
-        return _compiled(self.pattern, end).findall(document)
+        return compiled_for(self.pattern, end).findall(document)
 
 
 @cache
-def _compiled(pattern: str, end: int) -> re.Pattern:
-    """A tiktoken pattern for `re`, right for the characters below `end`: its classes are written out."""
+def compiled_for(pattern: str, end: int) -> re.Pattern:
+    """A tiktoken pattern for `re`, right for the characters below `end`: its classes are written out.
+
+    Raises: ValueError for a capturing group.
+    """
     pieces, in_brackets = [], False
     for piece in re.findall(r"\\[pP]\{[^}]*\}|\\.|.", pattern, flags=re.DOTALL):
         if piece in ("[", "]"):
@@ -165,7 +168,7 @@ def _compiled(pattern: str, end: int) -> re.Pattern:
         elif piece[0] == "\\" and piece[1] in "pPsSdDwW":
             plain = f"\\{piece[1].lower()}{piece[2:]}"  # an opposite as "none of": it would have a million members
             negation = "^" if piece[1].isupper() else ""
-            piece = _members(piece, end) if in_brackets else f"[{negation}{_members(plain, end)}]"
+            piece = class_ranges(piece, end) if in_brackets else f"[{negation}{class_ranges(plain, end)}]"
         pieces.append(piece)
     compiled = re.compile("".join(pieces))
     if compiled.groups:
@@ -174,8 +177,8 @@ def _compiled(pattern: str, end: int) -> re.Pattern:
 
 
 @cache
-def _members(piece: str, end: int) -> str:
-    r"""The characters below `end` in a class, \p{..}, \s, \w, \d or an opposite, as ranges for `re`."""
+def class_ranges(piece: str, end: int) -> str:
+    r"""The characters below `end` in a class of tiktoken, such as \p{..}, \s or an opposite, as ranges for `re`."""
     characters = "".join(chr(i) for i in range(end) if not 0xD800 <= i < 0xE000)
     matching = tiktoken.Encoding("class", pat_str=piece, mergeable_ranks=BYTES, special_tokens={})
     numbers = [*map(ord, bytes(matching.encode_ordinary(characters)).decode())]  # what does not match is dropped

@@ -1,10 +1,11 @@
-"""Text to ids and back: one Tokenizer over byte pairs or over characters, with special tokens that text cannot forge.
+"""Text to ids and back: one Tokenizer over every engine, with special tokens that text cannot forge.
 
 Special tokens have ids behind those of ordinary text. Encoding never yields them from a text, whatever is written in
 it: "<|eos|>" in a document is seven ordinary characters. Only code of ours puts them in, by id (`eos_id`), by the chat
 template or by saying so (`allow_special=True`). Padding has a token of its own, never that of the end of a text.
 
-Byte pairs are trained by `bpe`, or they are GPT-2's, from its files or by name.
+Byte pairs are trained by `bpe`, or they are GPT-2's, from its files or by name; `engines` and, for a `pipeline` that
+others made, the file of that name do the work.
 Left out: normalising text (`cleaning` does it); unknown tokens (bytes have none, a character tokenizer raises).
 Paper: Radford et al. 2019, "Language models are unsupervised multitask learners", section 2.2.
 """
@@ -12,11 +13,10 @@ Paper: Radford et al. 2019, "Language models are unsupervised multitask learners
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from itertools import count, pairwise
+from itertools import count
 from operator import index
 from pathlib import Path
 
@@ -26,60 +26,22 @@ from torch import Tensor
 
 from minillm.system import read_json, reading, write_json
 from minillm.text.bpe import BYTES, GPT2_PATTERN, check_surrogates, train_bpe
-from minillm.text.chat_template import CHAT_ROLES, apply_chat_template
+from minillm.text.chat_template import CHAT_ROLES, apply_chat_template, check_template
+from minillm.text.engines import BytePairs, Characters, Engine, own_engine
 from minillm.text.gpt2_files import END_OF_TEXT, read_gpt2
+from minillm.text.pipeline import Pipeline
+from minillm.text.roles import WORDS, Roles, own_roles
 
 SPECIALS = ("<|pad|>", "<|bos|>", "<|eos|>", "<|mask|>", "<|cls|>", "<|sep|>", *(f"<|{role}|>" for role in CHAT_ROLES))
-LONGEST_BLANK = 200_000  # characters; tiktoken's regular expression runs out of stack at a million
 FORMAT, VERSION = "minillm tokenizer", 1
 
 
-class BytePairs:
-    """Encodes by byte pairs: `tokens` maps ids to bytes, and the id is also the rank by which tiktoken merges."""
-
-    def __init__(self, tokens: dict[int, bytes], pattern: str) -> None:
-        ranks = {token: i for i, token in tokens.items()}
-        missing = [b for b in range(256) if bytes([b]) not in ranks]
-        if missing or len(ranks) < len(tokens):
-            raise ValueError(f"These are not byte pairs: {len(missing)} bytes have no token, or tokens are repeated.")
-        self._encoding = tiktoken.Encoding("minillm", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
-
-    def encode(self, text: str) -> list[int]:
-        if not text.isascii():
-            check_surrogates(text)  # tiktoken would replace them without a word
-        part = LONGEST_BLANK // 2  # a longer run fills one of the parts
-        if len(text) <= LONGEST_BLANK or not any(text[i : i + part].isspace() for i in range(0, len(text), part)):
-            return self._encoding.encode_ordinary(text)
-        runs = ((run.start(), run.end()) for run in re.finditer(r"\s+", text))
-        cuts = [at for start, end in runs for at in range(start + LONGEST_BLANK, end, LONGEST_BLANK)]
-        pieces = (text[start:end] for start, end in pairwise([0, *cuts, len(text)]))
-        return [i for piece in pieces for i in self._encoding.encode_ordinary(piece)]
-
-
-class Characters:
-    """Encodes by characters, one token for each that it was made from."""
-
-    def __init__(self, tokens: dict[int, bytes]) -> None:
-        self._ids = {token.decode(): i for i, token in tokens.items()}
-
-    def encode(self, text: str) -> list[int]:
-        try:
-            return [self._ids[character] for character in text]
-        except KeyError as error:
-            unknown = error.args[0]
-        place = text.index(unknown)
-        raise ValueError(
-            f"Character {place} (line {text.count(chr(10), 0, place) + 1}) of the text is {unknown!r} "
-            f"(U+{ord(unknown):04X}), which this tokenizer of {len(self._ids)} characters does not know. "
-            "Remove it, or use a byte-pair tokenizer, which can encode everything."
-        )
-
-
 class Tokenizer:
-    """Made by `train`, `characters`, `from_tiktoken`, `from_gpt2_files` or `load`; not by its constructor.
+    """Made by `train`, `characters`, `from_tiktoken`, `from_gpt2_files`, `load` or by `hub`; not by its constructor.
 
     `vocab_size` counts every id, special ones too; `specials` maps their names to ids, `text_ids` are all others that
-    stand for something: a vocabulary of other people may have gaps.
+    stand for something: a vocabulary of other people may have gaps. `begin` and `end` stand around a text where the
+    model was trained so, and any of `stop_ids` ends what it writes; the other attributes are told in `roles`.
 
     >>> tokenizer = Tokenizer.characters("low lower")
     >>> tokenizer.encode("lower")
@@ -88,17 +50,14 @@ class Tokenizer:
     'low<|eos|>'
     """
 
-    def __init__(self, kind: str, pattern: str | None, tokens: dict[int, bytes], specials: dict[str, int]) -> None:
-        self.kind, self.pattern, self.specials = kind, pattern, dict(specials)
-        self._tokens = tokens
-        self._engine = Characters(tokens) if kind == "characters" else BytePairs(tokens, pattern)
-        self._bytes = tokens | {i: name.encode() for name, i in specials.items()}
-        self.vocab_size, self.text_ids = max(self._bytes) + 1, sorted(tokens)
-        self.special_ids = frozenset(specials.values())
-        self.bos_id = specials[END_OF_TEXT if END_OF_TEXT in specials else "<|bos|>"]
-        self.eos_id = specials[END_OF_TEXT if END_OF_TEXT in specials else "<|eos|>"]
-        self.pad_id, self.mask_id = specials["<|pad|>"], specials["<|mask|>"]
-        self.cls_id, self.sep_id = specials["<|cls|>"], specials["<|sep|>"]
+    def __init__(self, engine: Engine, roles: Roles | None = None) -> None:
+        self.engine, self.kind, self.specials = engine, engine.kind, engine.specials
+        self._bytes, self.special_ids = engine.bytes, frozenset(self.specials.values())
+        self.vocab_size, self.text_ids = max(self._bytes) + 1, sorted(self._bytes.keys() - self.special_ids)
+        self.roles = roles or own_roles(self.specials)
+        self.bos_id, self.eos_id, self.pad_id, self.cls_id, self.sep_id, self.mask_id = self.roles.single
+        self.stop_ids, self.begin, self.end = frozenset(self.roles.stop), self.roles.begin, self.roles.end
+        self.template, self.chat_template = self.roles.template, self.roles.chat_template
 
     @classmethod
     def train(cls, texts: str | Iterable[str], vocab_size: int) -> "Tokenizer":
@@ -109,7 +68,8 @@ class Tokenizer:
                 f"each: make it {len(BYTES) + len(SPECIALS)} or more, or use a character tokenizer."
             )
         ranks = train_bpe(texts, vocab_size - len(SPECIALS))
-        return cls("bpe", GPT2_PATTERN, {rank: token for token, rank in ranks.items()}, _with_specials(len(ranks)))
+        tokens = {rank: token for token, rank in ranks.items()}
+        return cls(BytePairs(tokens, _with_specials(len(ranks)), GPT2_PATTERN))
 
     @classmethod
     def characters(cls, texts: str | Iterable[str]) -> "Tokenizer":
@@ -121,7 +81,7 @@ class Tokenizer:
         if not alphabet:
             raise ValueError("There is no text to take the characters of a tokenizer from.")
         tokens = {i: character.encode() for i, character in enumerate(sorted(alphabet))}
-        return cls("characters", None, tokens, _with_specials(len(tokens)))
+        return cls(Characters(tokens, _with_specials(len(tokens))))
 
     @classmethod
     def from_tiktoken(cls, name: str) -> "Tokenizer":
@@ -143,13 +103,13 @@ class Tokenizer:
             ) from error
         # tiktoken's own README builds new encodings from these three attributes of an old one.
         tokens = {rank: token for token, rank in encoding._mergeable_ranks.items()}
-        return cls("bpe", encoding._pat_str, tokens, _with_specials(encoding.n_vocab, encoding._special_tokens))
+        return cls(BytePairs(tokens, _with_specials(encoding.n_vocab, encoding._special_tokens), encoding._pat_str))
 
     @classmethod
     def from_gpt2_files(cls, vocab_bpe: str | Path, encoder_json: str | Path) -> "Tokenizer":
         """GPT-2's vocabulary with GPT-2's ids, as `read_gpt2` reads it."""
         tokens, own = read_gpt2(Path(vocab_bpe), Path(encoder_json))
-        return cls("bpe", GPT2_PATTERN, tokens, _with_specials(max(*tokens, *own.values()) + 1, own))
+        return cls(BytePairs(tokens, _with_specials(max(*tokens, *own.values()) + 1, own), GPT2_PATTERN))
 
     def encode(self, text: str, allow_special: bool = False) -> list[int]:
         """The ids of a text. Names of special tokens in it are ordinary text, unless `allow_special` is true.
@@ -159,12 +119,13 @@ class Tokenizer:
         """
         if not isinstance(text, str):
             raise ValueError(f"encode takes one text, but this is a {type(text).__name__}; encode_batch takes a list.")
-        if not allow_special:
-            return self._engine.encode(text)
-        ids = []
-        for piece in re.split("(" + "|".join(map(re.escape, self.specials)) + ")", text):
-            ids += [self.specials[piece]] if piece in self.specials else self._engine.encode(piece)
-        return ids
+        return self.engine.encode(text, allow_special)
+
+    def encode_after(self, text: str, special: bool = False) -> list[int]:
+        """The ids of a text that goes on from another, or follows a special token: some tokenizers put a space before
+        one that stands alone.
+        """
+        return self.engine.encode(text, first=False, begins=special)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of many texts, in parallel; special tokens are ordinary text."""
@@ -183,7 +144,7 @@ class Tokenizer:
         """
         ids = self._checked(ids)
         kept = [i for i in ids if i not in self.special_ids] if skip_special else ids
-        return b"".join([self._bytes[i] for i in kept]).decode(errors="replace")
+        return self.engine.decode(kept)
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
         """Each id's text by itself, to look at; a byte that is only part of a character is shown as \\xe2."""
@@ -233,21 +194,23 @@ class Tokenizer:
         """A conversation as ids, and for each id whether the assistant learns it: `apply_chat_template`."""
         return apply_chat_template(self, messages, reply)
 
+    def use_template(self, name: str) -> None:
+        """Take another chat template than the one that came with the model; ValueError for an unknown one."""
+        check_template(name)
+        if self.roles.own and name != self.template:
+            raise ValueError(f"this tokenizer is our own, whose chat template is {self.template}, and not {name}")
+        self.template = name
+
     @cached_property
     def fingerprint(self) -> str:
         """The SHA-256 of all that decides an encoding, by which a checkpoint knows its own tokenizer."""
-        return _fingerprint(self._record())
-
-    def _record(self) -> dict:
-        """All that decides an encoding. Bytes are written as Latin-1 characters; an id without a token is null."""
-        tokens = [self._tokens.get(i) for i in range(max(self._tokens) + 1)]
-        written = [None if token is None else token.decode("latin-1") for token in tokens]
-        return {"kind": self.kind, "pattern": self.pattern, "specials": self.specials, "tokens": written}
+        return _fingerprint(self.engine.record() | self.roles.record())
 
     def save(self, path: str | Path) -> None:
         """Write all of the tokenizer as JSON, at once or not at all."""
         header = {"format": FORMAT, "version": VERSION, "fingerprint": self.fingerprint}
-        write_json(path, header | self._record())
+        words = {} if self.roles.own else {name: getattr(self, name) for name in WORDS}
+        write_json(path, header | self.engine.record() | self.roles.record() | words)
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":
@@ -258,17 +221,18 @@ class Tokenizer:
         version = saved.pop("version", None)
         if version != VERSION:
             raise ValueError(f"{path} has version {version} of the format, but this minillm reads version {VERSION}.")
+        words = {name: saved.pop(name) for name in WORDS if name in saved}
         if saved.pop("fingerprint", None) != _fingerprint(saved):
             raise ValueError(f"{path} was changed after it was saved: its fingerprint does not fit. Restore the file.")
         with reading(path):
-            tokens = {i: token.encode("latin-1") for i, token in enumerate(saved["tokens"]) if token is not None}
-            return cls(saved["kind"], saved["pattern"], tokens, saved["specials"])
+            engine = Pipeline(saved["pipeline"]) if "pipeline" in saved else own_engine(saved)
+            return cls(engine, Roles.read(saved.get("roles"), words))
 
     def __len__(self) -> int:
         return self.vocab_size
 
     def __repr__(self) -> str:
-        ids = f"{self.vocab_size} ids: {len(self._tokens)} of text, {len(self.specials)} special"
+        ids = f"{self.vocab_size} ids: {len(self.text_ids)} of text, {len(self.specials)} special"
         return f"Tokenizer({self.kind}, {ids}, fingerprint {self.fingerprint[:8]})"
 
 

@@ -11,6 +11,7 @@ from minillm.data import IGNORE_INDEX, Padded, Tokens, Windows, mask_tokens, pac
 from minillm.data.batches import window_table
 from minillm.text import Tokenizer
 from minillm.text.bpe import GPT2_PATTERN
+from minillm.text.engines import BytePairs
 from minillm.text.tokenizer import SPECIALS
 
 DOCUMENTS = ["abcab", "ba", "cabbacabbacabba", "a", "bcbc"]
@@ -178,7 +179,7 @@ def test_masks_are_fresh_in_every_epoch_and_the_same_after_a_resume():
 
 def test_masking_puts_in_no_id_that_is_no_token():
     tokens = {i: bytes([i]) for i in range(256)} | {900: b"th", 901: b"the"}
-    tokenizer = Tokenizer("bpe", GPT2_PATTERN, tokens, {name: 1000 + 50 * i for i, name in enumerate(SPECIALS)})
+    tokenizer = Tokenizer(BytePairs(tokens, {name: 1000 + 50 * i for i, name in enumerate(SPECIALS)}, GPT2_PATTERN))
     ids = torch.tensor([tokenizer.encode("the cat") * 500])
     inputs, _ = mask_tokens(ids, tokenizer, 1.0, torch.Generator().manual_seed(0))
     drawn = set(inputs.flatten().tolist())

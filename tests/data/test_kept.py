@@ -16,6 +16,7 @@ class Counting:
     def __init__(self, tokenizer, eos_id=None):
         self.tokenizer, self.asked = tokenizer, 0
         self.bos_id, self.eos_id = tokenizer.bos_id, tokenizer.eos_id if eos_id is None else eos_id
+        self.begin, self.end = (self.bos_id,), ()
         self.fingerprint = tokenizer.fingerprint
 
     def encode_batch(self, texts):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from minillm.text import BYTES, Tokenizer, encode_plain, train_bpe, train_plain
 from minillm.text.bpe import BYTE_ORDER, GPT2_PATTERN, Splitter
-from minillm.text.tokenizer import BytePairs
+from minillm.text.engines import BytePairs
 
 SHAKESPEARE = Path(__file__).parents[3] / "shared" / "data" / "tinyshakespeare.txt"
 # After GPT-4's pattern, without what Python 3.10 lacks.
@@ -46,7 +46,7 @@ def test_a_text_that_runs_out_of_pairs_gives_a_smaller_vocabulary():
 
 def encode_fast(text: str, ranks: dict[bytes, int]) -> list[int]:
     """What tiktoken makes of it."""
-    return BytePairs({rank: token for token, rank in ranks.items()}, GPT2_PATTERN).encode(text)
+    return BytePairs({rank: token for token, rank in ranks.items()}, {}, GPT2_PATTERN).encode(text)
 
 
 def test_the_plain_loop_learns_the_example_worked_by_hand():

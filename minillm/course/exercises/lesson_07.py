@@ -139,6 +139,8 @@ class _Pieces:
     def encode(self, word: str) -> list[int]:
         return self.words[int(word)]
 
+    encode_after = encode
+
 
 TABLE = torch.randn(20, 4, generator=torch.Generator().manual_seed(3))
 
