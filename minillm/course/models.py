@@ -94,9 +94,7 @@ def trained(name: str) -> RunFolder:
     run = RunFolder(ROOT / "runs" / name)
     if not run.finished:
         start = MAKERS[name][1] and trained(MAKERS[name][1])
-        print(
-            f"There is no trained model in {run.path} yet. Training it now, once: minutes.", flush=True
-        )
+        print(f"There is no trained model in {run.path} yet. Training it now, once: minutes.", flush=True)
         _train(run, name, start, capture_output=True, text=True)
     return run
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minillm.inference.few_rows import few_rows
 from minillm.models import evaluating
 from minillm.text import Tokenizer
 
@@ -154,7 +155,7 @@ def generate(
     window, stops = prepare_generation(model, input_ids, attention_mask, max_new_tokens, stop, use_cache)
     T, ids = input_ids.size(1), F.pad(input_ids, (0, max_new_tokens), value=pad_id)
     going = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
-    with evaluating(model):
+    with evaluating(model), few_rows(model):
         for length in range(T, T + max_new_tokens if len(ids) else T):
             logits = window.next_logits(ids[:, :length])
             if length == T and bool((logits.amax(-1).isfinite() == 0).any()):  # once: it makes a GPU wait

@@ -65,12 +65,12 @@ class Pipeline(Engine):
         if kinds == ["BertNormalizer", "BertPreTokenizer"]:  # which treat what stands between blanks by itself
             self._raw_words = Memory(lambda word: self._words(self._normalize(word, True), Place()))
 
-    def encode(self, text: str, allow_special: bool = False, first: bool = True) -> list[int]:
+    def encode(self, text: str, allow_special: bool = False, first: bool = True, begins=True) -> list[int]:
         """The ids of a text, as `Engine.encode`; with `allow_special` exactly those of Hugging Face's library."""
         if not text.isascii():
             check_surrogates(text)
         raw, normalised = self._finders[allow_special]
-        ids, place = [], Place(first, first)
+        ids, place = [], Place(begins, first)
         for part in raw.split(text):
             if isinstance(part, int):
                 ids.append(part)
