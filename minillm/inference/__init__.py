@@ -1,6 +1,7 @@
 """Using a model that is trained; in the order to read it:
 
 generation    one token after another: greedy, temperature, top-k, top-p; beams: beam search
+few_rows      linear layers that are fast on the few rows of a step
 prompting     how likely a model finds a text, or each answer to a prompt
 few_shot      answers from a few examples in the prompt, calibrated, and how many are right
 answering     questions to an assistant, and how many of its answers are right
