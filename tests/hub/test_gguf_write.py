@@ -6,6 +6,7 @@ import torch
 from hostile import HOSTILE
 
 from minillm.hub import load_foreign, read_gguf, save_gguf, tokenizer_fields, tokenizer_from_gguf, write_gguf
+from minillm.hub.gguf_vocabulary import byte_pair_fields
 from minillm.hub.gguf_write import q8_0
 from minillm.models import Decoder, Encoder, ModelConfig
 from minillm.text import Tokenizer
@@ -47,9 +48,8 @@ def fields():
     vocab = {token: i for i, token in enumerate([*letters, "ab", "Ġab"])}
     added = [{"id": 258, "content": "<|end|>", "special": True}, {"id": 261, "content": "<tool>", "special": False}]
     description = {"model": {"vocab": vocab, "merges": ["a b", ["Ġ", "ab"]]}, "added_tokens": added}
-    return tokenizer_fields(
-        description, {"bos": 258, "eos": 258, "pad": 258, "unknown": 258}, template="{{ messages }}"
-    )
+    roles = dict.fromkeys(("bos", "eos", "pad", "unknown"), 258)
+    return byte_pair_fields(description, roles, "gpt-2", template="{{ messages }}")
 
 
 @pytest.mark.parametrize("name", MODELS)
