@@ -1,12 +1,13 @@
 """Other people's chat templates: the text and the ids that transformers makes, and what people say forges nothing."""
 
 import pytest
-from tests.text.jinja_templates import JINJA
-from tokenizers import AddedToken, Tokenizer as Theirs, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer as Theirs
 from transformers import PreTrainedTokenizerFast
 
 from minillm.hub import read_tokenizer
 from minillm.text import TEMPLATES, Tokenizer, name_of, render
+from tests.text.jinja_templates import JINJA
 
 MARKUP = [
     *("<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
