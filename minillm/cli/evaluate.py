@@ -15,7 +15,7 @@ from minillm.cli.flags import auto, flag, group
 from minillm.cli.life import check_context, restore_settings
 from minillm.cli.pair import Pair, PairSettings
 from minillm.cli.reward import RewardSettings, RewardTask
-from minillm.cli.settings import Machine
+from minillm.cli.settings import ChatTemplate, Machine
 from minillm.cli.sft import questions_in
 from minillm.cli.size import LONGEST
 from minillm.cli.tag import Tag, TagSettings
@@ -60,6 +60,7 @@ class EvaluateSettings:
     )
     out: Path | None = flag(None, "a .json file for the scores")
     windows: TextWindows = group(TextWindows)
+    chat: ChatTemplate = group(ChatTemplate)
     machine: Machine = group(Machine)
 
 
@@ -75,7 +76,7 @@ def run_evaluate(settings: EvaluateSettings, given: dict) -> int:
     if settings.out is not None:
         check_file(settings.out)
     compute = pick_device(settings.machine.device, settings.machine.dtype)
-    run = source(named_or_latest(settings.from_, "pretrain").path)
+    run = source(named_or_latest(settings.from_, "pretrain").path, settings.chat.template)
     if run.config().get("stage") in HEADS:
         scores = head_scores(run, settings.data, compute)
     else:

@@ -25,12 +25,12 @@ class Foreign(RunFolder):
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """Its tokenizer."""
-        return load_tokenizer(self.path)
+        return load_tokenizer(self)
 
     @property
     def answers(self) -> bool:
         """Whether it was taught to answer, in a chat template that we know."""
-        return getattr(self.tokenizer, "template", None) is not None
+        return self.tokenizer.template is not None
 
 
 def source(path: str | os.PathLike, template: str | None = None) -> RunFolder:
