@@ -23,6 +23,13 @@ from minillm.models.recipes import RECIPES, FeedForward, LMHead, Recipe, TanhGEL
 from minillm.models.transformer import Block
 
 
+class SteadyRMSNorm(nn.RMSNorm):
+    """RMSNorm in the precision of its weight, whatever comes: under autocast, a branch computes in bf16."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight.dtype)).to(x.dtype)
+
+
 class OnePlusRMSNorm(nn.RMSNorm):
     """RMSNorm that multiplies by 1 + weight, in fp32 whatever comes."""
 
@@ -195,7 +202,7 @@ def _with(**parts) -> partial:
     return partial(ForeignAttention, **parts)
 
 
-_LLAMA = RECIPES["llama"]._replace(attention=ForeignAttention)
+_LLAMA = RECIPES["llama"]._replace(norm=SteadyRMSNorm, attention=ForeignAttention)
 _GEMMA = _LLAMA._replace(norm=OnePlusRMSNorm, activation=TanhGELU, tied=True, first=TimesRootWidth)
 _GEMMA2 = _GEMMA._replace(block=SandwichBlock, head=CappedLMHead)
 
