@@ -83,9 +83,9 @@ class WindowAttend(Attend):
         self.window = window
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        if self.causal:  # what no query sees is not read
+        if self.causal and mask is None:  # what no query sees is not read
             first = max(k.size(-2) - q.size(-2) + 1 - self.window, 0)
-            k, v, mask = k[..., first:, :], v[..., first:, :], mask if mask is None else mask[..., first:]
+            k, v = k[..., first:, :], v[..., first:, :]
         return super().forward(q, k, v, self._visible(q, k, mask))
 
     def weights(self, q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
@@ -95,6 +95,8 @@ class WindowAttend(Attend):
         T, S = q.size(-2), k.size(-2)
         if S <= self.window:
             return mask
+        if mask is not None and self.causal:  # the last of those that it may see: neither padding nor others count
+            return mask & (mask.flip(-1).cumsum(-1).flip(-1) <= self.window)
         near = _near(T, S, self.window, self.causal, q.device)
         return near if mask is None else mask & near
 
