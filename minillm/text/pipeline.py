@@ -14,7 +14,7 @@ import tiktoken
 
 from minillm.text.added_tokens import Finder, read_added
 from minillm.text.bpe import check_surrogates
-from minillm.text.decoders import BYTE, decoder, token_bytes
+from minillm.text.decoders import BYTE, token_bytes
 from minillm.text.engines import Engine, has_long_blank
 from minillm.text.merges import SPACE, Merges, ranks_for_tiktoken
 from minillm.text.normalizers import normalizer
@@ -47,7 +47,7 @@ class Pipeline(Engine):
         self.kind, self.model = written["type"], MODELS[written["type"]](written)
         self.unknown = self.model.vocab.get(written.get("unk_token"))
         self._normalize = normalizer(description.get("normalizer"))
-        self._decode = decoder(description.get("decoder"))
+        self._decode = make_decoder(description.get("decoder"))
         self.added = read_added(description.get("added_tokens") or [], self.model.vocab)
         self.specials = {token.content: token.id for token in self.added if token.special}
         self.names = {i: name for name, i in self.model.vocab.items()}

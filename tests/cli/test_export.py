@@ -69,7 +69,7 @@ def test_its_tokenizer_goes_with_it(runs, tmp_path):
     assert theirs(text, add_special_tokens=False)["input_ids"] == ids
     for path in (tmp_path / "hf", tmp_path / "gguf" / "model.gguf"):
         model, own = load(path)
-        assert own.encode(text) == ids and own.template == "minillm"
+        assert own.encode(text) == ids
         with torch.no_grad():
             assert (model(IDS) - load_model(runs / "llama")(IDS)).abs().max() < 1e-5
     there = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "gguf", gguf_file="model.gguf")
