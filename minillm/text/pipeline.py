@@ -14,7 +14,7 @@ import tiktoken
 
 from minillm.text.added_tokens import Finder, read_added
 from minillm.text.bpe import check_surrogates
-from minillm.text.decoders import BYTE, token_bytes
+from minillm.text.decoders import BYTE, make_decoder, token_bytes
 from minillm.text.engines import Engine, has_long_blank
 from minillm.text.merges import SPACE, Merges, ranks_for_tiktoken
 from minillm.text.normalizers import normalizer
