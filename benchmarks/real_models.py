@@ -24,10 +24,10 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 BATCHES, BEAMS, LONG = (1, 8), 4, 500
 
 
-def seconds(action) -> float:
+def seconds(action, *arguments) -> float:
     """Processor time."""
     start = time.process_time()
-    action()
+    action(*arguments)
     return time.process_time() - start
 
 
@@ -62,12 +62,10 @@ def generation(name: str, args) -> dict:
         write, beams = (ours if name == "ours" else transformers)(args.model, dtype)
         write(prompt(1, 8), 2)
         for batch in BATCHES:
-            ids = prompt(batch, 16)
-            first = seconds(lambda ids=ids: write(ids, 1))
-            whole = seconds(lambda ids=ids: write(ids, args.new + 1))
+            first, whole = (seconds(write, prompt(batch, 16), new) for new in (1, args.new + 1))
             result[f"{kind}, batch {batch}"] = batch * args.new / (whole - first)
-        result[f"{kind}, prefill"] = seconds(lambda: write(prompt(1, LONG), 1))
-        result[f"{kind}, beams"] = seconds(lambda: beams(prompt(1, LONG), 8))
+        result[f"{kind}, prefill"] = seconds(write, prompt(1, LONG), 1)
+        result[f"{kind}, beams"] = seconds(beams, prompt(1, LONG), 8)
     return {**result, "bytes": peak_bytes()}
 
 
