@@ -7,7 +7,7 @@ describe         tokenizers of older files, described in that format
 peft_adapters    LoRA in the format of Hugging Face's peft, in and out
 """
 
-from minillm.hub.gguf_tokenizer import tokenizer_from_gguf
+from minillm.hub.gguf_tokenizer import LLAMA3, QWEN2, tokenizer_from_gguf
 from minillm.hub.huggingface import load_pretrained, save_pretrained
 from minillm.hub.load import base_of, load, load_causal, load_model, load_tokenizer, model_kind, rebuild
 from minillm.hub.peft_adapters import load_peft_lora, save_peft_lora
