@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from minillm.data import IGNORE_INDEX
 from minillm.models import Decoder, RewardModel
-from minillm.training import inputs_of, next_tokens
+from minillm.training import inputs_of, next_tokens, recomputes
 
 
 class Beginnings:
@@ -44,9 +44,10 @@ class Beginnings:
 def shares_beginnings(model: nn.Module, attention_mask: Tensor | None) -> bool:
     """Whether the beginnings of such texts can be read once: by a Decoder that finds padding only after them.
 
-    Its parts may be adapted. What is wrapped whole, by a soft prompt or by torch.compile, is no Decoder.
+    Its parts may be adapted. What is wrapped whole, by a soft prompt or by torch.compile, is no Decoder; layers whose
+    activations are recomputed take nothing but the text.
     """
-    if not isinstance(model, Decoder):
+    if not isinstance(model, Decoder) or recomputes(model):
         return False
     return attention_mask is None or bool((attention_mask[:, 0] == 1).all() and (attention_mask.diff() <= 0).all())
 

@@ -20,10 +20,10 @@ from minillm.align import (
 from minillm.cli.flags import flag
 from minillm.cli.reward import PreferenceSettings, PreferenceTask, load_answering
 from minillm.data import Padded
-from minillm.hub import load_causal
+from minillm.hub import load_causal, source
 from minillm.report import log_probabilities, picture
 from minillm.text import Tokenizer
-from minillm.training import History, RunFolder
+from minillm.training import History
 
 COMPARED_PROMPTS = 200  # prompts whose answers are compared
 
@@ -61,7 +61,7 @@ class DPO(PreferenceTask):
         self.average = settings.loss == "simpo"
         self.objective = direct_preference(self.loss, self.average)
         self.choices = self.choices if settings.loss == "dpo" else None  # the loss of the others has another scale
-        return load_answering(RunFolder(settings.from_))
+        return load_answering(source(settings.from_, settings.chat.template), dtype=self.dtype)
 
     def enrich(self, examples: list) -> list:
         """The examples with what the policy says of them before training, without its adapter."""
@@ -73,7 +73,7 @@ class DPO(PreferenceTask):
     def in_batches(self, examples: list, seed: int | None = None) -> Padded:
         """Batches of pairs. A causal policy never sees the padding behind an answer."""
         batch_size = self.settings.training.batch_size
-        return Padded(examples, self.tokenizer.pad_id, batch_size, seed=seed, causal=True)
+        return self.padded(seed)(examples, self.tokenizer.pad_id, batch_size, seed=seed, causal=True)
 
     def watch(self, model: nn.Module) -> dict:
         return margins(model, self.valid, self.loss, self.compute, self.average)
@@ -81,7 +81,7 @@ class DPO(PreferenceTask):
     def answers(self) -> list:
         """What the policy answers to the test's prompts, and what it answered before."""
         self.asked = [record.pair[0] for record in self.test_records][:COMPARED_PROMPTS]
-        reference = load_causal(RunFolder(self.settings.from_), self.compute.device)
+        reference = load_causal(source(self.settings.from_), self.compute.device, self.dtype)
         more = (self.tokenizer, self.asked, self.compute, self.settings.machine.seed, PPOConfig.max_new_tokens)
         print(f"answering {len(self.asked)} prompts, before and after")
         return [sample_answers(reference, *more)[0], *sample_answers(self.model, *more, reference)]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from minillm.cli.heads import HeadSettings, HeadTask
-from minillm.data import Record, read_scored_pairs, texts_example
+from minillm.data import Padded, Record, read_scored_pairs, texts_example
 from minillm.metrics import similarity_scores, word_similarity
 from minillm.models import TextEncoder
 from minillm.training import contrastive
@@ -36,6 +36,10 @@ class Encode(HeadTask):
 
     def head(self, trunk: nn.Module) -> nn.Module:
         return TextEncoder(trunk, self.settings.model.pooling or "mean")
+
+    def padded(self, seed: int | None) -> type[Padded]:
+        """In the order that they came in: the loss of a text depends on its neighbours."""
+        return Padded
 
     def example(self, record: Record) -> tuple[dict, ...]:
         return texts_example(record, self.tokenizer, self.frame, self.settings.context)

@@ -12,19 +12,21 @@ from minillm.cli.classify import Classify, ClassifySettings
 from minillm.cli.encode import Encode, EncodeSettings
 from minillm.cli.finetune import Task
 from minillm.cli.flags import auto, flag, group
+from minillm.cli.generate import compute_of
 from minillm.cli.life import check_context, restore_settings
 from minillm.cli.pair import Pair, PairSettings
 from minillm.cli.reward import RewardSettings, RewardTask
-from minillm.cli.settings import Machine
+from minillm.cli.settings import ChatTemplate, Machine
 from minillm.cli.sft import questions_in
+from minillm.cli.size import LONGEST
 from minillm.cli.tag import Tag, TagSettings
-from minillm.data import Windows, read_conversations, tokenize
-from minillm.hub import load_causal, load_model, load_tokenizer
+from minillm.data import Windows, read_conversations, tokenize, unknown_labels
+from minillm.hub import dtype_of_others, load_causal, load_model, load_tokenizer, source
 from minillm.inference import answers_by_likelihood, ask, ask_base, few_shot_accuracy, summary
 from minillm.metrics import bits_per_byte, bits_per_character, perplexity
-from minillm.system import Compute, check_file, pick_device, to_json, write_json
+from minillm.system import Compute, check_file, to_json, write_json
 from minillm.text import Tokenizer, read_documents
-from minillm.training import RunFolder, causal_lm, knows_template, mean_loss, named_or_latest
+from minillm.training import RunFolder, causal_objective, knows_template, mean_loss, named_or_latest
 
 HEADS: dict[str, tuple[type[Task], type]] = {
     "classify": (Classify, ClassifySettings),
@@ -52,9 +54,14 @@ class EvaluateSettings:
     """What is scored."""
 
     from_: Path | None = flag(None, "the run to score (default: the newest of pretrain)")
-    data: Path | None = flag(None, "a text to score it on; for a head, labelled records (default: the tales' own)")
+    data: Path | None = flag(
+        None,
+        "a text to score it on; for a head, labelled records, where a label that it never learned counts as wrong "
+        "(default: the tales' own)",
+    )
     out: Path | None = flag(None, "a .json file for the scores")
     windows: TextWindows = group(TextWindows)
+    chat: ChatTemplate = group(ChatTemplate)
     machine: Machine = group(Machine)
 
 
@@ -69,12 +76,13 @@ def run_evaluate(settings: EvaluateSettings, given: dict) -> int:
     """
     if settings.out is not None:
         check_file(settings.out)
-    compute = pick_device(settings.machine.device, settings.machine.dtype)
-    run = named_or_latest(settings.from_, "pretrain")
+    run = source(named_or_latest(settings.from_, "pretrain").path, settings.chat.template)
+    compute = compute_of(run, settings.machine)
     if run.config().get("stage") in HEADS:
         scores = head_scores(run, settings.data, compute)
     else:
-        model = Scored(run, load_tokenizer(run), load_causal(run, compute.device), compute, settings.windows)
+        trained = load_causal(run, compute.device, dtype_of_others(run, compute.dtype))
+        model = Scored(run, load_tokenizer(run), trained, compute, settings.windows)
         if settings.data is None:
             scores = model.on_everything()
         else:
@@ -98,13 +106,13 @@ class Scored:
     def on_texts(self, documents: list[str], name: str = "the text") -> dict:
         """The loss on documents, in every unit, and the entropy floor where it is known."""
         check_context(self.windows.context, self.model, self.run)
-        longest = self.windows.context or getattr(self.model.config, "context", 256)
+        longest = self.windows.context or min(getattr(self.model.config, "context", 256), LONGEST)
         whole = self.windows.documents == "file"
         tokens = tokenize(documents, self.tokenizer, whole)
         if len(tokens) < 2:
             raise ValueError(f"{name}: a text of {len(tokens)} token has nothing to predict; bring more")
         windows = Windows(tokens, min(longest, len(tokens) - 1), self.windows.batch_size)
-        loss = mean_loss(self.model, causal_lm, windows, self.compute)
+        loss = mean_loss(self.model, causal_objective(self.model), windows, self.compute)
         characters, size = sum(map(len, documents)), sum(len(document.encode()) for document in documents)
         predicted = sum(int((batch["labels"][:, 1:] >= 0).sum()) for batch in windows)
         return {
@@ -164,10 +172,7 @@ def head_scores(run: RunFolder, data: Path | None, compute: Compute) -> dict:
     with tempfile.TemporaryDirectory() as folder:  # a report writes pictures, and the run keeps its own
         task = kind(restore_settings(settings, config["settings"]), RunFolder(folder), compute, {})
         task.test_records = task.read_file(data) if data else task.load_parts().test
-        for record in task.test_records:
-            for label in record.labels:
-                if label not in names:
-                    raise ValueError(f"{record.place}: the label {label!r} is none of the run's: {', '.join(names)}")
+        task.unknown = unknown_labels(task.test_records, names)
         task.use(load_tokenizer(run), load_model(run.path, compute.device), names)
         task.test_examples = task.examples(task.test_records)
         return task.scores(task.answers())

@@ -16,17 +16,28 @@ from torch import nn
 from minillm.cli.advice import advice, before_alignment, say
 from minillm.cli.flags import auto, change, flag, flag_name, group
 from minillm.cli.life import TrainingCommand, check_context, numbers_in, train_config
-from minillm.cli.methods import MethodSettings, Prepared, prepare
+from minillm.cli.memory import estimate, say_memory
+from minillm.cli.methods import MethodSettings, Prepared, frozen_dtype, prepare
 from minillm.cli.settings import Machine, RecordSource, RunChoice, Training
-from minillm.data import Padded, Parts, Record, frame_of, label_names, load_parts, mean_token_length
-from minillm.hub import base_of
+from minillm.data import (
+    ByLength,
+    Padded,
+    Parts,
+    Record,
+    frame_of,
+    label_names,
+    load_parts,
+    mean_token_length,
+    unknown_labels,
+)
+from minillm.hub import Foreign, base_of, source
 from minillm.inference import predict
 from minillm.peft import AdapterRun, adapter_bytes, bare, simplify
 from minillm.report import loss_curve, picture, short
 from minillm.system import to_json, write_text
 from minillm.tales import data_file
 from minillm.text import Tokenizer, keep_good
-from minillm.training import History, LossFunction, RunFolder, TrainConfig
+from minillm.training import LARGE, PART, History, LossFunction, TrainConfig
 
 SHORTEST = 100  # steps of a run on very few examples
 EPOCHS = {"run": 7, "scratch": 12}  # passes over the examples, by what a task begins with
@@ -66,6 +77,7 @@ class Task(TrainingCommand):
     choices: int | None = None  # among how many a guess would choose
     headline: tuple[str, ...] = ("accuracy",)  # the scores that count, the first that a baseline has too
     ceilings: tuple[str, ...] = ()  # baselines that nobody is expected to reach
+    unknown: list[str] = []  # noqa: RUF012 - labels of scored records that were never learned
     adapter = ""  # the name of the adapter that learns, where one does
 
     # What a task says
@@ -87,8 +99,14 @@ class Task(TrainingCommand):
         return examples
 
     def in_batches(self, examples: list, seed: int | None = None) -> Padded:
-        """Batches in random order; in the order that they came in without a seed."""
-        return Padded(examples, self.tokenizer.pad_id, self.settings.training.batch_size, seed=seed)
+        """Batches in random order; without a seed in the order that they came in, or those of a length together."""
+        return self.padded(seed)(examples, self.tokenizer.pad_id, self.settings.training.batch_size, seed=seed)
+
+    def padded(self, seed: int | None) -> type[Padded]:
+        """How examples are put into batches: to score a model that others made, those of about one length together."""
+        origin = self.settings.from_
+        alike = seed is None and origin is not None and isinstance(source(origin), Foreign)
+        return ByLength if alike else Padded
 
     def answers(self) -> list:
         """What the model says of each record of the test."""
@@ -104,9 +122,15 @@ class Task(TrainingCommand):
 
     # The life of a task
 
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """Of the weights that are loaded; None: fp32."""
+        return frozen_dtype(source(self.settings.from_), self.settings.method, self.compute)
+
     def read(self) -> None:
         self.parts = self.load_parts()
         self.label_names = label_names(self.parts)
+        self.unknown = unknown_labels(self.parts.test, self.label_names)
         if self.settings.records.examples:
             generator = torch.Generator().manual_seed(self.settings.machine.seed)
             order = torch.randperm(len(self.parts.train), generator=generator)[: self.settings.records.examples]
@@ -138,17 +162,18 @@ class Task(TrainingCommand):
         if self.prepared.adapter:
             self.adapter, self.run = self.prepared.adapter, AdapterRun(self.run.path, self.prepared.adapter)
         trunk = getattr(self.prepared.model, "trunk", self.prepared.model)
-        check_context(settings.context, trunk, self.run if settings.from_ is None else RunFolder(settings.from_))
+        check_context(settings.context, trunk, self.run if settings.from_ is None else source(settings.from_))
         self.use(tokenizer, self.prepared.model, self.label_names)
         self.train = self.examples(self.parts.train)
 
     def use(self, tokenizer: Tokenizer, model: nn.Module, names: list[str]) -> None:
-        """Work with this model from now on; names: of the classes."""
+        """Work with this model from now on; names: of the classes. Behind them come those that it cannot know."""
         trunk = getattr(model, "trunk", model)
         context = self.settings.context or getattr(trunk.config, "context", 256)
         self.settings = change(self.settings, context=context)
         self.tokenizer, self.model, self.label_names = tokenizer, model, names
-        self.frame, self.classes = frame_of(trunk, tokenizer), {name: index for index, name in enumerate(names)}
+        self.frame = frame_of(trunk, tokenizer)
+        self.classes = {name: index for index, name in enumerate([*names, *self.unknown])}
 
     def examples(self, records: list[Record]) -> list:
         """Records as what the model reads; what it cannot read, such as too long a prompt, goes from the list, said."""
@@ -174,6 +199,17 @@ class Task(TrainingCommand):
         self.valid = self.in_batches(self.examples(self.parts.valid))
         self.test_records, self.test_examples = self.parts.test, self.examples(self.parts.test)
         self.config = tuning_config(self.settings, self.batches.examples, self.prepared)
+        self.say_memory()
+
+    def say_memory(self) -> None:
+        """Where the memory of a step will go."""
+        pairs = len(self.batches.groups[0]) if self.batches.groups else 1
+        rows, each = self.settings.training.batch_size * pairs, float(self.batches.lengths.double().mean())
+        V, tokens = self.tokenizer.vocab_size, rows * each
+        logits = 0 if hasattr(bare(self.model), "trunk") else min(V * tokens, PART if V >= LARGE else math.inf)
+        size = self.compute.dtype.itemsize
+        expected = estimate(self.model, self.config.optimizer, rows, each, size, logits)
+        say_memory(expected, self.compute, self.settings.training.recompute, bool(self.adapter))
 
     def check_rates(self) -> None:
         """Raises: ValueError for a rate that would change nothing: what an adapter learns has its own rate."""
@@ -202,7 +238,7 @@ class Task(TrainingCommand):
         return hashlib.sha256(repr(rows).encode()).hexdigest()
 
     def more_config(self) -> dict:
-        base = base_of(RunFolder(self.settings.from_), self.run, self.adapter) if self.adapter else None
+        base = base_of(source(self.settings.from_), self.run, self.adapter) if self.adapter else None
         return {"labels": self.label_names, "base": base}
 
     def report(self, history: History) -> None:

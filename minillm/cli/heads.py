@@ -1,5 +1,6 @@
 """Fine-tuning with a head: a trunk, trained or new, under a layer that answers; for classify, pair, tag and encode."""
 
+import warnings
 from dataclasses import dataclass
 
 from torch import nn
@@ -8,10 +9,9 @@ from minillm.cli.finetune import Task, TuningSettings
 from minillm.cli.flags import auto, flag, group, refuse
 from minillm.cli.memory import check_size
 from minillm.cli.settings import MOST_LAYERS
-from minillm.hub import load_model, load_tokenizer, model_kind
+from minillm.hub import load_model, load_tokenizer, model_kind, source
 from minillm.models import LSTMLM, Decoder, Encoder, LSTMConfig, ModelConfig
 from minillm.text import Tokenizer
-from minillm.training import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +55,13 @@ class HeadTask(Task):
             if not self.resuming:
                 own = f"the trunk and its tokenizer are those of {self.settings.from_}"
                 refuse(self.given, ("trunk", "depth", "width", "heads", "tokenizer", "vocab_size"), own)
-            source = RunFolder(self.settings.from_)
-            tokenizer, trunk = load_tokenizer(source), load_model(source.path)
+            origin = source(self.settings.from_)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*has no output layer")  # nor is one needed under a head
+                tokenizer, trunk = load_tokenizer(origin), load_model(origin, dtype=self.dtype)
             trunk = getattr(trunk, "trunk", trunk)
             if not hasattr(trunk, "hidden"):
-                raise ValueError(f"{source.path}: {model_kind(trunk)} has no vectors for a head to read")
+                raise ValueError(f"{origin.path}: {model_kind(trunk)} has no vectors for a head to read")
             return tokenizer, trunk
         tokenizer = self.tokenizer_of(lambda: self.new_tokenizer(texts))
         check_size(self.compute, tokenizer.vocab_size, context or 256, model.depth, model.width)

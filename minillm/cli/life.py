@@ -32,6 +32,7 @@ from minillm.training import (
     fit,
     latest_run,
     mean_loss,
+    recompute,
 )
 
 
@@ -71,6 +72,8 @@ class TrainingCommand:
         if self.settings.run.show:
             show_example(self.tokenizer, self.example_batch(), names=self.label_names)
             return 0
+        if self.settings.training.recompute:
+            recompute(self.model)
         self.prepare()
         if self.batches is not None and len(self.batches):
             check_batches(self.compute, self.model, self.batches)
@@ -126,6 +129,11 @@ class TrainingCommand:
     def watch(self, model: nn.Module) -> dict:
         """A point of the curve: the loss on some of the validation data."""
         return {"val_loss": mean_loss(model, self.objective, self.valid.spread(self.watched), self.compute)}
+
+    @property
+    def samples_validation(self) -> bool:
+        """Whether a point of the curve is measured on less than all validation data."""
+        return self.watched is not None and len(self.valid) > self.watched
 
     def learn(self, resume: bool) -> History:
         """Train `self.model` on `self.batches`, by `self.objective` and as `self.config` says."""

@@ -8,10 +8,12 @@ from minillm.cli.classify import Classify, ClassifySettings
 from minillm.cli.dpo import DPO, DPOSettings
 from minillm.cli.encode import Encode, EncodeSettings
 from minillm.cli.evaluate import EvaluateSettings, run_evaluate
+from minillm.cli.export import ExportSettings, run_export
 from minillm.cli.flags import Command, run_command
 from minillm.cli.generate import GenerateSettings, run_generate
 from minillm.cli.merge import MergeSettings, run_merge
 from minillm.cli.mlm import MLM, MLMSettings
+from minillm.cli.models import ModelsSettings, run_models
 from minillm.cli.pair import Pair, PairSettings
 from minillm.cli.ppo import RLHF, PPOSettings
 from minillm.cli.predict import PredictSettings, run_predict
@@ -43,10 +45,12 @@ COMMANDS = {
     "ppo": _trains("let a model learn from a reward model", PPOSettings, RLHF),
     "dpo": _trains("let a model learn from preferences, directly", DPOSettings, DPO),
     "merge": _does("fold a trained adapter into the weights of its base", MergeSettings, run_merge),
+    "export": _does("write a run for transformers, peft or llama.cpp", ExportSettings, run_export),
     "predict": _does("ask a trained classifier, tagger or encoder about new texts", PredictSettings, run_predict),
     "generate": _does("generate texts with a trained model", GenerateSettings, run_generate),
     "chat": _does("talk to a model, turn by turn, at the keyboard", ChatSettings, run_chat),
     "tour": _does("the whole life of a model, and a page about it", TourSettings, run_tour, start=lambda a: main(a)),
+    "models": _does("train the models that the lessons stand on", ModelsSettings, run_models),
     "eval": _does("score a trained model on text, exactly", EvaluateSettings, run_evaluate),
 }
 

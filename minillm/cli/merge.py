@@ -7,9 +7,9 @@ from pathlib import Path
 from minillm.cli.flags import flag
 from minillm.cli.life import new_run
 from minillm.cli.methods import fold_adapters
-from minillm.hub import load_model, load_tokenizer
+from minillm.hub import load_model, load_tokenizer, source
 from minillm.system import write_json
-from minillm.training import RunFolder, describe
+from minillm.training import describe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,22 +31,22 @@ def run_merge(settings: MergeSettings, given: dict) -> int:
     """
     if settings.from_ is None:
         raise ValueError("merge needs --from, the folder of a run that trained an adapter")
-    source = RunFolder(settings.from_)
-    config = source.config()
+    origin = source(settings.from_)
+    config = origin.config()
     if not config.get("base"):
-        raise ValueError(f"{source.path} holds no adapter: its weights are whole already")
-    tokenizer = load_tokenizer(source)
-    model = fold_adapters(load_model(source.path))
-    metrics = source.metrics() if source.finished else None
+        raise ValueError(f"{origin.path} holds no adapter: its weights are whole already")
+    tokenizer = load_tokenizer(origin)
+    model = fold_adapters(load_model(origin.path))
+    metrics = origin.metrics() if origin.finished else None
     with new_run(settings.out, "merge") as run:
         tokenizer.save(run.path / "tokenizer.json")
         run.save_model(model)
         for name in ("predictions.jsonl", "samples.txt", "loss.png", "confusion.png"):
-            if (source.path / name).exists():
-                shutil.copyfile(source.path / name, run.path / name)
+            if (origin.path / name).exists():
+                shutil.copyfile(origin.path / name, run.path / name)
         if metrics is not None:
             metrics.pop("adapter_bytes", None)
             write_json(run.path / "metrics.json", {**metrics, "parameters": sum(p.numel() for p in model.parameters())})
         run.save_config(**{**config, "model": describe(model), "base": None})  # last: until then there is no run here
-    print(f"{run.path} holds the whole model; it no longer needs {source.path}")
+    print(f"{run.path} holds the whole model; it no longer needs {origin.path}")
     return 0

@@ -9,10 +9,11 @@ from torch import nn
 
 from minillm import peft
 from minillm.cli.flags import auto, flag, flag_name, group
-from minillm.hub import rebuild
+from minillm.hub import dtype_of_others, rebuild
 from minillm.peft import train_all, train_head, train_last, train_norms
+from minillm.system import Compute
 from minillm.text import Tokenizer
-from minillm.training import LossFunction, describe, penalised
+from minillm.training import LossFunction, RunFolder, describe, penalised
 
 SELECTIVE = ("full", "head", "last", "norm")
 METHODS = SELECTIVE + tuple(peft.METHODS)
@@ -82,6 +83,11 @@ class Prepared:
         return peft.Budget(self.model, steps) if self.allocates else None
 
 
+def frozen_dtype(run: RunFolder, settings: MethodSettings, compute: Compute) -> torch.dtype | None:
+    """In which precision weights that others made are loaded: where none of them learns, that of the products."""
+    return dtype_of_others(run, compute.dtype) if settings.method in peft.METHODS else None
+
+
 def prepare(model: nn.Module, settings: MethodSettings, tokenizer: Tokenizer | None = None, seed: int = 0) -> Prepared:
     """Put the adapter on a model, freeze what is not to learn, and say what is left.
 
@@ -117,7 +123,9 @@ def fold_adapters(model: nn.Module) -> nn.Module:
     if not peft.adapter_names(model):
         return model
     model = peft.remove(peft.merge(model))
-    strange = model.state_dict().keys() - rebuild(describe(model)).state_dict().keys()
+    with torch.device("meta"):  # of a plain one the names alone
+        plain = rebuild(describe(model))
+    strange = model.state_dict().keys() - plain.state_dict().keys()
     if strange:
         raise ValueError(f"this {type(model).__name__} has no place for {sorted(strange)[0]}: keep the adapter")
     return model
@@ -165,6 +173,9 @@ def with_adapter(model: nn.Module, settings: MethodSettings, tokenizer: Tokenize
         number += 1
     model = peft.inject(model, method, name, torch.Generator().manual_seed(seed))
     peft.freeze(model, name, also=parts_of(settings.adapter.also) + (("head",) if has_head(model) else ()))
+    for p in model.parameters():
+        if p.requires_grad and p.dtype != torch.float64:
+            p.data = p.data.float()  # what learns beside it, on weights of half precision
     known = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
     shown = ", ".join(f"{key} {value}" for key, value in known.items() if value and key != "tokens")
     ada = isinstance(method, peft.AdaLoRA)

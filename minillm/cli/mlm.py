@@ -28,8 +28,8 @@ from minillm.data import (
     pair_example,
     text_example,
 )
-from minillm.hub import load_model, load_tokenizer, model_kind
-from minillm.models import RECIPES, Encoder, ModelConfig, SequenceClassifier
+from minillm.hub import load_model, load_tokenizer, model_kind, source
+from minillm.models import OWN_RECIPES, Encoder, ModelConfig, SequenceClassifier
 from minillm.report import loss_curve, picture
 from minillm.system import Compute
 from minillm.text import Tokenizer
@@ -42,7 +42,7 @@ CONTEXT = 256  # tokens that a new encoder reads, where nobody says
 class EncoderSize:
     """Model."""
 
-    recipe: str = flag("minillm", "the parts the encoder is made of", choices=tuple(RECIPES))
+    recipe: str = flag("minillm", "the parts the encoder is made of", choices=OWN_RECIPES)
     depth: int = flag(2, "layers", most=MOST_LAYERS)
     width: int = flag(128, "channels")
     heads: int = flag(2, "attention heads")
@@ -100,9 +100,9 @@ class MLM(TrainingCommand):
 
     def read(self) -> None:
         if self.settings.from_ is not None:
-            source = RunFolder(self.settings.from_)
-            self.tokenizer, self.encoder = self.tokenizer_of(lambda: load_tokenizer(source)), load_encoder(source)
-            self.settings = with_size_of(self.settings, self.encoder, source)
+            origin = source(self.settings.from_)
+            self.tokenizer, self.encoder = self.tokenizer_of(lambda: load_tokenizer(origin)), load_encoder(origin)
+            self.settings = with_size_of(self.settings, self.encoder, origin)
         self.settings = change(self.settings, context=self.settings.size.context or CONTEXT)
         self.corpus = load_corpus(self.settings.text, self.settings.machine.seed)
         if self.settings.from_ is not None:
@@ -164,7 +164,8 @@ class MLM(TrainingCommand):
     def report(self, history: History) -> None:
         scores = self.scores()
         with picture(self.run.path / "loss.png") as ax:
-            loss_curve(history, ax=ax)
+            whole = scores["val_loss"] if self.samples_validation else None
+            loss_curve(history, ax=ax, whole=whole)
         metrics = self.write_metrics(history, **scores, bigram_loss=None, floor=None)
         print(
             ", ".join(f"{name} {value:.4f}" for name, value in scores.items()) + f"; {metrics['seconds']:.0f} seconds\n"
@@ -190,12 +191,12 @@ class MLM(TrainingCommand):
         return scores | ({"next_sentence": follows / texts} if next_sentence else {})
 
 
-def load_encoder(source: RunFolder) -> Encoder:
+def load_encoder(origin: RunFolder) -> Encoder:
     """The encoder of a run to go on from. Raises: ValueError for another model."""
-    model = fold_adapters(load_model(source.path))
+    model = fold_adapters(load_model(origin))
     model = getattr(model, "trunk", model)
     if not isinstance(model, Encoder):
-        raise ValueError(f"{source.path} holds {model_kind(model)}: mlm goes on from a run of mlm")
+        raise ValueError(f"{origin.path} holds {model_kind(model)}: mlm goes on from a run of mlm")
     return model
 
 

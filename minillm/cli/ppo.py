@@ -27,11 +27,11 @@ from minillm.cli.advice import advice, before_alignment, say
 from minillm.cli.flags import change, flag, flag_name, flat_values, group
 from minillm.cli.life import TrainingCommand, numbers_in
 from minillm.cli.memory import check_tokens
-from minillm.cli.methods import SELECTIVE, MethodSettings, prepare
+from minillm.cli.methods import SELECTIVE, MethodSettings, frozen_dtype, prepare
 from minillm.cli.reward import load_answering
-from minillm.cli.settings import Machine, RunChoice
+from minillm.cli.settings import RECOMPUTE, ChatTemplate, Machine, RunChoice
 from minillm.data import Prompt, read_prompts
-from minillm.hub import base_of, load_causal, load_model, load_tokenizer, model_kind
+from minillm.hub import base_of, load_causal, load_model, load_tokenizer, model_kind, source
 from minillm.models import RewardModel
 from minillm.peft import AdapterRun, bare
 from minillm.report import picture, rounds
@@ -65,6 +65,7 @@ class PPOTraining:
     entropy_coef: float = flag(PPOConfig.entropy_coef, "reward for being undecided")
     missing_eos_penalty: float = flag(1.0, "deviations of reward that an answer without an end costs")
     group_size: int = flag(GRPOConfig.group_size, "of grpo and reinforce: answers to each prompt")
+    recompute: bool = flag(False, RECOMPUTE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,7 @@ class PPOSettings:
     reward: Path | None = flag(None, "the run of reward to please (default: the newest)")
     training: PPOTraining = group(PPOTraining)
     method: MethodSettings = group(MethodSettings)
+    chat: ChatTemplate = group(ChatTemplate)
     run: RunChoice = group(RunChoice)
     machine: Machine = group(Machine)
 
@@ -97,17 +99,20 @@ class RLHF(TrainingCommand):
     @classmethod
     def complete(cls, settings: PPOSettings, given: dict) -> PPOSettings:
         judge = named_or_latest(settings.reward, "reward", flag="--reward")
-        source = named_or_latest(settings.from_, "letters", "sft")
-        settings = change(settings, from_=source.path, reward=judge.path)
+        origin = named_or_latest(settings.from_, "letters", "sft")
+        settings = change(settings, from_=origin.path, reward=judge.path)
         check_useless_flags(settings, given)
         return settings
 
     def read(self) -> None:
         settings, training = self.settings, self.settings.training
         self.compute = compute_of(settings.machine)
-        source = RunFolder(settings.from_)
-        self.tokenizer, self.before = load_answering(source, self.compute.device)
-        self.prepared = prepare(load_causal(source), settings.method, self.tokenizer, settings.machine.seed)
+        origin = source(settings.from_, settings.chat.template)
+        dtype = frozen_dtype(origin, settings.method, self.compute)
+        self.tokenizer, self.before = load_answering(origin, self.compute.device, dtype)
+        self.prepared = prepare(
+            load_causal(origin, dtype=dtype), settings.method, self.tokenizer, settings.machine.seed
+        )
         self.model = self.prepared.model
         if self.prepared.adapter:
             self.run = AdapterRun(self.run.path, self.prepared.adapter)
@@ -157,7 +162,7 @@ class RLHF(TrainingCommand):
 
     def more_config(self) -> dict:
         adapter = self.prepared.adapter
-        base = base_of(RunFolder(self.settings.from_), self.run, adapter) if adapter else None
+        base = base_of(source(self.settings.from_), self.run, adapter) if adapter else None
         return {"base": base, **dict(zip(SCALE, (self.reward.mean, self.reward.deviation)))}
 
     def learn(self, resume: bool) -> History:

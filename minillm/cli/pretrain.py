@@ -16,13 +16,13 @@ from minillm.cli.methods import fold_adapters
 from minillm.cli.settings import MOST_LAYERS, Machine, PreTraining, RunChoice, TextSource
 from minillm.cli.size import check_size_flags, with_size_of
 from minillm.data import Windows, mean_token_length, tokenize_once
-from minillm.hub import load_causal, load_tokenizer
+from minillm.hub import load_causal, load_tokenizer, source
 from minillm.inference import write
-from minillm.models import LSTMLM, RECIPES, BigramLM, Decoder, LSTMConfig, ModelConfig, bigram_loss
+from minillm.models import LSTMLM, OWN_RECIPES, BigramLM, Decoder, LSTMConfig, ModelConfig, bigram_loss
 from minillm.report import loss_curve, picture
 from minillm.system import Compute, write_text
 from minillm.text import Tokenizer, read_documents, split, split_stream
-from minillm.training import OPTIMIZERS, History, RunFolder, causal_lm, mean_loss
+from minillm.training import OPTIMIZERS, History, causal_lm, causal_objective, mean_loss
 
 MODELS = {Decoder: "decoder", LSTMLM: "lstm", BigramLM: "bigram"}  # what --model calls them
 
@@ -32,7 +32,7 @@ class ModelSize:
     """Model. What is auto follows from --depth."""
 
     model: str = flag("decoder", "the kind of model", choices=tuple(MODELS.values()))
-    recipe: str = flag("minillm", "the parts a decoder is made of", choices=tuple(RECIPES))
+    recipe: str = flag("minillm", "the parts a decoder is made of", choices=OWN_RECIPES)
     depth: int | None = auto(
         "layers: the one dial from which size, batch, learning rates and steps follow; auto: 2 on a CPU, 6 on a GPU",
         most=MOST_LAYERS,
@@ -115,13 +115,13 @@ class Pretrain(TrainingCommand):
 
     def read(self) -> None:
         if self.settings.from_ is not None:
-            source = RunFolder(self.settings.from_)
-            self.tokenizer = self.tokenizer_of(lambda: load_tokenizer(source))
-            self.model = fold_adapters(load_causal(source))
-            self.settings = with_size_of(self.settings, self.model, source)
+            origin = source(self.settings.from_)
+            self.tokenizer = self.tokenizer_of(lambda: load_tokenizer(origin))
+            self.model = fold_adapters(load_causal(origin))
+            self.settings = with_size_of(self.settings, self.model, origin)
             kind = MODELS[type(self.model)]
             if self.name == "bigram" and kind != "bigram":
-                raise ValueError(f"{source.path} holds a {kind}: bigram goes on from a run of bigram")
+                raise ValueError(f"{origin.path} holds a {kind}: bigram goes on from a run of bigram")
             self.settings = change(self.settings, model=kind)
         self.settings = follow_depth(self.settings, self.compute.device.type)
         self.corpus = load_corpus(self.settings.text, self.settings.machine.seed)
@@ -132,6 +132,7 @@ class Pretrain(TrainingCommand):
         if self.settings.from_ is None:
             self.tokenizer = self.tokenizer_of(lambda: make_tokenizer(self.settings.text, self.corpus))
             self.model = build_decoder(self.settings, self.tokenizer, self.compute)
+        self.objective = causal_objective(self.model)
         whole, context = self.corpus.whole, self.settings.size.context
         batch_size, seed = self.settings.training.batch_size, self.settings.machine.seed
         self.tokens, self.valid_tokens = (
@@ -173,10 +174,10 @@ class Pretrain(TrainingCommand):
         return {"documents": "file" if self.corpus.whole else "blank-line"}
 
     def report(self, history: History) -> None:
-        val_loss = mean_loss(self.model, causal_lm, self.valid, self.compute)
+        val_loss = mean_loss(self.model, self.objective, self.valid, self.compute)
         texts = self.sample()
         with picture(self.run.path / "loss.png") as ax:
-            loss_curve(history, self.levels, ax)
+            loss_curve(history, self.levels, ax, val_loss if self.samples_validation else None)
         bigram, floor = self.levels["bigram"], self.levels["floor"]
         scores = {"val_loss": val_loss, "bigram_loss": bigram, "floor": floor}
         if floor is not None:

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minillm.cli.flags import auto, flag
+from minillm.text import TEMPLATE_NAMES
 from minillm.training import OPTIMIZERS
 
+RECOMPUTE = "compute activations again when they are needed: less memory, a third more time"
 MOST_LAYERS = 1000  # that anybody has trained (Wang et al. 2022, "DeepNet")
 
 
@@ -16,6 +18,15 @@ class Machine:
     device: str = flag("auto", "auto, cpu, cuda or mps; auto takes a GPU when there is one")
     dtype: str = flag("auto", "auto, fp32, bf16 or fp16; auto takes the fastest that the device computes well")
     seed: int = flag(0, "of every random choice; one seed on one machine gives the same numbers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatTemplate:
+    """Chat template."""
+
+    template: str | None = flag(
+        None, "how a conversation is written for a model that others made; known for most", choices=TEMPLATE_NAMES
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +79,7 @@ class Training:
     clip: float = flag(1.0, "largest norm of a gradient (0: no limit)")
     eval_every: int | None = auto("steps between evaluations; auto: a tenth of the run")
     patience: int = flag(0, "evaluations without a better one before stopping (0: never)")
+    recompute: bool = flag(False, RECOMPUTE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from torch import nn
 from minillm.align import true_scores
 from minillm.cli.finetune import SHORTEST, Task, TuningSettings, TuningTraining
 from minillm.cli.flags import auto, change, flag, group
+from minillm.cli.settings import ChatTemplate
 from minillm.data import (
     IGNORE_INDEX,
     ConversationRecord,
@@ -17,7 +18,7 @@ from minillm.data import (
     pack,
     read_conversations,
 )
-from minillm.hub import load_causal, load_tokenizer
+from minillm.hub import load_causal, load_tokenizer, source
 from minillm.inference import Question, ask, ask_base, questions_of, summary
 from minillm.metrics import rouge_reads
 from minillm.models import LSTMLM
@@ -25,12 +26,13 @@ from minillm.report import short
 from minillm.system import write_text
 from minillm.tales import data_file
 from minillm.text import Tokenizer
-from minillm.training import RunFolder, causal_lm, knows_template, named_or_latest
+from minillm.training import causal_lm, causal_objective, knows_template, named_or_latest
 
 SHOWN = 12  # answers in samples.txt
 ASKED = 1000  # questions at most that a model is scored on
+PACKED = 1024  # tokens of a row at most, unless one conversation is longer
 REHEARSED = 600  # older conversations beside the letters: what was learned before is not to be lost
-TALES_EPOCHS = {"instructions": 1.35, "letters": 1.6}  # passes over the tales' own conversations
+TALES_EPOCHS = {"instructions": 1.7, "letters": 1.6}  # passes over the tales' own conversations
 OTHER_EPOCHS = 4.0  # passes over the conversations that somebody brings, which are fewer
 
 
@@ -60,6 +62,7 @@ class SFTSettings(TuningSettings):
     )
     pack: bool = flag(False, "put several short conversations into a row, each out of the others' sight")
     training: SFTTraining = group(SFTTraining)
+    chat: ChatTemplate = group(ChatTemplate)
 
     @property
     def letters(self) -> bool:
@@ -108,13 +111,13 @@ class SFT(Task):
         return found[:REHEARSED] if rehearsed else found
 
     def new_model(self, texts: list[str]) -> tuple[Tokenizer, nn.Module]:
-        run, method = RunFolder(self.settings.from_), self.settings.method.method
-        tokenizer, model = load_tokenizer(run), load_causal(run)
+        run, method = source(self.settings.from_, self.settings.chat.template), self.settings.method.method
+        tokenizer, model = load_tokenizer(run), load_causal(run, dtype=self.dtype)
         if self.settings.pack and isinstance(model, LSTMLM):
             raise ValueError("--pack needs attention, which can look away; an LSTM remembers whatever stood before")
         if self.settings.pack and method in ("prompt", "ptuning"):
             raise ValueError(f"--pack and --method {method}: a prompt stands before one text, not before several")
-        self.choices = tokenizer.vocab_size
+        self.choices, self.objective = tokenizer.vocab_size, causal_objective(model)
         self.unit = "tokens" if self.settings.learn == "everything" else self.unit
         return tokenizer, model
 
@@ -129,8 +132,9 @@ class SFT(Task):
             print(f"{len(examples) - len(answered)} conversations have no answer within the context, and are left out")
         if not answered:
             raise ValueError("no conversation has an answer that fits into the context: bring shorter ones")
-        rows = pack(answered, settings.context) if settings.pack else answered
-        return Padded(rows, self.tokenizer.pad_id, settings.training.batch_size, seed=seed, causal=True)
+        longest = max(len(one["input_ids"]) for one in answered)
+        rows = pack(answered, min(settings.context, max(longest, PACKED))) if settings.pack else answered
+        return self.padded(seed)(rows, self.tokenizer.pad_id, settings.training.batch_size, seed=seed, causal=True)
 
     def answers(self) -> list[str]:
         questions = questions_in(self.test_records)
@@ -165,11 +169,12 @@ class SFT(Task):
 
     def baselines(self) -> dict[str, dict]:
         """The model before tuning; one that knows no template gets the earlier answers as examples."""
-        run, questions = RunFolder(self.settings.from_), questions_in(self.parts.test)
+        run = source(self.settings.from_, self.settings.chat.template)
+        questions = questions_in(self.parts.test)
         print("asking the model before tuning")
         asking, name = (ask, "before") if knows_template(run) else (ask_base, "before, few-shot")
         with self.compute.autocast():
-            model = load_causal(run, self.compute.device)
+            model = load_causal(run, self.compute.device, self.dtype)
             before = asking(model, load_tokenizer(run), questions, progress=True)
         return {name: summary(questions, before)}
 

@@ -7,7 +7,10 @@ from torch import nn
 
 from minillm.cli.flags import change, names_of, refuse
 from minillm.cli.life import check_context
+from minillm.hub import Foreign
 from minillm.training import RunFolder, describe
+
+LONGEST = 1024  # tokens that a model of others is given at once, where nobody says
 
 
 def check_size_flags(source: Path | None, given: dict, size: type) -> None:
@@ -31,4 +34,6 @@ def with_size_of(settings: Any, model: nn.Module, source: RunFolder) -> Any:
     known |= {"depth": own["layers"]} if "layers" in own else {}
     if settings.size.context:
         known["context"] = settings.size.context
+    elif isinstance(source, Foreign):  # a context of theirs may be longer than this machine's memory
+        known["context"] = min(known["context"], LONGEST)
     return change(settings, **known)

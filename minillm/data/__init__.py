@@ -1,7 +1,7 @@
 """Token ids to batches, and the records that people bring.
 
 examples      a record as what a model reads: one text, a pair, tagged words, a conversation
-batches       a corpus as one row of tokens; windows on it; padded batches
+batches       a corpus as one row of tokens; windows on it; padded batches; by_length: those for scoring
 masking       what a masked language model is asked; packing: several examples in a row
 kept          token ids that are worked out once, and then read from a file
 mixing        several sources of batches in one stream
@@ -9,6 +9,7 @@ records       labelled files, read and checked; tagged, conversations, preferenc
 """
 
 from minillm.data.batches import Batches, Padded, Tokens, Windows, tokenize
+from minillm.data.by_length import ByLength
 from minillm.data.conversations import ConversationRecord, conversation_example, read_conversations
 from minillm.data.examples import (
     IGNORE_INDEX, Frame, mean_token_length, chat_example, decoder_frame, encoder_frame, frame_of, pair_example,
@@ -22,6 +23,6 @@ from minillm.data.packing import pack
 from minillm.data.preferences import Preference, Prompt, read_preferences, read_prompts
 from minillm.data.records import (
     Parts, Record, RecordReader, check_not_empty, check_words, classify_example, label_names, load_parts,
-    read_labelled, read_scored_pairs, tagged_example, texts_example,
+    read_labelled, read_scored_pairs, tagged_example, texts_example, unknown_labels,
 )  # fmt: skip
 from minillm.data.tagged import is_span, read_tagged, words_field

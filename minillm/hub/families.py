@@ -1,22 +1,25 @@
-"""How Hugging Face's files write what we have: one row of `FAMILIES` for GPT-2, for BERT and for Llama.
+"""How Hugging Face's files write what we have: one row of `FAMILIES` for GPT-2, for BERT and for Llama; `foreign` adds
+others.
 
 The names of settings and of tensors differ, and GPT-2's matrices are transposed and hold queries, keys and values in
 one; nothing else: Hugging Face turns rotary pairs as `attention.rotate` does. `huggingface` reads and writes by row.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from minillm.models import Decoder, Encoder, Transformer
+from minillm.hub.settings import Layers
+from minillm.models import Decoder, Encoder, ModelConfig, Transformer
 
 Tensors = dict[str, Tensor]
 
 
-def _fuse(tensors: Tensors) -> Tensors:
+def _fuse(tensors: Tensors, config: ModelConfig) -> Tensors:
     """GPT-2's matrices: (in, out) where a linear layer has (out, in); queries, keys and values side by side."""
     tensors = {name: t.T if ".h." in name and t.dim() == 2 else t for name, t in tensors.items()}
     for name in [name for name in tensors if ".attn.query." in name]:
@@ -25,7 +28,7 @@ def _fuse(tensors: Tensors) -> Tensors:
     return tensors
 
 
-def _split(tensors: Tensors) -> Tensors:
+def _split(tensors: Tensors, config: ModelConfig) -> Tensors:
     """Undo `_fuse`."""
     tensors = dict(tensors)
     for name in [name for name in tensors if ".attn.c_attn." in name]:
@@ -50,8 +53,11 @@ class Family(NamedTuple):
     output: str  # the output layer's matrix, which a tied model may store twice
     dropped: str  # tensors that are no part of the function, or of one that we have no use for
     renamed: tuple[tuple[str, str], ...] = ()  # older names -> newer ones
-    pack: Callable[[Tensors], Tensors] = lambda tensors: tensors
-    unpack: Callable[[Tensors], Tensors] = lambda tensors: tensors
+    pack: Callable[[Tensors, ModelConfig], Tensors] = lambda tensors, config: tensors
+    unpack: Callable[[Tensors, ModelConfig], Tensors] = lambda tensors, config: tensors
+    details: Mapping[str, str] = MappingProxyType({})  # numbers of Details, null being none
+    layers: Layers = Layers()
+    synonyms: Mapping[str, dict] = MappingProxyType({})  # setting -> what older files say -> what they mean
 
     @property
     def head(self) -> str:
@@ -175,6 +181,7 @@ FAMILIES = {
             "attention_dropout": 0.0,
             "tie_word_embeddings": False,
         },
+        details={"head_dim": "head_dim"},
         fixed={"hidden_act": "silu", "attention_bias": False, "mlp_bias": False},
         trunk="model.",
         layer="model.layers.{}.",

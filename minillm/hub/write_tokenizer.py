@@ -27,7 +27,7 @@ def write_tokenizer(tokenizer: Tokenizer, folder: str | os.PathLike) -> None:
     Raises: ValueError for a tokenizer that has no counterpart in that format.
     """
     folder, names = Path(folder), {i: name for name, i in tokenizer.specials.items()}
-    description = _description(tokenizer)
+    description = description_of(tokenizer)
     ids = {name: i for i, name in names.items()}
     if surroundings(description["post_processor"], ids) != (tokenizer.begin, tokenizer.end):
         begin, end = ({names[i]: i for i in side} for side in (tokenizer.begin, tokenizer.end))
@@ -55,7 +55,8 @@ def _names(tokenizer: Tokenizer, names: dict[int, str]) -> dict[str, str]:
     return {f"{role}_token": names[i] for role, i in {**roles, **unknown}.items() if i in names}
 
 
-def _description(tokenizer: Tokenizer) -> dict:
+def description_of(tokenizer: Tokenizer) -> dict:
+    """What tokenizer.json says of a tokenizer. Raises: ValueError where that format cannot say it."""
     if isinstance(tokenizer.engine, Pipeline):
         return dict(tokenizer.engine.description)
     pattern = tokenizer.engine.pattern

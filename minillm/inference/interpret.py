@@ -12,7 +12,7 @@ Shapes: B batch, T time, H heads.
 import torch
 from torch import Tensor, nn
 
-from minillm.models import SelfAttention, attention, causal_mask, evaluating
+from minillm.models import SelfAttention, evaluating
 
 
 @torch.no_grad()
@@ -30,11 +30,8 @@ def attention_maps(model: nn.Module, input_ids: Tensor, attention_mask: Tensor |
 
     def catch(layer: SelfAttention, inputs: tuple) -> None:
         x, rotary, mask, _ = inputs
-        q, k, v = layer.project(x, rotary)
-        k, v = (part.repeat_interleave(layer.heads // layer.kv_heads, dim=1) for part in (k, v))
-        T = x.size(1)
-        visible = causal_mask(T, T, x.device) if mask is None and layer.causal else mask
-        maps.append(attention(q, k, v, visible)[1])
+        q, k, _ = layer.project(x, rotary)
+        maps.append(layer.attend.weights(q, k.repeat_interleave(layer.heads // layer.kv_heads, dim=1), mask))
 
     hooks = [layer.register_forward_pre_hook(catch) for layer in layers]
     try:

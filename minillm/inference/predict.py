@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from minillm.data import ByLength
 from minillm.system import Compute
 from minillm.training import inputs_of
 
@@ -23,7 +24,15 @@ def predict(model: nn.Module, batches: Iterable[dict[str, Tensor]], compute: Com
             output = model(**inputs_of(compute.to_device(batch))).float().cpu()
         lengths = batch["attention_mask"].sum(1).tolist()
         outputs += [row[:length] if output.dim() == 3 else row for row, length in zip(output, lengths)]
-    return outputs
+    return in_order(outputs, batches)
+
+
+def in_order(outputs: list, batches: Iterable) -> list:
+    """The outputs in the order of the examples, where batches have another."""
+    order = batches.order(0).tolist() if isinstance(batches, ByLength) else range(len(outputs))
+    each = len(outputs) // max(len(order), 1)  # texts of an example
+    found = dict(zip(order, (outputs[i : i + each] for i in range(0, len(outputs), each or 1))))
+    return [one for place in range(len(order)) for one in found[place]]
 
 
 def tags_of(logits: Tensor, example: dict, words: int, names: list[str]) -> list[str]:

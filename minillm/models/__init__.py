@@ -4,6 +4,7 @@ bigram, lstm  the baseline, counted and learned; a recurrent language model
 attention     attention in plain maths and as a fast path, rotary positions, the KV cache
 recipes       norms, MLPs, LM heads: the parts in which GPT-2, BERT, Llama and ours differ
 transformer   ModelConfig, Block, the trunk, Decoder and Encoder
+foreign       the parts of other people's families, and their recipes; details: what only they need to have said
 heads         classifiers, text encoder and reward model on a trunk
 layers        which layer a parameter belongs to; modes: evaluation mode for a while
 """
@@ -12,9 +13,11 @@ from minillm.models.attention import (
     Attend, KVCache, SelfAttention, attend, attention, causal_mask, rotary_tables, rotate,
 )  # fmt: skip
 from minillm.models.bigram import BigramLM, CountBigram, bigram_loss
+from minillm.models.details import Details, stated
+from minillm.models.foreign import FOREIGN, OWN_RECIPES, ForeignAttention, OnePlusRMSNorm
 from minillm.models.heads import (
-    POOLINGS, Head, PairClassifier, RewardModel, SequenceClassifier, TextEncoder, TokenClassifier, in_fp32,
-    last_token, mean_pool,
+    POOLINGS, Head, PairClassifier, PooledClassifier, RewardModel, SequenceClassifier, TextEncoder, TokenClassifier,
+    in_fp32, last_token, mean_pool,
 )  # fmt: skip
 from minillm.models.layers import layer_depths, layer_stack
 from minillm.models.lstm import LSTMLM, LSTMConfig, lstm_step

@@ -4,7 +4,7 @@ Scaled dot-product attention with several heads (Vaswani et al. 2017, "Attention
 key/value heads (Ainslie et al. 2023), rotary positions (Su et al. 2021, equation 34) and a key/value cache.
 
 The formula is here twice: `attention` is the plain maths, to be read; `attend` is the fast path that the models call.
-A test asserts that they agree. Left out: sliding windows, sparse patterns, cross-attention.
+A test asserts that they agree. Left out: sparse patterns, cross-attention; sliding windows are in `foreign`.
 
 Shapes: B batch, T time (queries), S time (keys, S >= T when a cache holds the past), C channels, H heads, D head dim.
 """
@@ -59,11 +59,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, d
     """The fast path of `attention`: q (B, H, T, D), k and v (B, H or fewer, S, D) -> (B, H, T, D).
 
     `mask`, when given, includes causality. Without one, `causal` hides the future and nothing else. This is torch's
-    fused kernel, except for what a CPU does faster in three plain operations: bf16, and given masks.
+    fused kernel, except for what a CPU learns faster from three plain operations: bf16, and given masks.
     """
     T, S, group = q.size(-2), k.size(-2), q.size(1) // k.size(1)
     causal = causal and mask is None and T > 1  # the last position sees everything
-    if q.is_cuda or (q.dtype == torch.float32 and mask is None and (not causal or T == S)):
+    if T == 1 and group > 1:  # the queries that share a key are rows of one product, and no key is copied
+        together = q.reshape(len(q), -1, group, q.size(-1))
+        return F.scaled_dot_product_attention(together, k, v, mask, dropout).reshape(q.shape)
+    fused = q.is_cuda or (q.dtype == torch.float32 and mask is None and (not causal or T == S))
+    if fused or (group > 1 and not torch.is_grad_enabled()):  # else keys and values are copied for each head
         if causal and T < S:  # the kernel's own triangle is aligned to the upper left
             mask, causal = causal_mask(T, S, q.device), False
         return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal, enable_gqa=group > 1)
@@ -77,9 +81,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, d
     return F.dropout(scores.softmax(dim=-1), dropout) @ v
 
 
-def rotary_tables(context: int, head_dim: int, theta: float = 10_000.0) -> tuple[Tensor, Tensor]:
-    """Cosine and sine, each (context, D/2), of the angle by which each pair of channels is rotated at each position."""
-    frequency = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)  # (D/2,)
+def rotary_tables(context: int, head_dim: int, theta: float = 10_000.0, slow=lambda f: f) -> tuple[Tensor, Tensor]:
+    """Cosine and sine, each (context, D/2), of the angle by which each pair of channels is rotated at each position.
+
+    `slow` changes the frequencies (D/2,), as models do whose context was stretched after training.
+    """
+    frequency = slow(theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim))  # (D/2,)
     angle = torch.outer(torch.arange(context, dtype=torch.float32), frequency)  # (context, D/2)
     return angle.cos(), angle.sin()
 
@@ -113,9 +120,10 @@ class KVCache:
         end = self.length + k.size(-2)
         if end > self.keys.size(-2):
             raise ValueError(f"the cache holds {self.keys.size(-2)} positions and was asked for {end}: make it larger")
-        self.keys[layer, :, :, self.length : end] = k
-        self.values[layer, :, :, self.length : end] = v
-        return self.keys[layer, :, :, :end].to(k.dtype), self.values[layer, :, :, :end].to(v.dtype)
+        keys, values = self.keys[layer], self.values[layer]
+        keys.narrow(2, self.length, k.size(-2)).copy_(k)
+        values.narrow(2, self.length, k.size(-2)).copy_(v)
+        return keys.narrow(2, 0, end).to(k.dtype), values.narrow(2, 0, end).to(v.dtype)
 
     def advance(self, T: int) -> None:
         """Count the T positions that every layer has just added."""
@@ -132,9 +140,20 @@ class KVCache:
         for kept, new in ((self.keys, other.keys), (self.values, other.values)):
             kept[:, rows, :, self.length - other.length : self.length] = new[..., : other.length, :]
 
-    def select(self, rows: Tensor) -> None:
-        """Keep these rows of the batch, in this order (beam search, or dropping finished texts)."""
-        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+    def grow(self, positions: int) -> None:
+        """Make room for so many positions more."""
+        self.keys, self.values = (F.pad(kept, (0, 0, 0, positions)) for kept in (self.keys, self.values))
+
+    def select(self, rows: Tensor, shared: int = 0) -> None:
+        """Keep these rows of the batch, in this order (beam search, or dropping finished texts).
+
+        shared: so many positions are the same in all rows; they stay where they are while the batch keeps its size.
+        """
+        if len(rows) == self.keys.size(1):
+            for kept in (self.keys, self.values):
+                kept[..., shared : self.length, :] = kept[:, rows, :, shared : self.length]
+        else:
+            self.keys, self.values = self.keys[:, rows], self.values[:, rows]
         self.last = None if self.last is None else self.last[rows]
 
 
@@ -149,22 +168,28 @@ class Attend(nn.Module):
         """q (B, H, T, D), k and v (B, H or fewer, S, D), mask as of `attend` -> (B, H, T, D)."""
         return attend(q, k, v, mask, self.causal, self.dropout if self.training else 0.0)
 
+    def weights(self, q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
+        """The attention weights (B, H, T, S) by the plain formula, to be looked at; k has as many heads as q."""
+        visible = causal_mask(q.size(-2), k.size(-2), q.device) if mask is None and self.causal else mask
+        return attention(q, k, k, visible)[1]
+
 
 class SelfAttention(nn.Module):
     """Multi-head self-attention over x (B, T, C). `normalise`, a module or None, is applied to queries and keys."""
 
     def __init__(
-        self, width: int, heads: int, kv_heads: int, *, causal: bool, bias=False, dropout=0.0, normalise=None, layer=0
-    ):
+        self, width: int, heads: int, kv_heads: int, *, causal: bool, bias=False, dropout=0.0, normalise=None, layer=0,
+        head_dim=0,
+    ):  # fmt: skip
         super().__init__()
-        if width % heads or heads % kv_heads:
+        if (width % heads and not head_dim) or heads % kv_heads:
             raise ValueError(f"width {width} must divide by heads {heads}, and heads by kv_heads {kv_heads}")
-        self.heads, self.kv_heads, self.head_dim = heads, kv_heads, width // heads
+        self.heads, self.kv_heads, self.head_dim = heads, kv_heads, head_dim or width // heads
         self.causal, self.layer = causal, layer
         self.query = nn.Linear(width, heads * self.head_dim, bias=bias)
         self.key = nn.Linear(width, kv_heads * self.head_dim, bias=bias)
         self.value = nn.Linear(width, kv_heads * self.head_dim, bias=bias)
-        self.output = nn.Linear(width, width, bias=bias)
+        self.output = nn.Linear(heads * self.head_dim, width, bias=bias)
         self.normalise = normalise or nn.Identity()
         self.attend = Attend(causal, dropout)
 

@@ -80,6 +80,18 @@ class PairClassifier(SequenceClassifier):
     """A SequenceClassifier that is given two texts in one row (Devlin et al. 2019, figure 4a)."""
 
 
+class PooledClassifier(SequenceClassifier):
+    """A SequenceClassifier that reads its vector through a layer with tanh, the pooler of BERT (Devlin et al. 2019)."""
+
+    def __init__(self, trunk: nn.Module, outputs: int, pooling: str = "first", dropout: float = 0.0):
+        super().__init__(trunk, outputs, pooling, dropout)
+        self.pooler = nn.Linear(trunk.config.width, trunk.config.width)
+
+    def classify(self, x: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        pooled = torch.tanh(self.pooler(POOLINGS[self.pooling](x, attention_mask)))
+        return self.head(self.dropout(pooled))
+
+
 class TokenClassifier(Head):
     """Logits (B, T, K) of the class of each token."""
 

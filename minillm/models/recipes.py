@@ -7,7 +7,8 @@
 - `llama`: Touvron et al. 2023. Rotary positions, RMSNorm, SwiGLU (Shazeer 2020). `llama-tied`: with tied embeddings
   (one table for the embedding and the output layer), as its smaller members have.
 
-All weights are initialised from a normal distribution. Left out: BERT's own code truncates it at two deviations.
+All weights are initialised from a normal distribution. Left out: BERT's own code truncates it at two deviations; other
+people's families, whose rows `foreign` adds.
 """
 
 import math
@@ -19,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minillm.models.attention import KVCache
+from minillm.models.attention import KVCache, SelfAttention
 
 
 class PlainNorm(nn.Module):
@@ -115,17 +116,17 @@ class ReLUSquared(nn.Module):
 class LMHead(nn.Linear):
     """The output layer, or unembedding: vectors (..., C) -> logits of the tokens (..., V)."""
 
-    def __init__(self, width: int, vocab_size: int, eps: float):
-        super().__init__(width, vocab_size, bias=False)
+    def __init__(self, config):
+        super().__init__(config.width, config.vocab_size, bias=False)
 
 
 class MaskedLMHead(nn.Linear):
     """BERT's output layer, (..., C) -> (..., V): linear, GELU, norm, then the unembedding with a bias."""
 
-    def __init__(self, width: int, vocab_size: int, eps: float):
-        super().__init__(width, vocab_size)
-        self.transform = nn.Linear(width, width)
-        self.norm = nn.LayerNorm(width, eps=eps)
+    def __init__(self, config):
+        super().__init__(config.width, config.vocab_size)
+        self.transform = nn.Linear(config.width, config.width)
+        self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(self.norm(F.gelu(self.transform(x))))
@@ -146,6 +147,17 @@ def unscaled(layers: int) -> float:
     return 1.0
 
 
+def self_attention(recipe: "Recipe", c, layer: int, causal: bool) -> SelfAttention:
+    """The attention of a layer of a model with the config c. Raises ValueError for details that it has not."""
+    if c.details.beyond_llama:
+        raise ValueError(f"recipe {c.recipe} has no {', '.join(c.details.beyond_llama)}")
+    norm = PlainNorm(c.head_dim) if recipe.normalise_qk else None
+    return SelfAttention(
+        c.width, c.heads, c.groups, causal=causal, bias=recipe.bias, dropout=c.dropout, normalise=norm, layer=layer,
+        head_dim=c.head_dim,
+    )  # fmt: skip
+
+
 class Recipe(NamedTuple):
     """The parts of a transformer that differ between families."""
 
@@ -161,6 +173,9 @@ class Recipe(NamedTuple):
     shift: bool = False  # token shift, before the first layer
     bias: bool = False
     normalise_qk: bool = False
+    first: Callable[[int], nn.Module] = nn.Identity  # of the width: what pre-norm does to the embeddings
+    attention: Callable[..., SelfAttention] = self_attention
+    block: type[nn.Module] | None = None  # a layer; None: the usual one, `Block` or `PostNormBlock`
 
 
 TanhGELU = partial(nn.GELU, approximate="tanh")  # with which GPT-2 was trained (Hendrycks & Gimpel 2016)

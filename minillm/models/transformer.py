@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from minillm.models.attention import KVCache, SelfAttention, causal_mask, rotary_tables
-from minillm.models.recipes import RECIPES, NoSegments, NoShift, PlainNorm, Segments, TokenShift
+from minillm.models.attention import KVCache, causal_mask
+from minillm.models.details import Details
+from minillm.models.recipes import RECIPES, NoSegments, NoShift, Segments, TokenShift
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,16 @@ class ModelConfig:
     norm_eps: float = 1e-5
     rope_theta: float = 10_000.0  # base of the rotary frequencies
     segments: int = 0  # texts that the model can tell apart in one input; 0: one, and no segment_ids
+    details: Details = Details()  # what only other people's families need
 
     def __post_init__(self):
+        object.__setattr__(self, "details", Details.of(self.details))
         if self.recipe not in RECIPES:
             raise ValueError(f"unknown recipe {self.recipe!r}: choose one of {', '.join(RECIPES)}")
         for name in ("vocab_size", "context", "layers", "width", "heads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        if self.width % self.heads or self.head_dim % 2:
+        if (self.width % self.heads and not self.details.head_dim) or self.head_dim % 2:
             raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
         if self.heads % self.groups:
             raise ValueError(f"heads {self.heads} must divide by kv_heads {self.kv_heads}")
@@ -52,7 +55,7 @@ class ModelConfig:
     @property
     def head_dim(self) -> int:
         """Channels of one head, D."""
-        return self.width // self.heads
+        return self.details.head_dim or self.width // self.heads
 
     @property
     def groups(self) -> int:
@@ -64,6 +67,11 @@ class ModelConfig:
         """Inner width of the feed-forward layer."""
         return self.hidden or int(RECIPES[self.recipe].expansion * self.width)
 
+    @property
+    def tied(self) -> bool:
+        """Whether the output layer is the embedding table."""
+        return RECIPES[self.recipe].tied or self.details.tied
+
 
 class Block(nn.Module):
     """One layer, attention and then an MLP, which both add to the residual stream x (B, T, C).
@@ -74,11 +82,8 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig, layer: int, causal: bool):
         super().__init__()
         c, recipe = config, RECIPES[config.recipe]
-        norm = PlainNorm(c.head_dim) if recipe.normalise_qk else None
         self.norm_1 = recipe.norm(c.width, eps=c.norm_eps)
-        self.attention = SelfAttention(
-            c.width, c.heads, c.groups, causal=causal, bias=recipe.bias, dropout=c.dropout, normalise=norm, layer=layer
-        )
+        self.attention = recipe.attention(recipe, c, layer, causal)
         self.norm_2 = recipe.norm(c.width, eps=c.norm_eps)
         self.feed_forward = recipe.feed_forward(c.width, c.inner, recipe.activation(), recipe.bias)
         self.dropout = nn.Dropout(c.dropout)
@@ -106,24 +111,24 @@ class Transformer(nn.Module):
         self.config = config
         recipe = RECIPES[config.recipe]
         norm = recipe.norm(config.width, eps=config.norm_eps)
-        block = PostNormBlock if recipe.post_norm else Block
+        block = recipe.block or (PostNormBlock if recipe.post_norm else Block)
         self.embedding = nn.Embedding(config.vocab_size, config.width)
         self.shift = TokenShift(config.width) if recipe.shift else NoShift()
-        self.first_norm = norm if recipe.post_norm else nn.Identity()
+        self.first_norm = norm if recipe.post_norm else recipe.first(config.width)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(block(config, layer, self.causal) for layer in range(config.layers))
         self.norm = nn.Identity() if recipe.post_norm else norm
-        self.head = recipe.head(config.width, config.vocab_size, config.norm_eps)
+        self.head = recipe.head(config)
         self.position = None if recipe.rotary else nn.Embedding(config.context, config.width)
         self.segment = Segments(config.segments, config.width) if config.segments else NoSegments()
-        cos, sin = rotary_tables(config.context, config.head_dim, config.rope_theta)
+        cos, sin = config.details.rotary_tables(config.context, config.head_dim, config.rope_theta)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
         self.apply(self._initialise)
         for block in self.blocks:  # scale what the branches add to the residual stream at the start
             for branch in (block.attention.output, block.feed_forward.down):
                 branch.weight.data.mul_(recipe.branch_scale(config.layers))
-        if recipe.tied:
+        if config.tied:
             self.head.weight = self.embedding.weight
 
     @staticmethod

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minillm.peft.adapter import Adapter, adapters, bare
+from minillm.peft.adapter import Adapter, adapters, bare, rounded
 from minillm.peft.lora import LoRA
 
 IMPORTANCE_SMOOTHING = 0.85  # of importance and of its uncertainty (Zhang et al. 2023, section 4: beta_1 and beta_2)
@@ -51,8 +51,9 @@ class SVDLinear(Adapter):
         y = self.base(x)
         if not self.active:
             return y
-        narrow = F.linear(F.dropout(x, self.method.dropout, self.training), self.Q)  # (..., R)
-        return y + (narrow * (self.strength * self.method.scale * self.E)) @ self.P.mT.contiguous()
+        narrow = F.linear(F.dropout(x, self.method.dropout, self.training), self.Q.to(x.dtype))  # (..., R)
+        narrow = rounded(narrow * (self.strength * self.method.scale * self.E), bare(self).weight)
+        return y + narrow @ self.P.mT.contiguous().to(narrow.dtype)
 
     def change(self) -> Tensor:
         """What is added to the weight, (out, in)."""

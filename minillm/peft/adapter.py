@@ -94,6 +94,11 @@ class Unreadable(Tensor):
         )
 
 
+def rounded(y: Tensor, weight: Tensor) -> Tensor:
+    """y in the half precision of a weight, if it has one: a change in fp32 makes y exacter than the next part takes."""
+    return y if weight.dtype == torch.float32 else y.to(weight.dtype)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method:
     """What an adapter is made of: a line of JSON. `wrap` puts it around one part of a model."""

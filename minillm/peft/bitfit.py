@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from minillm.peft.adapter import Adapter, Method, Slot, bare
+from minillm.peft.adapter import Adapter, Method, Slot, bare, rounded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,8 @@ class BitFitLayer(Adapter):
         self.shift = nn.Parameter(torch.zeros(len(part.weight) if part.bias is None else len(part.bias)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.base(x) + self.strength * self.shift if self.active else self.base(x)
+        y = self.base(x)
+        return rounded(y + self.strength * self.shift, bare(self).weight) if self.active else y
 
     def folded(self, weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
         return {"bias": (0.0 if bias is None else bias) + self.strength * self.shift.float()}

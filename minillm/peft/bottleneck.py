@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minillm.peft.adapter import Adapter, Method, bare
+from minillm.peft.adapter import Adapter, Method, bare, rounded
 
 
 class BottleneckLinear(Adapter):
@@ -27,7 +27,10 @@ class BottleneckLinear(Adapter):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.base(x)
-        return y + self.strength * self.up(F.gelu(self.down(y))) if self.active else y
+        if not self.active:
+            return y
+        detour = self.up(F.gelu(self.down(y.to(self.down.weight.dtype))))
+        return rounded(y + self.strength * detour, bare(self).weight)
 
 
 @dataclass(frozen=True, kw_only=True)

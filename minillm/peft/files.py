@@ -23,7 +23,7 @@ from minillm.peft.operations import adapter_state, inject, load_adapter_state, r
 from minillm.peft.prefix import LlamaAdapter, PrefixTuning
 from minillm.peft.prompts import PTuning, SoftPrompt, simplify
 from minillm.system import Damaged, load_file, read_object, reading, save_file
-from minillm.training import RunFolder, unwrap
+from minillm.training import RunFolder, changing, unwrap
 
 METHODS: dict[str, type[Method]] = {
     method.key: method
@@ -43,6 +43,10 @@ class AdapterRun(RunFolder):
     def save_model(self, model: nn.Module) -> None:
         """Write the adapter, and what learns beside it."""
         save_adapter(unwrap(model), self.path, self.name)
+
+    def to_resume(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+        """What a checkpoint holds of a model: what changes; the rest is in the run that the adapter stands on."""
+        return changing(model, optimizer)
 
     def check_best(self, model: nn.Module) -> None:
         """Raises: ValueError where `load_best` would; the networks of the model stay."""

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from minillm.peft.adapter import Adapter, Method, Slot, bare, matching
+from minillm.peft.adapter import Adapter, Method, Slot, bare, matching, rounded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,9 @@ class IA3Linear(Adapter):
     def forward(self, x: Tensor) -> Tensor:
         if not self.active:
             return self.base(x)
-        return self.base(x * self.factor()) if self.inputs else self.base(x) * self.factor()
+        if self.inputs:
+            return self.base(rounded(x * self.factor(), bare(self).weight))
+        return rounded(self.base(x) * self.factor(), bare(self).weight)
 
     def folded(self, weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
         factor = self.factor().float()

@@ -41,9 +41,9 @@ class LoRALinear(Adapter):
         y = self.base(x)
         if not self.active:
             return y
-        narrow = F.linear(F.dropout(x, self.method.dropout, self.training), self.A)  # (..., R)
+        narrow = F.linear(F.dropout(x, self.method.dropout, self.training), self.A.to(x.dtype))  # (..., R)
         # On a CPU the gradient of so narrow a matrix takes five times as long as that of its transpose.
-        return y + (narrow * (self.strength * self.method.scale)) @ self.B.mT.contiguous()
+        return y + (narrow * (self.strength * self.method.scale)) @ self.B.mT.contiguous().to(narrow.dtype)
 
     def folded(self, weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
         return {"weight": weight + self.change().float()}

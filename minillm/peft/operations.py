@@ -56,9 +56,12 @@ def inject(
 
 
 def _settle(wrapper: Adapter, like: Tensor) -> None:
-    """Bring what a new wrapper has of its own to the device, precision and mode of what it wraps."""
+    """Bring what a new wrapper has of its own to the device and mode of what it wraps, and to its precision.
+
+    What learns has fp32 at least, on weights of half precision too: they could not hold the sum of many small steps.
+    """
     base, wrapper.base = wrapper.base, None
-    wrapper.to(like.device, like.dtype).train(base.training)
+    wrapper.to(like.device, torch.promote_types(like.dtype, torch.float32)).train(base.training)
     wrapper.base = base
 
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minillm.models import Attend, attend, evaluating
-from minillm.peft.adapter import Adapter, Method, Slot, slots
+from minillm.peft.adapter import Adapter, Method, Slot, rounded, slots
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +182,7 @@ class Gated(Adapter):
         y = self.base(q, k, v, mask)
         if not self.active or not len(self.prompt):
             return y
-        _, keys, values = self.attention[0].project(self.prompt[None], None)  # (1, H, P, D)
+        _, keys, values = self.attention[0].project(self.prompt[None].to(q.dtype), None)  # (1, H, P, D)
         keys, values = (part.to(q.dtype).expand(len(q), -1, -1, -1) for part in (keys, values))
-        return y + self.strength * self.gate * attend(q, keys, values, None, causal=False)
+        more = self.strength * self.gate * attend(q, keys, values, None, causal=False)
+        return rounded(y + more, self.attention[0].query.weight)

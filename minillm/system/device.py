@@ -19,6 +19,7 @@ import torch
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LARGEST_SEED = 2**32 - 1
+MEMORY_LINES = Path("/proc/meminfo")  # of Linux
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of Linux; "max" where there is none
 
 
@@ -82,6 +83,16 @@ class Compute(NamedTuple):
             return min(total, int(CONTAINER_LIMIT.read_text()))
         except (OSError, ValueError):  # no container, or one without a limit
             return total
+
+    def free_memory(self) -> float:
+        """The bytes that nobody uses: of the GPU, else of the machine, no more than its container's; inf if unknown."""
+        if self.device.type == "cuda":
+            return torch.cuda.mem_get_info(self.device)[0]
+        try:
+            lines = dict(line.split(":") for line in MEMORY_LINES.read_text().splitlines())
+            return min(int(lines["MemAvailable"].split()[0]) * 1024, self.total_memory())
+        except (OSError, KeyError, ValueError):  # not Linux
+            return self.total_memory()
 
 
 def cpu_has_fast_bf16() -> bool:

@@ -5,10 +5,13 @@ objectives    loss functions of a model and a batch, as `fit` wants them
 optim         the table of optimizers, Muon, schedules
 trainer       TrainConfig and fit: the loop
 runs          the run folder: configuration, weights, checkpoint, log; states: what a checkpoint holds
+by_parts      the loss of a large vocabulary, whose logits are never in memory together
+recompute     activations computed twice, for less memory
 claims        who writes into a run folder, and what a killed run leaves behind
 forgetting    continual learning: L2-SP, EWC, weight averaging, measures of transfer
 """
 
+from minillm.training.by_parts import LARGE, PART, causal_lm_by_parts, causal_objective
 from minillm.training.claims import Taken, claimed, claimed_by_name, continued
 from minillm.training.forgetting import (
     average_score, backward_transfer, ewc, fisher_diagonal, forward_transfer, interpolate, l2_sp, weights_of,
@@ -23,7 +26,9 @@ from minillm.training.objectives import (
     mean_loss, next_tokens, penalised,
 )  # fmt: skip
 from minillm.training.optim import OPTIMIZERS, build_optimizer, orthogonalise, schedule, set_rates
+from minillm.training.recompute import recompute, recomputes
 from minillm.training.runs import (
     RUNS, RunFolder, describe, knows_template, latest_run, load_weights, named_or_latest, unwrap,
 )  # fmt: skip
+from minillm.training.states import changing
 from minillm.training.trainer import History, TrainConfig, fit

@@ -18,17 +18,19 @@ import json
 import math
 import os
 import warnings
-from dataclasses import asdict
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from minillm import __version__
-from minillm.models import Head, RewardModel, TextEncoder
+from minillm.models import Head, RewardModel, TextEncoder, stated
 from minillm.system import (
     Damaged,
     Fields,
+    MappedFile,
     is_kind,
     load_file,
     random_state,
@@ -60,6 +62,8 @@ class RunFolder:
         self.log_file = self.path / "log.jsonl"
         self.adapter_file = self.path / "adapter.safetensors"
 
+    template: str | None = None  # a chat template to use in the place of its own (`hub.source`)
+
     @property
     def started(self) -> bool:
         """Whether a run has begun here."""
@@ -69,6 +73,11 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether a run has ended here."""
         return (self.path / "metrics.json").exists()
+
+    @property
+    def answers(self) -> bool:
+        """Whether its model was taught to answer, in the chat template."""
+        return self.config()["stage"] in ANSWERING
 
     def save_config(self, **config) -> None:
         """Write config.json."""
@@ -125,11 +134,18 @@ class RunFolder:
 
     def fingerprint(self) -> str:
         """A checksum of the best weights, by which an adapter recognises its base."""
-        return hashlib.sha256(self.best_file().read_bytes()).hexdigest()
+        digest = hashlib.sha256()
+        for piece in MappedFile(self.best_file()).pieces():
+            digest.update(piece)
+        return digest.hexdigest()
+
+    def to_resume(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+        """What a checkpoint holds of a model: all of it."""
+        return model.state_dict()
 
     def save_training(self, model: nn.Module, optimizer: torch.optim.Optimizer, history, **more) -> None:
         """Write everything that resuming needs, the random generators too, in one file; `more` as plain JSON."""
-        tensors = {f"model.{name}": tensor for name, tensor in unwrap(model).state_dict().items()}
+        tensors = {f"model.{name}": tensor for name, tensor in self.to_resume(unwrap(model), optimizer).items()}
         state = {"optimizer": optimizer.state_dict(), "random": random_state(), **more}
         state |= {key: flatten(key, state[key], tensors) for key in WITH_TENSORS if key in state}
         state["history"] = {key: value for key, value in vars(history).items() if key != "records"}
@@ -162,7 +178,8 @@ class RunFolder:
             totals = {key: kind(state["history"][key]) for key, kind in kinds.items()}
         if totals["best_step"]:
             self.check_best(unwrap(model))  # now, and not when all the steps are done
-        load_weights(unwrap(model), state["model"], self.last_file)
+        frozen = unwrap(model).state_dict().keys() - self.to_resume(unwrap(model), optimizer).keys()
+        load_weights(unwrap(model), state["model"], self.last_file, there=frozen)
         with reading(self.last_file):
             optimizer.load_state_dict(state["optimizer"])
             check_optimizer(optimizer)
@@ -230,7 +247,7 @@ def describe(model: nn.Module) -> dict:
         return {**kind, "pooling": model.pooling, "trunk": describe(model.trunk)}
     if isinstance(model, Head):
         return {**kind, "outputs": model.outputs, "pooling": model.pooling, "trunk": describe(model.trunk)}
-    return {**kind, **asdict(model.config)}
+    return {**kind, **stated(model.config)}
 
 
 def latest_run(*names: str, whole: bool = True, flag: str = "--from") -> RunFolder:
@@ -272,13 +289,23 @@ def stage_of(run: RunFolder, letters: str = "letters") -> str:
 
 def knows_template(run: RunFolder) -> bool:
     """Whether the model of a run was taught to answer, in the chat template."""
-    return run.config()["stage"] in ANSWERING
+    return run.answers
 
 
-def load_weights(model: nn.Module, tensors: dict[str, Tensor], source: str | os.PathLike) -> None:
-    """Load tensors into a model, strictly. Raises ValueError that names the first names or shapes that differ."""
+@torch.no_grad()
+def load_weights(
+    model: nn.Module,
+    tensors: dict[str, Tensor],
+    source: str | os.PathLike,
+    after: Callable = lambda: None,
+    there: AbstractSet[str] = frozenset(),
+) -> None:
+    """Load tensors into a model, strictly; `after` is called after each. there: names that need not be among them.
+
+    Raises: ValueError that names the first names or shapes that differ.
+    """
     own = model.state_dict()
-    missing, extra = own.keys() - tensors.keys(), tensors.keys() - own.keys()
+    missing, extra = own.keys() - tensors.keys() - there, tensors.keys() - own.keys()
     if missing or extra:
         raise ValueError(
             f"{source}: not the weights of this model; missing {sorted(missing)[:3]}, unknown {sorted(extra)[:3]}"
@@ -286,4 +313,6 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], source: str | os.
     for name, tensor in tensors.items():
         if tensor.shape != own[name].shape:
             raise ValueError(f"{source}: {name} is {list(tensor.shape)} where the model has {list(own[name].shape)}")
-    model.load_state_dict(tensors)
+    for name, tensor in tensors.items():
+        own[name].copy_(tensor)
+        after()

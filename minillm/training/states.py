@@ -1,7 +1,14 @@
 """What a checkpoint holds, optimizer and random generators, as tensors and JSON, and back."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def changing(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The tensors of a model by name, but for weights that no step changes, as those below an adapter."""
+    learns = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    state = model.state_dict(keep_vars=True).items()
+    return {name: t.detach() for name, t in state if id(t) in learns or not isinstance(t, nn.Parameter)}
 
 
 def flatten(prefix: str, value, tensors: dict[str, Tensor]):

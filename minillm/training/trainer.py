@@ -28,6 +28,7 @@ from minillm.system import (
 from minillm.training.objectives import LossFunction, as_sum
 from minillm.training.optim import build_optimizer, optimizer_spec, schedule, set_rates
 from minillm.training.runs import RunFolder, unwrap
+from minillm.training.states import changing
 
 SMALLEST_SCALE = 2.0**-10  # of a loss in fp16; a gradient that overflows even so is not finite at all
 LARGEST_FP32 = torch.finfo(torch.float32).max  # rates are multiplied with weights in fp32
@@ -250,7 +251,8 @@ class Trainer:
         if scores["val_loss"] < history.best:
             history.best, history.best_step, history.since_best = scores["val_loss"], history.step, 0
             if self.run_folder is None:
-                self.best_weights = {name: t.detach().cpu().clone() for name, t in self.model.state_dict().items()}
+                found = changing(self.model, self.optimizer).items()  # of an adapter it alone
+                self.best_weights = {name: tensor.cpu().clone() for name, tensor in found}
             else:
                 self.run_folder.save_model(self.model)
         if 0 < self.config.patience <= history.since_best:
@@ -282,7 +284,7 @@ class Trainer:
     def load_best(self) -> None:
         """Leave the model with its best weights; without evaluations these are the last."""
         if self.best_weights is not None:
-            self.model.load_state_dict(self.best_weights)
+            self.model.load_state_dict(self.best_weights, strict=False)
         elif self.run_folder is not None and self.history.best_step:
             self.run_folder.load_best(unwrap(self.model))
         elif self.run_folder is not None:

@@ -115,6 +115,7 @@ BEGINNINGS = {  # what a command needs to get anywhere; an attack's own flags co
     "ppo": "--data prompts.jsonl --from sft --reward reward --batch-size 4 --minibatch-size 2 --rounds 1 "
     "--max-new-tokens 4 --dtype fp32 --device cpu".split(),
     "merge": ["--from", "adapter"],
+    "export": ["--from", "adapter"],
     "predict": ["--from", "classify", "--text", "a film"],
     "generate": ["--from", "pretrain"],
     "chat": ["--from", "pretrain"],

@@ -229,3 +229,12 @@ def test_an_adapter_needs_a_trained_model(records, tmp_path, capsys):
     assert main(flags) == 2
     assert "adapts a trained model: name its run by --from" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("method", ["lora", "adalora", "prefix"])
+def test_a_checkpoint_holds_what_an_adapter_changes_and_not_the_model_below_it(bases, conversations, tmp_path, method):
+    run, base = tmp_path / "run", load_file(tmp_path / "pretrain" / "model.safetensors")[0]
+    assert tune("sft", tmp_path / "pretrain", conversations, run, "--method", method) == 0
+    kept = load_file(run / "last" / "training.safetensors")[0]
+    names = {name.removeprefix("model.") for name in kept if name.startswith("model.")}
+    assert names and not names & base.keys() and not any(name.endswith(".base.weight") for name in names)

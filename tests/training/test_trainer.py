@@ -474,3 +474,21 @@ def test_a_gradient_that_no_scale_makes_finite_ends_the_run():
 def test_a_setting_beyond_32_bits_is_refused_before_a_step_overflows(setting):
     with pytest.raises(ValueError, match=f"{setting} is 1e"):
         TrainConfig(**{setting: 1e308})
+
+
+def test_without_a_folder_the_best_weights_are_kept_of_what_learns_alone(monkeypatch):
+    adapted = inject(model(), AdaLoRA(rank=2, target_rank=1.0), generator=torch.Generator().manual_seed(0))
+    freeze(adapted)
+    before = {name: p.detach().clone() for name, p in adapted.named_parameters() if not p.requires_grad}
+    kept, load = [], Trainer.load_best
+    monkeypatch.setattr(Trainer, "load_best", lambda self: kept.append(self.best_weights) or load(self))
+    losses, states = iter([3.0, 1.0, 2.0]), []
+
+    def evaluate(adapted):
+        states.append({name: t.clone() for name, t in adapted.state_dict().items()})
+        return next(losses)
+
+    fit(adapted, causal_lm, windows(), config(optimizer="adamw"), evaluate, progress=False)
+    assert kept[0].keys() == states[1].keys() - before.keys()
+    assert all(torch.equal(t, states[1][name]) for name, t in adapted.state_dict().items())  # the second was the best
+    assert any(not torch.equal(t, states[2][name]) for name, t in adapted.state_dict().items())
