@@ -8,6 +8,7 @@ Left out: the models Unigram and WordLevel. Source: https://huggingface.co/docs/
 
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import chain
 
 import tiktoken
@@ -19,6 +20,7 @@ from minillm.text.engines import Engine, has_long_blank
 from minillm.text.merges import SPACE, Merges, ranks_for_tiktoken
 from minillm.text.normalizers import normalizer
 from minillm.text.parts import LISTS, check_added, check_model, check_part
+from minillm.text.patterns import find
 from minillm.text.pre_tokenizers import Place, pattern_for_tiktoken, pre_tokenizer
 from minillm.text.word_pieces import WordPieces
 
@@ -117,10 +119,16 @@ class Pipeline(Engine):
         memory = Memory(model.ids)
         pattern = pattern_for_tiktoken(cut)
         if self.kind == "BPE" and pattern is not None:
-            ranks = ranks_for_tiktoken(model)
+            ranks = ranks_for_tiktoken(model, partial(may_be_word, pattern[0]))
             if ranks is not None:
                 return by_tiktoken(*pattern, *ranks, one_by_one)
         return one_by_one
+
+
+def may_be_word(pattern: str, name: str) -> bool:
+    """Whether a token, as it is written, may be a whole word of a text that `pattern` cuts."""
+    text = token_bytes(name).decode(errors="replace")
+    return any(map(str.isspace, text)) or len(find(pattern, text)) == 1
 
 
 class Memory(dict):
