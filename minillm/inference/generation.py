@@ -82,22 +82,11 @@ class ContextWindow:
 
 @torch.no_grad()
 def generate(
-    model: nn.Module,
-    input_ids: Tensor,
-    max_new_tokens: int,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    stop: Stops = (),
-    generator: torch.Generator | None = None,
-    *,
-    attention_mask: Tensor | None = None,
-    pad_id: int = 0,
-    use_cache: bool = True,
-    min_p: float = 0.0,
-    repetition_penalty: float = 1.0,
-    finished: Callable[[list[int]], bool] | None = None,
-) -> Tensor:
+    model: nn.Module, input_ids: Tensor, max_new_tokens: int, temperature: float = 1.0, top_k: int = 0,
+    top_p: float = 1.0, stop: Stops = (), generator: torch.Generator | None = None, *,
+    attention_mask: Tensor | None = None, pad_id: int = 0, use_cache: bool = True, min_p: float = 0.0,
+    repetition_penalty: float = 1.0, finished: Callable[[list[int]], bool] | None = None,
+) -> Tensor:  # fmt: skip
     """Continue each prompt of input_ids (B, T) by at most `max_new_tokens` tokens; temperature 0 is greedy.
 
     Args:
