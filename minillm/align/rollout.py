@@ -105,8 +105,10 @@ def sample(
     fills = (tokenizer.pad_id, 0, IGNORE_INDEX)
     ids, mask, labels = (pad_sequence(part, True, padding_value=fill) for part, fill in zip(in_order, fills))
     answers = [row[row != IGNORE_INDEX].tolist() for row in labels]
-    texts = [tokenizer.decode([i for i in answer if i != tokenizer.eos_id], skip_special=True) for answer in answers]
-    return Rollout(list(conversations), texts, ids, mask, labels, (labels == tokenizer.eos_id).any(1))
+    texts = [
+        tokenizer.decode([i for i in answer if i not in tokenizer.stop_ids], skip_special=True) for answer in answers
+    ]
+    return Rollout(list(conversations), texts, ids, mask, labels, _ends(labels, tokenizer).any(1))
 
 
 def _drawn(policy, tokenizer, rows: list[list[int]], length: int, temperature, generator) -> tuple[Tensor, ...]:
@@ -115,12 +117,17 @@ def _drawn(policy, tokenizer, rows: list[list[int]], length: int, temperature, g
     batch = tokenizer.pad(rows, side="left")
     prompts, mask = batch["input_ids"].to(device), batch["attention_mask"].to(device)
     more = {"attention_mask": mask, "pad_id": tokenizer.pad_id}
-    ids = generate(policy, prompts, length, temperature, stop=[tokenizer.eos_id], generator=generator, **more)
+    ids = generate(policy, prompts, length, temperature, stop=tokenizer.stop_ids, generator=generator, **more)
     new = ids[:, prompts.size(1) :]
-    ends = new == tokenizer.eos_id
+    ends = _ends(new, tokenizer)
     real = ends.cumsum(1) - ends.int() == 0  # up to and with the first end
     labels = torch.cat((torch.full_like(prompts, IGNORE_INDEX), new.masked_fill(~real, IGNORE_INDEX)), dim=1)
     return ids, torch.cat((mask, real.long()), dim=1), labels
+
+
+def _ends(ids: Tensor, tokenizer: Tokenizer) -> Tensor:
+    """Where tokens are that end an answer."""
+    return torch.isin(ids, torch.tensor(sorted(tokenizer.stop_ids), device=ids.device))
 
 
 def answer_states(policy: nn.Module, rollout: Rollout) -> tuple[Tensor, Tensor]:

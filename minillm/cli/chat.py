@@ -1,6 +1,7 @@
 """`train.py chat`: a trained model at the keyboard, turn by turn."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import nn
 from minillm import tales
 from minillm.cli.flags import flag, group
 from minillm.cli.generate import SamplingSettings, Writer
-from minillm.cli.settings import Machine
+from minillm.cli.settings import ChatTemplate, Machine
 from minillm.hub import source
 from minillm.text import Tokenizer, read_text
 from minillm.training import knows_template, named_or_latest
@@ -25,6 +26,7 @@ class ChatSettings:
     from_: Path | None = flag(None, "the run to talk to (default: the newest of sft, else of pretrain)")
     text: Path | None = flag(None, "a text to talk about; without it, a model tuned on the tales is given a tale")
     sampling: SamplingSettings = group(SamplingSettings)
+    chat: ChatTemplate = group(ChatTemplate)
     machine: Machine = group(Machine)
 
 
@@ -38,7 +40,7 @@ def run_chat(settings: ChatSettings, given: dict) -> int:
     """
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="surrogateescape")  # a line that is no text is said to be none, and ends nothing
-    run = source(named_or_latest(settings.from_, "sft", "pretrain").path)
+    run = source(named_or_latest(settings.from_, "sft", "pretrain").path, settings.chat.template)
     writer = Writer.open(run, settings.sampling, settings.machine)
     answers = knows_template(writer.run)
     if settings.text is not None and not answers:
@@ -49,7 +51,9 @@ def run_chat(settings: ChatSettings, given: dict) -> int:
     while (line := next_line()) is not None:
         try:
             line.encode()
-            print(talk.hear(line) if line else talk.begin())
+            growing = Growing() if sys.stdout.isatty() else None
+            said = talk.hear(line, growing) if line else talk.begin()
+            print("" if growing and growing.begun else said)
         except UnicodeEncodeError:
             print("That line is no UTF-8 text; type it again.")
         except ValueError as error:  # such as a character that the tokenizer does not know
@@ -69,6 +73,19 @@ def next_line() -> str | None:
     return None if line == "quit" else line
 
 
+class Growing:
+    """Prints an answer while it grows, without the blanks around it."""
+
+    def __init__(self):
+        self.begun, self.held = False, ""
+
+    def __call__(self, piece: str) -> None:
+        text = self.held + piece if self.begun else piece.lstrip()
+        kept = text.rstrip()
+        self.begun, self.held = self.begun or bool(kept), text[len(kept) :]
+        print(kept, end="", flush=True)
+
+
 class Story:
     """A conversation with a model that continues texts."""
 
@@ -80,10 +97,10 @@ class Story:
         self.text = ""
         return f"{self.writer.run.path} continues what you type. An empty line begins anew; Ctrl-D ends."
 
-    def hear(self, line: str) -> str:
-        """What the model says to a line."""
+    def hear(self, line: str, show: Callable[[str], None] | None = None) -> str:
+        """What the model says to a line. show: as of `write`."""
         story = shorten(f"{self.text} {line}".strip(), self.writer.tokenizer, self.writer.model)
-        text = self.writer.complete([story])[0]
+        text = self.writer.complete([story], show)[0]
         self.text = story + text
         return text.strip()
 
@@ -109,7 +126,7 @@ class Dialogue:
             said += f' Ask about this tale, such as "Where did {tales.parse(self.text).roles["hero"]["name"]} live?"'
         return f"{said}\n\n{self.text}\n" if self.text else said
 
-    def hear(self, line: str) -> str:
+    def hear(self, line: str, show: Callable[[str], None] | None = None) -> str:
         """What the model answers to a line. The oldest questions are forgotten when the context is full."""
         messages = [*self.messages, self.question(line, first=not self.messages)]
         while not fits(messages, self.writer.tokenizer, self.writer.model):
@@ -117,7 +134,7 @@ class Dialogue:
                 self.messages.clear()
                 return "That is longer than the model can read; ask something shorter."
             messages = [self.question(messages[2]["content"], first=True), *messages[3:]]
-        answer = self.writer.complete([messages])[0]
+        answer = self.writer.complete([messages], show)[0]
         self.messages = [*messages, {"role": "assistant", "content": answer.strip() or "..."}]
         return answer.strip()
 

@@ -44,7 +44,7 @@ class Classify(HeadTask):
 
     def scores(self, answers: list[Tensor]) -> dict:
         """Accuracy with its interval, macro F1, and the confusion matrix as numbers and as a picture."""
-        records, names = self.test_records, self.label_names
+        records, names = self.test_records, list(self.classes)
         predicted = [int(logits.argmax()) for logits in answers]
         truth = [names.index(record.label) for record in records]
         table = confusion_matrix(truth, predicted, len(names))
@@ -64,7 +64,7 @@ class Classify(HeadTask):
         """confusion.png: how often each class was taken for each; of very many classes those that occur most."""
         often = sorted(range(len(table)), key=lambda i: -sum(table[i]))
         kept = sorted(often[:DRAWN_CLASSES])
-        names = [self.label_names[i] for i in kept]
+        names = [list(self.classes)[i] for i in kept]
         size = (1.2 + 0.9 * len(names), 1 + 0.8 * len(names))
         with picture(self.run.path / "confusion.png", figsize=size) as ax:
             heat_map([[table[i][j] for j in kept] for i in kept], names, names, form="{:.0f}", ax=ax)
@@ -72,7 +72,7 @@ class Classify(HeadTask):
 
     def baselines(self) -> dict[str, dict]:
         """The majority class, and a bag of words."""
-        names, parts = self.label_names, self.parts
+        names, parts = list(self.classes), self.parts
         texts = {part: [record.texts for record in getattr(parts, part)] for part in ("train", "test")}
         labels, truth = ([names.index(record.label) for record in part] for part in (parts.train, parts.test))
         answers = {

@@ -61,7 +61,7 @@ class DPO(PreferenceTask):
         self.average = settings.loss == "simpo"
         self.objective = direct_preference(self.loss, self.average)
         self.choices = self.choices if settings.loss == "dpo" else None  # the loss of the others has another scale
-        return load_answering(source(settings.from_), dtype=self.dtype)
+        return load_answering(source(settings.from_, settings.chat.template), dtype=self.dtype)
 
     def enrich(self, examples: list) -> list:
         """The examples with what the policy says of them before training, without its adapter."""

@@ -12,18 +12,19 @@ from minillm.cli.classify import Classify, ClassifySettings
 from minillm.cli.encode import Encode, EncodeSettings
 from minillm.cli.finetune import Task
 from minillm.cli.flags import auto, flag, group
+from minillm.cli.generate import compute_of
 from minillm.cli.life import check_context, restore_settings
 from minillm.cli.pair import Pair, PairSettings
 from minillm.cli.reward import RewardSettings, RewardTask
-from minillm.cli.settings import Machine
+from minillm.cli.settings import ChatTemplate, Machine
 from minillm.cli.sft import questions_in
 from minillm.cli.size import LONGEST
 from minillm.cli.tag import Tag, TagSettings
-from minillm.data import Windows, read_conversations, tokenize
+from minillm.data import Windows, read_conversations, tokenize, unknown_labels
 from minillm.hub import dtype_of_others, load_causal, load_model, load_tokenizer, source
 from minillm.inference import answers_by_likelihood, ask, ask_base, few_shot_accuracy, summary
 from minillm.metrics import bits_per_byte, bits_per_character, perplexity
-from minillm.system import Compute, check_file, pick_device, to_json, write_json
+from minillm.system import Compute, check_file, to_json, write_json
 from minillm.text import Tokenizer, read_documents
 from minillm.training import RunFolder, causal_objective, knows_template, mean_loss, named_or_latest
 
@@ -53,9 +54,14 @@ class EvaluateSettings:
     """What is scored."""
 
     from_: Path | None = flag(None, "the run to score (default: the newest of pretrain)")
-    data: Path | None = flag(None, "a text to score it on; for a head, labelled records (default: the tales' own)")
+    data: Path | None = flag(
+        None,
+        "a text to score it on; for a head, labelled records, where a label that it never learned counts as wrong "
+        "(default: the tales' own)",
+    )
     out: Path | None = flag(None, "a .json file for the scores")
     windows: TextWindows = group(TextWindows)
+    chat: ChatTemplate = group(ChatTemplate)
     machine: Machine = group(Machine)
 
 
@@ -70,8 +76,8 @@ def run_evaluate(settings: EvaluateSettings, given: dict) -> int:
     """
     if settings.out is not None:
         check_file(settings.out)
-    compute = pick_device(settings.machine.device, settings.machine.dtype)
-    run = source(named_or_latest(settings.from_, "pretrain").path)
+    run = source(named_or_latest(settings.from_, "pretrain").path, settings.chat.template)
+    compute = compute_of(run, settings.machine)
     if run.config().get("stage") in HEADS:
         scores = head_scores(run, settings.data, compute)
     else:
@@ -166,10 +172,7 @@ def head_scores(run: RunFolder, data: Path | None, compute: Compute) -> dict:
     with tempfile.TemporaryDirectory() as folder:  # a report writes pictures, and the run keeps its own
         task = kind(restore_settings(settings, config["settings"]), RunFolder(folder), compute, {})
         task.test_records = task.read_file(data) if data else task.load_parts().test
-        for record in task.test_records:
-            for label in record.labels:
-                if label not in names:
-                    raise ValueError(f"{record.place}: the label {label!r} is none of the run's: {', '.join(names)}")
+        task.unknown = unknown_labels(task.test_records, names)
         task.use(load_tokenizer(run), load_model(run.path, compute.device), names)
         task.test_examples = task.examples(task.test_records)
         return task.scores(task.answers())

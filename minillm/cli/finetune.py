@@ -19,7 +19,17 @@ from minillm.cli.life import TrainingCommand, check_context, numbers_in, train_c
 from minillm.cli.memory import estimate, say_memory
 from minillm.cli.methods import MethodSettings, Prepared, frozen_dtype, prepare
 from minillm.cli.settings import Machine, RecordSource, RunChoice, Training
-from minillm.data import ByLength, Padded, Parts, Record, frame_of, label_names, load_parts, mean_token_length
+from minillm.data import (
+    ByLength,
+    Padded,
+    Parts,
+    Record,
+    frame_of,
+    label_names,
+    load_parts,
+    mean_token_length,
+    unknown_labels,
+)
 from minillm.hub import Foreign, base_of, source
 from minillm.inference import predict
 from minillm.peft import AdapterRun, adapter_bytes, bare, simplify
@@ -67,6 +77,7 @@ class Task(TrainingCommand):
     choices: int | None = None  # among how many a guess would choose
     headline: tuple[str, ...] = ("accuracy",)  # the scores that count, the first that a baseline has too
     ceilings: tuple[str, ...] = ()  # baselines that nobody is expected to reach
+    unknown: list[str] = []  # noqa: RUF012 - labels of scored records that were never learned
     adapter = ""  # the name of the adapter that learns, where one does
 
     # What a task says
@@ -119,6 +130,7 @@ class Task(TrainingCommand):
     def read(self) -> None:
         self.parts = self.load_parts()
         self.label_names = label_names(self.parts)
+        self.unknown = unknown_labels(self.parts.test, self.label_names)
         if self.settings.records.examples:
             generator = torch.Generator().manual_seed(self.settings.machine.seed)
             order = torch.randperm(len(self.parts.train), generator=generator)[: self.settings.records.examples]
@@ -155,12 +167,13 @@ class Task(TrainingCommand):
         self.train = self.examples(self.parts.train)
 
     def use(self, tokenizer: Tokenizer, model: nn.Module, names: list[str]) -> None:
-        """Work with this model from now on; names: of the classes."""
+        """Work with this model from now on; names: of the classes. Behind them come those that it cannot know."""
         trunk = getattr(model, "trunk", model)
         context = self.settings.context or getattr(trunk.config, "context", 256)
         self.settings = change(self.settings, context=context)
         self.tokenizer, self.model, self.label_names = tokenizer, model, names
-        self.frame, self.classes = frame_of(trunk, tokenizer), {name: index for index, name in enumerate(names)}
+        self.frame = frame_of(trunk, tokenizer)
+        self.classes = {name: index for index, name in enumerate([*names, *self.unknown])}
 
     def examples(self, records: list[Record]) -> list:
         """Records as what the model reads; what it cannot read, such as too long a prompt, goes from the list, said."""

@@ -1,5 +1,9 @@
 """`train.py generate`: texts of a trained model."""
 
+import contextlib
+import os
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +12,7 @@ from torch import nn
 from tqdm import tqdm
 
 from minillm.cli.flags import auto, flag, group
-from minillm.cli.settings import Machine
+from minillm.cli.settings import ChatTemplate, Machine
 from minillm.hub import dtype_of_others, load_causal, load_tokenizer, source
 from minillm.inference import TEMPERATURE, TOP_P, check_sampling, reply, write
 from minillm.system import Compute, check_file, pick_device, to_json, write_text
@@ -26,6 +30,8 @@ class SamplingSettings:
     temperature: float = flag(TEMPERATURE, "below 1 plays safe, above 1 takes risks, 0 takes the likeliest token")
     top_k: int = flag(0, "choose among the k likeliest tokens only (0: all)")
     top_p: float = flag(TOP_P, "choose among the likeliest tokens that make up this probability (1: all)")
+    min_p: float = flag(0.0, "choose among the tokens that have this share of the likeliest one's probability (0: all)")
+    repetition_penalty: float = flag(1.0, "above 1, what stands in the text already becomes less likely")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +43,19 @@ class GenerateSettings:
     n: int = flag(1, "how many texts; they are kept in memory until the last is there", most=1_000_000)
     out: Path | None = flag(None, 'a .jsonl file for the texts, {"prompt", "text"} a line, instead of the screen')
     sampling: SamplingSettings = group(SamplingSettings)
+    chat: ChatTemplate = group(ChatTemplate)
     machine: Machine = group(Machine)
+
+
+def compute_of(run: RunFolder, machine: Machine) -> Compute:
+    """Where a model is used, and how exactly: in fp32 one of others on a CPU, where nobody says otherwise.
+
+    In bf16 its logits stand 0.125 apart, and the likeliest of close answers would be another on another machine.
+    """
+    compute = pick_device(machine.device, machine.dtype)
+    automatic = machine.dtype == "auto" and not os.environ.get("MINILLM_DTYPE")
+    foreign = dtype_of_others(run, compute.dtype) is not None
+    return compute._replace(dtype=torch.float32) if automatic and foreign and compute.device.type == "cpu" else compute
 
 
 @dataclass
@@ -54,19 +72,28 @@ class Writer:
     @classmethod
     def open(cls, run: RunFolder, sampling: SamplingSettings, machine: Machine) -> "Writer":
         """Raises: ValueError for settings that nothing can be sampled with, before anything is loaded."""
-        check_sampling(sampling.max_new_tokens or 0, sampling.temperature, sampling.top_k, sampling.top_p)
-        compute = pick_device(machine.device, machine.dtype)
+        check_sampling(
+            *(sampling.max_new_tokens or 0, sampling.temperature, sampling.top_k, sampling.top_p),
+            *(sampling.min_p, sampling.repetition_penalty),
+        )
+        compute = compute_of(run, machine)
         generator = torch.Generator(compute.device).manual_seed(machine.seed)
         model = load_causal(run, compute.device, dtype_of_others(run, compute.dtype))
         return cls(run, sampling, compute, load_tokenizer(run), model, generator)
 
-    def complete(self, prompts: list) -> list[str]:
-        """Texts that follow the prompts; answers, where a prompt is a list of messages."""
+    def complete(self, prompts: list, show: Callable[[str], None] | None = None) -> list[str]:
+        """Texts that follow the prompts; answers, where a prompt is a list of messages. show: as of `write`."""
         length = self.sampling.max_new_tokens or getattr(self.model.config, "context", 256)
         choice = (self.sampling.temperature, self.sampling.top_k, self.sampling.top_p)
+        more = {"min_p": self.sampling.min_p, "repetition_penalty": self.sampling.repetition_penalty, "show": show}
         use = write if isinstance(prompts[0], str) else reply
-        with self.compute.autocast():
-            return use(self.model, self.tokenizer, prompts, length, *choice, generator=self.generator)
+        with self.precision():
+            return use(self.model, self.tokenizer, prompts, length, *choice, generator=self.generator, **more)
+
+    def precision(self) -> contextlib.AbstractContextManager:
+        """The context in which the model runs: weights that have the precision already need not be cast."""
+        cast = any(parameter.dtype != self.compute.dtype for parameter in self.model.parameters())
+        return self.compute.autocast() if cast else contextlib.nullcontext()
 
 
 def run_generate(settings: GenerateSettings, given: dict) -> int:
@@ -80,10 +107,14 @@ def run_generate(settings: GenerateSettings, given: dict) -> int:
         raise ValueError(f"--n {settings.n}: ask for at least one text")
     if settings.out is not None:
         check_file(settings.out)
-    writer = Writer.open(source(named_or_latest(settings.from_, "pretrain").path), settings.sampling, settings.machine)
+    run = source(named_or_latest(settings.from_, "pretrain").path, settings.chat.template)
+    writer = Writer.open(run, settings.sampling, settings.machine)
     prompt = settings.prompt or start_of(writer.run)
     if settings.prompt and knows_template(writer.run):
         prompt = [{"role": "user", "content": settings.prompt}]
+    if settings.n == 1 and settings.out is None and sys.stdout.isatty():
+        type_out(writer, prompt, "" if isinstance(prompt, list) else settings.prompt)
+        return 0
     texts = []
     for start in tqdm(range(0, settings.n, TOGETHER), unit="batch", disable=settings.n <= TOGETHER):
         texts += writer.complete([prompt] * min(TOGETHER, settings.n - start))
@@ -94,6 +125,13 @@ def run_generate(settings: GenerateSettings, given: dict) -> int:
     write_text(settings.out, "\n".join(lines) + "\n")
     print(f"{len(texts)} texts in {settings.out}")
     return 0
+
+
+def type_out(writer: Writer, prompt: str | list, before: str) -> None:
+    """Print a text while it grows, behind what is `before` it."""
+    print(before, end="", flush=True)
+    writer.complete([prompt], lambda piece: print(piece, end="", flush=True))
+    print()
 
 
 def start_of(run: RunFolder) -> str:

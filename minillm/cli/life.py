@@ -130,6 +130,11 @@ class TrainingCommand:
         """A point of the curve: the loss on some of the validation data."""
         return {"val_loss": mean_loss(model, self.objective, self.valid.spread(self.watched), self.compute)}
 
+    @property
+    def samples_validation(self) -> bool:
+        """Whether a point of the curve is measured on less than all validation data."""
+        return self.watched is not None and len(self.valid) > self.watched
+
     def learn(self, resume: bool) -> History:
         """Train `self.model` on `self.batches`, by `self.objective` and as `self.config` says."""
         loss = self.prepared.objective(self.objective) if self.prepared else self.objective

@@ -13,6 +13,7 @@ from minillm.cli.flags import Command, run_command
 from minillm.cli.generate import GenerateSettings, run_generate
 from minillm.cli.merge import MergeSettings, run_merge
 from minillm.cli.mlm import MLM, MLMSettings
+from minillm.cli.models import ModelsSettings, run_models
 from minillm.cli.pair import Pair, PairSettings
 from minillm.cli.ppo import RLHF, PPOSettings
 from minillm.cli.predict import PredictSettings, run_predict
@@ -49,6 +50,7 @@ COMMANDS = {
     "generate": _does("generate texts with a trained model", GenerateSettings, run_generate),
     "chat": _does("talk to a model, turn by turn, at the keyboard", ChatSettings, run_chat),
     "tour": _does("the whole life of a model, and a page about it", TourSettings, run_tour, start=lambda a: main(a)),
+    "models": _does("train the models that the lessons stand on", ModelsSettings, run_models),
     "eval": _does("score a trained model on text, exactly", EvaluateSettings, run_evaluate),
 }
 

@@ -164,7 +164,8 @@ class MLM(TrainingCommand):
     def report(self, history: History) -> None:
         scores = self.scores()
         with picture(self.run.path / "loss.png") as ax:
-            loss_curve(history, ax=ax)
+            whole = scores["val_loss"] if self.samples_validation else None
+            loss_curve(history, ax=ax, whole=whole)
         metrics = self.write_metrics(history, **scores, bigram_loss=None, floor=None)
         print(
             ", ".join(f"{name} {value:.4f}" for name, value in scores.items()) + f"; {metrics['seconds']:.0f} seconds\n"

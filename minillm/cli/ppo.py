@@ -29,7 +29,7 @@ from minillm.cli.life import TrainingCommand, numbers_in
 from minillm.cli.memory import check_tokens
 from minillm.cli.methods import SELECTIVE, MethodSettings, frozen_dtype, prepare
 from minillm.cli.reward import load_answering
-from minillm.cli.settings import RECOMPUTE, Machine, RunChoice
+from minillm.cli.settings import RECOMPUTE, ChatTemplate, Machine, RunChoice
 from minillm.data import Prompt, read_prompts
 from minillm.hub import base_of, load_causal, load_model, load_tokenizer, model_kind, source
 from minillm.models import RewardModel
@@ -78,6 +78,7 @@ class PPOSettings:
     reward: Path | None = flag(None, "the run of reward to please (default: the newest)")
     training: PPOTraining = group(PPOTraining)
     method: MethodSettings = group(MethodSettings)
+    chat: ChatTemplate = group(ChatTemplate)
     run: RunChoice = group(RunChoice)
     machine: Machine = group(Machine)
 
@@ -106,7 +107,7 @@ class RLHF(TrainingCommand):
     def read(self) -> None:
         settings, training = self.settings, self.settings.training
         self.compute = compute_of(settings.machine)
-        origin = source(settings.from_)
+        origin = source(settings.from_, settings.chat.template)
         dtype = frozen_dtype(origin, settings.method, self.compute)
         self.tokenizer, self.before = load_answering(origin, self.compute.device, dtype)
         self.prepared = prepare(

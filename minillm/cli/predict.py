@@ -1,8 +1,9 @@
 """`train.py predict`: what a head says of texts that nobody has labelled."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -26,7 +27,7 @@ from minillm.hub import Foreign, load_model, load_tokenizer, source
 from minillm.inference import predict, tags_of
 from minillm.metrics import words_and_marks
 from minillm.system import check_file, pick_device, to_json, write_text
-from minillm.text import Tokenizer, read_records, text_field
+from minillm.text import Tokenizer, keep_good, read_records, text_field
 
 TEXT_FIELDS = {
     "classify": ("text",),
@@ -47,7 +48,7 @@ class PredictSettings:
     data: Path | None = flag(
         None,
         'many: .jsonl, .csv or .tsv with "text"; for pair with "text_a" and "text_b", for reward with "prompt" and '
-        '"answer"; for tag also "tokens"',
+        '"answer"; for tag also "tokens"; bad records are left out and said',
     )
     batch_size: int = flag(32, "texts read together")
     out: Path | None = flag(None, "a .jsonl file for the answers, instead of the screen")
@@ -73,10 +74,8 @@ def run_predict(settings: PredictSettings, given: dict) -> int:
     compute = pick_device(settings.machine.device, settings.machine.dtype)
     tokenizer, model = load_tokenizer(run), load_model(run.path, compute.device)
     context = run.config()["settings"].check(context=int)["context"] or getattr(model.trunk.config, "context", 256)
-    questions = list(questions_from(settings, stage))
-    examples = [
-        example_of(stage, question, tokenizer, frame_of(model.trunk, tokenizer), context) for question in questions
-    ]
+    read = partial(example_of, stage, tokenizer, frame_of(model.trunk, tokenizer), context)
+    questions, examples = zip(*questions_from(settings, stage, read))
     cut = sum(example["cut"] > 0 for example in examples)
     if cut:
         said = f"{cut} of {len(examples)} texts are longer than the {context} tokens that the model reads: cut there"
@@ -95,7 +94,7 @@ def run_predict(settings: PredictSettings, given: dict) -> int:
     return 0
 
 
-def example_of(stage: str, question: tuple, tokenizer: Tokenizer, frame: Frame, context: int) -> dict:
+def example_of(stage: str, tokenizer: Tokenizer, frame: Frame, context: int, question: tuple) -> dict:
     """A question as the head of a stage reads it."""
     if stage == "tag":
         return tag_example(question[0], [0] * len(question[0]), tokenizer, frame, context)
@@ -115,24 +114,35 @@ def check_texts(settings: PredictSettings, stage: str) -> None:
         raise ValueError("--data has the texts, and so have --text and --second: give the file or the texts, not both")
 
 
-def questions_from(settings: PredictSettings, stage: str) -> Iterator[tuple]:
-    """The texts of each question; of tag its words. Raises: ValueError for what is missing or empty."""
-    fields = TEXT_FIELDS[stage]
-    if settings.data is None:
+def questions_from(settings: PredictSettings, stage: str, read: Callable) -> list[tuple[tuple, dict]]:
+    """The texts of each question, of tag its words, and what `read` makes of them; bad records are left out, and said.
+
+    Raises: ValueError for texts that are missing or empty, and for a file without a good record.
+    """
+    fields, path = TEXT_FIELDS[stage], settings.data
+    if path is None:
         texts = (settings.text, settings.second)[: len(fields)]
         if not all(text.strip() for text in texts):
             raise ValueError("predict needs --data, or --text" + (" and --second" if len(fields) == 2 else ""))
-        yield (words_and_marks(settings.text),) if stage == "tag" else texts
-        return
-    for line, record in read_records(settings.data, [fields, ("tokens",)] if stage == "tag" else [fields]):
+        question = (words_and_marks(settings.text),) if stage == "tag" else texts
+        return [(question, read(question))]
+
+    def make(line: int, record: dict) -> tuple[tuple, dict]:
         if stage == "tag" and "tokens" in record:
-            words = words_field(settings.data, line, record, "tokens")
-            check_words(settings.data, line, words)
-            yield (words,)
-            continue
-        texts = tuple(text_field(settings.data, line, record, field) for field in fields)
-        check_not_empty(settings.data, line, fields, texts)
-        yield (words_and_marks(texts[0]),) if stage == "tag" else texts
+            question = (words_field(path, line, record, "tokens"),)
+            check_words(path, line, *question)
+        else:
+            question = tuple(text_field(path, line, record, field) for field in fields)
+            check_not_empty(path, line, fields, question)
+            question = (words_and_marks(*question),) if stage == "tag" else question
+        try:
+            return question, read(question)
+        except ValueError as error:  # which does not say where
+            raise ValueError(f"{path}:{line}: {error}") from None
+
+    wrong: list[tuple[int, str]] = []
+    records = read_records(path, [fields, ("tokens",)] if stage == "tag" else [fields], wrong)
+    return keep_good(records, make, wrong, many=1)
 
 
 def answer(stage: str, question: tuple, output: Tensor, example: dict, names: list[str]) -> dict:

@@ -177,7 +177,7 @@ class Pretrain(TrainingCommand):
         val_loss = mean_loss(self.model, self.objective, self.valid, self.compute)
         texts = self.sample()
         with picture(self.run.path / "loss.png") as ax:
-            loss_curve(history, self.levels, ax)
+            loss_curve(history, self.levels, ax, val_loss if self.samples_validation else None)
         bigram, floor = self.levels["bigram"], self.levels["floor"]
         scores = {"val_loss": val_loss, "bigram_loss": bigram, "floor": floor}
         if floor is not None:

@@ -10,6 +10,7 @@ from minillm import tales
 from minillm.align import check_vocabulary, pair_of_answers, preference
 from minillm.cli.finetune import SHORTEST, Task, TuningSettings, TuningTraining
 from minillm.cli.flags import change, flag, group
+from minillm.cli.settings import ChatTemplate
 from minillm.data import Preference, read_preferences
 from minillm.hub import load_causal, load_tokenizer, source
 from minillm.metrics import bootstrap_interval, spearman
@@ -35,6 +36,7 @@ class PreferenceSettings(TuningSettings):
 
     from_: Path | None = flag(None, "the run to begin with (default: the newest of letters, else of sft)")
     training: PreferenceTraining = group(PreferenceTraining)
+    chat: ChatTemplate = group(ChatTemplate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,7 @@ class RewardTask(PreferenceTask):
 
     def new_model(self, texts: list[str]) -> tuple[Tokenizer, nn.Module]:
         self.objective = preference(self.settings.centre)
-        tokenizer, trunk = load_answering(source(self.settings.from_), dtype=self.dtype)
+        tokenizer, trunk = load_answering(source(self.settings.from_, self.settings.chat.template), dtype=self.dtype)
         return tokenizer, RewardModel(trunk)
 
     def scores(self, answers: list[Tensor]) -> dict:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minillm.cli.flags import auto, flag
+from minillm.text import TEMPLATE_NAMES
 from minillm.training import OPTIMIZERS
 
 RECOMPUTE = "compute activations again when they are needed: less memory, a third more time"
@@ -17,6 +18,15 @@ class Machine:
     device: str = flag("auto", "auto, cpu, cuda or mps; auto takes a GPU when there is one")
     dtype: str = flag("auto", "auto, fp32, bf16 or fp16; auto takes the fastest that the device computes well")
     seed: int = flag(0, "of every random choice; one seed on one machine gives the same numbers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatTemplate:
+    """Chat template."""
+
+    template: str | None = flag(
+        None, "how a conversation is written for a model that others made; known for most", choices=TEMPLATE_NAMES
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from torch import nn
 from minillm.align import true_scores
 from minillm.cli.finetune import SHORTEST, Task, TuningSettings, TuningTraining
 from minillm.cli.flags import auto, change, flag, group
+from minillm.cli.settings import ChatTemplate
 from minillm.data import (
     IGNORE_INDEX,
     ConversationRecord,
@@ -31,7 +32,7 @@ SHOWN = 12  # answers in samples.txt
 ASKED = 1000  # questions at most that a model is scored on
 PACKED = 1024  # tokens of a row at most, unless one conversation is longer
 REHEARSED = 600  # older conversations beside the letters: what was learned before is not to be lost
-TALES_EPOCHS = {"instructions": 1.35, "letters": 1.6}  # passes over the tales' own conversations
+TALES_EPOCHS = {"instructions": 1.7, "letters": 1.6}  # passes over the tales' own conversations
 OTHER_EPOCHS = 4.0  # passes over the conversations that somebody brings, which are fewer
 
 
@@ -61,6 +62,7 @@ class SFTSettings(TuningSettings):
     )
     pack: bool = flag(False, "put several short conversations into a row, each out of the others' sight")
     training: SFTTraining = group(SFTTraining)
+    chat: ChatTemplate = group(ChatTemplate)
 
     @property
     def letters(self) -> bool:
@@ -109,7 +111,7 @@ class SFT(Task):
         return found[:REHEARSED] if rehearsed else found
 
     def new_model(self, texts: list[str]) -> tuple[Tokenizer, nn.Module]:
-        run, method = source(self.settings.from_), self.settings.method.method
+        run, method = source(self.settings.from_, self.settings.chat.template), self.settings.method.method
         tokenizer, model = load_tokenizer(run), load_causal(run, dtype=self.dtype)
         if self.settings.pack and isinstance(model, LSTMLM):
             raise ValueError("--pack needs attention, which can look away; an LSTM remembers whatever stood before")
@@ -167,7 +169,8 @@ class SFT(Task):
 
     def baselines(self) -> dict[str, dict]:
         """The model before tuning; one that knows no template gets the earlier answers as examples."""
-        run, questions = source(self.settings.from_), questions_in(self.parts.test)
+        run = source(self.settings.from_, self.settings.chat.template)
+        questions = questions_in(self.parts.test)
         print("asking the model before tuning")
         asking, name = (ask, "before") if knows_template(run) else (ask_base, "before, few-shot")
         with self.compute.autocast():

@@ -1,8 +1,8 @@
 """The trained models that lessons stand on: the same weights on every machine.
 
-They come with the repository, in data/models/, trained in fp32 and kept in half precision; `python -m
-minillm.course` writes them from runs/, where it trains what is missing. Where they are absent, or with
-MINILLM_OWN_MODELS=1, a lesson takes the runs of the same names in runs/, and trains them first.
+They come with the repository, in data/models/, trained in fp32 and kept in half precision; `python train.py models`
+trains and writes them anew. Where they are absent, or with MINILLM_OWN_MODELS=1, a lesson takes the runs of the same
+names in runs/, and trains them first.
 """
 
 import os
@@ -92,31 +92,44 @@ def trained(name: str) -> RunFolder:
     Raises: RuntimeError when it could not be trained.
     """
     run = RunFolder(ROOT / "runs" / name)
-    if run.finished:
-        return run
-    command, start = MAKERS[name]
-    earlier = ["--from", str(trained(start).path)] if start else []
-    print(
-        f"There is no trained model in {run.path} yet. Training it now, once; this takes about three minutes.",
-        flush=True,
-    )
-    flags = [command[0], "--resume"] if run.started else [*command, *earlier, "--dtype", "fp32"]  # a run has its flags
-    arguments = [sys.executable, "-m", "minillm", *flags, "--out", str(run.path)]
-    result = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT)
-    if result.returncode:
-        raise RuntimeError(f"training the model for the lessons failed: {result.stderr.strip().splitlines()[-1]}")
+    if not run.finished:
+        start = MAKERS[name][1] and trained(MAKERS[name][1])
+        print(f"There is no trained model in {run.path} yet. Training it now, once: minutes.", flush=True)
+        _train(run, name, start, capture_output=True, text=True)
     return run
 
 
-def write_ready_models() -> None:
-    """Write data/models/ anew: the weights of every run in half precision, and what of its files lessons read."""
-    for name in MAKERS:
-        run, ready = trained(name), RunFolder(ready_models() / name)
-        tensors, _ = load_file(run.model_file)
-        save_file({key: t.half() if t.dtype == torch.float32 else t for key, t in tensors.items()}, ready.model_file)
-        for file in KEPT[name]:
-            shutil.copyfile(run.path / file, ready.path / file)
-        config = run.config()
-        places = {"out": f"runs/{name}", "from_": MAKERS[name][1] and f"runs/{MAKERS[name][1]}"}  # none of this machine
-        write_json(ready.path / "config.json", {**config, "settings": {**config["settings"], **places}})
-        print(f"{ready.path}: {sum(file.stat().st_size for file in ready.path.iterdir()):,} bytes")
+def _train(run: RunFolder, name: str, start: RunFolder | str, **output) -> None:
+    """Finish a run by its command, in fp32; `output` says what becomes of all that it prints."""
+    earlier = ["--from", str(start.path)] if start else []
+    command = MAKERS[name][0]
+    flags = [command[0], "--resume"] if run.started else [*command, *earlier, "--dtype", "fp32"]  # a run has its flags
+    result = subprocess.run([sys.executable, "-m", "minillm", *flags, "--out", str(run.path)], cwd=ROOT, **output)
+    if result.returncode:
+        said = f": {result.stderr.strip().splitlines()[-1]}" if result.stderr else ""
+        raise RuntimeError(f"training the model {name} for the lessons failed{said}")
+
+
+def make_models(runs: Path, out: Path) -> None:
+    """Train every model that lessons stand on into `runs`, those that are there already left alone; `keep` it in `out`.
+
+    Raises: RuntimeError when one could not be trained.
+    """
+    for number, (name, (_, start)) in enumerate(MAKERS.items(), 1):
+        run = RunFolder(runs / name)
+        print(f"{number} of {len(MAKERS)}: {name}", flush=True)
+        if not run.finished:
+            _train(run, name, start and RunFolder(runs / start))
+        keep(name, run, RunFolder(out / name))
+
+
+def keep(name: str, run: RunFolder, ready: RunFolder) -> None:
+    """Write what lessons read of a run: its weights in half precision, and some of its files."""
+    tensors, _ = load_file(run.model_file)
+    save_file({key: t.half() if t.dtype == torch.float32 else t for key, t in tensors.items()}, ready.model_file)
+    for file in KEPT[name]:
+        shutil.copyfile(run.path / file, ready.path / file)
+    config, start = run.config(), MAKERS[name][1]
+    places = {"out": f"runs/{name}", "from_": start and f"runs/{start}"}  # none of this machine
+    write_json(ready.path / "config.json", {**config, "settings": {**config["settings"], **places}})
+    print(f"{ready.path}: {sum(file.stat().st_size for file in ready.path.iterdir()):,} bytes")

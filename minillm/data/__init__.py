@@ -23,6 +23,6 @@ from minillm.data.packing import pack
 from minillm.data.preferences import Preference, Prompt, read_preferences, read_prompts
 from minillm.data.records import (
     Parts, Record, RecordReader, check_not_empty, check_words, classify_example, label_names, load_parts,
-    read_labelled, read_scored_pairs, tagged_example, texts_example,
+    read_labelled, read_scored_pairs, tagged_example, texts_example, unknown_labels,
 )  # fmt: skip
 from minillm.data.tagged import is_span, read_tagged, words_field

@@ -6,6 +6,7 @@ score.
 """
 
 import math
+import sys
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,13 +187,12 @@ def _check_labels(path: Path, records: list[Record]) -> None:
 def label_names(parts: Parts) -> list[str]:
     """The labels of the training records, sorted; none of records that have none.
 
-    Validation and test lose the records with any other label, as `leave_out` says.
-    Raises: ValueError for a single label, and where half of a part has others.
+    Validation, whose loss they would not have, loses the records with any other label, as `leave_out` says; the test
+    keeps them: `unknown_labels`.
+    Raises: ValueError for a single label, and where half of the validation records have others.
     """
     names = sorted({label for record in parts.train for label in record.labels})
-    same = parts.test is parts.valid
     parts.valid = _labelled(parts.valid, names)
-    parts.test = parts.valid if same else _labelled(parts.test, names)
     if len(names) == 1:
         raise ValueError(
             f"{parts.train[0].path}: every example has the label {names[0]!r}, and there is nothing to tell apart; "
@@ -203,14 +203,36 @@ def label_names(parts: Parts) -> list[str]:
 
 def _labelled(records: list[Record], names: list[str]) -> list[Record]:
     """The records whose labels are among the names; the others are left out, and said."""
-    known, there = set(names), ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
-    complaints = [
-        f"{record.place}: the label {other[0][:30]!r} never occurs in training, where there are {there}"
-        for record in records
-        if (other := [label for label in record.labels if label not in known])
-    ]
+    known = set(names)
+    complaints = [_never_learned(record, names) for record in records if not known.issuperset(record.labels)]
     leave_out(complaints, len(records))
-    return [record for record in records if known.issuperset(record.labels)]
+    return [record for record in records if known.issuperset(record.labels)] if complaints else records
+
+
+def unknown_labels(records: list[Record], names: list[str]) -> list[str]:
+    """The labels of scored records that are none of the learned names, sorted; any answer there is wrong, and said so.
+
+    Raises: ValueError where no label is known.
+    """
+    found = {label for record in records for label in record.labels}
+    other = sorted(found.difference(names))
+    wrong = [record for record in records if not found.intersection(names).issuperset(record.labels)]
+    if wrong and len(other) == len(found):
+        raise ValueError(_never_learned(wrong[0], names))
+    if wrong:
+        print(
+            f"{len(wrong):,} of {len(records):,} records have labels that were never learned, and every answer there "
+            f"counts as wrong: {_never_learned(wrong[0], names)}",
+            file=sys.stderr,
+        )
+    return other
+
+
+def _never_learned(record: Record, names: list[str]) -> str:
+    """What is wrong with a record of which a label is none of these names."""
+    other = next(label for label in record.labels if label not in names)
+    there = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+    return f"{record.place}: the label {other[:30]!r} never occurs in training, where there are {there}"
 
 
 def classify_example(record: Record, tokenizer: Tokenizer, frame: Frame, context: int, classes: dict[str, int]) -> dict:

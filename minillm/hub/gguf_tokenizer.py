@@ -72,9 +72,8 @@ def tokenizer_from_gguf(metadata: dict) -> Tokenizer:
     description["post_processor"] = around({tokens[i]: i for i in begin}, {tokens[i]: i for i in end})
     stops = [i for i in (_id(metadata, name, len(tokens)) for name in ("eot", "eom")) if i is not None]
     stops += [i for token, i in vocab.items() if token in ENDS and types[i] == CONTROL]
-    return Tokenizer(
-        Pipeline(description), roles_of(single, stops, begin, end, metadata.get("tokenizer.chat_template"))
-    )
+    engine, template = Pipeline(description), metadata.get("tokenizer.chat_template")
+    return Tokenizer(engine, roles_of(single, stops, begin, end, template, engine.specials))
 
 
 def _id(metadata: dict, name: str, size: int) -> int | None:

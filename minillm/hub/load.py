@@ -106,8 +106,13 @@ def load_causal(run: Run, device: str | torch.device = "cpu", dtype: Dtype = Non
 def load_tokenizer(run: Run) -> Tokenizer:
     """The tokenizer of a run or of a foreign model; ValueError when it is not the one that a run was trained with."""
     folder = _folder(run)
-    if is_foreign(folder.path):
-        return foreign_tokenizer(folder.path)
+    tokenizer = foreign_tokenizer(folder.path) if is_foreign(folder.path) else _own_tokenizer(folder)
+    if folder.template is not None:
+        tokenizer.use_template(folder.template)
+    return tokenizer
+
+
+def _own_tokenizer(folder: RunFolder) -> Tokenizer:
     expected = folder.config().get("tokenizer")
     tokenizer = Tokenizer.load(folder.path / "tokenizer.json")
     if tokenizer.fingerprint != expected:

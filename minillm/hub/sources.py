@@ -25,17 +25,22 @@ class Foreign(RunFolder):
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """Its tokenizer."""
-        return load_tokenizer(self.path)
+        return load_tokenizer(self)
 
     @property
     def answers(self) -> bool:
         """Whether it was taught to answer, in a chat template that we know."""
-        return getattr(self.tokenizer, "template", None) is not None
+        return self.tokenizer.template is not None
 
 
-def source(path: str | os.PathLike) -> RunFolder:
-    """The run, or the model of others, in a place; where there is neither, a folder that complains when it is asked."""
-    return Foreign(path) if is_foreign(path) else RunFolder(path)
+def source(path: str | os.PathLike, template: str | None = None) -> RunFolder:
+    """The run, or the model of others, in a place; where there is neither, a folder that complains when it is asked.
+
+    Args: template: the chat template to use, one of TEMPLATE_NAMES, in the place of its own.
+    """
+    found = Foreign(path) if is_foreign(path) else RunFolder(path)
+    found.template = template
+    return found
 
 
 def dtype_of_others(run: RunFolder, dtype: torch.dtype | None) -> torch.dtype | None:

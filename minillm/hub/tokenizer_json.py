@@ -11,7 +11,7 @@ from pathlib import Path
 
 from minillm.hub.describe import ENDS, bert_description, gpt2_description, guessed, named
 from minillm.system import read_json, reading
-from minillm.text import Pipeline, Tokenizer, check_added, check_model, nearest_roles
+from minillm.text import Pipeline, Tokenizer, check_added, check_model, name_of, nearest_roles
 
 ROLES = ("bos", "eos", "pad", "cls", "sep", "mask")
 CONFIG, TEMPLATE = "tokenizer_config.json", "chat_template.jinja"
@@ -101,12 +101,15 @@ def _roles(engine: Pipeline, config: dict, folder: Path):
     for file in ("generation_config.json", "config.json"):
         said = _read(folder / file).get("eos_token_id")
         stops += [i for i in (said if isinstance(said, list) else [said]) if isinstance(i, int)]
-    return roles_of(single, stops, begin, end, template)
+    return roles_of(single, stops, begin, end, template, engine.specials)
 
 
-def roles_of(single: dict[str, int | None], stops: list[int], begin: tuple, end: tuple, template: str | None):
+def roles_of(
+    single: dict[str, int | None], stops: list[int], begin: tuple, end: tuple, template: str | None, specials: dict
+):
     """Roles of which some may be missing; whatever ends a text is among those that stop."""
-    roles = nearest_roles(**single, stop=(), begin=begin, end=end, chat_template=template)
+    name = name_of(template, specials)
+    roles = nearest_roles(**single, stop=(), begin=begin, end=end, template=name, chat_template=template)
     return roles._replace(stop=tuple(sorted({*stops, roles.eos})))
 
 

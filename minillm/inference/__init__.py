@@ -1,6 +1,8 @@
 """Using a model that is trained; in the order to read it:
 
-generation    one token after another: greedy, temperature, top-k, top-p; beams: beam search
+sampling      the next token: greedy, temperature, top-k, top-p, min-p, a penalty on repetition
+generation    one token after another; few_rows: fast products for it; beams: beam search
+writing       texts and answers, whole or as they grow
 prompting     how likely a model finds a text, or each answer to a prompt
 few_shot      answers from a few examples in the prompt, calibrated, and how many are right
 answering     questions to an assistant, and how many of its answers are right
@@ -14,7 +16,9 @@ from minillm.inference.few_shot import (
     answers_by_generation, answers_by_likelihood, contextual_calibration, draw_questions, few_shot_accuracy,
     shuffle_answers,
 )  # fmt: skip
-from minillm.inference.generation import TEMPERATURE, TOP_P, check_sampling, filter_logits, generate, reply, write
+from minillm.inference.generation import generate
 from minillm.inference.interpret import attention_maps, induction_scores
 from minillm.inference.predict import predict, tags_of
 from minillm.inference.prompting import few_shot_prompt, score_candidates, sentence_logprob, sentence_logprobs
+from minillm.inference.sampling import TEMPERATURE, TOP_P, check_sampling, filter_logits
+from minillm.inference.writing import reply, write

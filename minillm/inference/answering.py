@@ -13,7 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from minillm import tales
-from minillm.inference.generation import reply, write
+from minillm.inference.writing import reply, write
 from minillm.metrics import bleu, bootstrap_interval, rouge_l, rouge_reads
 from minillm.text import Tokenizer
 

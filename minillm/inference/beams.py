@@ -39,7 +39,7 @@ def beam_search(
                 best, best_score = candidates[ended][0], float(scores[ended][0]) / new**length_penalty
             keep = (~ended).nonzero().flatten()[:beams]
             ids, scores = candidates[keep], scores[keep]
-            window.select(parent[keep])
+            window.select(parent[keep], shared=T)
             # Scores only fall, so with a penalty of at most 1 the best open candidate is bounded by its score now.
             bound = float(scores[0]) / max_new_tokens**length_penalty if len(scores) else -math.inf
             if bound <= best_score:

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from minillm.inference.generation import write
 from minillm.inference.prompting import SEPARATOR, TEMPLATE, answer_text, few_shot_prompt, score_candidates
+from minillm.inference.writing import write
 from minillm.metrics import Interval, bootstrap_interval
 from minillm.text import Tokenizer
 

@@ -63,6 +63,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, d
     """
     T, S, group = q.size(-2), k.size(-2), q.size(1) // k.size(1)
     causal = causal and mask is None and T > 1  # the last position sees everything
+    if T == 1 and group > 1:  # the queries that share a key are rows of one product, and no key is copied
+        together = q.reshape(len(q), -1, group, q.size(-1))
+        return F.scaled_dot_product_attention(together, k, v, mask, dropout).reshape(q.shape)
     fused = q.is_cuda or (q.dtype == torch.float32 and mask is None and (not causal or T == S))
     if fused or (group > 1 and not torch.is_grad_enabled()):  # else keys and values are copied for each head
         if causal and T < S:  # the kernel's own triangle is aligned to the upper left
@@ -117,9 +120,10 @@ class KVCache:
         end = self.length + k.size(-2)
         if end > self.keys.size(-2):
             raise ValueError(f"the cache holds {self.keys.size(-2)} positions and was asked for {end}: make it larger")
-        self.keys[layer, :, :, self.length : end] = k
-        self.values[layer, :, :, self.length : end] = v
-        return self.keys[layer, :, :, :end].to(k.dtype), self.values[layer, :, :, :end].to(v.dtype)
+        keys, values = self.keys[layer], self.values[layer]
+        keys.narrow(2, self.length, k.size(-2)).copy_(k)
+        values.narrow(2, self.length, k.size(-2)).copy_(v)
+        return keys.narrow(2, 0, end).to(k.dtype), values.narrow(2, 0, end).to(v.dtype)
 
     def advance(self, T: int) -> None:
         """Count the T positions that every layer has just added."""
@@ -136,9 +140,20 @@ class KVCache:
         for kept, new in ((self.keys, other.keys), (self.values, other.values)):
             kept[:, rows, :, self.length - other.length : self.length] = new[..., : other.length, :]
 
-    def select(self, rows: Tensor) -> None:
-        """Keep these rows of the batch, in this order (beam search, or dropping finished texts)."""
-        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+    def grow(self, positions: int) -> None:
+        """Make room for so many positions more."""
+        self.keys, self.values = (F.pad(kept, (0, 0, 0, positions)) for kept in (self.keys, self.values))
+
+    def select(self, rows: Tensor, shared: int = 0) -> None:
+        """Keep these rows of the batch, in this order (beam search, or dropping finished texts).
+
+        shared: so many positions are the same in all rows; they stay where they are while the batch keeps its size.
+        """
+        if len(rows) == self.keys.size(1):
+            for kept in (self.keys, self.values):
+                kept[..., shared : self.length, :] = kept[:, rows, :, shared : self.length]
+        else:
+            self.keys, self.values = self.keys[:, rows], self.values[:, rows]
         self.last = None if self.last is None else self.last[rows]
 
 

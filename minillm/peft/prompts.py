@@ -196,8 +196,11 @@ class PromptCache:
         """Tokens of the text that have been read."""
         return max(self.inner.length - self.P, 0)
 
-    def select(self, rows: Tensor) -> None:
-        self.inner.select(rows)
+    def grow(self, positions: int) -> None:
+        self.inner.grow(positions)
+
+    def select(self, rows: Tensor, shared: int = 0) -> None:
+        self.inner.select(rows, shared + self.P if shared else 0)
 
     def drop(self, positions: int) -> None:
         self.inner.drop(positions)

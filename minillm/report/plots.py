@@ -52,16 +52,21 @@ def axis(ax=None, **figure):
         return plt.subplots(layout="constrained", **figure)[1]
 
 
-def loss_curve(history, levels: dict[str, float | None] | None = None, ax=None):
+def loss_curve(history, levels: dict[str, float | None] | None = None, ax=None, whole: float | None = None):
     """Training and validation loss of a run (nats per token) by step, with named levels as horizontal lines.
 
-    history: a `History`; levels: for example {"bigram": 2.4, "floor": 0.6}; a level of None is not drawn.
+    Args:
+        history: a `History`; levels: for example {"bigram": 2.4, "floor": 0.6}; a level of None is not drawn.
+        whole: where the curve was measured on a sample, the loss on all that the levels are of, at the best step.
     """
     ax = axis(ax)
     steps, losses = history.series("loss")
     ax.plot(steps, smooth(losses), color=COLOURS[0], linewidth=1.2, label="training (smoothed)")
     steps, values = history.series("val_loss")
-    ax.plot(steps, values, color=COLOURS[1], marker="o", markersize=3, linewidth=1.2, label="validation")
+    label = "validation" if whole is None else "validation, a sample"
+    ax.plot(steps, values, color=COLOURS[1], marker="o", markersize=3, linewidth=1.2, label=label)
+    if whole is not None:
+        ax.plot([history.best_step], [whole], "D", color=COLOURS[3], label=f"validation, all {whole:.3f}")
     for index, (name, level) in enumerate((levels or {}).items()):
         if level is not None:
             style = LINE_STYLES[1 + index % 3]

@@ -1,7 +1,8 @@
 """What touches the machine, and nothing else does.
 
 device        where to compute and how exactly; seeds
-files         files that are whole or absent: bytes, text, JSON, tensors; nothing pickled; what is damaged is named
+files         files that are whole or absent: bytes, text, JSON; what is damaged is named
+safetensors   tensors in files, read whole or mapped; nothing pickled
 lock          one process a folder
 progress      speed, time left, Ctrl-C
 """
@@ -10,8 +11,9 @@ from minillm.system.device import (
     Compute, check_seed, compiled, cpu_has_fast_bf16, pick_device, random_state, seed_everything, set_random_state,
 )  # fmt: skip
 from minillm.system.files import (
-    Damaged, Fields, MappedFile, check_file, is_kind, load_file, map_file, read_json, read_object, reading, save_file,
-    shown, sweep, to_json, write_atomic, write_json, write_text,
+    Damaged, Fields, check_file, is_kind, read_json, read_object, reading, shown, sweep, to_json, write_atomic,
+    write_json, write_text,
 )  # fmt: skip
 from minillm.system.lock import FolderLock, InUse
 from minillm.system.progress import Interrupt, Timer, duration, patient_interrupt
+from minillm.system.safetensors import MappedFile, load_file, map_file, save_file

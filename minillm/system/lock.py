@@ -1,14 +1,17 @@
-"""One process a folder: who writes into it holds its lock, a file that names the process.
+"""One process a folder, and one a file that is being written.
 
-The operating system lets go of the lock when the process ends, even by a kill, so the file of a dead process is no
-obstacle, and none has to be deleted by hand. Where a file system knows no locks, the process named in the file is
-looked for: of one on another machine it is assumed that it lives.
+Who writes into a folder holds its lock, a file that names the process. The operating system lets go of the lock when
+the process ends, even by a kill, so the file of a dead process is no obstacle, and none has to be deleted by hand.
+Where a file system knows no locks, the process named in the file is looked for: of one on another machine it is assumed
+that it lives.
 """
 
+import contextlib
 import errno
 import json
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 try:
@@ -71,6 +74,33 @@ class FolderLock:
         return f"process {process} on {host}" if process else "another process"
 
 
+@contextlib.contextmanager
+def holding(handle: int, name: str | os.PathLike) -> Iterator[bool]:
+    """Keep `discard` from an open file during the block, though it be closed there. Yields: whether it has its name."""
+    if fcntl is None:  # Windows deletes no open file
+        yield True
+        return
+    own = os.dup(handle)
+    try:
+        with contextlib.suppress(OSError):  # a file system that knows no locks, where nothing is discarded
+            fcntl.flock(own, fcntl.LOCK_EX)
+        yield _is_there(own, name)
+    finally:
+        os.close(own)
+
+
+def discard(name: str | os.PathLike) -> None:
+    """Delete a file, unless a living process holds it, or nobody can tell."""
+    handle = -1
+    with contextlib.suppress(OSError):
+        if fcntl is not None:
+            handle = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(name)
+    if handle >= 0:
+        os.close(handle)
+
+
 def _lock(handle: int) -> bool:
     """Whether the lock is ours now."""
     try:
@@ -87,7 +117,7 @@ def _lock(handle: int) -> bool:
     return True
 
 
-def _is_there(handle: int, file: Path) -> bool:
+def _is_there(handle: int, file: str | os.PathLike) -> bool:
     """Whether an open file still has its name."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(file))

@@ -2,12 +2,13 @@
 
 The files of a group (the tales, the clinic, each task) are made one after the other, what is for tests and validation
 first: so none of it occurs in training, and it stays the same however much there is to train on. `data/make.py` writes
-all of them, and the manifest.
+all of them, and the manifest. A file that an older version made is made anew; any other that is not right is refused.
 """
 
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,6 +27,10 @@ from minillm.tales.tasks import sentiment_stream, tag_stream
 
 SEED = 1
 MANIFEST = Path(__file__).with_name("manifest.json")  # of each file: bytes, sha256
+EARLIER = (  # how the sha256 begins of files that older versions made with other content
+    *("65af568c047eeefc", "af05bd94788b69f3", "851d769849bee236", "44e0313e0bda3085"),
+    *("e6a78ee74e8c07f0", "dcd3dc907e08827a", "777ddd061af2adcd", "8ee809cb10578780"),
+)
 
 
 @dataclass(frozen=True)
@@ -75,16 +80,18 @@ def data_folder() -> Path:
 
 
 def data_file(name: str) -> Path:
-    """The path of one of the world's files, such as "tales_train.txt", which is made when it is missing.
+    """The path of one of the world's files, such as "tales_train.txt", which is made when it is missing or outdated.
 
-    Raises: ValueError for an unknown name, for a file of another size, and where no file can be written.
+    What is right says the manifest, or the one that `data/make.py --out` wrote beside the files.
+    Raises: ValueError for an unknown name, for another file of this name, and where no file can be written.
     """
-    manifest = read_json(MANIFEST)
+    path = data_folder() / name
+    own = path.with_name(MANIFEST.name)
+    manifest = read_json(own if own.is_file() else MANIFEST)
     if name not in manifest:
         raise ValueError(f"{name}: no file of the tales is called so; there are {', '.join(manifest)}")
-    path = data_folder() / name
     try:
-        if not path.exists():
+        if not path.exists() or path.stat().st_size != manifest[name]["bytes"]:
             _make(path, manifest)
         size = path.stat().st_size
     except OSError as error:
@@ -94,7 +101,8 @@ def data_file(name: str) -> Path:
         ) from None
     if size != manifest[name]["bytes"]:
         raise ValueError(
-            f"{path} has {size:,} bytes, but {manifest[name]['bytes']:,} are right: delete it, and it is made again"
+            f"{path} has {size:,} bytes, but {manifest[name]['bytes']:,} are right, and it is none that minillm made: "
+            "move it away, and the right one is made"
         )
     return path
 
@@ -105,7 +113,7 @@ def load_documents(name: str) -> list[str]:
 
 
 def _make(path: Path, manifest: dict) -> None:
-    """Make a file, and those of its group before it that are missing too."""
+    """Make a file, and those of its group before it that are missing or outdated too."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=path.parent).close()  # where nothing can be written, that is said before the work
     for name, text in make_group(path.name.rsplit("_", 1)[0]):
@@ -114,10 +122,22 @@ def _make(path: Path, manifest: dict) -> None:
                 f"{name}: the text made is not that of {MANIFEST.name}; where the world was changed, "
                 "`python data/make.py` writes both anew"
             )
-        if not (path.parent / name).exists():  # another process may have been faster
-            write_text(path.parent / name, text)
+        file = path.parent / name
+        outdated = file.exists() and _is_outdated(file, text)
+        if outdated:
+            print(f"{file}: another version of minillm made it; it is made anew", file=sys.stderr)
+        if outdated or not file.exists():  # another process may have been faster
+            write_text(file, text)
         if name == path.name:
             return
+
+
+def _is_outdated(file: Path, text: str) -> bool:
+    """Whether a file is not this text, and nobody loses by it: it is the beginning of it, or as it was once made."""
+    found = file.read_bytes()
+    if found == text.encode():
+        return False
+    return text.encode().startswith(found.rstrip(b"\n")) or hashlib.sha256(found).hexdigest().startswith(EARLIER)
 
 
 def sha256(text: str) -> str:

@@ -9,11 +9,11 @@ pipeline         tokenizers that others made: added_tokens are found, normalizer
                  with their regular expressions), merges and word_pieces look words up, decoders go back; parts: checked
 roles            which ids begin and end a text, pad, mask; gpt2_files: GPT-2's vocabulary
 tokenizer        one class over all of these: special tokens, padding, files
-chat_template    a conversation as ids
+chat_template    a conversation as ids; templates: other people's, as text
 """
 
 from minillm.text.bpe import BYTES, GPT2_PATTERN, train_bpe
-from minillm.text.chat_template import CHAT_ROLES, apply_chat_template
+from minillm.text.chat_template import CHAT_ROLES, apply_chat_template, render
 from minillm.text.cleaning import clean, clean_corpus
 from minillm.text.corpus import read_documents, split, split_stream
 from minillm.text.dedup import (
@@ -28,5 +28,6 @@ from minillm.text.parts import check_added, check_model
 from minillm.text.pipeline import Pipeline
 from minillm.text.pre_tokenizers import BYTE_CHARACTERS
 from minillm.text.roles import Roles, nearest_roles
+from minillm.text.templates import TEMPLATE_NAMES, TEMPLATES, name_of
 from minillm.text.tokenizer import Tokenizer
 from minillm.text.utf8 import read_text

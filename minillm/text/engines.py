@@ -28,10 +28,11 @@ class Engine:
         """The ids of a text in which nothing is special."""
         raise NotImplementedError
 
-    def encode(self, text: str, allow_special: bool = False, first: bool = True) -> list[int]:
+    def encode(self, text: str, allow_special: bool = False, first: bool = True, begins=True) -> list[int]:
         """The ids of a text, in which names of special tokens are those tokens if `allow_special`.
 
-        Args: first: the text begins here, and does not go on from another; to byte pairs and characters it is all one.
+        Args: first: the text begins here; begins: it stands behind nothing but special tokens. To byte pairs and
+            characters it is all one.
         """
         if not allow_special:
             return self.text_ids(text)

@@ -19,7 +19,7 @@ T, R = TypeVar("T"), TypeVar("R")
 
 TABLES = (".csv", ".tsv")
 RECORD_FORMATS = (".jsonl", ".json", *TABLES)
-SHOWN = 5  # complaints, where records are left out
+SHOWN, MANY = 5, 0.5  # complaints, where records are left out; the share of them at which a file is refused
 TOO_DEEP = "too deeply nested or too long"  # JSON: the other errors say themselves what they are
 
 
@@ -75,7 +75,9 @@ def read_each(path: StrPath, forms: Sequence[Form], make: Callable[[int, dict], 
     return keep_good(read_records(path, forms, wrong), make, wrong)
 
 
-def keep_good(records: Sequence[tuple[int, R]], make: Callable[[int, R], T], wrong: Sequence = ()) -> list[T]:
+def keep_good(
+    records: Sequence[tuple[int, R]], make: Callable[[int, R], T], wrong: Sequence = (), many: float = MANY
+) -> list[T]:
     """What `make` makes of each, but of those for which it raises a ValueError; wrong: lines and what is wrong there.
 
     Raises: ValueError as `leave_out`.
@@ -87,19 +89,20 @@ def keep_good(records: Sequence[tuple[int, R]], make: Callable[[int, R], T], wro
             made.append(make(line, record))
         except ValueError as error:
             wrong.append((line, str(error)))
-    leave_out([complaint for _, complaint in sorted(wrong)], total)
+    leave_out([complaint for _, complaint in sorted(wrong)], total, many)
     return made
 
 
-def leave_out(complaints: Sequence[str], total: int, what: str = "records") -> None:
-    """Say how many of `total` are left out, and why the first are; ValueError with the first for half of them or more.
+def leave_out(complaints: Sequence[str], total: int, many: float = MANY) -> None:
+    """Say how many of `total` records are left out, and why the first are; ValueError with the first for too many.
 
     A few bad records are in every file; many say that the file is not what it is taken for.
+    Args: many: the share that is too many.
     """
     if not complaints:
         return
-    count = f"{len(complaints):,} of {total:,} {what}"
-    if 2 * len(complaints) >= total:
+    count = f"{len(complaints):,} of {total:,} records"
+    if len(complaints) >= many * total:
         raise ValueError(complaints[0] + (f" (and so with {count})" if len(complaints) > 1 else ""))
     more = ["..."] if len(complaints) > SHOWN else []
     print(f"{count} are left out:", *complaints[:SHOWN], *more, sep="\n  ", file=sys.stderr)

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from minillm.system import read_json, reading, write_json
 from minillm.text.bpe import BYTES, GPT2_PATTERN, check_surrogates, train_bpe
-from minillm.text.chat_template import CHAT_ROLES, apply_chat_template
+from minillm.text.chat_template import CHAT_ROLES, apply_chat_template, check_template
 from minillm.text.engines import BytePairs, Characters, Engine, own_engine
 from minillm.text.gpt2_files import END_OF_TEXT, read_gpt2
 from minillm.text.pipeline import Pipeline
@@ -121,9 +121,11 @@ class Tokenizer:
             raise ValueError(f"encode takes one text, but this is a {type(text).__name__}; encode_batch takes a list.")
         return self.engine.encode(text, allow_special)
 
-    def encode_after(self, text: str) -> list[int]:
-        """The ids of a text that goes on from another: some tokenizers put a space before one that stands alone."""
-        return self.engine.encode(text, first=False)
+    def encode_after(self, text: str, special: bool = False) -> list[int]:
+        """The ids of a text that goes on from another, or follows a special token: some tokenizers put a space before
+        one that stands alone.
+        """
+        return self.engine.encode(text, first=False, begins=special)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of many texts, in parallel; special tokens are ordinary text."""
@@ -191,6 +193,13 @@ class Tokenizer:
     def apply_chat(self, messages: Sequence[dict[str, str]], reply: bool = False) -> tuple[list[int], list[bool]]:
         """A conversation as ids, and for each id whether the assistant learns it: `apply_chat_template`."""
         return apply_chat_template(self, messages, reply)
+
+    def use_template(self, name: str) -> None:
+        """Take another chat template than the one that came with the model; ValueError for an unknown one."""
+        check_template(name)
+        if self.roles.own and name != self.template:
+            raise ValueError(f"this tokenizer is our own, whose chat template is {self.template}, and not {name}")
+        self.template = name
 
     @cached_property
     def fingerprint(self) -> str:

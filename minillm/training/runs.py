@@ -62,6 +62,8 @@ class RunFolder:
         self.log_file = self.path / "log.jsonl"
         self.adapter_file = self.path / "adapter.safetensors"
 
+    template: str | None = None  # a chat template to use in the place of its own (`hub.source`)
+
     @property
     def started(self) -> bool:
         """Whether a run has begun here."""

@@ -23,6 +23,7 @@ from minillm.text import (
     train_plain,
 )
 from minillm.text.bpe import GPT2_PATTERN, Splitter
+from minillm.text.engines import BytePairs
 from minillm.text.markup import strip_markup
 from minillm.text.tokenizer import SPECIALS
 
@@ -182,7 +183,7 @@ def test_any_text_comes_back_with_the_ids_of_tiktoken_and_of_the_plain_loop(seed
     rng = random.Random(seed)
     ranks = train_bpe([any_text(rng) for _ in range(100)], 400)
     assert ranks == train_plain((any_text(rng) for rng in [random.Random(seed)] for _ in range(100)), 400)
-    tokenizer = Tokenizer("bpe", GPT2_PATTERN, {i: t for t, i in ranks.items()}, extra(ranks))
+    tokenizer = Tokenizer(BytePairs({i: t for t, i in ranks.items()}, extra(ranks), GPT2_PATTERN))
     theirs = tiktoken.Encoding("theirs", pat_str=GPT2_PATTERN, mergeable_ranks=ranks, special_tokens={})
     for _ in range(300):
         text = any_text(rng)

@@ -11,7 +11,7 @@ import signal
 import time
 
 import pytest
-from sandbox import ATTACKS, COMMANDS, KILLED, again, contents, differences, fresh, is_locked, run, start, wait
+from sandbox import ATTACKS, COMMANDS, KILLED, MACHINE, again, contents, differences, fresh, is_locked, run, start, wait
 
 pytestmark = pytest.mark.attack
 QUICK = ("pretrain", "classify-ptuning", "merge")  # without ATTACKS
@@ -90,6 +90,21 @@ def test_a_run_stopped_at_a_random_moment_ends_with_the_same_bits(zoo, signals):
         assert ended.status in (0, 130, 128 + signals[0]), ended
         assert "Traceback" not in ended.said, ended.said
         assert not differences(whole, finish(zoo, name)), (name, signals)
+
+
+@pytest.mark.parametrize("words", ["generate --from pretrain", "eval --from pretrain --data text.txt"])
+def test_a_file_of_answers_is_whole_or_absent_after_a_kill_and_the_next_run_leaves_nothing_beside_it(zoo, words):
+    command, out = [*words.split(), *MACHINE, "--out", "out/a.jsonl"], zoo / "out"
+    fresh(zoo)
+    ended = run(command, zoo)
+    assert ended.status == 0, ended
+    whole = contents(out)
+    for at in range(1, ended.operations + 1):
+        fresh(zoo)
+        assert run(command, zoo, die_at=at).status == KILLED, at
+        assert not (out / "a.jsonl").exists() or contents(out) == whole, at
+        assert run(command, zoo).status == 0
+        assert contents(out) == whole, at
 
 
 @pytest.mark.parametrize("name", ["pretrain", "bigram", "mlm"])

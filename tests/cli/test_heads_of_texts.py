@@ -135,9 +135,9 @@ def test_a_trained_run_answers_about_new_texts(tmp_path, capsys):
     vector = lines()[0]["vector"]
     assert len(vector) == 16 and sum(x * x for x in vector) == pytest.approx(1, abs=1e-4)
 
-    bad = write(tmp_path / "bad.jsonl", [{"text": "good"}, {"text": " "}])
+    bad = write(tmp_path / "bad.jsonl", [{"text": " "}])
     assert main(["predict", "--from", run, "--data", bad, "--out", str(tmp_path / "none")]) == 2
-    assert 'bad.jsonl:2: "text" is empty' in capsys.readouterr().err and not (tmp_path / "none").exists()
+    assert 'bad.jsonl:1: "text" is empty' in capsys.readouterr().err and not (tmp_path / "none").exists()
     for stage in ("generate", "chat", "pretrain"):  # what a head, or what reads both ways, cannot do
         assert main([stage, "--from", run]) == 2
         assert (
@@ -161,7 +161,67 @@ def test_eval_scores_a_head_as_its_run_did_and_on_other_files(tmp_path, capsys):
     other = write(tmp_path / "o.jsonl", [{"text": "good", "label": "fine"}])
     capsys.readouterr()
     assert main(["eval", "--from", str(run), "--data", other]) == 2
-    assert "o.jsonl:1: the label 'fine' is none of the run's" in capsys.readouterr().err
+    assert "o.jsonl:1: the label 'fine' never occurs in training, where there are 0, 1" in capsys.readouterr().err
+
+
+def test_labels_that_were_never_learned_count_as_wrong_in_training_and_in_eval(tmp_path, capsys):
+    rows = [{"text": f"{'good' if i % 2 else 'bad'} film {i}", "label": i % 2 if i % 5 else "fine"} for i in range(30)]
+    data, test = write(tmp_path / "a.jsonl", texts(60)), write(tmp_path / "t.jsonl", rows)
+    run = tmp_path / "run"
+    assert main(["classify", "--data", data, "--test", test, *SMALL, "--out", str(run)]) == 0
+    said = capsys.readouterr().err
+    assert "6 of 30 records have labels that were never learned, and every answer there counts as wrong: " in said
+    assert f"{test}:1: the label 'fine' never occurs in training, where there are 0, 1" in said
+    told = [json.loads(line) for line in (run / "predictions.jsonl").read_text().splitlines()]
+    assert [row["label"] for row in told] == [str(row["label"]) for row in rows]
+    theirs = pytest.importorskip("sklearn.metrics")
+    truth, predicted = ([row[side] for row in told] for side in ("label", "predicted"))
+    assert set(predicted) <= {"0", "1"}
+    assert scores(run)["accuracy"] == pytest.approx(theirs.accuracy_score(truth, predicted))
+    assert 0.7 < scores(run)["accuracy"] <= 0.8
+    assert scores(run)["f1"] == pytest.approx(theirs.f1_score(truth, predicted, average="macro"))
+    assert scores(run)["confusion"] == theirs.confusion_matrix(truth, predicted).tolist()
+    assert json.loads((run / "config.json").read_text())["labels"] == ["0", "1"]
+    for flags in ([], ["--data", test]):
+        assert main(["eval", "--from", str(run), *flags]) == 0
+        told = capsys.readouterr()
+        assert json.loads(told.out) == {name: value for name, value in scores(run).items() if name in told.out}
+        assert "6 of 30 records have labels" in told.err
+
+
+def test_tags_that_were_never_learned_count_as_wrong(tmp_path, capsys):
+    data = write(tmp_path / "a.jsonl", [{"tokens": ["Mira", f"w{i}"], "tags": ["B-PER", "O"]} for i in range(40)])
+    test = [{"tokens": ["Mira", f"w{i}0"], "tags": ["B-PER", "B-ODD" if i < 3 else "O"]} for i in range(12)]
+    run = tmp_path / "run"
+    assert main(["tag", "--data", data, *SMALL, "--out", str(run)]) == 0
+    before = scores(run)
+    assert before["accuracy"] == 1
+    capsys.readouterr()
+    assert main(["eval", "--from", str(run), "--data", write(tmp_path / "t.jsonl", test)]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["accuracy"] == pytest.approx(1 - 3 / 24)
+    assert json.loads(told.out)["whole_texts_right"] == pytest.approx(1 - 3 / 12)
+    assert "3 of 12 records have labels that were never learned" in told.err
+
+
+def test_predict_leaves_bad_records_out_and_says_where_they_are(tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["classify", "--data", write(tmp_path / "a.jsonl", texts(40)), *SMALL, "--out", str(run)]) == 0
+    bad = ['{"text": " "}', '{"text": 3}', "[]", '{"label": 1}', '{"text": "a\\ud800"}', '{"text": null}', "4"]
+    data = tmp_path / "new.jsonl"
+    data.write_text("\n".join([*bad[:4], '{"text": "good film 3"}', *bad[4:], '{"text": "bad film 2"}']))
+    capsys.readouterr()
+    assert main(["predict", "--from", str(run), "--data", str(data)]) == 0
+    told = capsys.readouterr()
+    assert [json.loads(line)["text"] for line in told.out.splitlines()] == ["good film 3", "bad film 2"]
+    first, *complaints = told.err.strip().splitlines()
+    assert first == "7 of 9 records are left out:" and complaints[-1].strip() == "..."
+    assert [line.strip().removeprefix(f"{data}:").split(":")[0] for line in complaints[:5]] == list("12346")
+    data.write_text("\n".join(bad))
+    assert main(["predict", "--from", str(run), "--data", str(data), "--out", str(tmp_path / "none")]) == 2
+    said = capsys.readouterr().err
+    assert "new.jsonl:1: " in said and "(and so with 7 of 7 records)" in said and said.count("\n") == 1
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("trunk", ["decoder", "lstm"])

@@ -7,7 +7,7 @@ import pytest
 from minillm.cli import main
 from minillm.cli.pretrain import load_corpus
 from minillm.cli.settings import TextSource
-from minillm.data import label_names, load_parts, mean_token_length, read_labelled
+from minillm.data import label_names, load_parts, mean_token_length, read_labelled, unknown_labels
 from minillm.text import Tokenizer
 
 SMALL = "--depth 1 --width 16 --heads 2 --max-steps 1 --vocab-size 280 --device cpu".split()
@@ -43,14 +43,18 @@ def test_a_label_of_one_record_is_learned_whatever_the_seed(tmp_path):
         load_parts(read_labelled("text"), few, None, None, 0.2, 0)
 
 
-def test_a_few_unknown_labels_of_the_test_are_left_out_and_shown(tmp_path, capsys):
+def test_validation_loses_a_few_unknown_labels_and_the_test_keeps_them_as_wrong(tmp_path, capsys):
     train = lines(tmp_path / "a.jsonl", [{"text": f"film {i}", "label": "ab"[i % 2]} for i in range(4)])
     valid = lines(tmp_path / "v.jsonl", [{"text": f"new {i}", "label": "abc"[i % 3]} for i in range(5)])
     parts = load_parts(read_labelled("text"), train, valid, None, 0.2, 0)
     assert label_names(parts) == ["a", "b"] and [one.line for one in parts.valid] == [1, 2, 4, 5]
-    assert parts.test is parts.valid
+    assert [one.line for one in parts.test] == [1, 2, 3, 4, 5] and unknown_labels(parts.test, ["a", "b"]) == ["c"]
     said = capsys.readouterr().err
     assert f"1 of 5 records are left out:\n  {valid}:3: the label 'c' never occurs in training" in said
+    assert "1 of 5 records have labels that were never learned, and every answer there counts as wrong: " in said
+    assert unknown_labels(parts.valid, ["a", "b"]) == [] and not capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"v.jsonl:1: the label 'a' never occurs in training, where there are x, y"):
+        unknown_labels(parts.test, ["x", "y"])
 
 
 def test_columns_the_other_way_round_are_one_short_sentence(tmp_path, capsys):

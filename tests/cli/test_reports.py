@@ -2,16 +2,19 @@
 
 import json
 import math
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import sacrebleu
 from rouge_score import rouge_scorer
 
-from minillm.cli import main
+from minillm.cli import main, pretrain
 from minillm.cli.advice import advice
 from minillm.data import read_conversations
+from minillm.hub import load_model
 from minillm.inference import Question, questions_of, right, summary
+from minillm.text import Tokenizer
 
 TINY = "--depth 1 --width 16 --heads 1 --vocab-size 280 --max-steps 6 --dtype fp32 --device cpu".split()
 STEPS = "--max-steps 4 --dtype fp32 --device cpu".split()
@@ -31,6 +34,52 @@ def metrics(run) -> dict:
 def undrawn(monkeypatch):
     """Pictures take most of the time of so short a run."""
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, content, **_: content.write(b"no picture"))
+
+
+@pytest.mark.parametrize("documents", ["blank-line", "file"])
+@pytest.mark.parametrize("tokenizer", ["characters", "bpe"])
+def test_all_that_a_picture_of_a_text_compares_is_measured_on_the_same_tokens(
+    documents, tokenizer, tmp_path, monkeypatch
+):
+    """By a slow loop over the pairs of tokens: of a bigram the loss depends on nothing else."""
+    texts = {"train": [f"say {i} good things {i * i}" for i in range(60)]}
+    texts["valid"] = [f"say {i} good things, or {i} bad" for i in range(40)]
+    for part, some in texts.items():
+        (tmp_path / f"{part}.txt").write_text("\n\n".join(some))
+    drawn, draw = [], pretrain.loss_curve
+    monkeypatch.setattr(pretrain, "loss_curve", lambda *given: drawn.append(draw(*given)))
+    flags = f"--documents {documents} --tokenizer {tokenizer} --vocab-size 300 --context 8 --batch-size 2 --max-steps 4"
+    files = ["--data", str(tmp_path / "train.txt"), "--valid", str(tmp_path / "valid.txt"), "--eval-every", "2"]
+    assert main(["bigram", *files, *flags.split(), "--dtype", "fp32", "--out", str(tmp_path / "run")]) == 0
+
+    own, pairs = Tokenizer.load(tmp_path / "run" / "tokenizer.json"), {}
+    for part, some in texts.items():
+        if documents == "file":
+            rows = [own.encode("\n\n".join(some))]
+        else:
+            rows = [[own.bos_id, *own.encode(text), own.eos_id] for text in some]
+        pairs[part] = [pair for row in rows for pair in zip(row, row[1:])]
+    counts, begun = Counter(pairs["train"]), Counter(a for a, _ in pairs["train"])
+    size, number = own.vocab_size, len(pairs["valid"])
+    counted = sum(-math.log((counts[a, b] + 0.01) / (begun[a] + 0.01 * size)) for a, b in pairs["valid"]) / number
+    table = load_model(tmp_path / "run").table.weight.double().log_softmax(-1)
+    learned = sum(-table[a, b].item() for a, b in pairs["valid"]) / number
+    found = metrics(tmp_path / "run")
+    assert found["bigram_loss"] == pytest.approx(counted, rel=1e-5)
+    assert found["val_loss"] == pytest.approx(learned, rel=1e-5) and found["floor"] is None
+
+    lines = {line.get_label(): line.get_ydata() for line in drawn[0].lines}
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert lines.keys() == {
+        "training (smoothed)",
+        "validation, a sample",
+        f"validation, all {learned:.3f}",
+        f"bigram {counted:.3f}",
+    }
+    assert list(lines[f"bigram {counted:.3f}"]) == [found["bigram_loss"]] * 2
+    assert list(lines[f"validation, all {learned:.3f}"]) == [found["val_loss"]]
+    assert list(lines["validation, a sample"]) == [row["val_loss"] for row in log if "val_loss" in row]
+    assert abs(lines["validation, a sample"][-1] - found["val_loss"]) > 1e-4  # another part of the text
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,15 @@ import contextlib
 import io
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from minillm.__main__ import start
 from minillm.cli import main
 from minillm.cli.terminal import Output, visible
 
@@ -114,6 +117,36 @@ def test_a_missing_package_is_one_sentence(tmp_path):
         done = shell(f"cd {ROOT}; PYTHONPATH={tmp_path} {sys.executable} {command}")
         assert done.returncode == 2 and b"Traceback" not in done.stderr
         assert b"the package torch is not installed: pip install -r requirements.txt" in done.stderr
+
+
+def console_script() -> str:
+    """The command that pip writes for `minillm`."""
+    module, name = re.search(r'^minillm = "(.+):(.+)"$', (ROOT / "pyproject.toml").read_text(), re.M).groups()
+    return f"-c 'import sys; from {module} import {name}; sys.exit({name}())'"
+
+
+@pytest.mark.parametrize("command", [f"{ROOT / 'train.py'} pretrain", "-m minillm", console_script()])
+def test_an_interrupt_while_torch_is_loaded_ends_a_command_quietly(tmp_path, command):
+    """Also where a package takes the exception for one of its own."""
+    hasty = "import os, signal, time\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(5)\n"
+    (tmp_path / "torch.py").write_text(hasty + "except BaseException as error:\n    raise ImportError from error\n")
+    done = shell(f"cd {ROOT}; PYTHONPATH={tmp_path} {sys.executable} {command}")
+    assert done.returncode == 130 and not done.stderr and not done.stdout
+
+
+def test_an_interrupt_just_before_or_after_a_command_is_quiet_too_and_one_that_is_ignored_stays_so(monkeypatch, capsys):
+    def interrupted():
+        assert signal.getsignal(signal.SIGINT) is before
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("minillm.cli.main", interrupted)
+    for before in (signal.default_int_handler, signal.SIG_IGN):
+        usual = signal.signal(signal.SIGINT, before)
+        try:
+            assert start() == 130
+        finally:
+            signal.signal(signal.SIGINT, usual)
+    assert not any(capsys.readouterr())
 
 
 def test_an_error_of_the_program_is_not_shown_as_one_of_the_user(run, monkeypatch, capsys):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from minillm.inference import beam_search, filter_logits, generate, write
-from minillm.inference.generation import choose_token
+from minillm.inference.sampling import choose_token
 from minillm.models import RECIPES, Decoder, ModelConfig
 from minillm.text import Tokenizer
 

@@ -1,13 +1,17 @@
 """Files: whole or absent, whatever happens while they are written; and named when they are damaged."""
 
+import errno
 import json
 import os
+import signal
+import tempfile
 
 import pytest
 
 from minillm.system import (
     Damaged,
     load_file,
+    lock,
     read_json,
     read_object,
     reading,
@@ -58,6 +62,77 @@ def test_what_killed_writers_leave_is_swept_and_nothing_else(tmp_path, monkeypat
     assert len(sorted(tmp_path.rglob("*"))) == len(before) + 3
     sweep(tmp_path)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def killed_while_writing(path):
+    """Leave what a process leaves that is killed when all is written and nothing renamed."""
+    child = os.fork()
+    if not child:
+        os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+        write_text(path, "half")
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def test_what_a_kill_leaves_of_a_file_goes_when_it_is_next_written_and_nothing_else(tmp_path):
+    others = ["a.jsonl.tmp", ".a.jsonl.tmp", ".a.jsonl.12345678", ".a.jsonl.x.12345678.tmp", ".ba.jsonl.12345678.tmp"]
+    for name in others:
+        (tmp_path / name).write_text("mine")
+    (tmp_path / ".a.jsonl.12345678.tmp").mkdir()
+    before = sorted(os.listdir(tmp_path))
+    killed_while_writing(tmp_path / "b.jsonl")
+    (of_b,) = set(os.listdir(tmp_path)) - set(before)
+    for _ in range(2):
+        killed_while_writing(tmp_path / "a.jsonl")  # the second sweeps what the first left
+    assert len(os.listdir(tmp_path)) == len(before) + 2
+    write_text(tmp_path / "a.jsonl", "whole")
+    assert sorted(os.listdir(tmp_path)) == sorted([*before, of_b, "a.jsonl"])
+    assert (tmp_path / "a.jsonl").read_text() == "whole"
+
+
+def test_what_a_living_process_is_writing_stays(tmp_path):
+    path = tmp_path / "a.txt"
+
+    def pieces():
+        (mine,) = os.listdir(tmp_path)
+        yield b"outer"
+        write_text(path, "inner")
+        assert sorted(os.listdir(tmp_path)) == sorted([mine, "a.txt"]) and path.read_text() == "inner"
+        child = os.fork()  # another process
+        if not child:
+            write_text(path, "child")
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert sorted(os.listdir(tmp_path)) == sorted([mine, "a.txt"]) and path.read_text() == "child"
+
+    write_atomic(path, pieces())
+    assert os.listdir(tmp_path) == ["a.txt"] and path.read_text() == "outer"
+
+
+def test_a_file_that_another_process_takes_for_a_dead_one_s_is_begun_anew(tmp_path, monkeypatch):
+    made, make = [], tempfile.mkstemp
+
+    def swept(**named):
+        made.append(make(**named))
+        if len(made) < 3:
+            lock.discard(made[-1][1])
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkstemp", swept)
+    write_text(tmp_path / "a.txt", "whole")
+    assert len(made) == 3 and os.listdir(tmp_path) == ["a.txt"]
+    with pytest.raises(OSError):
+        os.fstat(made[0][0])  # closed
+
+
+def test_where_a_file_system_knows_no_locks_files_are_written_and_none_is_deleted(tmp_path, monkeypatch):
+    def unknown(*_):
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    killed_while_writing(tmp_path / "a.txt")
+    monkeypatch.setattr(lock.fcntl, "flock", unknown)
+    write_text(tmp_path / "a.txt", "whole")
+    assert len(os.listdir(tmp_path)) == 2 and (tmp_path / "a.txt").read_text() == "whole"
 
 
 def test_an_object_names_its_file_when_it_lacks_a_field_also_deep_within(tmp_path):

@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 
 from minillm.system import load_file, save_file
-from minillm.system.files import CHECKSUM, STORED_DTYPES
+from minillm.system.safetensors import CHECKSUM, STORED_DTYPES
 
 
 def example():

@@ -97,20 +97,44 @@ def test_only_what_is_read_and_scored_is_committed():
     assert f'"minillm.tales" = ["{MANIFEST.name}"]' in (ROOT / "pyproject.toml").read_text()
 
 
-def test_a_file_that_is_there_is_not_made_again_and_one_of_another_size_is_refused(empty, monkeypatch):
+def test_a_file_that_is_there_is_not_made_again(empty, monkeypatch):
     path = data_file("prompts_test.jsonl")
-    content = path.read_bytes()
     monkeypatch.setattr(files, "make_group", None)
     assert data_file("prompts_test.jsonl") == path
-    path.write_bytes(content[:-100])
-    with pytest.raises(
-        ValueError, match=r"prompts_test.jsonl has 109,722 bytes, but 109,822 are right: delete it, and"
-    ):
-        data_file("prompts_test.jsonl")
-    monkeypatch.undo()
-    monkeypatch.setenv("MINILLM_DATA", str(empty))
-    path.unlink()
-    assert data_file("prompts_test.jsonl").read_bytes() == content
+
+
+def test_a_file_of_fewer_documents_or_of_an_earlier_world_is_made_anew_and_that_is_said(empty, monkeypatch, capsys):
+    path, valid = data_file("clinic_valid.txt"), data_file("prompts_test.jsonl")
+    whole, other = path.read_bytes(), b"documents of another world\n"
+    assert not capsys.readouterr().err.count("another version")
+    few = b"\n\n".join(whole.split(b"\n\n")[:100]) + b"\n"  # as with another count
+    monkeypatch.setattr(files, "EARLIER", (*files.EARLIER, hashlib.sha256(other).hexdigest()[:16]))
+    for old in (few, whole[:-1000], b"", other):
+        path.write_bytes(old)
+        assert data_file("clinic_valid.txt") == path and path.read_bytes() == whole
+        said = [line for line in capsys.readouterr().err.splitlines() if "another version" in line]
+        assert [line.split("\r")[-1] for line in said] == [
+            f"{path}: another version of minillm made it; it is made anew"
+        ]
+    assert is_right(valid)
+
+
+@pytest.mark.parametrize("change", [lambda own: own + b"\n\nA line of mine.\n", lambda own: b"My text.\n" + own])
+def test_a_file_that_holds_anything_else_is_refused_and_stays(empty, change):
+    path = data_file("clinic_valid.txt")
+    mine = change(path.read_bytes())
+    path.write_bytes(mine)
+    said = (
+        f"has {len(mine):,} bytes, but 120,767 are right, and it is none that minillm made: move it away, and the right"
+    )
+    with pytest.raises(ValueError, match=f"clinic_valid.txt {said} one is made"):
+        data_file("clinic_valid.txt")
+    assert path.read_bytes() == mine
+
+
+def test_the_sums_of_earlier_files_are_of_none_that_is_made_today():
+    assert not {about["sha256"][:16] for about in SUMS.values()} & set(files.EARLIER)
+    assert {len(start) for start in files.EARLIER} == {16}
 
 
 def test_where_nothing_can_be_written_a_sentence_says_how_to_move(empty, monkeypatch):
@@ -232,6 +256,8 @@ def test_making_again_gives_the_same_bytes_and_a_larger_size_more_of_the_same(ma
     make.write_files(tmp_path / "one")
     make.write_files(tmp_path / "two")
     make.write_files(tmp_path / "three", size=3)
+    monkeypatch.setenv("MINILLM_DATA", str(tmp_path / "three"))
+    assert len(load_documents("tales_train.txt")) == 18  # the manifest beside them says what is right
     for name in [*SUMS, "README.md", MANIFEST.name]:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     for name in SUMS:

@@ -100,7 +100,7 @@ def grade_nucleus(answer: Callable) -> None:
     expect(answer(probabilities[order].clone(), 0.01), torch.tensor([0.0, 0.0, 1.0, 0.0]), slip)
     logits = 2 * torch.randn(30, generator=torch.Generator().manual_seed(3))
     expected = filter_logits(logits[None], top_p=0.83)[0].softmax(-1)
-    slip = "On 30 tokens it differs from minillm.inference.generation.filter_logits."
+    slip = "On 30 tokens it differs from minillm.inference.sampling.filter_logits."
     expect(answer(logits.softmax(-1), 0.83), expected, slip)
 
 
