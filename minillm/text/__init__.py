@@ -4,7 +4,7 @@ utf8, corpus     files into documents; a split in which nothing leaks; gutenberg
 record_files     files of records, read and checked; tables: of rows and columns, and the names that fields go by
 cleaning         tidy a corpus, with markup (HTML out of text), normal (Unicode's forms) and dedup (near duplicates)
 plain_bpe, bpe   learn byte-pair merges: as on a blackboard, and fast
-engines          text to ids and back, by byte pairs and by characters
+engines          text to ids and back, by byte pairs (long_words: without end) and by characters
 pipeline         tokenizers that others made: added_tokens are found, normalizers tidy, pre_tokenizers cut (patterns:
                  with their regular expressions), merges and word_pieces look words up, decoders go back; parts: checked
 roles            which ids begin and end a text, pad, mask; gpt2_files: GPT-2's vocabulary

@@ -149,10 +149,14 @@ class Splitter:
     def split(self, document: str) -> list[str]:
         """The words of a document; joined they are the document."""
         check_surrogates(document)
-        highest = 0x7F if document.isascii() else ord(max(document))
-        # Most text needs no more than the first plane, in which looking a character up is fastest.
-        end = next(end for end in (0x80, 0x10000, 0x110000) if highest < end)
-        return compiled_for(self.pattern, end).findall(document)
+        return fitting(self.pattern, document).findall(document)
+
+
+def fitting(pattern: str, text: str) -> re.Pattern:
+    """A tiktoken pattern for `re`, right for a text."""
+    highest = 0x7F if text.isascii() else ord(max(text))
+    # Most text needs no more than the first plane, in which looking a character up is fastest.
+    return compiled_for(pattern, next(end for end in (0x80, 0x10000, 0x110000) if highest < end))
 
 
 @cache

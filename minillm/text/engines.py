@@ -6,13 +6,11 @@ is told not to; and `decode`. `pipeline` is the engine of other people's tokeniz
 
 import re
 from collections.abc import Iterable
-from itertools import pairwise
 
 import tiktoken
 
 from minillm.text.bpe import check_surrogates
-
-LONGEST_BLANK = 200_000  # characters; tiktoken's regular expression runs out of stack at a million
+from minillm.text.long_words import LongWords
 
 
 class Engine:
@@ -64,24 +62,14 @@ class BytePairs(Engine):
         missing = [b for b in range(256) if bytes([b]) not in ranks]
         if missing or len(ranks) < len(tokens):
             raise ValueError(f"These are not byte pairs: {len(missing)} bytes have no token, or tokens are repeated.")
-        self._encoding = tiktoken.Encoding("minillm", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+        encoding = tiktoken.Encoding("minillm", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+        self._words = LongWords(encoding, pattern, tokens)
 
     def text_ids(self, text: str) -> list[int]:
         """tiktoken's ids."""
         if not text.isascii():
             check_surrogates(text)  # tiktoken would replace them without a word
-        if not has_long_blank(text):
-            return self._encoding.encode_ordinary(text)
-        runs = ((run.start(), run.end()) for run in re.finditer(r"\s+", text))
-        cuts = [at for start, end in runs for at in range(start + LONGEST_BLANK, end, LONGEST_BLANK)]
-        pieces = (text[start:end] for start, end in pairwise([0, *cuts, len(text)]))
-        return [i for piece in pieces for i in self._encoding.encode_ordinary(piece)]
-
-
-def has_long_blank(text: str) -> bool:
-    """Whether a run of white space may be longer than LONGEST_BLANK; true for each that is."""
-    part = LONGEST_BLANK // 2  # a longer run fills one of the parts
-    return len(text) > LONGEST_BLANK and any(text[i : i + part].isspace() for i in range(0, len(text), part))
+        return self._words.encode(text)
 
 
 class Characters(Engine):

@@ -9,7 +9,7 @@ import re
 
 import tiktoken
 
-from minillm.text.bpe import BYTES, GPT2_PATTERN, compiled_for
+from minillm.text.bpe import BYTES, GPT2_PATTERN, compiled_for, fitting
 
 NUMERIC = r"\p{N}" + "\U00011de0-\U00011de9\U00016ff4-\U00016ff6"  # of a class: Rust's char::is_numeric
 LINE_END = r"(?![^\n])"  # Oniguruma's `$`: before a line break, or at the end
@@ -58,10 +58,8 @@ def everything(pattern: str) -> str | None:
 
 def find(pattern: str, text: str) -> list[tuple[str, bool]]:
     """A text in pieces: each match of a known pattern, and each gap between two; whether it is a match."""
-    highest = 0x7F if text.isascii() else ord(max(text))
-    end = next(end for end in (0x80, 0x10000, 0x110000) if highest < end)
     pieces, last = [], 0
-    for match in compiled_for(pattern, end).finditer(text):
+    for match in fitting(pattern, text).finditer(text):
         start, stop = match.span()
         if start == stop == last:  # nothing, right behind the one before
             continue

@@ -16,7 +16,8 @@ import tiktoken
 from minillm.text.added_tokens import Finder, read_added
 from minillm.text.bpe import check_surrogates
 from minillm.text.decoders import BYTE, make_decoder, token_bytes
-from minillm.text.engines import Engine, has_long_blank
+from minillm.text.engines import Engine
+from minillm.text.long_words import has_long_blank
 from minillm.text.merges import SPACE, Merges, ranks_for_tiktoken
 from minillm.text.normalizers import normalizer
 from minillm.text.parts import LISTS, check_added, check_model, check_part

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tokenizers import ByteLevelBPETokenizer
 
 from minillm.text import Tokenizer
-from minillm.text.engines import LONGEST_BLANK
 from minillm.text.gpt2_files import BYTE_OF
+from minillm.text.long_words import LONGEST_BLANK
 from minillm.text.tokenizer import SPECIALS
 
 GPT2 = Path(__file__).parents[3] / "shared" / "data" / "gpt2"
@@ -439,4 +439,4 @@ def test_a_million_blanks_come_back(blank, n):
     ids = BYTE_PAIRS.encode(text)
     assert BYTE_PAIRS.decode(ids) == text
     if n <= LONGEST_BLANK:  # where tiktoken can, its ids
-        assert ids == BYTE_PAIRS.engine._encoding.encode_ordinary(text)
+        assert ids == BYTE_PAIRS.engine._words.encoding.encode_ordinary(text)
