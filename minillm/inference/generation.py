@@ -102,7 +102,7 @@ def generate(
     T, ids = input_ids.size(1), F.pad(input_ids, (0, max_new_tokens), value=pad_id)
     prompt = input_ids if attention_mask is None else input_ids.where(attention_mask != 0, input_ids[:, -1:])
     going = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
-    with evaluating(model), few_rows(model):
+    with evaluating(model), few_rows(model, len(ids)):
         for length in range(T, T + max_new_tokens if len(ids) else T):
             logits = window.next_logits(ids[:, :length])
             if length == T and bool((logits.amax(-1).isfinite() == 0).any()):  # once: it makes a GPU wait
