@@ -101,7 +101,7 @@ def generate(
     window, stops = prepare_generation(model, input_ids, attention_mask, max_new_tokens, stop, use_cache)
     T, ids = input_ids.size(1), F.pad(input_ids, (0, max_new_tokens), value=pad_id)
     going = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
-    with evaluating(model), few_rows(model):
+    with evaluating(model), few_rows(model, len(ids)):
         for length in range(T, T + max_new_tokens if len(ids) else T):
             logits = _next_logits(window, ids[:, :length], T, attention_mask, repetition_penalty)
             ids[:, length] = choose_token(logits, temperature, top_k, top_p, generator, min_p).where(going, pad_id)

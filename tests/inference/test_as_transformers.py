@@ -111,10 +111,19 @@ def test_top_p_of_a_large_vocabulary_is_that_of_sorting_all_of_it():
 @pytest.mark.parametrize("bias", [True, False])
 def test_products_of_few_rows_are_those_of_the_layer(dtype, tolerance, bias):
     layer = nn.Sequential(nn.Linear(96, 128, bias=bias), nn.Linear(128, 50, bias=bias)).to(dtype)
-    for shape in [(0,), (1,), (2,), (3, 1), (4, 2), (12,), (13,), (3, 100), (300,)]:
+    for shape, texts in [
+        ((0,), 3),
+        ((1,), 1),
+        ((2,), 2),
+        ((3, 1), 3),
+        ((4, 2), 4),
+        ((12,), 12),
+        ((3, 100), 3),
+        ((300,), 4),
+    ]:
         x = torch.randn(*shape, 96, generator=torch.Generator().manual_seed(0)).to(dtype)
         expected = layer(x)
-        with few_rows(layer), torch.no_grad():
+        with few_rows(layer, texts), torch.no_grad():
             came = layer(x)
         assert came.shape == expected.shape and came.dtype == dtype
         assert torch.allclose(came, expected, rtol=tolerance, atol=tolerance)
