@@ -11,8 +11,8 @@ from minillm.system.device import (
     Compute, check_seed, compiled, cpu_has_fast_bf16, pick_device, random_state, seed_everything, set_random_state,
 )  # fmt: skip
 from minillm.system.files import (
-    Damaged, Fields, check_file, is_kind, read_json, read_object, reading, shown, sweep, to_json, write_atomic,
-    write_json, write_text,
+    Damaged, Fields, check_file, check_readable, is_kind, read_json, read_object, reading, shown, sweep, to_json,
+    write_atomic, write_json, write_text,
 )  # fmt: skip
 from minillm.system.lock import FolderLock, InUse
 from minillm.system.progress import Interrupt, Timer, duration, patient_interrupt

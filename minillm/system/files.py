@@ -76,6 +76,13 @@ def read_object(path: str | os.PathLike, text: str | None = None) -> Fields:
     return content
 
 
+def check_readable(path: str | os.PathLike) -> None:
+    """Raise ValueError for a device or a pipe, which may never end; a pipe of the shell's, /dev/stdin, is read."""
+    path = Path(path)
+    if path.exists() and not (path.is_file() or path.is_dir() or (path.is_fifo() and path.is_relative_to("/dev"))):
+        raise ValueError(f"{path} is no file but a device or a pipe: name a file")
+
+
 def check_file(path: str | os.PathLike) -> None:
     """Raise ValueError where no file can be written: for a folder, a device, a pipe, and below what is no folder."""
     path = Path(path)
@@ -160,6 +167,8 @@ def read_json(path: str | os.PathLike, text: str | None = None, object_hook: Cal
 
     Args: text: what to parse instead, of a file that holds more; object_hook: as of `json.loads`.
     """
+    if text is None:
+        check_readable(path)
     try:
         text = Path(path).read_text(encoding="utf-8") if text is None else text
         return json.loads(text, object_hook=object_hook)

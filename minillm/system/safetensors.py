@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from minillm.system.files import write_atomic
+from minillm.system.files import check_readable, write_atomic
 
 # As safetensors calls them.
 STORED_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -70,6 +70,7 @@ class MappedFile:
     """The bytes of a file, read from the disk where they are touched; `release` forgets those that were."""
 
     def __init__(self, path: str | os.PathLike):
+        check_readable(path)
         try:
             with open(path, "rb") as file:
                 empty = os.fstat(file.fileno()).st_size == 0

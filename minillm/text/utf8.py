@@ -4,6 +4,8 @@ import codecs
 import os
 from pathlib import Path
 
+from minillm.system import check_readable
+
 StrPath = str | os.PathLike
 
 CONVERT = "convert it with: iconv -f {} -t UTF-8 {} > utf8.txt"
@@ -14,8 +16,9 @@ UTF16_AND_32 |= {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 def read_text(path: StrPath) -> str:
     """The whole text of a UTF-8 file, character for character.
 
-    Raises: ValueError when there is no such file, and for a folder, an empty or a binary file, or another encoding.
+    Raises: ValueError for no such file, a folder, a device, an empty or a binary file, and for another encoding.
     """
+    check_readable(path)
     try:
         data = Path(path).read_bytes()
     except (FileNotFoundError, NotADirectoryError):

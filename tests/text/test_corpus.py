@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minillm.system import load_file, read_json
 from minillm.text import corpus, read_documents, read_records, read_text, split, split_stream, text_field
 from minillm.text.corpus import split_documents
 
@@ -103,6 +105,20 @@ def test_a_file_that_is_not_there_and_a_folder_are_told_apart(tmp_path):
         read_documents(tmp_path / "a.txt", documents="line")
     with pytest.raises(ValueError, match=r"\.jsonl, \.json, \.csv, \.tsv"):
         read_records(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("read", [read_documents, read_json, load_file])
+def test_a_device_and_a_pipe_that_has_a_name_are_refused_and_a_shell_s_pipe_is_read(tmp_path, read):
+    os.mkfifo(tmp_path / "a.txt")  # into which nobody writes
+    (tmp_path / "link.txt").symlink_to("/dev/zero")  # which has no end
+    for name in ("a.txt", "link.txt"):
+        with pytest.raises(ValueError, match=f"{name} is no file but a device or a pipe: name a file"):
+            read(tmp_path / name)
+    out, into = os.pipe()
+    os.write(into, b"a text\n")
+    os.close(into)
+    assert read_documents(f"/dev/fd/{out}") == ["a text"]
+    os.close(out)
 
 
 def test_every_byte_string_gives_documents_or_a_value_error(tmp_path):
