@@ -15,8 +15,8 @@ from minillm.text.normalizers import normalizer as text_normalizer
 from minillm.text.pipeline import Pipeline
 from minillm.text.pre_tokenizers import Place, pre_tokenizer
 
-TEXTS = int(os.environ.get("ATTACKS", 300))  # for each tokenizer
-STEP = 1 if "ATTACKS" in os.environ else 7  # of the characters that are tried, how many are passed over
+TEXTS = int(os.environ.get("ATTACKS", 120))  # for each tokenizer
+STEP = 1 if "ATTACKS" in os.environ else 17  # of the characters that are tried, how many are passed over
 BEHAVIORS = ("isolated", "removed", "contiguous", "merged_with_previous", "merged_with_next")
 every = pytest.mark.parametrize("name", list(MAKERS))
 
