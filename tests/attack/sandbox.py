@@ -19,6 +19,7 @@ from minillm.cli import main
 from minillm.system import load_file
 
 ATTACKS = int(os.environ.get("ATTACKS", "0"))  # how many are tried; 0: a small share
+SEED = os.environ.get("ATTACK_SEED", "")  # others
 KILLED = 137
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "fcntl.flock"}
 TIMES = ("seconds", "per_second", "peak_memory_bytes")  # of metrics.json: no two runs agree

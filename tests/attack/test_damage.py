@@ -1,7 +1,7 @@
 """Damage: run folders with one file of theirs changed, cut, emptied or swapped, and every command that reads them.
 
 Each says in one sentence, with exit status 2, which file is wrong, or it works; never a traceback. What cannot go on
-leaves the folder as it was. `ATTACKS=500 pytest -m attack tests/attack/test_damage.py`
+leaves the folder as it was. `ATTACKS=500 pytest -m attack tests/attack/test_damage.py`; ATTACK_SEED chooses others.
 """
 
 import json
@@ -11,7 +11,7 @@ import shutil
 
 import pytest
 import torch
-from sandbox import ATTACKS, COMMANDS, KILLED, MACHINE, contents, digest, fresh, run
+from sandbox import ATTACKS, COMMANDS, KILLED, MACHINE, SEED, contents, digest, fresh, run
 
 from minillm.cli.flags import program
 from minillm.system import load_file, save_file, sweep
@@ -156,7 +156,7 @@ def kept(zoo):
 
 @pytest.mark.parametrize("name", ASK)
 def test_a_damaged_run_is_refused_in_a_sentence_by_what_reads_it(kept, name):
-    draw = random.Random(name)
+    draw = random.Random(f"{name}{SEED}")
     for _ in range(max(ATTACKS // (len(ASK) + len(RESUMED)), 1)):
         fresh(kept, "out", "broken")
         shutil.copytree(kept / f"whole-{name}", kept / "broken")
@@ -177,7 +177,7 @@ def test_a_damaged_run_is_refused_in_a_sentence_by_what_reads_it(kept, name):
 
 @pytest.mark.parametrize("name", RESUMED)
 def test_a_damaged_run_is_resumed_or_refused_in_a_sentence_and_stays_as_it_was(kept, name):
-    draw = random.Random(name)
+    draw = random.Random(f"{name}{SEED}")
     command = [COMMANDS[name][0], "--resume", "--out", "out"]
     for _ in range(max(ATTACKS // (len(ASK) + len(RESUMED)), 1)):
         fresh(kept, "out")

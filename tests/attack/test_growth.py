@@ -1,12 +1,12 @@
 """Attacks on text: time must grow with its length whatever stands in it, and no text may break the tokenizer.
 
-Time is of the processor, the median of three, on n and on 4 n characters or documents, n so many that it can be
-measured: five times as long at most. What does 4 million in no time is not measured.
+Time is of the processor, the shortest of several (what else runs may add to it, and never takes from it), on n and on
+4 n characters or documents, n so many that it can be measured: five times as long at most.
 """
 
 import gc
+import math
 import random
-import statistics
 import time
 
 import pytest
@@ -29,7 +29,7 @@ from minillm.text.markup import strip_markup
 from minillm.text.tokenizer import SPECIALS
 
 pytestmark = pytest.mark.attack
-MOST, LEAST_SECONDS, LARGEST = 5, 0.01, 1_000_000
+MOST, LEAST_SECONDS = 5, 0.02
 
 
 def letters(n, alphabet="abcdefgh"):
@@ -84,7 +84,7 @@ CORPORA = {
     "all unlike": lambda n: [words(300) + f" {i}" for i in range(n)],
     "no words": lambda n: ["-- ?! --"] * n,
     "one document of unlike words": lambda n: [words(500 * n)],
-    "one letter more in each": lambda n: [chr(0x4E00 + i % 40_000) * 3 for i in range(n)],
+    "one letter more in each": lambda n: [chr(0x4E00 + i % 30_000) * 3 for i in range(n)],
 }
 
 
@@ -99,17 +99,21 @@ def seconds(work, given, times=3):
             taken.append(time.process_time() - begin)
     finally:
         gc.enable()
-    return statistics.median(taken)
+    return min(taken)
 
 
-def check(work, make, n):
-    """Four times as much takes at most MOST times as long. n grows until it takes long enough to be measured."""
+def check(work, make, n, largest=500_000):
+    """Four times as much takes at most MOST times as long.
+
+    n grows until it takes long enough to be measured, or is the largest: then that counts as long enough.
+    """
     work(make(n))  # patterns are compiled at first use
-    while (taken := seconds(work, make(n), times=1)) < LEAST_SECONDS and n < LARGEST:
-        n = min(n * max(2, int(LEAST_SECONDS / max(taken, 1e-4))), LARGEST)
+    while (taken := seconds(work, make(n), times=1)) < LEAST_SECONDS and n < largest:
+        n = min(n * max(2, int(LEAST_SECONDS / max(taken, 1e-4))), largest)
     given = make(n), make(4 * n)
-    for _ in range(3):  # a machine that is busy gets a second try, and a third
-        small, large = (seconds(work, some) for some in given)
+    small = large = math.inf
+    for _ in range(8):  # a machine that is busy gets another try
+        small, large = min(small, seconds(work, given[0])), min(large, seconds(work, given[1], times=1))
         if large <= MOST * max(small, LEAST_SECONDS):
             return
     raise AssertionError(f"{small:.3f} s for {n:,}, {large:.3f} s for {4 * n:,}")
@@ -122,11 +126,10 @@ def test_text_takes_time_as_its_length(work, name):
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_megabyte_of_anything_is_clean_within_ten_seconds(name):
-    text = TEXTS[name](1_000_000)[:1_000_000]
-    begin = time.process_time()
+def test_a_hundred_thousand_characters_of_anything_are_clean_within_a_second_and_stay_so(name):
+    text = TEXTS[name](100_000)[:100_000]
+    assert seconds(clean, text) < 1
     cleaned = clean(text)
-    assert time.process_time() - begin < 10
     assert clean(cleaned) == cleaned
 
 
@@ -141,7 +144,7 @@ def test_corpora_take_time_as_their_size(work, name):
         except ValueError as error:  # nothing is left of documents that all say nothing
             assert "cleaning left none" in str(error)
 
-    check(tried, CORPORA[name], 100)
+    check(tried, CORPORA[name], 50, largest=10_000)
 
 
 @pytest.mark.parametrize("sizes", [lambda i: 1 + i * 7919 % 250, lambda i: 250, lambda i: 1, lambda i: 129 - i % 3])
@@ -149,8 +152,8 @@ def test_packing_and_batches_take_time_as_many_examples(sizes):
     def examples(n):
         return [{"input_ids": [1] * sizes(i)} for i in range(n)]
 
-    check(lambda some: pack(some, 256), examples, 1000)
-    check(lambda some: Padded(some, 0, 16, seed=1).order(1), examples, 1000)
+    check(lambda some: pack(some, 256), examples, 1000, largest=2_000)
+    check(lambda some: Padded(some, 0, 16, seed=1).order(1), examples, 1000, largest=2_000)
 
 
 # Any text
@@ -175,11 +178,16 @@ def any_text(rng):
 @pytest.mark.parametrize("seed", range(8))
 def test_any_text_comes_back_with_the_ids_of_tiktoken_and_of_the_plain_loop(seed):
     rng = random.Random(seed)
+<<<<<<< HEAD
     ranks = train_bpe([any_text(rng) for _ in range(100)], 400)
     assert ranks == train_plain((any_text(rng) for rng in [random.Random(seed)] for _ in range(100)), 400)
+=======
+    ranks = train_bpe([any_text(rng) for _ in range(50)], 400)
+    assert ranks == train_plain((any_text(rng) for rng in [random.Random(seed)] for _ in range(50)), 400)
+>>>>>>> h-mend
     tokenizer = Tokenizer(BytePairs({i: t for t, i in ranks.items()}, extra(ranks), GPT2_PATTERN))
     theirs = tiktoken.Encoding("theirs", pat_str=GPT2_PATTERN, mergeable_ranks=ranks, special_tokens={})
-    for _ in range(300):
+    for _ in range(100):
         text = any_text(rng)
         ids = tokenizer.encode(text)
         assert tokenizer.decode(ids) == text and tokenizer.special_ids.isdisjoint(ids)

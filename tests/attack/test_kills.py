@@ -11,7 +11,21 @@ import signal
 import time
 
 import pytest
-from sandbox import ATTACKS, COMMANDS, KILLED, MACHINE, again, contents, differences, fresh, is_locked, run, start, wait
+from sandbox import (
+    ATTACKS,
+    COMMANDS,
+    KILLED,
+    MACHINE,
+    SEED,
+    again,
+    contents,
+    differences,
+    fresh,
+    is_locked,
+    run,
+    start,
+    wait,
+)
 
 pytestmark = pytest.mark.attack
 QUICK = ("pretrain", "classify-ptuning", "merge")  # without ATTACKS
@@ -50,7 +64,7 @@ def test_a_run_killed_at_any_operation_on_files_ends_with_the_same_bits(zoo, nam
     others = set(os.listdir(zoo))
     chosen = range(1, operations + 1)
     number = attacks(len(COMMANDS)) if ATTACKS else 3
-    for at in random.Random(name).sample(chosen, min(number, operations)):
+    for at in random.Random(f"{name}{SEED}").sample(chosen, min(number, operations)):
         fresh(zoo)
         killed = run([*COMMANDS[name], "--out", "out"], zoo, die_at=at)
         assert killed.status == KILLED, (at, killed)
