@@ -5,6 +5,7 @@ from pathlib import Path
 
 from minillm.cli.flags import flag
 from minillm.course import ROOT, make_models, ready_models
+from minillm.system import check_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +25,11 @@ def run_models(settings: ModelsSettings, given: dict) -> int:
     They come with the repository: nobody needs this to follow the lessons. What was interrupted goes on when the same
     line is given again. A lesson takes your own runs in runs/ instead, with MINILLM_OWN_MODELS=1.
     """
+    runs, out = settings.runs or ROOT / "runs" / "models", settings.out or ready_models()
+    for folder in (runs, out):
+        check_file(folder / "pretrain" / "config.json")  # before anything is trained
     try:
-        make_models(settings.runs or ROOT / "runs" / "models", settings.out or ready_models())
+        make_models(runs, out)
     except RuntimeError as error:
         raise ValueError(str(error)) from None
     return 0

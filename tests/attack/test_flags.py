@@ -21,6 +21,7 @@ from minillm.cli.main import COMMANDS
 
 pytestmark = pytest.mark.attack
 ATTACKS, SEED = int(os.environ.get("ATTACKS", "60")), int(os.environ.get("ATTACK_SEED", "0"))
+ATTACKED = sorted(set(COMMANDS) - {"models"})  # which starts other commands, for a quarter of an hour
 
 NUMBERS = (
     "0 1 -1 2 3 7 64 1000 100000 2147483647 2147483648 -2147483648 9223372036854775808 99999999999999999999".split()
@@ -99,7 +100,7 @@ def test_nonsense_ends_in_a_sentence_and_leaves_nothing_half_written(
     number, world, short_lives, tmp_path, capsys, monkeypatch
 ):
     rng = random.Random(SEED * 1_000_003 + number)
-    command = sorted(COMMANDS)[number % len(COMMANDS)]
+    command = ATTACKED[number % len(ATTACKED)]
     out = tmp_path / "out"
     line = attack(command, rng, world, out)
     kept = {path: path.read_bytes() for path in world.rglob("*") if path.is_file()}
