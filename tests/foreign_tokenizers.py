@@ -52,7 +52,7 @@ def around(tokenizer: Tokenizer, single: str, pair: str, names) -> Tokenizer:
 
 
 def llama3() -> Tokenizer:
-    tokenizer = byte_level(regex(LLAMA3), specials=(), ignore_merges=True)
+    tokenizer = byte_level(regex(LLAMA3), specials=("<|reserved|>",), ignore_merges=True)
     tokenizer.add_special_tokens(["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"])
     return around(
         tokenizer, "<|begin_of_text|> $A", "<|begin_of_text|> $A <|begin_of_text|> $B:1", ["<|begin_of_text|>"]

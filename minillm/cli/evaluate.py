@@ -12,6 +12,7 @@ from minillm.cli.classify import Classify, ClassifySettings
 from minillm.cli.encode import Encode, EncodeSettings
 from minillm.cli.finetune import Task
 from minillm.cli.flags import auto, flag, group
+from minillm.cli.generate import compute_of
 from minillm.cli.life import check_context, restore_settings
 from minillm.cli.pair import Pair, PairSettings
 from minillm.cli.reward import RewardSettings, RewardTask
@@ -23,7 +24,7 @@ from minillm.data import Windows, read_conversations, tokenize, unknown_labels
 from minillm.hub import dtype_of_others, load_causal, load_model, load_tokenizer, source
 from minillm.inference import answers_by_likelihood, ask, ask_base, few_shot_accuracy, summary
 from minillm.metrics import bits_per_byte, bits_per_character, perplexity
-from minillm.system import Compute, check_file, pick_device, to_json, write_json
+from minillm.system import Compute, check_file, to_json, write_json
 from minillm.text import Tokenizer, read_documents
 from minillm.training import RunFolder, causal_objective, knows_template, mean_loss, named_or_latest
 
@@ -75,8 +76,8 @@ def run_evaluate(settings: EvaluateSettings, given: dict) -> int:
     """
     if settings.out is not None:
         check_file(settings.out)
-    compute = pick_device(settings.machine.device, settings.machine.dtype)
     run = source(named_or_latest(settings.from_, "pretrain").path, settings.chat.template)
+    compute = compute_of(run, settings.machine)
     if run.config().get("stage") in HEADS:
         scores = head_scores(run, settings.data, compute)
     else:

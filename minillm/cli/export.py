@@ -28,6 +28,7 @@ class ExportSettings:
     from_: Path | None = flag(None, "the run to write, or a model that others made")
     to: str = flag("hf", "the format: a folder for transformers, and peft; or GGUF", choices=FORMATS)
     out: Path | None = flag(None, "a new folder")
+    gguf_type: str = flag("F16", "of gguf: how matrices are stored", choices=("F32", "F16", "BF16", "Q8_0"))
     merge: bool = flag(False, "of a run that trained an adapter: the whole model, with the adapter in its weights")
 
 
@@ -47,6 +48,8 @@ def run_export(settings: ExportSettings, given: dict) -> int:
     adapter = bool(run.config().get("base"))
     if settings.merge and not adapter:
         raise ValueError(f"--merge has no use here: {run.path} holds no adapter; leave it out")
+    if "gguf_type" in given and settings.to != "gguf":
+        raise ValueError("--gguf-type has no use here: it goes with --to gguf; leave it out")
     if adapter and settings.to == "gguf" and not settings.merge:
         raise ValueError(f"{run.path} holds an adapter, and a GGUF file holds a whole model: add --merge")
     with new_folder(settings.out) as folder:
@@ -56,8 +59,8 @@ def run_export(settings: ExportSettings, given: dict) -> int:
             hub.save_peft_lora(model, folder)
         else:
             labels = hub.load_labels(run.path) if hasattr(model, "outputs") else []
-            write(fold_adapters(model), tokenizer, folder, settings.to, labels)
-        if settings.to == "hf" and hasattr(hub, "write_tokenizer"):
+            write(fold_adapters(model), tokenizer, folder, settings, labels)
+        if settings.to == "hf":
             hub.write_tokenizer(tokenizer, folder)
     print(f"{settings.out} holds {'the adapter' if adapter and not settings.merge else 'the model'} of {run.path}")
     return 0
@@ -94,11 +97,9 @@ def check_alone(run: RunFolder, model: nn.Module) -> None:
         raise ValueError(f"{run.path}: what learned beside the adapter has no place in peft's file: add --merge")
 
 
-def write(model: nn.Module, tokenizer: Tokenizer, folder: Path, form: str, labels: list[str]) -> None:
+def write(model: nn.Module, tokenizer: Tokenizer, folder: Path, settings: ExportSettings, labels: list[str]) -> None:
     """Write a whole model. Raises: ValueError for one that has no place in that format."""
-    if form == "hf":
+    if settings.to == "hf":
         hub.save_foreign(model, folder, labels)
-    elif hasattr(hub, "save_gguf"):
-        hub.save_gguf(model, tokenizer, folder / "model.gguf")
     else:
-        raise ValueError("--to gguf: GGUF files are read and not written; take --to hf")
+        hub.save_gguf(model, folder / "model.gguf", hub.tokenizer_fields(tokenizer), settings.gguf_type)

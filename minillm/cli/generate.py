@@ -1,6 +1,7 @@
 """`train.py generate`: texts of a trained model."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,6 +47,17 @@ class GenerateSettings:
     machine: Machine = group(Machine)
 
 
+def compute_of(run: RunFolder, machine: Machine) -> Compute:
+    """Where a model is used, and how exactly: in fp32 one of others on a CPU, where nobody says otherwise.
+
+    In bf16 its logits stand 0.125 apart, and the likeliest of close answers would be another on another machine.
+    """
+    compute = pick_device(machine.device, machine.dtype)
+    automatic = machine.dtype == "auto" and not os.environ.get("MINILLM_DTYPE")
+    foreign = dtype_of_others(run, compute.dtype) is not None
+    return compute._replace(dtype=torch.float32) if automatic and foreign and compute.device.type == "cpu" else compute
+
+
 @dataclass
 class Writer:
     """The model of a run, and how its tokens are chosen."""
@@ -64,7 +76,7 @@ class Writer:
             *(sampling.max_new_tokens or 0, sampling.temperature, sampling.top_k, sampling.top_p),
             *(sampling.min_p, sampling.repetition_penalty),
         )
-        compute = pick_device(machine.device, machine.dtype)
+        compute = compute_of(run, machine)
         generator = torch.Generator(compute.device).manual_seed(machine.seed)
         model = load_causal(run, compute.device, dtype_of_others(run, compute.dtype))
         return cls(run, sampling, compute, load_tokenizer(run), model, generator)

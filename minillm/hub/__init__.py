@@ -14,7 +14,7 @@ peft_adapters    LoRA in the format of Hugging Face's peft, in and out
 
 from minillm.hub.foreign import FOREIGN_FAMILIES
 from minillm.hub.gguf import GGUF, read_gguf
-from minillm.hub.gguf_tokenizer import tokenizer_from_gguf
+from minillm.hub.gguf_tokenizer import LLAMA3, QWEN2, tokenizer_from_gguf
 from minillm.hub.gguf_vocabulary import tokenizer_fields
 from minillm.hub.gguf_write import save_gguf, write_gguf
 from minillm.hub.huggingface import load_pretrained, save_pretrained

@@ -17,6 +17,7 @@ from minillm.system import MappedFile, map_file, read_json, shown
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MOST_CONTEXT = 1 << 21
+SMALL = 64  # of what a model of any weights may be built
 LONGEST = dict.fromkeys(
     ("context", "window", "rope_original", "query_scale"), MOST_CONTEXT
 )  # no weight need be so long
@@ -97,7 +98,7 @@ def read_tensors(folder: Path, auto_class: str) -> tuple[Tensors, Path, list[Map
 
 def check_size(description: dict, tensors: dict[str, Tensor]) -> None:
     """Raises: ValueError for a size that these weights cannot fill, before a model of it is built."""
-    largest = max([len(tensors), *(size for tensor in tensors.values() for size in tensor.shape)])
+    largest = max([SMALL, len(tensors), *(size for tensor in tensors.values() for size in tensor.shape)])
     for name, value in _sizes(description):
         if isinstance(value, int) and value > LONGEST.get(name, largest):
             raise ValueError(f'"{name}" is {value}, which does not fit the weights beside it')

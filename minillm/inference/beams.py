@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from minillm.inference.few_rows import few_rows
 from minillm.inference.generation import Stops, ends_with, prepare_generation
 from minillm.models import evaluating
 
@@ -27,7 +28,7 @@ def beam_search(
     window, stops = _prepare(model, input_ids, max_new_tokens, beams, stop)
     T, ids, scores = input_ids.size(1), input_ids, torch.zeros(1)  # open candidates, the likeliest first
     best, best_score = input_ids[0], -math.inf  # of those that have ended
-    with evaluating(model):
+    with evaluating(model), few_rows(model, beams):
         for new in range(1, max_new_tokens + 1):
             logprobs = window.next_logits(ids).float().log_softmax(-1).cpu()  # (candidates, V)
             total = (scores[:, None] + logprobs).flatten()

@@ -82,28 +82,17 @@ class ContextWindow:
 
 @torch.no_grad()
 def generate(
-    model: nn.Module,
-    input_ids: Tensor,
-    max_new_tokens: int,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    stop: Stops = (),
-    generator: torch.Generator | None = None,
-    *,
-    attention_mask: Tensor | None = None,
-    pad_id: int = 0,
-    use_cache: bool = True,
-    min_p: float = 0.0,
-    repetition_penalty: float = 1.0,
-    finished: Callable[[list[int]], bool] | None = None,
-) -> Tensor:
+    model: nn.Module, input_ids: Tensor, max_new_tokens: int, temperature: float = 1.0, top_k: int = 0,
+    top_p: float = 1.0, stop: Stops = (), generator: torch.Generator | None = None, *,
+    attention_mask: Tensor | None = None, pad_id: int = 0, use_cache: bool = True, min_p: float = 0.0,
+    repetition_penalty: float = 1.0, finished: Callable[[list[int]], bool] | None = None,
+) -> Tensor:  # fmt: skip
     """Continue each prompt of input_ids (B, T) by at most `max_new_tokens` tokens; temperature 0 is greedy.
 
     Args:
         stop: token ids, or sequences of them, after which a text ends (they are kept)
         attention_mask: (B, T), 0 on padding, which must be on the left; pad_id stands after the end of a text
-        min_p: as of `filter_logits`; repetition_penalty: as of `penalise`, for the tokens of the prompt and the text
+        min_p: as of `filter_logits`; repetition_penalty: as of `penalise`, for the tokens of prompt and text
         finished: asked with the new tokens of a text whether it ends
     Returns: (B, T + new)
     Raises: ValueError as `check_sampling` and `prepare_generation`.
@@ -111,22 +100,27 @@ def generate(
     check_sampling(max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty)
     window, stops = prepare_generation(model, input_ids, attention_mask, max_new_tokens, stop, use_cache)
     T, ids = input_ids.size(1), F.pad(input_ids, (0, max_new_tokens), value=pad_id)
-    prompt = input_ids if attention_mask is None else input_ids.where(attention_mask != 0, input_ids[:, -1:])
     going = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
-    with evaluating(model), few_rows(model):
+    with evaluating(model), few_rows(model, len(ids)):
         for length in range(T, T + max_new_tokens if len(ids) else T):
-            logits = window.next_logits(ids[:, :length])
-            if length == T and bool((logits.amax(-1).isfinite() == 0).any()):  # once: it makes a GPU wait
-                raise ValueError("the model's logits are no numbers: its weights are damaged, or its training diverged")
-            if repetition_penalty != 1:
-                logits = penalise(logits, torch.cat((prompt, ids[:, T:length]), dim=1), repetition_penalty)
-            token = choose_token(logits, temperature, top_k, top_p, generator, min_p)
-            ids[:, length] = token.where(going, pad_id)  # a text that has ended reads padding; nobody looks at it
+            logits = _next_logits(window, ids[:, :length], T, attention_mask, repetition_penalty)
+            ids[:, length] = choose_token(logits, temperature, top_k, top_p, generator, min_p).where(going, pad_id)
             if stops or finished is not None:
                 going = _still_going(going, ids[:, T : length + 1], stops, finished)
                 if not going.any():
                     return ids[:, : length + 1]
     return ids
+
+
+def _next_logits(window: ContextWindow, ids: Tensor, T: int, mask: Tensor | None, penalty: float) -> Tensor:
+    """The logits (B, V) of the token after ids, of which the first T are the prompts, padded where mask is 0."""
+    logits = window.next_logits(ids)
+    if ids.size(1) == T and bool((logits.amax(-1).isfinite() == 0).any()):  # once: it makes a GPU wait
+        raise ValueError("the model's logits are no numbers: its weights are damaged, or its training diverged")
+    if penalty == 1:
+        return logits
+    said = ids if mask is None else ids.where(F.pad(mask, (0, ids.size(1) - T), value=1) != 0, ids[:, -1:])
+    return penalise(logits, said, penalty)
 
 
 def prepare_generation(

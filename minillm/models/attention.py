@@ -59,14 +59,16 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, d
     """The fast path of `attention`: q (B, H, T, D), k and v (B, H or fewer, S, D) -> (B, H, T, D).
 
     `mask`, when given, includes causality. Without one, `causal` hides the future and nothing else. This is torch's
-    fused kernel, except for what a CPU learns faster from three plain operations: bf16, and given masks.
+    fused kernel, except for what a CPU does faster in three plain operations: bf16 in training, and given masks.
     """
     T, S, group = q.size(-2), k.size(-2), q.size(1) // k.size(1)
     causal = causal and mask is None and T > 1  # the last position sees everything
-    if T == 1 and group > 1:  # the queries that share a key are rows of one product, and no key is copied
+    reads = q.dtype == torch.bfloat16 and not (torch.is_grad_enabled() or torch.is_autocast_enabled(q.device.type))
+    if T == 1 and (group > 1 or reads):  # the queries that share a key are rows of one product, and no key is copied
         together = q.reshape(len(q), -1, group, q.size(-1))
         return F.scaled_dot_product_attention(together, k, v, mask, dropout).reshape(q.shape)
-    fused = q.is_cuda or (q.dtype == torch.float32 and mask is None and (not causal or T == S))
+    same = mask is None and (not causal or T == S)
+    fused = q.is_cuda or ((q.dtype == torch.float32 or reads) and same)
     if fused or (group > 1 and not torch.is_grad_enabled()):  # else keys and values are copied for each head
         if causal and T < S:  # the kernel's own triangle is aligned to the upper left
             mask, causal = causal_mask(T, S, q.device), False

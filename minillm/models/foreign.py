@@ -23,6 +23,13 @@ from minillm.models.recipes import RECIPES, FeedForward, LMHead, Recipe, TanhGEL
 from minillm.models.transformer import Block
 
 
+class SteadyRMSNorm(nn.RMSNorm):
+    """RMSNorm in the precision of its weight, whatever comes: under autocast, a branch computes in bf16."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight.dtype)).to(x.dtype)
+
+
 class OnePlusRMSNorm(nn.RMSNorm):
     """RMSNorm that multiplies by 1 + weight, in fp32 whatever comes."""
 
@@ -76,9 +83,9 @@ class WindowAttend(Attend):
         self.window = window
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        if self.causal:  # what no query sees is not read
+        if self.causal and mask is None:  # what no query sees is not read
             first = max(k.size(-2) - q.size(-2) + 1 - self.window, 0)
-            k, v, mask = k[..., first:, :], v[..., first:, :], mask if mask is None else mask[..., first:]
+            k, v = k[..., first:, :], v[..., first:, :]
         return super().forward(q, k, v, self._visible(q, k, mask))
 
     def weights(self, q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
@@ -88,6 +95,8 @@ class WindowAttend(Attend):
         T, S = q.size(-2), k.size(-2)
         if S <= self.window:
             return mask
+        if mask is not None and self.causal:  # the last of those that it may see: neither padding nor others count
+            return mask & (mask.flip(-1).cumsum(-1).flip(-1) <= self.window)
         near = _near(T, S, self.window, self.causal, q.device)
         return near if mask is None else mask & near
 
@@ -195,7 +204,7 @@ def _with(**parts) -> partial:
     return partial(ForeignAttention, **parts)
 
 
-_LLAMA = RECIPES["llama"]._replace(attention=ForeignAttention)
+_LLAMA = RECIPES["llama"]._replace(norm=SteadyRMSNorm, attention=ForeignAttention)
 _GEMMA = _LLAMA._replace(norm=OnePlusRMSNorm, activation=TanhGELU, tied=True, first=TimesRootWidth)
 _GEMMA2 = _GEMMA._replace(block=SandwichBlock, head=CappedLMHead)
 

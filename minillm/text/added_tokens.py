@@ -12,7 +12,7 @@ from minillm.text.bpe import compiled_for
 from minillm.text.normalizers import WHITE_SPACE
 
 FLAGS = ("special", "lstrip", "rstrip", "single_word", "normalized")
-SPACES_BEFORE, SPACES_AFTER = re.compile(f"[{WHITE_SPACE}]*\\Z"), re.compile(f"[{WHITE_SPACE}]*")
+SPACES = re.compile(f"[{WHITE_SPACE}]*")
 
 
 class Added(NamedTuple):
@@ -65,9 +65,9 @@ class Finder:
             if token.single_word and (_is_word(text[start - 1 : start]) or _is_word(text[stop : stop + 1])):
                 continue
             if token.lstrip:
-                start = max(SPACES_BEFORE.search(text, last, start).start(), last) if last < start else last
+                start = last + len(text[last:start].rstrip(WHITE_SPACE)) if last < start else last
             if token.rstrip:
-                stop = SPACES_AFTER.match(text, stop).end()
+                stop = SPACES.match(text, stop).end()
             if last < start:
                 pieces.append(text[last:start])
             pieces.append(token.id)

@@ -94,7 +94,7 @@ def _word_piece(part: dict) -> Decode:
 
 
 def _sequence(part: dict) -> Decode:
-    steps = [decoder(each) for each in part["decoders"]]
+    steps = [make_decoder(each) for each in part["decoders"]]
 
     def decode(tokens: list[str]) -> list[str]:
         for step in steps:
@@ -116,7 +116,7 @@ DECODERS: dict[str, Callable[[dict], Decode]] = {
 }
 
 
-def decoder(part: dict | None) -> Decode:
+def make_decoder(part: dict | None) -> Decode:
     """What `decoder` of a tokenizer.json makes of a list of tokens: texts, to be joined.
 
     Raises: ValueError for a kind that is not known.

@@ -7,6 +7,7 @@ joined bytes have the lowest rank, whatever its halves: the same, if each token 
 
 import heapq
 import re
+from collections.abc import Callable
 from itertools import pairwise
 
 from minillm.text.gpt2_files import BYTE_OF
@@ -104,13 +105,15 @@ class Merges:
         return [i for i in ids if i >= 0]
 
 
-def ranks_for_tiktoken(model: Merges) -> tuple[dict[bytes, int], dict[int, int]] | None:
+def ranks_for_tiktoken(model: Merges, is_word: Callable[[str], bool]) -> tuple[dict[bytes, int], dict] | None:
     """Ranks by which tiktoken makes the same of every word as `model` does, and the id of each; None if it may not.
 
     It does if each token that merges make is reached, from its bytes, through one pair alone, which is in the list, and
     these pairs stand in the list in the order of the ranks. Two tokens side by side that make a third are then always
     that pair: what was merged between the ends of the third did not depend on what stands beyond them.
     A byte that has no token has a rank too, above all others, and no id.
+
+    Args: is_word: whether a text may be a word of what is cut.
     """
     singles = {model.vocab[c]: bytes([byte]) for c, byte in BYTE_OF.items() if c in model.vocab}
     ways: dict[int, list[tuple[int, int]]] = {}
@@ -126,7 +129,8 @@ def ranks_for_tiktoken(model: Merges) -> tuple[dict[bytes, int], dict[int, int]]
             return None
         place[token], halves[token] = number, reached[0]
         texts[token] = texts[reached[0][0]] + texts[reached[0][1]]
-    alone = model.whole_words and any(len(name) > 1 and i not in place for name, i in model.vocab.items())
+    never_made = [name for name, i in model.vocab.items() if i not in place and len(name) > 1]
+    alone = model.whole_words and any(map(is_word, never_made))  # words that are tokens, and are not merged
     if alone or len(set(texts.values())) < len(texts):
         return None
     rising = all(a < b for a, b in pairwise(ways))  # then ids are ranks, and nothing need be looked up

@@ -21,7 +21,7 @@ MARKS_MORE, MARKS_LESS = "\u1734\U0001171e", "\u1885\u1886\ua9bd\U000111c9"
 ALL_MARKS, ALL_MARKS_MORE, ALL_MARKS_LESS = r"[\p{M}&&\p{Age:9.0}]", "\u1cf2\u1cf3", "\U000111c9"
 CONTROLS = r"[[\p{Cc}\p{Cf}\p{Co}]&&\p{Age:8.0}]"
 PUNCTUATION, PUNCTUATION_MORE = r"[\p{P}&&\p{Age:8.0}]", "\u166d\U000111c9$+<=>^`|~"
-WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # of a class
+WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 IDEOGRAPHS = re.compile(
     "([\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002a6df\U0002a700-\U0002b81f\U0002b920-\U0002ceaf"
     "\U0002f800-\U0002fa1f])"
@@ -97,9 +97,8 @@ def _replace(part: dict) -> Normalize:
 
 
 def _strip(part: dict) -> Normalize:
-    left = rf"\A[{WHITE_SPACE}]+" if part["strip_left"] else r"(?!)"
-    right = rf"[{WHITE_SPACE}]+\Z" if part["strip_right"] else r"(?!)"
-    return lambda text, begins: re.sub(right, "", re.sub(left, "", text))
+    left, right = (WHITE_SPACE if part[side] else "" for side in ("strip_left", "strip_right"))
+    return lambda text, begins: text.lstrip(left).rstrip(right)
 
 
 def _sequence(part: dict) -> Normalize:

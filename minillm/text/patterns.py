@@ -12,7 +12,7 @@ import tiktoken
 from minillm.text.bpe import BYTES, GPT2_PATTERN, compiled_for, fitting
 
 NUMERIC = r"\p{N}" + "\U00011de0-\U00011de9\U00016ff4-\U00016ff6"  # of a class: Rust's char::is_numeric
-LINE_END = r"(?:(?=\n)|(?<!\n)(?![\s\S]))"  # Oniguruma's `$`: before a line break, or at the end but not after one
+LINE_END = r"(?![^\n])"  # Oniguruma's `$`: before a line break, or at the end
 PIECES = re.compile(r"\\[pP]\{\^?\w+\}|\\.|\(\?(?:i:|[:!=])|\(|\[\^?|[?*+]\+|\{\d*,?\d*\}\+?|.", re.DOTALL)
 ESCAPES = set("sSdDrntpP")  # beside those of signs
 EMPTY = re.compile(r"(^|[|(])\(\?[!=]|\(\?=")  # may match without taking a character

@@ -8,18 +8,20 @@ Left out: the models Unigram and WordLevel. Source: https://huggingface.co/docs/
 
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import chain
 
 import tiktoken
 
 from minillm.text.added_tokens import Finder, read_added
 from minillm.text.bpe import check_surrogates
-from minillm.text.decoders import BYTE, decoder, token_bytes
+from minillm.text.decoders import BYTE, make_decoder, token_bytes
 from minillm.text.engines import Engine
 from minillm.text.long_words import has_long_blank
 from minillm.text.merges import SPACE, Merges, ranks_for_tiktoken
 from minillm.text.normalizers import normalizer
 from minillm.text.parts import LISTS, check_added, check_model, check_part
+from minillm.text.patterns import find
 from minillm.text.pre_tokenizers import Place, pattern_for_tiktoken, pre_tokenizer
 from minillm.text.word_pieces import WordPieces
 
@@ -48,7 +50,7 @@ class Pipeline(Engine):
         self.kind, self.model = written["type"], MODELS[written["type"]](written)
         self.unknown = self.model.vocab.get(written.get("unk_token"))
         self._normalize = normalizer(description.get("normalizer"))
-        self._decode = decoder(description.get("decoder"))
+        self._decode = make_decoder(description.get("decoder"))
         self.added = read_added(description.get("added_tokens") or [], self.model.vocab)
         self.specials = {token.content: token.id for token in self.added if token.special}
         self.names = {i: name for name, i in self.model.vocab.items()}
@@ -118,10 +120,16 @@ class Pipeline(Engine):
         memory = Memory(model.ids)
         pattern = pattern_for_tiktoken(cut)
         if self.kind == "BPE" and pattern is not None:
-            ranks = ranks_for_tiktoken(model)
+            ranks = ranks_for_tiktoken(model, partial(may_be_word, pattern[0]))
             if ranks is not None:
                 return by_tiktoken(*pattern, *ranks, one_by_one)
         return one_by_one
+
+
+def may_be_word(pattern: str, name: str) -> bool:
+    """Whether a token, as it is written, may be a whole word of a text that `pattern` cuts."""
+    text = token_bytes(name).decode(errors="replace")
+    return any(map(str.isspace, text)) or len(find(pattern, text)) == 1
 
 
 class Memory(dict):

@@ -59,7 +59,8 @@ def agree(model, batch, plain=logprobs_of_batch, shared=pair_logprob):
     torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
     assert one.keys() == other.keys() and any(g.abs().max() > 1e-3 for g in one.values())
     for name in one:
-        torch.testing.assert_close(one[name], other[name], atol=1e-5, rtol=1e-5, msg=name)
+        size = max(1.0, one[name].abs().max().item())  # those through a norm of a small branch are large
+        torch.testing.assert_close(one[name], other[name], atol=1e-5 * size, rtol=1e-5, msg=name)
 
 
 @pytest.mark.parametrize("causal", [True, False])

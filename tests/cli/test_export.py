@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from minillm.cli import main
-from minillm.hub import load_model
+from minillm.hub import load, load_model, load_tokenizer
 
 transformers = pytest.importorskip("transformers")
 
@@ -56,6 +56,25 @@ def test_transformers_computes_what_an_encoder_restores(runs, tmp_path):
     with torch.no_grad():
         ours = load_model(runs / "bert")(IDS)
         assert (theirs(IDS).logits - ours).abs().max() < 1e-5 * ours.abs().max()
+
+
+def test_its_tokenizer_goes_with_it(runs, tmp_path):
+    for form in ("hf", "gguf"):
+        more = ["--gguf-type", "F32"] if form == "gguf" else []
+        assert main(["export", "--from", str(runs / "llama"), "--to", form, *more, "--out", str(tmp_path / form)]) == 0
+    tokenizer = load_tokenizer(runs / "llama")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
+    text = "a good film, number 7 \u00e9\u4e2d"
+    ids = tokenizer.encode(text)
+    assert theirs(text, add_special_tokens=False)["input_ids"] == ids
+    for path in (tmp_path / "hf", tmp_path / "gguf" / "model.gguf"):
+        model, own = load(path)
+        assert own.encode(text) == ids
+        with torch.no_grad():
+            assert (model(IDS) - load_model(runs / "llama")(IDS)).abs().max() < 1e-5
+    there = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "gguf", gguf_file="model.gguf")
+    with torch.no_grad():
+        assert (there(IDS).logits - model(IDS)).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("name", ["lora", "beside"])

