@@ -53,6 +53,7 @@ def short_lives(world, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrain, "write", few(pretrain.write))
     monkeypatch.setattr(generate, "write", few(generate.write))
     monkeypatch.setattr("minillm.training.trainer.compiled", lambda model: model)
+    monkeypatch.setattr("minillm.cli.models.make_models", lambda *folders: None)  # by processes of its own
     monkeypatch.setattr("minillm.cli.tour.STAGES", ())
     monkeypatch.setattr("minillm.cli.tour.life_story", lambda *some: "")
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, content, **_: content.write(b"no picture"))

@@ -24,6 +24,7 @@ BEGINNINGS = {  # what a command needs to get anywhere; an attack's own flags co
     "dpo": ["--data", "preferences.jsonl", "--from", "sft", *STEPS],
     "ppo": "--data prompts.jsonl --from sft --reward reward --batch-size 4 --minibatch-size 2 --rounds 1 "
     "--max-new-tokens 4 --dtype fp32 --device cpu".split(),
+    "models": [],
     "merge": ["--from", "adapter"],
     "export": ["--from", "adapter"],
     "predict": ["--from", "classify", "--text", "a film"],

@@ -240,7 +240,7 @@ def change_bytes(content: bytes, rng: random.Random) -> bytes:
 
 def put(path: Path, content: bytes, rng: random.Random) -> str:
     """Put a file in its place, or something that is none. Returns: its name."""
-    how = rng.randrange(40)
+    how = rng.randrange(90)
     if how == 0:
         path.mkdir()
     elif how == 1:
