@@ -36,8 +36,7 @@ class Classify(HeadTask):
         return read_labelled("text")(path)
 
     def head(self, trunk: nn.Module) -> nn.Module:
-        model = self.settings.model
-        return SequenceClassifier(trunk, len(self.label_names), model.pooling, model.dropout)
+        return self.classifier(SequenceClassifier, trunk)
 
     def example(self, record: Record) -> dict:
         return classify_example(record, self.tokenizer, self.frame, self.settings.context, self.classes)

@@ -15,13 +15,24 @@ from minillm.cli.flags import auto, flag, group
 from minillm.cli.generate import compute_of
 from minillm.cli.life import check_context, restore_settings
 from minillm.cli.pair import Pair, PairSettings
+from minillm.cli.predict import holds_pairs
 from minillm.cli.reward import RewardSettings, RewardTask
 from minillm.cli.settings import ChatTemplate, Machine
 from minillm.cli.sft import questions_in
 from minillm.cli.size import LONGEST
 from minillm.cli.tag import Tag, TagSettings
 from minillm.data import Windows, read_conversations, tokenize, unknown_labels
-from minillm.hub import dtype_of_others, load_causal, load_model, load_tokenizer, source
+from minillm.hub import (
+    Foreign,
+    dtype_of_others,
+    holds_head,
+    load_causal,
+    load_labels,
+    load_model,
+    load_tokenizer,
+    source,
+    stage_of,
+)
 from minillm.inference import answers_by_likelihood, ask, ask_base, few_shot_accuracy, summary
 from minillm.metrics import bits_per_byte, bits_per_character, perplexity
 from minillm.system import Compute, check_file, to_json, write_json
@@ -78,7 +89,7 @@ def run_evaluate(settings: EvaluateSettings, given: dict) -> int:
         check_file(settings.out)
     run = source(named_or_latest(settings.from_, "pretrain").path, settings.chat.template)
     compute = compute_of(run, settings.machine)
-    if run.config().get("stage") in HEADS:
+    if holds_head(run):
         scores = head_scores(run, settings.data, compute)
     else:
         trained = load_causal(run, compute.device, dtype_of_others(run, compute.dtype))
@@ -166,13 +177,19 @@ class Scored:
 
 def head_scores(run: RunFolder, data: Path | None, compute: Compute) -> dict:
     """The scores of a head on labelled records, or on the test of its run."""
-    config = run.config()
-    kind, settings = HEADS[config["stage"]]
-    names = run.labels()
+    model, config, names = load_model(run.path, compute.device), run.config(), load_labels(run)
+    stage, own = stage_of(run, model), {} if isinstance(run, Foreign) else config["settings"]
+    if isinstance(run, Foreign):
+        if data is None:
+            raise ValueError(
+                f"{run.path} holds a model that others made: bring labelled records to score it on, --data"
+            )
+        stage = "pair" if stage == "classify" and holds_pairs(data) else stage
+    kind, settings = HEADS[stage]
     with tempfile.TemporaryDirectory() as folder:  # a report writes pictures, and the run keeps its own
-        task = kind(restore_settings(settings, config["settings"]), RunFolder(folder), compute, {})
+        task = kind(restore_settings(settings, own), RunFolder(folder), compute, {})
         task.test_records = task.read_file(data) if data else task.load_parts().test
         task.unknown = unknown_labels(task.test_records, names)
-        task.use(load_tokenizer(run), load_model(run.path, compute.device), names)
+        task.use(load_tokenizer(run), model, names)
         task.test_examples = task.examples(task.test_records)
         return task.scores(task.answers())

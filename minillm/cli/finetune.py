@@ -30,7 +30,7 @@ from minillm.data import (
     mean_token_length,
     unknown_labels,
 )
-from minillm.hub import Foreign, base_of, source
+from minillm.hub import Foreign, base_of, reading_length, source
 from minillm.inference import predict
 from minillm.peft import AdapterRun, adapter_bytes, bare, simplify
 from minillm.report import loss_curve, picture, short
@@ -169,7 +169,8 @@ class Task(TrainingCommand):
     def use(self, tokenizer: Tokenizer, model: nn.Module, names: list[str]) -> None:
         """Work with this model from now on; names: of the classes. Behind them come those that it cannot know."""
         trunk = getattr(model, "trunk", model)
-        context = self.settings.context or getattr(trunk.config, "context", 256)
+        origin = self.settings.from_
+        context = self.settings.context or reading_length(origin and source(origin), trunk)
         self.settings = change(self.settings, context=context)
         self.tokenizer, self.model, self.label_names = tokenizer, model, names
         self.frame = frame_of(trunk, tokenizer)

@@ -10,7 +10,17 @@ from minillm.cli.flags import auto, flag, group, refuse
 from minillm.cli.memory import check_size
 from minillm.cli.settings import MOST_LAYERS
 from minillm.hub import load_model, load_tokenizer, model_kind, source
-from minillm.models import LSTMLM, Decoder, Encoder, LSTMConfig, ModelConfig
+from minillm.models import (
+    LSTMLM,
+    Decoder,
+    Encoder,
+    Head,
+    LSTMConfig,
+    ModelConfig,
+    PooledClassifier,
+    SequenceClassifier,
+    TextEncoder,
+)
 from minillm.text import Tokenizer
 
 
@@ -40,9 +50,22 @@ class HeadSettings(TuningSettings):
 class HeadTask(Task):
     """A task whose model is a head on a trunk."""
 
+    pooling = ""  # of --from, where it turns texts into vectors already
+
     def head(self, trunk: nn.Module) -> nn.Module:
         """The head on this trunk."""
         raise NotImplementedError
+
+    def classifier(self, kind: type[Head], trunk: nn.Module) -> Head:
+        """A head of this kind. On a trunk of other people's parts it is built as theirs, so that it can be exported:
+        on BERT a pooler reads the first token, and no bias stands on a model that reads from left to right.
+        """
+        model, outputs = self.settings.model, len(self.label_names)
+        recipe, pooling = getattr(trunk.config, "recipe", "minillm"), model.pooling or self.pooling
+        if recipe == "bert" and issubclass(kind, SequenceClassifier) and not pooling:
+            return PooledClassifier(trunk, outputs, dropout=model.dropout)
+        one_way = issubclass(kind, SequenceClassifier) and getattr(trunk, "causal", True)
+        return kind(trunk, outputs, pooling, model.dropout, bias=recipe == "minillm" or not one_way)
 
     def new_model(self, texts: list[str]) -> tuple[Tokenizer, nn.Module]:
         tokenizer, trunk = self.new_trunk(texts)
@@ -59,6 +82,7 @@ class HeadTask(Task):
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=".*has no output layer")  # nor is one needed under a head
                 tokenizer, trunk = load_tokenizer(origin), load_model(origin, dtype=self.dtype)
+            self.pooling = trunk.pooling if isinstance(trunk, TextEncoder) else ""
             trunk = getattr(trunk, "trunk", trunk)
             if not hasattr(trunk, "hidden"):
                 raise ValueError(f"{origin.path}: {model_kind(trunk)} has no vectors for a head to read")

@@ -38,5 +38,4 @@ class Pair(Classify):
         return read_labelled("text_a", "text_b")(path)
 
     def head(self, trunk: nn.Module) -> nn.Module:
-        model = self.settings.model
-        return PairClassifier(trunk, len(self.label_names), model.pooling, model.dropout)
+        return self.classifier(PairClassifier, trunk)

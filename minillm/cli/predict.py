@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from minillm.align import answer_example
 from minillm.cli.flags import flag, group
+from minillm.cli.generate import compute_of
 from minillm.cli.settings import Machine
 from minillm.data import (
     ByLength,
@@ -23,11 +24,12 @@ from minillm.data import (
     user_message,
     words_field,
 )
-from minillm.hub import Foreign, load_model, load_tokenizer, source
+from minillm.hub import Foreign, load_labels, load_model, load_tokenizer, reading_length, source, stage_of
 from minillm.inference import predict, tags_of
 from minillm.metrics import words_and_marks
-from minillm.system import check_file, pick_device, to_json, write_text
+from minillm.system import check_file, to_json, write_text
 from minillm.text import Tokenizer, keep_good, read_records, text_field
+from minillm.training import RunFolder
 
 TEXT_FIELDS = {
     "classify": ("text",),
@@ -42,7 +44,7 @@ TEXT_FIELDS = {
 class PredictSettings:
     """Texts."""
 
-    from_: Path | None = flag(None, "the run of classify, pair, tag, encode or reward to ask")
+    from_: Path | None = flag(None, "the run of classify, pair, tag, encode or reward to ask, or such a model")
     text: str = flag("", "one text; for a run of pair the first of two, of reward the prompt")
     second: str = flag("", "for a run of pair: the second text; of reward: the answer")
     data: Path | None = flag(
@@ -65,15 +67,16 @@ def run_predict(settings: PredictSettings, given: dict) -> int:
     if settings.from_ is None:
         raise ValueError(f"predict needs --from, the folder of a run of {', '.join(TEXT_FIELDS)}")
     run = source(settings.from_)
+    compute = compute_of(run, settings.machine)
     stage = run.config().get("stage")
-    if isinstance(run, Foreign):
-        raise ValueError(f"{run.path} holds a model without a head of ours: tune it first, as by classify --from")
-    if stage not in TEXT_FIELDS:
-        raise ValueError(f"{run.path} is a run of {stage}: predict asks runs of {', '.join(TEXT_FIELDS)}")
-    check_texts(settings, stage)
-    compute = pick_device(settings.machine.device, settings.machine.dtype)
+    if not isinstance(run, Foreign):
+        check_texts(settings, stage, run)  # before anything is loaded
     tokenizer, model = load_tokenizer(run), load_model(run.path, compute.device)
-    context = run.config()["settings"].check(context=int)["context"] or getattr(model.trunk.config, "context", 256)
+    if isinstance(run, Foreign):
+        stage = asked_as(settings, run, model)
+        check_texts(settings, stage, run)
+    said = None if isinstance(run, Foreign) else run.config()["settings"].check(context=int)["context"]
+    context = said or reading_length(run, model.trunk)
     read = partial(example_of, stage, tokenizer, frame_of(model.trunk, tokenizer), context)
     questions, examples = zip(*questions_from(settings, stage, read))
     cut = sum(example["cut"] > 0 for example in examples)
@@ -81,7 +84,7 @@ def run_predict(settings: PredictSettings, given: dict) -> int:
         said = f"{cut} of {len(examples)} texts are longer than the {context} tokens that the model reads: cut there"
         print(said, file=sys.stderr)  # the answers alone go to the screen, so that they can be piped
     outputs = predict(model, ByLength(examples, tokenizer.pad_id, settings.batch_size), compute)
-    names = run.labels()
+    names = load_labels(run)
     lines = [
         to_json(answer(stage, question, output, example, names))
         for question, output, example in zip(questions, outputs, examples)
@@ -104,8 +107,29 @@ def example_of(stage: str, tokenizer: Tokenizer, frame: Frame, context: int, que
     return (pair_example if len(ids) == 2 else text_example)(*ids, frame, context)
 
 
-def check_texts(settings: PredictSettings, stage: str) -> None:
-    """Raises: ValueError for texts that nobody would read, and for an --out that cannot be written."""
+def asked_as(settings: PredictSettings, run: RunFolder, model: nn.Module) -> str:
+    """What a model of others is asked as: one that sorts texts may have learned pairs, and reads them if it gets some.
+
+    Raises: ValueError for one without a head.
+    """
+    stage = stage_of(run, model)
+    if stage not in TEXT_FIELDS:
+        raise ValueError(f"{run.path} holds a model without a head of ours: tune it first, as by classify --from")
+    if stage == "classify" and (settings.second or (settings.data and holds_pairs(settings.data))):
+        return "pair"
+    return stage
+
+
+def holds_pairs(path: Path) -> bool:
+    """Whether the first record of a file has two texts."""
+    records = read_records(path, [TEXT_FIELDS["pair"], TEXT_FIELDS["classify"]], [])
+    return bool(records) and "text_b" in records[0][1]
+
+
+def check_texts(settings: PredictSettings, stage: str, run: RunFolder) -> None:
+    """Raises: ValueError for a run that is not asked, for texts that nobody would read, for an --out that cannot be."""
+    if stage not in TEXT_FIELDS:
+        raise ValueError(f"{run.path} is a run of {stage}: predict asks runs of {', '.join(TEXT_FIELDS)}")
     if settings.out is not None:
         check_file(settings.out)
     if settings.second and len(TEXT_FIELDS[stage]) == 1:

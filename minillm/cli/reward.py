@@ -101,7 +101,7 @@ class RewardTask(PreferenceTask):
     def new_model(self, texts: list[str]) -> tuple[Tokenizer, nn.Module]:
         self.objective = preference(self.settings.centre)
         tokenizer, trunk = load_answering(source(self.settings.from_, self.settings.chat.template), dtype=self.dtype)
-        return tokenizer, RewardModel(trunk)
+        return tokenizer, RewardModel(trunk, bias=getattr(trunk.config, "recipe", "minillm") == "minillm")
 
     def scores(self, answers: list[Tensor]) -> dict:
         """Accuracy on pairs with its interval, calibration, and how it agrees with the truth, if that is known."""

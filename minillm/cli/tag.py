@@ -45,8 +45,7 @@ class Tag(HeadTask):
         return read_tagged(path, self.settings.column)
 
     def head(self, trunk: nn.Module) -> nn.Module:
-        model = self.settings.model
-        return TokenClassifier(trunk, len(self.label_names), model.pooling, model.dropout)
+        return self.classifier(TokenClassifier, trunk)
 
     def example(self, record: Record) -> dict:
         settings = self.settings

@@ -23,6 +23,6 @@ from minillm.hub.load import (
 )  # fmt: skip
 from minillm.hub.peft_adapters import load_peft_lora, save_peft_lora
 from minillm.hub.pretrained import is_foreign, load_foreign, save_foreign
-from minillm.hub.sources import Foreign, dtype_of_others, source
+from minillm.hub.sources import Foreign, dtype_of_others, holds_head, reading_length, source, stage_of
 from minillm.hub.tokenizer_json import read_tokenizer
 from minillm.hub.write_tokenizer import write_tokenizer

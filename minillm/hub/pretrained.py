@@ -23,6 +23,7 @@ from minillm.hub.weights import Unfilled, as_dtype, fill, read_tensors
 from minillm.models import (
     Encoder,
     Head,
+    PairClassifier,
     PooledClassifier,
     RewardModel,
     SequenceClassifier,
@@ -49,6 +50,7 @@ HEADS = {  # by the end of the class's name, and by whether it reads both ways
     (SEQUENCE, False): ForeignHead(SequenceClassifier, {"head": "score"}, bias=False),
     (TOKEN, False): ForeignHead(TokenClassifier, {"head": "score"}),
 }
+ALIKE = (PairClassifier, RewardModel)  # which read one row of tokens as a SequenceClassifier does
 POOLING_FLAGS = {
     "pooling_mode_cls_token": "first",
     "pooling_mode_mean_tokens": "mean",
@@ -94,7 +96,7 @@ def load_foreign(path: str | os.PathLike, dtype: torch.dtype | str | None = None
     if not head:
         return trunk
     with reading(source), Unfilled():
-        model = head.kind(trunk, len(label_names(settings)), dropout=_dropout(settings, family))
+        model = head.kind(trunk, len(label_names(settings)), dropout=_dropout(settings, family), bias=head.bias)
     for ours, layer in own.items():
         module = getattr(model, ours)
         for name, parameter in module.named_parameters():
@@ -134,7 +136,6 @@ def _take_head(tensors: Tensors, head: ForeignHead, place: Path) -> dict[str, Te
             if f"{theirs}.{name}" not in tensors:
                 raise ValueError(f"{place}: lacks the tensor {theirs}.{name}")
             found.setdefault(ours, {})[name] = tensors.pop(f"{theirs}.{name}")
-        found[ours].setdefault("bias", torch.zeros(len(found[ours]["weight"])))
     return found
 
 
@@ -227,11 +228,11 @@ def _home(model: Head) -> tuple[str, ForeignHead]:
     """The end of the class's name that has such a head. Raises: ValueError where there is none."""
     pooling = "last" if model.trunk.causal else "first"
     for (end, both_ways), head in HEADS.items():
-        same = type(model) is head.kind or (type(model) is RewardModel and head.kind is SequenceClassifier)
+        same = type(model) is head.kind or (type(model) in ALIKE and head.kind is SequenceClassifier)
         if both_ways is not model.trunk.causal and same:
             if end == SEQUENCE and model.pooling != pooling:
                 raise ValueError(f"the head reads the vector {model.pooling!r}, and Hugging Face's the {pooling}")
-            if not head.bias and model.head.bias.any():
+            if not head.bias and model.head.bias is not None and model.head.bias.any():
                 raise ValueError("the head has a bias, and Hugging Face's of such a model has none")
             return end, head
     raise ValueError(f"a {type(model).__name__} on such a trunk has no Hugging Face counterpart")

@@ -5,12 +5,32 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from minillm.hub.load import load_tokenizer
-from minillm.hub.pretrained import is_foreign
-from minillm.system import Fields
+from minillm.hub.pretrained import foreign_labels, is_foreign
+from minillm.models import (
+    PairClassifier,
+    PooledClassifier,
+    RewardModel,
+    SequenceClassifier,
+    TextEncoder,
+    TokenClassifier,
+)
+from minillm.peft import bare
+from minillm.system import Fields, read_object
 from minillm.text import Tokenizer
 from minillm.training import RunFolder
+
+STAGES = {  # the commands that train such a model
+    SequenceClassifier: "classify",
+    PooledClassifier: "classify",
+    PairClassifier: "pair",
+    TokenClassifier: "tag",
+    TextEncoder: "encode",
+    RewardModel: "reward",
+}
+USUAL_LENGTH = 256  # tokens that a model reads which could read any number of them
 
 
 class Foreign(RunFolder):
@@ -53,3 +73,25 @@ def dtype_of_others(run: RunFolder, dtype: torch.dtype | None) -> torch.dtype | 
         seen.add(run.path)
         run = source(Path(os.path.normpath(run.path.resolve() / base["run"])))
     return dtype
+
+
+def stage_of(run: RunFolder, model: nn.Module) -> str:
+    """The command that trains such a model, as config.json says, or, of what others made, by its head; "hub": none."""
+    stage = run.config().get("stage")
+    return STAGES.get(type(bare(model)), stage) if isinstance(run, Foreign) else stage
+
+
+def holds_head(run: RunFolder) -> bool:
+    """Whether a model sorts, tags, compares or scores texts, as far as its files say without its weights."""
+    if not isinstance(run, Foreign):
+        return run.config().get("stage") in STAGES.values()
+    return bool(foreign_labels(run.path)) or (run.path / "modules.json").is_file()
+
+
+def reading_length(run: RunFolder | None, trunk: nn.Module) -> int:
+    """How many tokens of a text a model reads: what its config or, of sentence-transformers, a file of its own says."""
+    longest = getattr(trunk.config, "context", USUAL_LENGTH)
+    file = None if run is None else run.path / "sentence_bert_config.json"
+    if not isinstance(run, Foreign) or not file.is_file():
+        return longest
+    return min(longest, read_object(file).check(max_seq_length=int).get("max_seq_length") or longest)

@@ -49,7 +49,7 @@ def in_fp32(layer: nn.Module, x: Tensor) -> Tensor:
 class Head(nn.Module):
     """A trunk and a linear layer from its vectors to `outputs` numbers. No pooling: "last" or, of encoders, "mean"."""
 
-    def __init__(self, trunk: nn.Module, outputs: int, pooling: str = "", dropout: float = 0.0):
+    def __init__(self, trunk: nn.Module, outputs: int, pooling: str = "", dropout: float = 0.0, bias: bool = True):
         super().__init__()
         pooling = pooling or ("last" if getattr(trunk, "causal", True) else "mean")
         if pooling not in POOLINGS:
@@ -60,9 +60,9 @@ class Head(nn.Module):
             raise ValueError(f"dropout is {dropout}: it must lie in [0, 1)")
         self.trunk, self.outputs, self.pooling = trunk, outputs, pooling
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(trunk.config.width, outputs)
-        nn.init.zeros_(self.head.weight)  # every class equally likely: the loss starts at ln K
-        nn.init.zeros_(self.head.bias)
+        self.head = nn.Linear(trunk.config.width, outputs, bias=bias)
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)  # every class equally likely: the loss starts at ln K
 
 
 class SequenceClassifier(Head):
@@ -83,8 +83,8 @@ class PairClassifier(SequenceClassifier):
 class PooledClassifier(SequenceClassifier):
     """A SequenceClassifier that reads its vector through a layer with tanh, the pooler of BERT (Devlin et al. 2019)."""
 
-    def __init__(self, trunk: nn.Module, outputs: int, pooling: str = "first", dropout: float = 0.0):
-        super().__init__(trunk, outputs, pooling, dropout)
+    def __init__(self, trunk: nn.Module, outputs: int, pooling: str = "first", dropout: float = 0.0, bias: bool = True):
+        super().__init__(trunk, outputs, pooling, dropout, bias)
         self.pooler = nn.Linear(trunk.config.width, trunk.config.width)
 
     def classify(self, x: Tensor, attention_mask: Tensor | None = None) -> Tensor:
@@ -102,8 +102,10 @@ class TokenClassifier(Head):
 class RewardModel(SequenceClassifier):
     """A reward (B,) for each text, read at its last real token (Ouyang et al. 2022, section 3.5)."""
 
-    def __init__(self, trunk: nn.Module, outputs: int = 1, pooling: str = "last", dropout: float = 0.0):
-        super().__init__(trunk, outputs, pooling, dropout)
+    def __init__(
+        self, trunk: nn.Module, outputs: int = 1, pooling: str = "last", dropout: float = 0.0, bias: bool = True
+    ):
+        super().__init__(trunk, outputs, pooling, dropout, bias)
 
     def classify(self, x: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Rewards (B,) from the trunk's vectors x (B, T, C)."""

@@ -246,6 +246,7 @@ def describe(model: nn.Module) -> dict:
     if isinstance(model, TextEncoder):
         return {**kind, "pooling": model.pooling, "trunk": describe(model.trunk)}
     if isinstance(model, Head):
+        kind |= {} if model.head.bias is not None else {"bias": False}
         return {**kind, "outputs": model.outputs, "pooling": model.pooling, "trunk": describe(model.trunk)}
     return {**kind, **stated(model.config)}
 

@@ -129,3 +129,70 @@ def test_a_folder_that_holds_something_is_left_alone_and_an_empty_one_is_taken(r
     assert main(["export", "--from", str(runs / "llama"), "--out", str(tmp_path / "empty")]) == 0
     assert (tmp_path / "empty" / "config.json").exists() and len(list(tmp_path.iterdir())) == 2
     assert main(["export"]) == 2
+
+
+LOGITS = {  # a trained head -> what reads it there
+    "scored": "AutoModelForSequenceClassification",
+    "sorted": "AutoModelForSequenceClassification",
+    "paired": "AutoModelForSequenceClassification",
+    "bert-sorted": "AutoModelForSequenceClassification",
+    "bert-paired": "AutoModelForSequenceClassification",
+    "bert-tagged": "AutoModelForTokenClassification",
+    "llama-tagged": "AutoModelForTokenClassification",
+    "rewarding": "AutoModelForSequenceClassification",
+}
+
+
+@pytest.fixture(scope="module")
+def heads(runs):
+    """Runs of heads on trunks that others know, full and with an adapter, in the folder of `runs`."""
+    films = [f"{'good' if i % 2 else 'bad'} film {i}" for i in range(30)]
+    forms = {
+        "pairs": [{"text_a": text, "text_b": "a film", "label": text[:4].strip()} for text in films],
+        "tags": [{"tokens": text.split(), "tags": ["B-X", "O", "O"]} for text in films],
+        "answers": [{"prompt": text, "chosen": "yes", "rejected": "no"} for text in films],
+    }
+    for name, rows in forms.items():
+        (runs / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for trunk, start in (("", "llama"), ("bert-", "bert")):
+        tuned = ["--from", str(runs / start), *TUNE, "--learning-rate", "0.1"]
+        make(runs, "classify", f"{trunk}sorted", "labelled.jsonl", *tuned)
+        make(runs, "pair", f"{trunk}paired", "pairs.jsonl", *tuned)
+        make(runs, "tag", f"{trunk or 'llama-'}tagged", "tags.jsonl", *tuned)
+    make(runs, "reward", "rewarding", "answers.jsonl", "--from", str(runs / "lora"), *TUNE)
+    return runs
+
+
+@pytest.mark.parametrize("name", LOGITS)
+def test_transformers_computes_the_logits_of_a_head_and_predict_reads_it_back(heads, tmp_path, capsys, name):
+    merge = ["--merge"] if name == "scored" else []
+    assert main(["export", "--from", str(heads / name), *merge, "--out", str(tmp_path / "out")]) == 0
+    theirs = getattr(transformers, LOGITS[name]).from_pretrained(tmp_path / "out")
+    ours, there = load_model(heads / name), load_model(tmp_path / "out")
+    with torch.no_grad():
+        logits = theirs(IDS).logits
+        expected = ours(IDS)
+        logits = logits[:, 0] if name == "rewarding" else logits
+        assert expected.abs().max() > 1e-4  # the head has learned something
+        assert (logits - expected).abs().max() < 1e-5 * expected.abs().max()
+        assert (there(IDS) - expected).abs().max() < 1e-5 * expected.abs().max()
+    asked = ["--text", "good film 7", *(["--second", "a film"] if "pair" in name or name == "rewarding" else [])]
+    capsys.readouterr()
+    for folder in (heads / name, tmp_path / "out"):
+        assert main(["predict", "--from", str(folder), "--dtype", "fp32", *asked]) == 0
+    one, other = map(json.loads, capsys.readouterr().out.splitlines())
+    assert one == other
+
+
+def test_eval_scores_an_exported_head_as_it_scores_the_run(heads, tmp_path, capsys):
+    for name, data in (("bert-sorted", "labelled"), ("bert-paired", "pairs"), ("bert-tagged", "tags")):
+        assert main(["export", "--from", str(heads / name), "--out", str(tmp_path / name)]) == 0
+        capsys.readouterr()
+        found = []
+        for folder in (heads / name, tmp_path / name):
+            data_file = str(heads / f"{data}.jsonl")
+            assert main(["eval", "--from", str(folder), "--data", data_file, "--dtype", "fp32"]) == 0
+            found.append(capsys.readouterr().out)
+        assert found[0] == found[1]
+    assert main(["eval", "--from", str(tmp_path / "bert-sorted")]) == 2
+    assert "bring labelled records" in capsys.readouterr().err
