@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from minillm.data import Padded, Windows
+from minillm.data import Mixed, Padded, Windows
 from minillm.models import layer_stack
 from minillm.system import Compute
 from minillm.training import recomputes
@@ -31,10 +31,11 @@ def check_size(compute: Compute, vocab_size: int, context: int, layers: int, wid
     check(needed, compute, f"a model of {layers:,} layers and {width:,} channels", "--depth, --width or --context")
 
 
-def check_batches(compute: Compute, model: nn.Module, batches: Windows | Padded) -> None:
+def check_batches(compute: Compute, model: nn.Module, batches: Windows | Padded | Mixed) -> None:
     """Raises: ValueError for batches whose activations do not fit into memory."""
-    rows = batches.context if isinstance(batches, Windows) else batches.lengths.double().mean() * len(batches.groups[0])
-    check_tokens(compute, model, batches.batch_size, float(rows))
+    for one in batches.sources if isinstance(batches, Mixed) else [batches]:
+        rows = one.context if isinstance(one, Windows) else one.lengths.double().mean() * len(one.groups[0])
+        check_tokens(compute, model, one.batch_size, float(rows))
 
 
 def check_tokens(compute: Compute, model: nn.Module, batch_size: int, each: float) -> None:

@@ -8,6 +8,7 @@ from torch import nn
 from minillm.align import true_scores
 from minillm.cli.finetune import SHORTEST, Task, TuningSettings, TuningTraining
 from minillm.cli.flags import auto, change, flag, group
+from minillm.cli.rehearsal import Rehearsal, RehearsalSettings, longer, text_to_keep
 from minillm.cli.settings import ChatTemplate
 from minillm.data import (
     IGNORE_INDEX,
@@ -22,6 +23,7 @@ from minillm.hub import load_causal, load_tokenizer, source
 from minillm.inference import Question, ask, ask_base, questions_of, summary
 from minillm.metrics import rouge_reads
 from minillm.models import LSTMLM
+from minillm.peft import METHODS
 from minillm.report import short
 from minillm.system import write_text
 from minillm.tales import data_file
@@ -62,6 +64,7 @@ class SFTSettings(TuningSettings):
     )
     pack: bool = flag(False, "put several short conversations into a row, each out of the others' sight")
     training: SFTTraining = group(SFTTraining)
+    rehearsal: RehearsalSettings = group(RehearsalSettings)
     chat: ChatTemplate = group(ChatTemplate)
 
     @property
@@ -87,12 +90,16 @@ class SFT(Task):
     objective = staticmethod(causal_lm)
     unit = "answer tokens"
     headline = ("exact_match", "rouge_l")
+    rehearsal: Rehearsal | None = None
 
     @classmethod
     def complete(cls, settings: SFTSettings, given: dict) -> SFTSettings:
         source = named_or_latest(settings.from_, "sft" if settings.letters else "pretrain")
         usual = TALES_EPOCHS[settings.task] if settings.records.data is None else OTHER_EPOCHS
-        return change(settings, from_=source.path, epochs=settings.training.epochs or usual)
+        settings = change(settings, from_=source.path, epochs=settings.training.epochs or usual)
+        adapter = settings.method.method in METHODS and "rehearse" not in given  # without it the model is what it was
+        keeps = not adapter and text_to_keep(settings, given)
+        return settings if keeps else change(settings, rehearse=0.0)
 
     @classmethod
     def folder_name(cls, settings: SFTSettings) -> str:
@@ -113,6 +120,7 @@ class SFT(Task):
     def new_model(self, texts: list[str]) -> tuple[Tokenizer, nn.Module]:
         run, method = source(self.settings.from_, self.settings.chat.template), self.settings.method.method
         tokenizer, model = load_tokenizer(run), load_causal(run, dtype=self.dtype)
+        self.old_text = text_to_keep(self.settings, {})
         if self.settings.pack and isinstance(model, LSTMLM):
             raise ValueError("--pack needs attention, which can look away; an LSTM remembers whatever stood before")
         if self.settings.pack and method in ("prompt", "ptuning"):
@@ -120,6 +128,22 @@ class SFT(Task):
         self.choices, self.objective = tokenizer.vocab_size, causal_objective(model)
         self.unit = "tokens" if self.settings.learn == "everything" else self.unit
         return tokenizer, model
+
+    def prepare(self) -> None:
+        super().prepare()
+        share, seed = self.settings.rehearsal.rehearse, self.settings.machine.seed
+        if self.old_text is not None and (share or not self.adapter):
+            self.rehearsal = Rehearsal(self.old_text, self.tokenizer, self.model, seed, self.tokens_file)
+            self.before = self.rehearsal.loss(self.model, self.objective, self.compute)
+        if share:
+            self.unit = "tokens"  # answers, and text
+            self.batches = self.rehearsal.among(self.batches, share, seed)
+            if self.settings.training.max_steps is None:
+                self.config = longer(self.config, share)
+
+    def more_config(self) -> dict:
+        text = self.old_text and self.old_text.as_json()
+        return {**super().more_config(), "text": text}
 
     def example(self, record: ConversationRecord) -> dict:
         return conversation_example(record, self.tokenizer, self.settings.context, self.settings.learn)
@@ -155,6 +179,9 @@ class SFT(Task):
         ]
         write_text(self.run.path / "samples.txt", "\n\n".join(shown[:SHOWN]) + "\n")
         scores = summary(questions, answers)
+        if self.rehearsal:
+            loss = self.rehearsal.loss(self.model, self.objective, self.compute)
+            scores |= {"text_loss": loss, "text_loss_before": self.before}
         letters = [(q.messages, answer) for q, answer in zip(questions, answers) if q.kind == "letter"]
         if letters:
             true = true_scores(*zip(*letters))
