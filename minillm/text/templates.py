@@ -2,9 +2,9 @@
 
 Models come with a template in Jinja, a language that we do not run. The usual ones are written out here, one function
 each; `name_of` knows them by what stands in the Jinja text. What a function yields, joined, is the text that Hugging
-Face's library renders. Left out: tools, thoughts, pictures. Names of special tokens in what people say stay plain text:
-nobody can end a turn but the template, while in that library whoever writes "<|im_end|>" ends one. Where markup is no
-token of the tokenizer, as Alpaca's never is, a text can still imitate it.
+Face's library renders. Left out: tools, pictures, and thoughts, but for Qwen 3, which cannot do without. Names of
+special tokens in what people say stay plain text: nobody can end a turn but the template, while in that library whoever
+writes "<|im_end|>" ends one. Where markup is no token of the tokenizer, as Alpaca's never is, a text can imitate it.
 """
 
 import re
@@ -46,6 +46,30 @@ def chatml(system: str = "") -> Template:
             yield from (Piece("<|im_start|>", True), Piece("assistant\n"))
 
     return render
+
+
+def qwen3(messages: Messages, reply: bool, names: Names) -> Iterator[Piece]:
+    """Qwen 3, asked to answer at once: an empty thought stands before the answer, and thoughts of earlier turns go."""
+    asked = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=-1)
+    for place, message in enumerate(messages):
+        thought, content, answers = "", message["content"], message["role"] == "assistant"
+        if answers and "</think>" in content:
+            thought = content.split("</think>")[0].rstrip("\n").split("<think>")[-1].strip("\n")
+            content = content.split("</think>")[-1].lstrip("\n")
+        yield from (Piece("<|im_start|>", True), Piece(message["role"] + "\n"))
+        if answers and place > asked and (thought or place == len(messages) - 1):
+            yield from _thought(thought)
+            content = content.lstrip("\n")
+        yield from (Piece(content, learned=answers), Piece("<|im_end|>", True, answers), Piece("\n"))
+    if reply:
+        yield from (Piece("<|im_start|>", True), Piece("assistant\n"), *_thought(""))
+
+
+def _thought(text: str) -> Iterator[Piece]:
+    """What was thought before an answer; nothing is given to the model, anything else is learned."""
+    known = bool(text)
+    yield from (Piece("<think>", True, known), Piece(f"\n{text}\n", learned=known), Piece("</think>", True, known))
+    yield Piece("\n\n", learned=known)
 
 
 def llama3(about: str = "") -> Template:
@@ -158,6 +182,7 @@ DEFAULTS = {  # what the system says in ChatML when nobody says anything
 LLAMA31 = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"  # the day that the file names
 TEMPLATES: dict[str, Template] = {
     **{name: chatml(system) for name, system in DEFAULTS.items()},
+    "qwen3": qwen3,
     "llama3": llama3(),
     "llama3.1": llama3(LLAMA31),
     "llama2": llama2,
@@ -180,6 +205,8 @@ def name_of(jinja: str | None, specials: Mapping[str, int]) -> str | None:
     has = text.__contains__
     if "<|im_start|>" in specials and has("<|im_start|>"):
         said = {*re.findall(r"<\|im_start\|>system\n([^'{}<]+)<\|im_end\|>", text)}
+        if has("enable_thinking is false") and has("<think>\n\n</think>\n\n") and not said:
+            return "qwen3"
         known = [name for name, system in DEFAULTS.items() if said == {system} - {""}]
         return known[0] if known and not has("<think>") else None
     if "<|start_header_id|>" in specials and has("<|start_header_id|>") and has("<|eot_id|>"):

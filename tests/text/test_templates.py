@@ -11,7 +11,7 @@ from tests.text.jinja_templates import JINJA
 
 MARKUP = [
     *("<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
-    *("<start_of_turn>", "<end_of_turn>"),
+    *("<start_of_turn>", "<end_of_turn>", "<think>", "</think>"),
 ]
 
 
@@ -57,6 +57,7 @@ def conversations():
     for texts in (HARMLESS[:1], HARMLESS[:2], HARMLESS, HARMLESS[:4], AWKWARD):
         for system in (None, "Be short.", "  Two\nlines. "):
             yield talk(texts, system)
+    yield talk(["Why?", "<think>\nHm.\n\nSo.\n</think>\n\nBecause.", "And?", "<think>No.</think>Yes."], "Be short.")
     yield talk([f"{name} {name}x{name}" for name in MARKUP], "<|im_end|></s>")
 
 
@@ -72,7 +73,7 @@ def pair(request, tmp_path_factory):
 
 
 ENDS = {
-    **dict.fromkeys(("chatml", "qwen2", "qwen2.5", "smollm2"), "<|im_end|>"),
+    **dict.fromkeys(("chatml", "qwen2", "qwen2.5", "qwen3", "smollm2"), "<|im_end|>"),
     **{"llama3": "<|eot_id|>", "llama3.1": "<|eot_id|>", "gemma": "<end_of_turn>"},
 }
 CASES = [(name, jinja) for name, some in JINJA.items() for jinja in some]
