@@ -112,24 +112,34 @@ def without_reference(examples: Sequence[tuple[dict, dict]]) -> list[tuple[dict,
 def margins(model: nn.Module, batches: Padded, loss: Loss, compute: Compute, average: bool = False) -> dict[str, float]:
     """The loss, the share of pairs in the right order, implied rewards, and log-probabilities, which may fall together.
 
-    What to watch, on pairs that are not learned from.
+    What to watch, on pairs that are not learned from. "likelier": the share in which the chosen answer is likelier to
+    the policy, a token, whatever the reference says of it; "likelier_before": to the reference.
     """
-    policies, references = [], []
+    policies, references, lengths = [], [], []
     for batch in batches:
         with compute.autocast():
             policies.append(pair_logprob(model, compute.to_device(batch), average).float().cpu())
         references.append(batch["reference"].float())
+        lengths.append((batch["labels"][:, 1:] != IGNORE_INDEX).sum(1).clamp(min=1))
     policy, reference = torch.cat(policies), torch.cat(references)
+    of_tokens = torch.ones_like(policy) if average else torch.cat(lengths)
     value, chosen, rejected = loss(policy[0::2], policy[1::2], reference[0::2], reference[1::2])
     return {
         "val_loss": float(value),
         "accuracy": float((chosen > rejected).float().mean()),
         "margin": float((chosen - rejected).mean()),
+        "likelier": share_in_order(policy / of_tokens),
+        "likelier_before": None if average else share_in_order(reference / of_tokens),
         "chosen_reward": float(chosen.mean()),
         "rejected_reward": float(rejected.mean()),
         "chosen_logprob": float(policy[0::2].mean()),
         "rejected_logprob": float(policy[1::2].mean()),
     }
+
+
+def share_in_order(logprobs: Tensor) -> float:
+    """Of pairs in neighbouring rows (2 B,), the share whose first is the larger."""
+    return float((logprobs[0::2] > logprobs[1::2]).float().mean())
 
 
 def train_dpo(

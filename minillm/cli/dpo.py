@@ -20,12 +20,12 @@ from minillm.align import (
 from minillm.cli.flags import flag
 from minillm.cli.reward import PreferenceSettings, PreferenceTask, load_answering
 from minillm.data import Padded
-from minillm.hub import load_causal, source
+from minillm.hub import Foreign, load_causal, source
 from minillm.report import log_probabilities, picture
 from minillm.text import Tokenizer
 from minillm.training import History
 
-COMPARED_PROMPTS = 200  # prompts whose answers are compared
+COMPARED_PROMPTS, COMPARED_OF_OTHERS = 200, 24  # prompts whose answers are compared; large models write slowly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +80,10 @@ class DPO(PreferenceTask):
 
     def answers(self) -> list:
         """What the policy answers to the test's prompts, and what it answered before."""
-        self.asked = [record.pair[0] for record in self.test_records][:COMPARED_PROMPTS]
-        reference = load_causal(source(self.settings.from_), self.compute.device, self.dtype)
+        origin = source(self.settings.from_)
+        most = COMPARED_OF_OTHERS if isinstance(origin, Foreign) else COMPARED_PROMPTS
+        self.asked = [record.pair[0] for record in self.test_records][:most]
+        reference = load_causal(origin, self.compute.device, self.dtype)
         more = (self.tokenizer, self.asked, self.compute, self.settings.machine.seed, PPOConfig.max_new_tokens)
         print(f"answering {len(self.asked)} prompts, before and after")
         return [sample_answers(reference, *more)[0], *sample_answers(self.model, *more, reference)]
@@ -99,4 +101,5 @@ class DPO(PreferenceTask):
         parts = {"": self.in_batches(self.test_examples), "valid_": self.valid}
         how = (self.loss, self.compute, self.average)
         found = {part: margins(self.model, pairs, *how) for part, pairs in parts.items()}
-        return {f"{part}{name}": row[name] for part, row in found.items() for name in ("accuracy", "margin")}
+        names = ("accuracy", "margin", "likelier", "likelier_before")
+        return {f"{part}{name}": row[name] for part, row in found.items() for name in names}

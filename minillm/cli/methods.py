@@ -171,8 +171,9 @@ def with_adapter(model: nn.Module, settings: MethodSettings, tokenizer: Tokenize
     taken, number = peft.adapter_names(model), 1
     while (name := f"{method.key}-{number}") in taken:
         number += 1
+    above = peft.output_layers(model) if has_head(model) else []
     model = peft.inject(model, method, name, torch.Generator().manual_seed(seed))
-    peft.freeze(model, name, also=parts_of(settings.adapter.also) + (("head",) if has_head(model) else ()))
+    peft.freeze(model, name, also=(*parts_of(settings.adapter.also), *above))
     for p in model.parameters():
         if p.requires_grad and p.dtype != torch.float64:
             p.data = p.data.float()  # what learns beside it, on weights of half precision

@@ -38,7 +38,7 @@ from minillm.report import picture, rounds
 from minillm.system import Compute, pick_device
 from minillm.tales import data_file
 from minillm.text import Tokenizer, keep_good
-from minillm.training import History, RunFolder, named_or_latest
+from minillm.training import History, named_or_latest
 
 ALGORITHMS = ("ppo", "grpo", "reinforce")
 STANDARD = 200  # answers by which rewards are put to mean 0 and deviation 1
@@ -246,7 +246,7 @@ def load_prompts(
 
 def load_reward(settings: PPOSettings, tokenizer: Tokenizer, compute: Compute) -> RewardModelScorer:
     """The reward model. Raises: ValueError for a run of another kind, and for one of another vocabulary."""
-    run = RunFolder(settings.reward)
+    run = source(settings.reward)
     model = load_model(run.path)
     if not isinstance(bare(model), RewardModel):
         raise ValueError(f"{run.path} holds {model_kind(model)}, and ppo needs a reward model: a run of reward")

@@ -22,4 +22,4 @@ from minillm.peft.operations import (
 )  # fmt: skip
 from minillm.peft.prefix import LlamaAdapter, PrefixTuning
 from minillm.peft.prompts import PTuning, SoftPrompt, first_real, insert, simplify
-from minillm.peft.selective import train_all, train_head, train_last, train_norms, train_only
+from minillm.peft.selective import output_layers, train_all, train_head, train_last, train_norms, train_only

@@ -62,7 +62,13 @@ def train_head(model: nn.Module) -> int:
     if 0 not in layer_depths(model).values():
         kind = type(model).__name__
         raise ValueError(f"this {kind} has no output layer of its own: train all of it, or its last layers")
-    return train_only(model, ["head"])
+    return train_only(model, output_layers(model))
+
+
+def output_layers(model: nn.Module) -> list[str]:
+    """The names of the layers above the trunk, such as "head"; of a language model "head" alone."""
+    above = [name for name, part in model.named_children() if name != "trunk" and any(True for _ in part.parameters())]
+    return above if hasattr(model, "trunk") else ["head"]
 
 
 def train_last(model: nn.Module, layers: int) -> int:

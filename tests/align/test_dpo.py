@@ -72,6 +72,14 @@ def margins_of(policy, reference, size=3):
         return margins(policy, batches, loss_named("dpo", 0.1), COMPUTE)
 
 
+def test_how_often_the_chosen_answer_is_the_likelier_one_a_token_is_that_of_a_loop():
+    policy, reference = decoder(), decoder(seed=1)
+    found = margins_of(policy, reference)
+    for name, model in (("likelier", policy), ("likelier_before", reference)):
+        rows = [torch.cat(alone(model, pair, average=True)).tolist() for pair in PAIRS]
+        assert found[name] == pytest.approx(sum(a > b for a, b in rows) / len(PAIRS))
+
+
 @pytest.mark.parametrize("name", ["dpo", "ipo", "simpo"])
 @pytest.mark.parametrize("recipe", ["minillm", "gpt2"])
 def test_the_objective_equals_a_loop_over_single_answers_however_they_are_put_together(name, recipe):

@@ -1,6 +1,7 @@
 """Commands that begin with a model that others made: tiny ones of transformers, with a tokenizer beside them."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -73,6 +74,27 @@ def test_a_command_tunes_it_and_its_run_is_loaded_again(others, tmp_path, comman
     run = RunFolder(tmp_path / "run")
     assert run.finished and load_model(run)
     assert run.adapter_file.exists() == (method == "lora" and command not in ("pretrain", "mlm"))
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "grpo"])
+def test_it_learns_from_a_reward_model_on_it_and_from_one_that_others_opened(others, tmp_path, algorithm):
+    assert tune(others, "reward", "llam", "preferences", tmp_path / "judge") == 0
+    assert main(["export", "--from", str(tmp_path / "judge"), "--out", str(tmp_path / "judge-hf")]) == 0
+    for file in (others / "llam").glob("tokenizer*"):  # the tokenizer as the policy has it
+        shutil.copy(file, tmp_path / "judge-hf")
+    rows = [{"prompt": f"is {i} odd"} for i in range(20)]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    begin = ["--from", str(others / "llam"), "--data", str(tmp_path / "prompts.jsonl"), "--template", "zephyr"]
+    size = "--rounds 2 --batch-size 4 --minibatch-size 4 --max-new-tokens 4 --device cpu --dtype fp32".split()
+    more = ["--method", "lora"] if algorithm == "ppo" else ["--algorithm", "grpo", "--group-size", "2"]
+    found = []
+    for judge in ("judge", "judge-hf"):
+        flags = ["--reward", str(tmp_path / judge), *size, *more, "--out", str(tmp_path / f"{judge}-{algorithm}")]
+        assert main(["ppo", *begin, *flags]) == 0
+        run = RunFolder(tmp_path / f"{judge}-{algorithm}")
+        assert run.finished and load_model(run)
+        found.append([record["loss"] for record in run.records() if "loss" in record])
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
 
 
 def test_frozen_weights_are_in_half_precision_and_what_learns_is_not(others, tmp_path, monkeypatch):
