@@ -80,8 +80,7 @@ def test_a_command_tunes_it_and_its_run_is_loaded_again(others, tmp_path, comman
 def test_it_learns_from_a_reward_model_on_it_and_from_one_that_others_opened(others, tmp_path, algorithm):
     assert tune(others, "reward", "llam", "preferences", tmp_path / "judge") == 0
     assert main(["export", "--from", str(tmp_path / "judge"), "--out", str(tmp_path / "judge-hf")]) == 0
-    for file in (others / "llam").glob("tokenizer*"):  # the tokenizer as the policy has it
-        shutil.copy(file, tmp_path / "judge-hf")
+    shutil.copy(others / "llam" / "generation_config.json", tmp_path / "judge-hf")  # which says what ends a text
     rows = [{"prompt": f"is {i} odd"} for i in range(20)]
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     begin = ["--from", str(others / "llam"), "--data", str(tmp_path / "prompts.jsonl"), "--template", "zephyr"]
