@@ -1,6 +1,7 @@
-"""Rehearsal: some steps go on learning the text that the model was pre-trained on, so that it does not forget it.
+"""Rehearsal: some steps go on learning what a model learned before, so that it does not forget it.
 
-Left out: choosing what to rehearse (it is drawn evenly), and text that the old model generates (pseudorehearsal).
+That is the text of pre-training, and the conversations of earlier instruction tuning; config.json of a run says which
+(`Learned`). Left out: choosing what to rehearse (it is drawn evenly), and what the old model generates itself.
 """
 
 from collections.abc import Callable
@@ -10,16 +11,19 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from minillm.cli.flags import flag
+from minillm.cli.flags import change, flag, flag_name
+from minillm.cli.life import as_saved
 from minillm.cli.pretrain import load_corpus
 from minillm.cli.settings import TextSource
-from minillm.data import Mixed, Padded, Windows, tokenize_once
+from minillm.data import IGNORE_INDEX, Mixed, Padded, Windows, conversation_example, read_conversations, tokenize_once
 from minillm.hub import source
+from minillm.peft import METHODS
 from minillm.system import Compute, reading
+from minillm.tales import data_file
 from minillm.text import Tokenizer
 from minillm.training import LossFunction, RunFolder, TrainConfig, mean_loss
 
-ROWS = 4  # windows in a step
+ROWS = 4  # windows, or conversations, in a step
 MEASURED = 64  # batches of validation text, spread over all of it
 LONGEST = 256  # tokens of a window at most
 
@@ -34,70 +38,135 @@ class RehearsalSettings:
         "text is not known, and for an adapter, without which the model is what it was",
     )
     rehearse_text: Path | None = flag(None, "that text, .txt or .jsonl (default: what the run was pre-trained on)")
+    rehearse_answers: float = flag(0.3, "share of the steps that go on learning the conversations of earlier tuning")
 
 
-class OldText(NamedTuple):
-    """A text that a model was pre-trained on, and the seed by which a part of it was kept aside."""
+class Learned(NamedTuple):
+    """What a model has learned: the text of pre-training and the seed of its split, and conversations by name or file.
 
-    source: TextSource
-    seed: int
+    None and (): not known.
+    """
+
+    text: TextSource | None = None
+    seed: int = 0
+    conversations: tuple[str, ...] = ()  # "instructions" or "letters", the tales' own, or the path of a file
 
     def as_json(self) -> dict:
-        """For config.json, from where `old_text` reads it."""
-        values = {"data": self.source.data, "valid": self.source.valid}
-        paths = {name: path and str(Path(path).absolute()) for name, path in values.items()}
-        return {**asdict(self.source), **paths, "seed": self.seed}
+        """For config.json, from where `learned` reads it."""
+        text = self.text and {name: as_saved(value) for name, value in asdict(self.text).items()}
+        return {"text": text, "seed": self.seed, "conversations": list(self.conversations)}
+
+    def gone(self) -> "Learned":
+        """What of it is in files that are no longer there; the tales' own always are."""
+        files = [] if self.text is None else [path for path in (self.text.data, self.text.valid) if path]
+        text = None if all(path.exists() for path in files) else self.text
+        return self._replace(text=text, conversations=tuple(filter(_is_gone, self.conversations)))
+
+    def at_hand(self) -> "Learned":
+        """The rest."""
+        gone = self.gone()
+        there = tuple(name for name in self.conversations if name not in gone.conversations)
+        return self._replace(text=None if gone.text else self.text, conversations=there)
 
 
-def old_text(run: RunFolder) -> OldText | None:
-    """The text that a run was pre-trained on, by itself or by the run that it began with; None where nobody knows."""
+def _is_gone(name: str) -> bool:
+    return Path(name).is_absolute() and not Path(name).exists()
+
+
+def learned(run: RunFolder) -> Learned:
+    """What the model of a run has learned, in this run and in those before it, as far as config.json says."""
     config = run.config()
-    pretrained = config["settings"] if config["stage"] in ("pretrain", "bigram") else None
-    settings = pretrained or config.get("text")
-    if settings is None:
-        return None
+    settings, known = config["settings"], config.get("learned") or {}
+    text = known.get("text") if known or config["stage"] not in ("pretrain", "bigram") else settings
+    conversations, seed = known.get("conversations", ()), known.get("seed", settings.get("seed", 0))
+    if not known and config["stage"] == "sft":  # of an older version
+        conversations = (settings.get("data") or settings.get("task", "instructions"),)
     with reading(run.path / "config.json"):
-        known = {name: settings[name] for name in ("documents", "valid_fraction")}
-        paths = {name: settings[name] and Path(settings[name]) for name in ("data", "valid")}
-        return OldText(TextSource(**known, **paths), settings["seed"])
+        if not text:
+            return Learned(None, seed, tuple(map(str, conversations)))
+        plain = {name: text[name] for name in ("documents", "valid_fraction")}
+        paths = {name: text[name] and Path(text[name]) for name in ("data", "valid")}
+        return Learned(TextSource(**plain, **paths), seed, tuple(map(str, conversations)))
 
 
-def text_to_keep(settings: Any, given: dict) -> OldText | None:
-    """The text that a run is to rehearse. Raises: ValueError for a share that was asked for and cannot be had."""
-    share, file = settings.rehearsal.rehearse, settings.rehearsal.rehearse_text
-    if not 0 <= share < 1:
-        raise ValueError(f"--rehearse {share:g}: a share of the steps lies from 0 to below 1")
-    found = OldText(TextSource(data=file), settings.machine.seed) if file else old_text(source(settings.from_))
-    there = found is not None and all(path is None or path.exists() for path in (found.source.data, found.source.valid))
-    if share and "rehearse" in given and not there:
-        which = "is not known" if found is None else f"was {found.source.data}, which is not there"
-        raise ValueError(
-            f"--rehearse: the text that {settings.from_} was pre-trained on {which}: name it, --rehearse-text"
-        )
-    return found if there else None
+def to_keep(settings: Any) -> Learned:
+    """What the run that a command begins with has learned, and is at hand."""
+    found = learned(source(settings.from_))
+    if settings.rehearsal.rehearse_text:
+        found = found._replace(text=TextSource(data=settings.rehearsal.rehearse_text), seed=settings.machine.seed)
+    return found.at_hand()
+
+
+def with_shares(settings: Any, given: dict) -> Any:
+    """The settings of a new run with the shares that hold: nothing is rehearsed that is not there.
+
+    Raises: ValueError for what is no share, and for one that was asked for and cannot be had.
+    """
+    shares = {name: getattr(settings.rehearsal, name) for name in ("rehearse", "rehearse_answers")}
+    if not all(0 <= share < 1 for share in shares.values()) or sum(shares.values()) >= 1:
+        raise ValueError("--rehearse and --rehearse-answers: shares of the steps, from 0 up, together less than 1")
+    adapter, kept = settings.method.method in METHODS, to_keep(settings)
+    there = {"rehearse": kept.text is not None, "rehearse_answers": bool(kept.conversations)}
+    for name, share in shares.items():
+        if name in given and share and not there[name]:
+            raise ValueError(missing(settings, name))
+    useless = [name for name in shares if not there[name] or (adapter and name not in given)]
+    return change(settings, **dict.fromkeys(useless, 0.0))
+
+
+def missing(settings: Any, name: str) -> str:
+    """What to say of a share that cannot be had."""
+    gone, text = learned(source(settings.from_)).gone(), name == "rehearse"
+    files = [gone.text.data] if text and gone.text else [] if text else list(gone.conversations)
+    why = f"{files[0]} is not there" if files else f"{settings.from_} does not say which"
+    what = "text that it was pre-trained on" if text else "conversations that it was tuned on"
+    return f"{flag_name(name)}: the {what} is needed, and {why}{': name it by --rehearse-text' if text else ''}"
 
 
 class Rehearsal:
-    """The old text, as batches to learn from and to measure on."""
+    """What is to be kept, as batches to learn from and to measure on."""
 
-    def __init__(self, text: OldText, tokenizer: Tokenizer, model: nn.Module, seed: int, file: Callable):
-        corpus = load_corpus(text.source, text.seed)
-        parts = {"train": corpus.train, "valid": corpus.valid}
-        train, valid = (tokenize_once(own, tokenizer, file(part), corpus.whole) for part, own in parts.items())
-        context = min(getattr(model.config, "context", LONGEST), LONGEST)
-        self.name = corpus.name
-        self.train, self.valid = Windows(train, context, ROWS, seed), Windows(valid, context, ROWS)
+    def __init__(self, kept: Learned, settings: Any, tokenizer: Tokenizer, model: nn.Module, file: Callable):
+        self.shares, seed = settings.rehearsal, settings.machine.seed
+        self.answers: Padded | None = None
+        self.text: Windows | None = None
+        longest = getattr(model.config, "context", LONGEST)
+        if kept.text is not None and (self.shares.rehearse or settings.method.method not in METHODS):
+            corpus, context = load_corpus(kept.text, kept.seed), min(longest, LONGEST)
+            parts = {"old": corpus.train, "old_valid": corpus.valid}
+            train, valid = (tokenize_once(own, tokenizer, file(part), corpus.whole) for part, own in parts.items())
+            self.text, self.valid = Windows(train, context, ROWS, seed), Windows(valid, context, ROWS)
+        if self.shares.rehearse_answers:
+            records = [record for name in kept.conversations for record in read_conversations(conversations_file(name))]
+            examples = [conversation_example(record, tokenizer, longest) for record in records]
+            answered = [one for one in examples if any(label != IGNORE_INDEX for label in one["labels"][1:])]
+            self.answers = Padded(answered, tokenizer.pad_id, ROWS, seed, causal=True)
 
-    def loss(self, model: nn.Module, objective: LossFunction, compute: Compute) -> float:
-        """Nats per token of the old validation text."""
+    @property
+    def share(self) -> float:
+        """Of the steps, that go on learning what is old."""
+        return self.shares.rehearse + self.shares.rehearse_answers
+
+    def loss(self, model: nn.Module, objective: LossFunction, compute: Compute) -> float | None:
+        """Nats per token of the old validation text; None without one."""
+        if self.text is None:
+            return None
         return mean_loss(model.to(compute.device), objective, self.valid.spread(MEASURED), compute)
 
-    def among(self, batches: Padded, share: float, seed: int) -> Mixed:
-        """Batches, of which this share is old text."""
-        return Mixed([batches, self.train], [1 - share, share], seed)
+    def among(self, batches: Padded, seed: int) -> Mixed | Padded:
+        """Batches, of which these shares are old."""
+        if not self.share:
+            return batches
+        old = {self.text: self.shares.rehearse, self.answers: self.shares.rehearse_answers}
+        old = {source: share for source, share in old.items() if share}
+        return Mixed([batches, *old], [1 - self.share, *old.values()], seed)
+
+    def longer(self, config: TrainConfig) -> TrainConfig:
+        """As many more steps as what is old takes, so that no new example is read less often."""
+        names = ("steps", "warmup", "eval_every")
+        return replace(config, **{name: round(getattr(config, name) / (1 - self.share)) for name in names})
 
 
-def longer(config: TrainConfig, share: float) -> TrainConfig:
-    """As many more steps as the old text takes, so that no new example is read less often."""
-    more = {name: round(getattr(config, name) / (1 - share)) for name in ("steps", "warmup", "eval_every")}
-    return replace(config, **more)
+def conversations_file(name: str) -> Path:
+    """The file of conversations that a run has learned."""
+    return Path(name) if Path(name).is_absolute() else data_file(f"{name}_train.jsonl")
