@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from minillm.cli.flags import change, flag, flag_name
 from minillm.cli.life import as_saved
@@ -21,7 +21,7 @@ from minillm.peft import METHODS
 from minillm.system import Compute, reading
 from minillm.tales import data_file
 from minillm.text import Tokenizer
-from minillm.training import LossFunction, RunFolder, TrainConfig, mean_loss
+from minillm.training import LossFunction, RunFolder, TrainConfig, as_sum, mean_loss
 
 ROWS = 4  # windows, or conversations, in a step
 MEASURED = 64  # batches of validation text, spread over all of it
@@ -62,6 +62,10 @@ class Learned(NamedTuple):
         text = None if all(path.exists() for path in files) else self.text
         return self._replace(text=text, conversations=tuple(filter(_is_gone, self.conversations)))
 
+    def of_one_quality(self) -> "Learned":
+        """Without the letters, which are good and bad on purpose: who is to prefer the good ones goes on from there."""
+        return self._replace(conversations=tuple(name for name in self.conversations if name != "letters"))
+
     def at_hand(self) -> "Learned":
         """The rest."""
         gone = self.gone()
@@ -76,7 +80,7 @@ def _is_gone(name: str) -> bool:
 def learned(run: RunFolder) -> Learned:
     """What the model of a run has learned, in this run and in those before it, as far as config.json says."""
     config = run.config()
-    settings, known = config["settings"], config.get("learned") or {}
+    settings, known = config.get("settings") or {}, config.get("learned") or {}
     text = known.get("text") if known or config["stage"] not in ("pretrain", "bigram") else settings
     conversations, seed = known.get("conversations", ()), known.get("seed", settings.get("seed", 0))
     if not known and config["stage"] == "sft":  # of an older version
@@ -165,6 +169,22 @@ class Rehearsal:
         """As many more steps as what is old takes, so that no new example is read less often."""
         names = ("steps", "warmup", "eval_every")
         return replace(config, **{name: round(getattr(config, name) / (1 - self.share)) for name in names})
+
+
+def beside(objective: LossFunction, key: str, text: LossFunction) -> LossFunction:
+    """An objective for batches of both kinds: its own for one that has `key`, `text` for what is rehearsed.
+
+    Of the latter the mean counts, for as many terms as there are rows, so that steps of both kinds weigh the same.
+    """
+
+    def loss(model: nn.Module, batch: dict) -> tuple[Tensor, Tensor | int]:
+        if key in batch:
+            return as_sum(objective(model, batch))
+        total, terms = as_sum(text(model, batch))
+        rows = len(batch["input_ids"])
+        return total / max(int(terms), 1) * rows, rows
+
+    return loss
 
 
 def conversations_file(name: str) -> Path:

@@ -22,7 +22,7 @@ from minillm.training.losses import (
     simpo_loss, token_entropy, whiten,
 )  # fmt: skip
 from minillm.training.objectives import (
-    LossFunction, causal_lm, classification, contrastive, inputs_of, masked_lm, masked_lm_and_next_sentence,
+    LossFunction, as_sum, causal_lm, classification, contrastive, inputs_of, masked_lm, masked_lm_and_next_sentence,
     mean_loss, next_tokens, penalised,
 )  # fmt: skip
 from minillm.training.optim import OPTIMIZERS, build_optimizer, orthogonalise, schedule, set_rates
