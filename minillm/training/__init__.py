@@ -2,7 +2,7 @@
 
 losses        every formula, as a function of tensors: language modelling, preferences, policy optimisation
 objectives    loss functions of a model and a batch, as `fit` wants them
-optim         the table of optimizers, Muon, schedules
+optim         the table of optimizers, Muon, schedules; plain_optim: each as a formula of tensors, to be read
 trainer       TrainConfig and fit: the loop
 runs          the run folder: configuration, weights, checkpoint, log; states: what a checkpoint holds
 by_parts      the loss of a large vocabulary, whose logits are never in memory together
@@ -26,6 +26,9 @@ from minillm.training.objectives import (
     mean_loss, next_tokens, penalised,
 )  # fmt: skip
 from minillm.training.optim import OPTIMIZERS, build_optimizer, orthogonalise, schedule, set_rates
+from minillm.training.plain_optim import (
+    PLAIN_STEPS, adam_step, adamw_step, descend, momentum_step, muon_step, sgd_step,
+)  # fmt: skip
 from minillm.training.recompute import recompute, recomputes
 from minillm.training.runs import (
     RUNS, RunFolder, describe, knows_template, latest_run, load_weights, named_or_latest, unwrap,
