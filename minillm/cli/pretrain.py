@@ -18,13 +18,28 @@ from minillm.cli.size import check_size_flags, with_size_of
 from minillm.data import Windows, mean_token_length, tokenize_once
 from minillm.hub import load_causal, load_tokenizer, source
 from minillm.inference import write
-from minillm.models import LSTMLM, OWN_RECIPES, BigramLM, Decoder, LSTMConfig, ModelConfig, bigram_loss
+from minillm.models import (
+    LSTMLM,
+    OWN_RECIPES,
+    BigramLM,
+    ConvolutionConfig,
+    ConvolutionLM,
+    Decoder,
+    LSTMConfig,
+    ModelConfig,
+    bigram_loss,
+)  # fmt: skip
 from minillm.report import loss_curve, picture
 from minillm.system import Compute, write_text
 from minillm.text import Tokenizer, read_documents, split, split_stream
 from minillm.training import OPTIMIZERS, History, causal_lm, causal_objective, mean_loss
 
-MODELS = {Decoder: "decoder", LSTMLM: "lstm", BigramLM: "bigram"}  # what --model calls them
+MODELS = {
+    Decoder: "decoder",
+    LSTMLM: "lstm",
+    ConvolutionLM: "convolution",
+    BigramLM: "bigram",
+}  # what --model calls them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,6 +266,8 @@ def build_decoder(settings: PretrainSettings, tokenizer: Tokenizer, compute: Com
     check_size(compute, tokenizer.vocab_size, size.context, size.depth, size.width)
     if size.model == "lstm":
         return LSTMLM(LSTMConfig(tokenizer.vocab_size, size.depth, size.width, size.dropout))
+    if size.model == "convolution":
+        return ConvolutionLM(ConvolutionConfig(tokenizer.vocab_size, size.depth, size.width, dropout=size.dropout))
     config = ModelConfig(
         vocab_size=tokenizer.vocab_size,
         context=size.context,

@@ -4,6 +4,7 @@ teller        how a program speaks, and what runs it: to write, to read, to judg
 world, plots  the state of a tale, and what may happen; clinic, patterns: documents of other kinds
 documents     `make_tales(n, seed)`, the exact `logprob(text)`, `parse(text)`; judging: `judge(text)`
 tasks         labelled tasks, whose answers the world knows; pairs, instructions; gists, relations: what they ask
+language      a second language, into which every text can be put and back
 letters       a task without a right answer; letter_scores says how good any answer is; preferences, criticism
 files         all of it as files, made at first use: `data_file(name)`, `load_documents(name)`
 """
@@ -17,6 +18,7 @@ from minillm.tales.documents import (
 from minillm.tales.files import data_file, load_documents
 from minillm.tales.instructions import EXACT, KINDS, OPEN_KINDS, make_instructions, right_answer
 from minillm.tales.judging import Judgement, judge
+from minillm.tales.language import LANGUAGE, from_lantic, make_translations, to_lantic
 from minillm.tales.letter_scores import BEST_SCORE, WEIGHTS, LetterScore, score_letter, understand
 from minillm.tales.letters import LETTER_FORMS, Traits, ask_for_letter, draw_traits, make_prompts, write_letter
 from minillm.tales.pairs import make_entailment, make_next_sentence, make_paraphrases

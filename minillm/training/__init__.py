@@ -5,6 +5,7 @@ objectives    loss functions of a model and a batch, as `fit` wants them
 optim         the table of optimizers, Muon, schedules; plain_optim: each as a formula of tensors, to be read
 trainer       TrainConfig and fit: the loop
 runs          the run folder: configuration, weights, checkpoint, log; states: what a checkpoint holds
+sequence_to_sequence  one text into another: teacher forcing, for an encoder-decoder
 by_parts      the loss of a large vocabulary, whose logits are never in memory together
 recompute     activations computed twice, for less memory
 claims        who writes into a run folder, and what a killed run leaves behind
@@ -33,5 +34,6 @@ from minillm.training.recompute import recompute, recomputes
 from minillm.training.runs import (
     RUNS, RunFolder, describe, knows_template, latest_run, load_weights, named_or_latest, unwrap,
 )  # fmt: skip
+from minillm.training.sequence_to_sequence import teacher_forced, translate, translation_example
 from minillm.training.states import changing
 from minillm.training.trainer import History, TrainConfig, fit

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from minillm.training import (
-    PLAIN_STEPS, adam_step, adamw_step, build_optimizer, descend, momentum_step, muon_step, plain_optim, sgd_step,
+    PLAIN_STEPS,
+    adam_step,
+    adamw_step,
+    build_optimizer,
+    descend,
+    momentum_step,
+    muon_step,
+    plain_optim,
+    sgd_step,
 )  # fmt: skip
 from minillm.training.optim import Muon
 
