@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from minillm import tales
+from minillm import models
 from minillm.cli.advice import advice, say
 from minillm.cli.flags import auto, change, flag, group, program
 from minillm.cli.life import TrainingCommand, train_config
@@ -18,17 +19,7 @@ from minillm.cli.size import check_size_flags, with_size_of
 from minillm.data import Windows, mean_token_length, tokenize_once
 from minillm.hub import load_causal, load_tokenizer, source
 from minillm.inference import write
-from minillm.models import (
-    LSTMLM,
-    OWN_RECIPES,
-    BigramLM,
-    ConvolutionConfig,
-    ConvolutionLM,
-    Decoder,
-    LSTMConfig,
-    ModelConfig,
-    bigram_loss,
-)  # fmt: skip
+from minillm.models import LSTMLM, OWN_RECIPES, BigramLM, Decoder, LSTMConfig, ModelConfig, bigram_loss
 from minillm.report import loss_curve, picture
 from minillm.system import Compute, write_text
 from minillm.text import Tokenizer, read_documents, split, split_stream
@@ -37,7 +28,7 @@ from minillm.training import OPTIMIZERS, History, causal_lm, causal_objective, m
 MODELS = {
     Decoder: "decoder",
     LSTMLM: "lstm",
-    ConvolutionLM: "convolution",
+    models.ConvolutionLM: "convolution",
     BigramLM: "bigram",
 }  # what --model calls them
 
@@ -267,7 +258,8 @@ def build_decoder(settings: PretrainSettings, tokenizer: Tokenizer, compute: Com
     if size.model == "lstm":
         return LSTMLM(LSTMConfig(tokenizer.vocab_size, size.depth, size.width, size.dropout))
     if size.model == "convolution":
-        return ConvolutionLM(ConvolutionConfig(tokenizer.vocab_size, size.depth, size.width, dropout=size.dropout))
+        sizes = models.ConvolutionConfig(tokenizer.vocab_size, size.depth, size.width, dropout=size.dropout)
+        return models.ConvolutionLM(sizes)
     config = ModelConfig(
         vocab_size=tokenizer.vocab_size,
         context=size.context,

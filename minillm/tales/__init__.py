@@ -3,6 +3,7 @@
 teller        how a program speaks, and what runs it: to write, to read, to judge; forms, words: what it says
 world, plots  the state of a tale, and what may happen; clinic, patterns: documents of other kinds
 documents     `make_tales(n, seed)`, the exact `logprob(text)`, `parse(text)`; judging: `judge(text)`
+states        the state at every place of a tale
 tasks         labelled tasks, whose answers the world knows; pairs, instructions; gists, relations: what they ask
 language      a second language, into which every text can be put and back
 letters       a task without a right answer; letter_scores says how good any answer is; preferences, criticism
@@ -25,4 +26,5 @@ from minillm.tales.pairs import make_entailment, make_next_sentence, make_paraph
 from minillm.tales.patterns import game_ceiling, make_pattern_questions
 from minillm.tales.preferences import BIASES, FLIPPED, TEMPERATURE, best_accuracy, chance_of_choice, make_preferences
 from minillm.tales.relations import GROUPS, LABELS, RELATIONS
+from minillm.tales.states import NOBODY, State, states, states_at
 from minillm.tales.tasks import make_sentiment, make_tags
