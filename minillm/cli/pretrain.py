@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from minillm import tales
-from minillm import models
+from minillm import models, tales
 from minillm.cli.advice import advice, say
 from minillm.cli.flags import auto, change, flag, group, program
 from minillm.cli.life import TrainingCommand, train_config
@@ -25,12 +24,8 @@ from minillm.system import Compute, write_text
 from minillm.text import Tokenizer, read_documents, split, split_stream
 from minillm.training import OPTIMIZERS, History, causal_lm, causal_objective, mean_loss
 
-MODELS = {
-    Decoder: "decoder",
-    LSTMLM: "lstm",
-    models.ConvolutionLM: "convolution",
-    BigramLM: "bigram",
-}  # what --model calls them
+MODELS = {Decoder: "decoder", LSTMLM: "lstm", BigramLM: "bigram"}  # what --model calls them
+MODELS[models.ConvolutionLM] = "convolution"
 
 
 @dataclass(frozen=True, kw_only=True)
