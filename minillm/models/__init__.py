@@ -7,6 +7,7 @@ transformer   ModelConfig, Block, the trunk, Decoder and Encoder
 encoder_decoder  two texts: cross-attention, the transformer of 2017
 ladder        the recipes between GPT-2 and Llama
 foreign       the parts of other people's families, and their recipes; details: what only they need to have said
+quantized     linear layers in 2 to 8 bits
 heads         classifiers, text encoder and reward model on a trunk
 layers        which layer a parameter belongs to; modes: evaluation mode for a while
 """
@@ -27,5 +28,8 @@ from minillm.models.ladder import LADDER, RUNGS
 from minillm.models.layers import layer_depths, layer_stack
 from minillm.models.lstm import LSTMLM, LSTMConfig, lstm_step
 from minillm.models.modes import evaluating
+from minillm.models.quantized import (
+    BITS, BLOCK, QuantizedLinear, bytes_of, quantize, quantize_blocks, rounding_error,
+)  # fmt: skip
 from minillm.models.recipes import RECIPES, NoShift, PlainNorm, ReLUSquared, TokenShift, zero_init
 from minillm.models.transformer import Block, Decoder, Encoder, ModelConfig, Transformer
