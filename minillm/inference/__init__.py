@@ -1,7 +1,8 @@
 """Using a model that is trained; in the order to read it:
 
 sampling      the next token: greedy, temperature, top-k, top-p, min-p, a penalty on repetition
-generation    one token after another; few_rows: fast products for it; beams: beam search
+generation    one token after another; few_rows: fast products for it; beams: beam search;
+              speculative: with a draft, exactly as without; on_policy: batches that a model writes itself
 writing       texts and answers, whole or as they grow
 prompting     how likely a model finds a text, or each answer to a prompt
 few_shot      answers from a few examples in the prompt, calibrated, and how many are right
@@ -19,6 +20,7 @@ from minillm.inference.few_shot import (
 )  # fmt: skip
 from minillm.inference.generation import generate
 from minillm.inference.interpret import attention_maps, induction_scores
+from minillm.inference.on_policy import OwnTexts
 from minillm.inference.predict import predict, tags_of
 from minillm.inference.probes import Probe, ProbeScores, fit_probe, probe
 from minillm.inference.prompting import few_shot_prompt, score_candidates, sentence_logprob, sentence_logprobs
@@ -27,4 +29,5 @@ from minillm.inference.residual import (
     steering_vector, without_heads,
 )  # fmt: skip
 from minillm.inference.sampling import TEMPERATURE, TOP_P, check_sampling, filter_logits
+from minillm.inference.speculative import Speculation, accept, generate_speculatively, residual_distribution
 from minillm.inference.writing import reply, write

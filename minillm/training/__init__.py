@@ -6,6 +6,7 @@ optim         the table of optimizers, Muon, schedules; plain_optim: each as a f
 trainer       TrainConfig and fit: the loop
 runs          the run folder: configuration, weights, checkpoint, log; states: what a checkpoint holds
 sequence_to_sequence  one text into another: teacher forcing, for an encoder-decoder
+distillation  learning from a teacher's whole distribution
 by_parts      the loss of a large vocabulary, whose logits are never in memory together
 recompute     activations computed twice, for less memory
 claims        who writes into a run folder, and what a killed run leaves behind
@@ -14,6 +15,7 @@ forgetting    continual learning: L2-SP, EWC, weight averaging, measures of tran
 
 from minillm.training.by_parts import LARGE, PART, causal_lm_by_parts, causal_objective
 from minillm.training.claims import Taken, claimed, claimed_by_name, continued
+from minillm.training.distillation import DIVERGENCES, distillation, forward_kl, reverse_kl, teacher_of
 from minillm.training.forgetting import (
     average_score, backward_transfer, ewc, fisher_diagonal, forward_transfer, interpolate, l2_sp, weights_of,
 )  # fmt: skip

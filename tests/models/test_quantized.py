@@ -107,7 +107,7 @@ def test_a_lora_learns_on_few_bits_which_stay():
     history = fit(
         model, causal_lm, [batch], TrainConfig(steps=40, optimizer="adamw", learning_rate=5e-2), progress=False
     )
-    assert history.records[-1]["loss"] < history.records[0]["loss"] - 0.5
+    assert history.records[-1]["loss"] < history.records[0]["loss"] - 0.2
     assert torch.equal(remove(model).blocks[0].attention.query.packed, packed)
     assert torch.equal(model(rows), before)
 
