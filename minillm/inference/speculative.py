@@ -11,12 +11,14 @@ Left out: batches, whose texts would be accepted to different lengths; trees of 
 Shapes: K drafted tokens, T time, V vocabulary.
 """
 
+import inspect
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minillm.inference.few_rows import few_rows
 from minillm.inference.generation import Stops, ends_with
 from minillm.inference.sampling import COLDEST, check_sampling, filter_logits
 from minillm.models import TokenShift, evaluating
@@ -64,8 +66,9 @@ def accept(p: Tensor, q: Tensor, drafted: Tensor, generator: torch.Generator | N
 class Reader:
     """A model's next-token distributions of one text that grows, and is taken back where a draft was refused."""
 
-    def __init__(self, model: nn.Module, capacity: int, sampling: tuple):
-        self.model, self.sampling = model, sampling
+    def __init__(self, model: nn.Module, capacity: int, sampling: tuple, device: torch.device | str = "cpu"):
+        self.model, self.sampling, self.device, self.ids = model, sampling, device, []
+        self.keeps = "keep" in inspect.signature(model.forward).parameters
         self.cache = model.new_cache(1, capacity) if hasattr(model, "new_cache") else None
         self.before_shift: dict[int, Tensor] = {}  # of the last positions, what token shift needs to go on from there
         self.shift = next((m for m in model.modules() if isinstance(m, TokenShift)), None)
@@ -73,9 +76,10 @@ class Reader:
     def read(self, ids: list[int], count: int) -> Tensor:
         """The distributions (count, V) after the last `count` tokens of a text, which begins as the last one did."""
         start = 0 if self.cache is None else min(self._kept(ids), len(ids) - count)
-        new = torch.tensor([ids[start:]], device=next(self.model.parameters()).device)
+        new = torch.tensor([ids[start:]], device=self.device)
         if self.cache is None:
-            logits = self.model(new)[0, -count:]
+            last = {"keep": (slice(None), slice(-count, None))} if self.keeps else {}
+            logits = self.model(new, **last)[0, -count:]
         else:
             self._rewind(start)
             hook = self.shift.register_forward_pre_hook(self._remember) if self.shift is not None else None
@@ -89,7 +93,7 @@ class Reader:
 
     def _kept(self, ids: list[int]) -> int:
         """How many tokens the cache has read that the text begins with."""
-        read = getattr(self, "ids", [])[: self.cache.length]
+        read = self.ids[: self.cache.length]
         return next((n for n, (a, b) in enumerate(zip(read, ids)) if a != b), min(len(read), len(ids)))
 
     def _rewind(self, length: int) -> None:
@@ -133,8 +137,8 @@ def generate_speculatively(
             raise ValueError(f"{longest} tokens do not fit into a model's context of {context}: ask for fewer")
     stops = [[s] if isinstance(s, int) else list(s) for s in stop]
     sampling = (temperature, top_k, top_p, min_p)
-    large, small = Reader(model, longest, sampling), Reader(draft, longest, sampling)
-    with evaluating(model), evaluating(draft):
+    large, small = (Reader(one, longest, sampling, input_ids.device) for one in (model, draft))
+    with evaluating(model), evaluating(draft), few_rows(model, ahead + 1), few_rows(draft, 1):
         while len(ids) < longest:
             new = _round(large, small, ids, min(ahead, longest - len(ids) - 1), generator, told)
             for token in new:

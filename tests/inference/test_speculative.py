@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from minillm.inference import accept, generate, generate_speculatively, residual_distribution, speculative
-from minillm.models import BigramLM, Decoder, ModelConfig
+from minillm.models import LSTMLM, BigramLM, CountBigram, Decoder, LSTMConfig, ModelConfig
 
 
 def small(recipe="minillm", seed=0, **changes):
@@ -84,7 +84,9 @@ def test_texts_are_drawn_as_the_large_model_draws_them():
 def test_greedy_texts_are_those_of_generate_whatever_the_draft(recipe, ahead):
     large, prompt = small(recipe), torch.tensor([[3, 7, 1]])
     expected = generate(large, prompt, 40, temperature=0)
-    for draft in (bigram(), small(seed=9), large):
+    counted = CountBigram(torch.randint(0, 12, (99,), generator=torch.Generator().manual_seed(0)), 12)
+    lstm = LSTMLM(LSTMConfig(12, 1, 8))
+    for draft in (bigram(), counted, lstm, small(seed=9), large):
         ids, told = generate_speculatively(large, draft, prompt, 40, temperature=0, ahead=ahead)
         assert torch.equal(ids, expected)
         assert told.tokens == 40 and 0 <= told.accepted <= told.drafted
