@@ -7,6 +7,7 @@ writing       texts and answers, whole or as they grow
 prompting     how likely a model finds a text, or each answer to a prompt
 few_shot      answers from a few examples in the prompt, calibrated, and how many are right
 answering     questions to an assistant, and how many of its answers are right
+retrieve      documents as vectors, the nearest to a question
 predict       the outputs of a head for texts, and the tag of each word
 interpret     what each head attends to; induction heads; residual: the stream between layers, seen and changed;
               probes: what can be read off vectors, with controls
@@ -27,6 +28,9 @@ from minillm.inference.prompting import few_shot_prompt, score_candidates, sente
 from minillm.inference.residual import (
     edited, head_effects, layers_of, logit_lens, mean_head_outputs, patched, patching_map, residual_stream, steered,
     steering_vector, without_heads,
+)  # fmt: skip
+from minillm.inference.retrieve import (
+    EncoderFinder, Finder, Index, Passage, WordFinder, cut_passages, messages_with, passages_fingerprint,
 )  # fmt: skip
 from minillm.inference.sampling import TEMPERATURE, TOP_P, check_sampling, filter_logits
 from minillm.inference.speculative import Speculation, accept, generate_speculatively, residual_distribution
