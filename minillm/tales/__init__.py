@@ -4,6 +4,7 @@ teller        how a program speaks, and what runs it: to write, to read, to judg
 world, plots  the state of a tale, and what may happen; clinic, patterns: documents of other kinds
 documents     `make_tales(n, seed)`, the exact `logprob(text)`, `parse(text)`; judging: `judge(text)`
 lookups       questions about one tale of a collection
+puzzles       swaps and chains, whose every step can be checked
 states        the state at every place of a tale
 tasks         labelled tasks, whose answers the world knows; pairs, instructions; gists, relations: what they ask
 language      a second language, into which every text can be put and back
@@ -29,6 +30,9 @@ from minillm.tales.lookups import (
 from minillm.tales.pairs import make_entailment, make_next_sentence, make_paraphrases
 from minillm.tales.patterns import game_ceiling, make_pattern_questions
 from minillm.tales.preferences import BIASES, FLIPPED, TEMPERATURE, best_accuracy, chance_of_choice, make_preferences
+from minillm.tales.puzzles import (
+    KINDS_OF_PUZZLE, SOLVERS, Puzzle, Verdict, make_puzzle_instructions, make_puzzles, solve, verify,
+)  # fmt: skip
 from minillm.tales.relations import GROUPS, LABELS, RELATIONS
 from minillm.tales.states import NOBODY, State, states, states_at
 from minillm.tales.tasks import make_sentiment, make_tags

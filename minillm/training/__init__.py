@@ -7,6 +7,7 @@ trainer       TrainConfig and fit: the loop
 runs          the run folder: configuration, weights, checkpoint, log; states: what a checkpoint holds
 sequence_to_sequence  one text into another: teacher forcing, for an encoder-decoder
 distillation  learning from a teacher's whole distribution
+group_losses  of groups of answers to one prompt: GRPO and its relatives
 by_parts      the loss of a large vocabulary, whose logits are never in memory together
 recompute     activations computed twice, for less memory
 claims        who writes into a run folder, and what a killed run leaves behind
@@ -19,6 +20,7 @@ from minillm.training.distillation import DIVERGENCES, distillation, forward_kl,
 from minillm.training.forgetting import (
     average_score, backward_transfer, ewc, fisher_diagonal, forward_transfer, interpolate, l2_sp, weights_of,
 )  # fmt: skip
+from minillm.training.group_losses import WEIGHINGS, groups_that_agree, grpo_policy_loss, leave_one_out
 from minillm.training.losses import (
     causal_lm_loss, causal_lm_sum, dpo_loss, gae, group_advantages, info_nce, ipo_loss, kl_estimates,
     masked_lm_loss, masked_lm_sum, masked_mean, ppo_policy_loss, ppo_value_loss, preference_loss, sequence_logprobs,
