@@ -13,22 +13,26 @@ from itertools import islice
 
 from minillm.tales import words
 from minillm.tales.documents import Tale, tell
-from minillm.tales.instructions import REFUSAL, UNTOLD, mood
-from minillm.tales.tasks import pick
+from minillm.tales.instructions import MOST_CHARACTERS, MOST_TURNS, REFUSAL, UNTOLD, mood
+from minillm.tales.tasks import passage, pick
 
 UNKNOWN = 0.2  # share of the questions that nothing answers; half of them are about friends whom no tale has
 
 ASKED: dict[str, tuple[str, Callable[[Tale], str]]] = {
     "home": ("Where did {hero} live?", lambda t: f"in the {t.roles['hero']['home']}"),
     "kind": ("What was {hero}?", lambda t: words.article(t.roles["hero"]["kind"])),
-    "friend": ("What was {friend}?", lambda t: words.article(t.roles["friend"]["kind"])),
     "thing": ("What thing was it about?", lambda t: words.article(t.roles["thing"]["noun"])),
     "season": ("In which season did it happen?", lambda t: t.roles["when"]["weather"].split()[1]),
+    "weather": ("How was the weather?", lambda t: t.roles["when"]["weather"].split()[0]),
+    "time": ("At what time of the day did it happen?", lambda t: t.roles["when"]["time"]),
     "feeling": (
         "How did {hero} feel in the end, happy or sad? Say one word.",
         lambda t: mood(t, t.roles["hero"]["name"]),
     ),
 }
+
+
+BEGUN = ("home", "kind", "season", "weather", "time")  # what the first three sentences say
 
 
 @dataclass(frozen=True)
@@ -97,9 +101,9 @@ def with_document(document: str, question: str) -> str:
 
 
 def make_lookup_instructions(n: int, seed: int) -> list[dict]:
-    """Conversations for `sft`: a tale and a question that names two friends, theirs or others'.
+    """Conversations for `sft`: a tale, or its first sentences, and questions that name two friends, theirs or others'.
 
-    A third of the tales are of two other friends, one of them perhaps the same, so a model has to look before it
+    Of the questions a third are about two other friends, one of them perhaps the same, so a model has to look before it
     answers: there REFUSAL is right, and where no tale says it. Each {"messages", "kinds"}.
     """
     return list(islice(lookup_stream(seed), n))
@@ -110,21 +114,35 @@ def lookup_stream(seed: int) -> Iterator[dict]:
     rng = random.Random(f"lookup instructions {seed}")
     while True:
         tale = tell(rng)
-        question, answer, kind = question_about_pair(rng, tale)
-        shown, chance = tale, rng.random()
-        if chance < 1 / 3:
-            same = pick(rng, ({}, {"hero.name": _pair(tale)[0]}, {"friend.name": _pair(tale)[1]}))
-            while _pair(shown) == _pair(tale):
-                shown = tell(rng, known=same)
-            answer, kind = REFUSAL, "nobody"
-        elif chance < 1 / 2:
-            question, answer = _ask(_pair(tale), pick(rng, UNTOLD).format(name=pick(rng, _pair(tale)))), REFUSAL
-            kind = "untold"
-        messages = [
-            {"role": "user", "content": with_document(shown.text, question)},
-            {"role": "assistant", "content": answer},
-        ]
-        yield {"messages": messages, "kinds": [kind]}
+        begun = rng.random() < 0.5
+        text, kinds = (passage(tale, range(3)), BEGUN) if begun else (tale.text, tuple(ASKED))
+        messages, said, length = [], [], len(text)
+        for _ in range(MOST_TURNS):
+            question, answer, kind = _turn(rng, tale, kinds)
+            length += len(question) + len(answer)
+            if length > MOST_CHARACTERS:
+                break
+            messages += [
+                {"role": "user", "content": question if messages else with_document(text, question)},
+                {"role": "assistant", "content": answer},
+            ]
+            said.append(kind)
+        if said:
+            yield {"messages": messages, "kinds": said}
+
+
+def _turn(rng: random.Random, tale: Tale, kinds: Sequence[str]) -> tuple[str, str, str]:
+    """A question to someone who is shown a tale, the answer, and its kind."""
+    question, answer, kind = question_about_pair(rng, tale, kinds)
+    chance, pair = rng.random(), _pair(tale)
+    if chance < 1 / 3:
+        other = pair
+        while other == pair:
+            other = pick(rng, (pair[0], pick(rng, words.PEOPLE))), pick(rng, (pair[1], pick(rng, words.PETS)))
+        return _ask(other, ASKED[kind][0]), REFUSAL, "nobody"
+    if chance < 1 / 2:
+        return _ask(pair, pick(rng, UNTOLD).format(name=pick(rng, pair))), REFUSAL, "untold"
+    return question, answer, kind
 
 
 def make_question_pairs(n: int, seed: int) -> list[dict]:

@@ -13,6 +13,7 @@ from minillm.tales import (
     parse,
     planted,
 )  # fmt: skip
+from minillm.tales.documents import reading
 from minillm.tales.lookups import ASKED
 
 
@@ -53,18 +54,22 @@ def test_each_question_is_answered_by_its_tale_alone_or_by_none():
 
 
 def test_what_is_learned_answers_only_of_the_friends_who_are_there():
-    records = make_lookup_instructions(400, 0)
     counts = {"right": 0, "nobody": 0, "untold": 0}
-    for record in records:
-        (user, assistant), (kind,) = record["messages"], record["kinds"]
-        text, question = user["content"].split("\n\n")
-        tale, pair = parse(text), asked_about(question)
-        if kind in ASKED:
-            assert pair == friends(tale) and assistant["content"] == ASKED[kind][1](tale)
-        else:
-            assert assistant["content"] == REFUSAL and (pair == friends(tale)) == (kind == "untold")
-        counts[kind if kind in counts else "right"] += 1
-    assert min(counts.values()) > 40 and counts["right"] > 160
+    for record in make_lookup_instructions(150, 0):
+        turns = [(a["content"], b["content"]) for a, b in zip(record["messages"][::2], record["messages"][1::2])]
+        text, first = turns[0][0].split("\n\n")
+        whole = reading(text).stopped is None
+        for (question, answer), kind in zip([(first, turns[0][1]), *turns[1:]], record["kinds"], strict=True):
+            there = all(re.search(rf"\b{name}\b", text) for name in asked_about(question))
+            if kind in ASKED:
+                word = answer.split()[-1]
+                assert there and (kind == "feeling" or re.search(rf"\b{word}\b", text))
+                assert not whole or ASKED[kind][1](parse(text)) == answer
+            else:
+                assert answer == REFUSAL and there == (kind == "untold")
+            counts[kind if kind in counts else "right"] += 1
+    total = sum(counts.values())
+    assert 0.28 < counts["nobody"] / total < 0.39 and 0.45 < counts["right"] / total < 0.56
 
 
 def test_a_planted_tale_is_about_the_same_two_and_contradicts_every_answer():
