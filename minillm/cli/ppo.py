@@ -220,7 +220,7 @@ def check_useless_flags(settings: PPOSettings, given: dict) -> None:
     }
     if algorithm == "ppo":
         names = ("group_size", "scale", "clip_high", "weigh", "length_cost", "drop_alike")
-        useless |= dict.fromkeys(names, "ppo has no groups, as --algorithm grpo and its kin have")
+        useless |= dict.fromkeys(names, "ppo has no groups, as --algorithm grpo and reinforce have")
     if algorithm in ("reinforce", "rloo"):
         names = ("epochs", "minibatch_size", "clip_range", "clip_high", "scale")
         useless |= dict.fromkeys(names, f"{algorithm} takes one step a round, of all answers")
