@@ -17,9 +17,9 @@ def two_valleys(old: float = -1.0, new: float = 1.0, old_steepness: float = 1.0,
 
     c = Canvas(
         "Forgetting: two valleys",
-        "Two curves of loss over one weight, each with a lowest point of its own. Tuning on the new task walks from the "
-        f"old valley into the new one, where the old loss is {loss(new, old, old_steepness):.2f}; between them lies the "
-        "best for both.",
+        "Two curves of loss over one weight, each with a lowest point of its own. Tuning on the new task walks from "
+        f"old valley into the new one, where the old loss is {loss(new, old, old_steepness):.2f}; between them lies "
+        "the best for both.",
     )
     reach = 1.6 * (new - old)
     axes = Axes(c, 30, c.y + 6, 340, 130, (best - reach / 2, best + reach / 2), (0, 4.6), "a weight", "loss")
@@ -168,7 +168,11 @@ def lora_merge(weight: Sequence[Sequence[float]] | None = None, b: Sequence[floa
     table(right + 28, top, change, "B A, of rank 1")
     top += high * n + 36
     middle, right = top + high * n / 2, MARGIN
-    for values, name, fill, sign in ((weight, "W", "plain", "+"), (change, "B A", None, "="), (merged, "merged", None, "")):
+    for values, name, fill, sign in (
+        (weight, "W", "plain", "+"),
+        (change, "B A", None, "="),
+        (merged, "merged", None, ""),
+    ):
         right = table(right, top, values, name, fill)
         if sign:
             c.text(right + 12, middle, sign, 15)
@@ -199,14 +203,20 @@ def adapters_switched(names: Sequence[str] = ("questions", "letters", "clinic"))
 @diagram
 def adalora_ranks(values: dict[str, Sequence[float]] | None = None, budget: int = 6) -> Canvas:
     """AdaLoRA: one budget of ranks for all matrices; the least important singular values are cut."""
-    values = values or {"Q": (0.5, 0.2, 0.1), "V": (0.9, 0.6, 0.3), "MLP up": (0.7, 0.4, 0.05), "MLP down": (0.3, 0.1, 0.02)}
+    values = values or {
+        "Q": (0.5, 0.2, 0.1),
+        "V": (0.9, 0.6, 0.3),
+        "MLP up": (0.7, 0.4, 0.05),
+        "MLP down": (0.3, 0.1, 0.02),
+    }
     ranked = sorted(((v, name, i) for name, row in values.items() for i, v in enumerate(row)), reverse=True)
     kept = {(name, i) for _, name, i in ranked[:budget]}
     c = Canvas(
         f"AdaLoRA: {budget} ranks, where they matter most",
         "For each matrix a row of singular values; of all, the largest are kept: "
-        + ", ".join(f"{name} keeps {sum((name, i) in kept for i in range(len(row)))}" for name, row in values.items()) + ".",
-    )  # fmt: skip
+        + ", ".join(f"{name} keeps {sum(owner == name for owner, _ in kept)}" for name in values)
+        + ".",
+    )
     for j, (name, row) in enumerate(values.items()):
         y = c.y + 8 + 30 * j
         c.text(88, y + 12, name, anchor="end", bold=True)

@@ -20,8 +20,8 @@ def reward_model(chosen: float = 1.2, rejected: float = 0.2) -> Canvas:
     loss = -math.log(sigmoid(margin))
     c = Canvas(
         "A reward model: one number for a text",
-        f"The same prompt with two answers goes through one trunk; a head reads the last token and gives {chosen:g} for "
-        f"the chosen and {rejected:g} for the rejected answer. The loss is {loss:.3f}.",
+        f"The same prompt with two answers goes through one trunk; a head reads the last token and gives {chosen:g} "
+        f"for the chosen and {rejected:g} for the rejected answer. The loss is {loss:.3f}.",
     )
     top = c.y + 6
     for i, (name, value, fill) in enumerate((("chosen", chosen, "green"), ("rejected", rejected, "red"))):
@@ -34,8 +34,8 @@ def reward_model(chosen: float = 1.2, rejected: float = 0.2) -> Canvas:
         out = c.box(322, y, 64, 26, f"r = {signed(value, 1)}", "plain", bold=True)
         c.arrow(head.e, out.w_)
     c.text(200, top + 37, "the same weights", ink="muted")
-    c.note(f"loss = −ln σ(r chosen − r rejected) = −ln σ({signed(margin, 1)}) = {loss:.3f}. The head reads the last token, "
-           "at which a causal trunk has read everything")  # fmt: skip
+    c.note(f"loss = −ln σ(r chosen − r rejected) = −ln σ({signed(margin, 1)}) = {loss:.3f}. The head reads the last "
+           "token, at which a causal trunk has read everything")  # fmt: skip
     return c
 
 
@@ -108,7 +108,7 @@ def ppo_models() -> Canvas:
     for box in (reference, reward, value):
         c.arrow((box.cx, y - 26), box.n)
     out = c.box(MARGIN + 96, y + 88, 180, 28, "advantage of each token", "green")
-    for box, label, x in ((reference, "KL penalty", 120), (reward, "reward", 200), (value, "baseline", 276)):
+    for box, label in ((reference, "KL penalty"), (reward, "reward"), (value, "baseline")):
         c.line(box.s, (box.cx, y + 68), (200, y + 68))
         c.text(box.cx, y + 57, label, opaque=True, ink="muted")
     c.arrow((200, y + 68), out.n)
@@ -179,8 +179,8 @@ def reward_to_tokens(
         y = c.y + 40 + 34 * i
         c.text(MARGIN, y + 12, name, anchor="start", bold=i == 2)
         cells(c, left - 2, y, [values_], wide, 24, form=signed, fills=fill)
-    c.note(f"δ = reward + V(next) − V; advantage = δ + {smooth:g} × the advantage of the next token (GAE). Blue: better "
-           "than expected")  # fmt: skip
+    c.note(f"δ = reward + V(next) − V; advantage = δ + {smooth:g} × the advantage of the next token (GAE). Blue: "
+           "better than expected")  # fmt: skip
     return c
 
 
@@ -222,8 +222,8 @@ def dpo_loss(policy: tuple[float, float] = (-2.0, -1.6), reference: tuple[float,
     loss = -math.log(sigmoid(beta * h))
     c = Canvas(
         "The DPO loss of one pair",
-        f"A table of log-probabilities. The chosen answer has moved by {moved[0]:.2f} from the reference, the rejected by "
-        f"{moved[1]:.2f}; so h is {h:.2f} and the loss {loss:.3f}.",
+        f"A table of log-probabilities. The chosen answer has moved by {moved[0]:.2f} from the reference, the rejected "
+        f"by {moved[1]:.2f}; so h is {h:.2f} and the loss {loss:.3f}.",
     )
     for x, name in ((170, "ln π"), (250, "ln π ref"), (336, "moved")):
         c.text(x, c.y + 8, name, ink="muted")
@@ -238,7 +238,8 @@ def dpo_loss(policy: tuple[float, float] = (-2.0, -1.6), reference: tuple[float,
     y = c.y + 108
     for i, line in enumerate((
         f"h = {signed(moved[0])} − ({signed(moved[1])}) = {signed(h)}",
-        f"loss = −ln σ({beta:g} × {signed(h)}) = {loss:.3f}", f"at the start h = 0 and the loss is ln 2 = {math.log(2):.3f}",
+        f"loss = −ln σ({beta:g} × {signed(h)}) = {loss:.3f}",
+        f"at the start h = 0 and the loss is ln 2 = {math.log(2):.3f}",
     )):  # fmt: skip
         c.text(MARGIN, y + 21 * i, line, anchor="start", bold=i == 1, ink="muted" if i == 2 else "ink")
     return c
@@ -259,8 +260,6 @@ def one_stage_or_two() -> Canvas:
     c.text(MARGIN, y + 8, "DPO", anchor="start", bold=True)
     left, right = c.box(MARGIN, y + 22, 78, 36, "preferences", "sky"), c.box(308, y + 22, 78, 36, "policy", "orange")
     c.arrow(left.e, right.w_, label="one loss")
-    c.note("the best policy for a reward r is π ∝ π ref · exp(r / β), so r = β ln(π / π ref) + a constant of the prompt, "
-           "which cancels in a pair: the policy is the reward model")  # fmt: skip
+    c.note("the best policy for a reward r is π ∝ π ref · exp(r / β), so r = β ln(π / π ref) + a constant of the "
+           "prompt, which cancels in a pair: the policy is the reward model")  # fmt: skip
     return c
-
-

@@ -81,8 +81,8 @@ def longest_common_subsequence(candidate: str = "the owl in a mill slept", refer
     cells(c, 66, c.y + 24, [row[1:] for row in table[1:]], wide, 22, rows=a, columns=b, fills=fills)
     p, r = n / len(a), n / len(b)
     f1 = 2 * p * r / (p + r) if n else 0.0
-    c.note(f"“{' '.join(common)}”: {n} words in order, not all side by side. Precision {n}/{len(a)}, recall {n}/{len(b)}, "
-           f"F1 {f1:.2f}")  # fmt: skip
+    c.note(f"“{' '.join(common)}”: {n} words in order, not all side by side. Precision {n}/{len(a)}, recall "
+           f"{n}/{len(b)}, F1 {f1:.2f}")  # fmt: skip
     return c
 
 
@@ -141,8 +141,8 @@ def few_shot_prompt(
     """A few-shot prompt: examples, then a question, in one text."""
     c = Canvas(
         f"A few-shot prompt: {len(examples)} examples, then the question",
-        f"One text of {len(examples) + 1} lines: {len(examples)} examples with answers and the query {query!r} without; "
-        f"the model continues with {answer!r}.",
+        f"One text of {len(examples) + 1} lines: {len(examples)} examples with answers and the query {query!r} "
+        f"without; the model continues with {answer!r}.",
     )
     top = c.y + 8
     for i, (word, label) in enumerate([*examples, (query, "?")]):
@@ -235,8 +235,9 @@ def packing(lengths: Sequence[int] = (5, 3, 4, 2, 6, 3), context: int = 8) -> Ca
     used = sum(lengths)
     c = Canvas(
         "Packing: fill the rows",
-        f"{len(lengths)} conversations padded to {context} take {len(lengths)} rows, {used / len(lengths) / context:.0%} "
-        f"full; packed they take {len(rows)}, {used / len(rows) / context:.0%} full.",
+        f"{len(lengths)} conversations padded to {context} take {len(lengths)} rows, "
+        f"{used / len(lengths) / context:.0%} full; packed they take "
+        f"{len(rows)}, {used / len(rows) / context:.0%} full.",
     )
     unit, colours = 170 / context, ("sky", "orange", "green", "pink", "blue", "red", "grey")
     c.text(MARGIN, c.y + 8, f"padded: {len(lengths)} rows", anchor="start", bold=True)
@@ -258,7 +259,9 @@ def packing(lengths: Sequence[int] = (5, 3, 4, 2, 6, 3), context: int = 8) -> Ca
 
 
 @diagram
-def base_or_tuned(question: str = "Who slept in the mill?", base: str = "Who ate the soup?", tuned: str = "The owl.") -> Canvas:
+def base_or_tuned(
+    question: str = "Who slept in the mill?", base: str = "Who ate the soup?", tuned: str = "The owl."
+) -> Canvas:
     """What a base model and a tuned one make of a question."""
     c = Canvas(
         "A base model continues, a tuned one answers",
@@ -274,5 +277,3 @@ def base_or_tuned(question: str = "Who slept in the mill?", base: str = "Who ate
         c.arrow(model.e, out.w_)
     c.note("both predict the next token; what differs is the text that each has seen after a question")
     return c
-
-

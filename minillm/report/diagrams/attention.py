@@ -221,7 +221,9 @@ def induction_head(words: Sequence[str] = ("Mira", "met", "Tom", ".", "Then", "M
     c.arrow((now.cx - 5, now.y), (now.cx - 5, now.y - 38), (after.cx, now.y - 38), after.n, ink="blue line",
             label="2  attend to what followed")  # fmt: skip
     y = now.bottom + 28
-    c.arrow((now.cx - 5, now.bottom), (now.cx - 5, y), (same.cx, y), same.s, dash=True, label="1  the same token before")
+    c.arrow(
+        (now.cx - 5, now.bottom), (now.cx - 5, y), (same.cx, y), same.s, dash=True, label="1  the same token before"
+    )
     out = c.box(now.cx - 22, y + 24, 60, 24, copied, "blue", mono=True, bold=True)
     c.arrow((now.cx + 8, now.bottom), (now.cx + 8, out.y), ink="blue line")
     c.text(out.x - 8, out.cy, "3  predict", anchor="end")

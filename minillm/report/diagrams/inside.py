@@ -12,13 +12,12 @@ def probe() -> Canvas:
     """A probe: a linear map from hidden vectors to something that the text implies."""
     c = Canvas(
         "A probe: can a fact be read off the vectors?",
-        "A text goes into a frozen model; a hidden vector of a middle layer goes into a small linear probe, which learns "
-        "to say where the owl is. The same probe on shuffled labels and on embeddings is the control.",
+        "A text goes into a frozen model; a hidden vector of a middle layer goes into a small linear probe, which "
+        "learns to say where the owl is. The same probe on shuffled labels and on embeddings is the control.",
     )
     top = c.y + 6
     words = tokens(c, top + 152, ["the", "owl", "went", "home"], "sky", x=MARGIN)
-    layers = stack(c, MARGIN + 20, top, 130, [("layer 1", "plain"), ("layer 2", "plain"), ("layer 3", "plain")], high=28,
-                   gap=18)  # fmt: skip
+    layers = stack(c, MARGIN + 20, top, 130, [(f"layer {i}", "plain") for i in (1, 2, 3)], high=28, gap=18)
     c.arrow((MARGIN + 85, words[0].y), layers[0].s)
     c.text(MARGIN + 96, words[0].y - 13, "frozen", anchor="start", ink="muted")
     head = c.box(232, layers[1].y - 2, 82, 32, "linear probe", "orange", thick=2)
@@ -26,8 +25,8 @@ def probe() -> Canvas:
     out = c.box(236, top - 2, 74, 26, "at home?", "green")
     c.arrow(head.n, out.s)
     c.text(MARGIN + 218, head.bottom + 24, "only the probe learns", anchor="start")
-    c.note("controls: shuffled labels (what can it memorise?) and the embeddings (is it in the words already?). A probe "
-           "shows what is there, not what is used")  # fmt: skip
+    c.note("controls: shuffled labels (what can it memorise?) and the embeddings (is it in the words already?). A "
+           "probe shows what is there, not what is used")  # fmt: skip
     return c
 
 
@@ -67,7 +66,10 @@ def activation_patching() -> Canvas:
         "replaces that of the second, and the second run's answer flips from barn to mill.",
     )
     top = c.y + 10
-    for x, name, word, out, fill in ((MARGIN + 20, "clean run", "mill", "mill", "sky"), (250, "other run", "barn", "mill", "red")):
+    for x, name, word, out, fill in (
+        (MARGIN + 20, "clean run", "mill", "mill", "sky"),
+        (250, "other run", "barn", "mill", "red"),
+    ):
         c.text(x + 55, top - 2, name, bold=True)
         answer = c.box(x, top + 12, 110, 26, f"says: {out}", "green")
         row = []
@@ -102,7 +104,9 @@ def steering(strengths: Sequence[float] = (-1.0, 0.0, 1.0), vector: tuple[float,
         c.text(tip[0] + 9, tip[1] - 8, f"{signed_strength(s)}", anchor="start")
     c.text(262, axes.frame.y + 30, "hidden vector h", anchor="start", bold=True)
     c.text(262, axes.frame.y + 54, "h + s · (mean glad\n− mean sad)", anchor="start")
-    c.note("the direction is the difference of two means; added in one layer at each step, it changes what is generated")
+    c.note(
+        "the direction is the difference of two means; added in one layer at each step, it changes what is generated"
+    )
     return c
 
 
@@ -120,12 +124,13 @@ def probe_controls(scores: dict[str, float] | None = None, chance: float = 0.25)
     """
     given = scores is not None
     scores = scores or {"middle layer": 1.0, "embeddings": 0.5, "shuffled labels": chance}
+    shown = "highest for the middle layer, lower for the embeddings, at chance for shuffled labels"
+    if given:
+        shown = ", ".join(f"{name} {score:.2f}" for name, score in scores.items())
     c = Canvas(
         "A probe needs controls",
-        "Bars of a probe's accuracy"
-        + (": " + ", ".join(f"{n} {v:.2f}" for n, v in scores.items()) if given else ", highest for the middle layer, "
-           "lower for the embeddings, at chance for shuffled labels") + f"; a broken line marks chance at {chance:.2f}.",
-    )  # fmt: skip
+        f"Bars of a probe's accuracy, {shown}; a broken line marks chance at {chance:.2f}.",
+    )
     x, width = 116, 200
     y = c.y
     for i, (name, value) in enumerate(scores.items()):
@@ -136,7 +141,8 @@ def probe_controls(scores: dict[str, float] | None = None, chance: float = 0.25)
     bottom = y + 8 + 28 * len(scores)
     c.line((x + width * chance, y + 2), (x + width * chance, bottom), ink="red line", dash=True)
     c.text(x + width * chance, bottom + 10, f"chance {chance:.2f}")
-    c.note(("" if given else "a sketch of the order. ") + "Only what is above both controls did the model's layers work out")
+    c.note(
+        ("" if given else "a sketch of the order. ")
+        + "Only what is above both controls did the model's layers work out"
+    )
     return c
-
-

@@ -82,8 +82,8 @@ def best_of_n(scores: Sequence[float] = (0.3, 1.1, -0.4, 0.7)) -> Canvas:
     c.text(262, top + 30 * n + 4, "judge", ink="muted")
     out = c.box(308, top + 30 * best, 78, 24, "kept", "green")
     c.arrow((282, out.cy), out.w_)
-    c.note(f"KL from the policy ≤ ln n − (n − 1)/n = {bound:.3f} nats, whoever judges; the price is {n} samples for each "
-           "answer")  # fmt: skip
+    c.note(f"KL from the policy ≤ ln n − (n − 1)/n = {bound:.3f} nats, whoever judges; the price is {n} samples for "
+           "each answer")  # fmt: skip
     return c
 
 
@@ -92,12 +92,12 @@ def grpo_group(rewards: Sequence[float] = (1.0, 0.0, 0.0, 1.0, 0.0)) -> Canvas:
     """GRPO: the mean of a group of answers is the baseline."""
     n = len(rewards)
     mean = sum(rewards) / n
-    spread = math.sqrt(sum((r - mean) ** 2 for r in rewards) / n)
+    spread = math.sqrt(sum((r - mean) ** 2 for r in rewards) / (n - 1))
     advantages = [(r - mean) / spread if spread else 0.0 for r in rewards]
     c = Canvas(
         "GRPO: the group is the baseline",
-        f"{n} answers to one prompt with rewards {', '.join(f'{r:g}' for r in rewards)}; less their mean {mean:.2f} and "
-        f"divided by their deviation {spread:.2f} they are advantages, {', '.join(signed(a) for a in advantages)}.",
+        f"{n} answers to one prompt with rewards {', '.join(f'{r:g}' for r in rewards)}; less their mean {mean:.2f} "
+        f"and divided by their deviation {spread:.2f} they are advantages, {', '.join(signed(a) for a in advantages)}.",
     )
     wide, left = 290 / n, 96
     prompt = c.box(left, c.y + 4, 290, 24, "one prompt", "sky")
@@ -112,14 +112,15 @@ def grpo_group(rewards: Sequence[float] = (1.0, 0.0, 0.0, 1.0, 0.0)) -> Canvas:
     y = c.y + 120
     c.text(MARGIN, y + 12, "advantage", anchor="start", bold=True)
     cells(c, left, y, [advantages], wide, 24, form=signed)
-    c.note(f"advantage = (reward − {mean:.2f}) / {spread:.2f}, the same for every token of an answer. No value model. If "
-           "all rewards are alike, nothing is learned")  # fmt: skip
+    c.note(f"advantage = (reward − {mean:.2f}) / {spread:.2f}, the same for every token of an answer. No value model. "
+           "If all rewards are alike, nothing is learned")  # fmt: skip
     return c
 
 
 @diagram
-def chain_of_thought(start: Sequence[str] = ("red", "blue", "green"), swaps: Sequence[tuple[int, int]] = ((0, 1), (1, 2))
-                     ) -> Canvas:  # fmt: skip
+def chain_of_thought(
+    start: Sequence[str] = ("red", "blue", "green"), swaps: Sequence[tuple[int, int]] = ((0, 1), (1, 2))
+) -> Canvas:
     """Step by step: the state is written after each swap, so each step is easy."""
     states = [list(start)]
     for a, b in swaps:
@@ -142,8 +143,8 @@ def chain_of_thought(start: Sequence[str] = ("red", "blue", "green"), swaps: Seq
             c.text(MARGIN, y + 41, f"swap {a + 1} and {b + 1}", anchor="start", ink="muted")
             for one, two in ((a, b), (b, a)):
                 c.arrow((row[one].cx, y + 24), (row[two].cx, y + 58))
-    c.note(f"answered at once, all {len(swaps)} swaps must be made inside one pass; written out, each step needs the line "
-           "above alone")  # fmt: skip
+    c.note(f"answered at once, all {len(swaps)} swaps must be made inside one pass; written out, each step needs the "
+           "line above alone")  # fmt: skip
     return c
 
 
@@ -158,7 +159,9 @@ def process_or_outcome(steps: Sequence[bool] = (True, False, True)) -> Canvas:
     )  # fmt: skip
     names = [*(f"step {i + 1}" for i in range(len(steps) - 1)), "answer"]
     left, wide = 100, 76
-    row = tokens(c, c.y + 8, names, ["green" if s else "red" for s in steps], x=left, width=wide, gap=16, mono=False, high=26)
+    row = tokens(
+        c, c.y + 8, names, ["green" if s else "red" for s in steps], x=left, width=wide, gap=16, mono=False, high=26
+    )
     for a, b in zip(row, row[1:]):
         c.arrow(a.e, b.w_)
     for i, (name, values) in enumerate((
@@ -183,6 +186,6 @@ def pass_at_k(chance: float = 0.3, ks: Sequence[int] = (1, 2, 4, 8, 16)) -> Canv
         + ", ".join(f"k = {k}: {v:.3f}" for k, v in zip(ks, values)) + ".",
     )  # fmt: skip
     lying_bars(c, c.y + 8, values, [f"k = {k}" for k in ks], x=76, width=240, largest=1, forms="{:.3f}")
-    c.note(f"1 − (1 − p)ᵏ with p = {chance:g}. Reinforcement often raises pass@1 and not pass@k: it makes likelier what "
-           "the model could do already")  # fmt: skip
+    c.note(f"1 − (1 − p)ᵏ with p = {chance:g}. Reinforcement often raises pass@1 and not pass@k: it makes likelier "
+           "what the model could do already")  # fmt: skip
     return c

@@ -27,7 +27,9 @@ def shift(words: Sequence[str] = ("the", "owl", "slept", "in", "it")) -> Canvas:
         c.arrow(upper.s, lower.n)
     c.text(left + 2, labels[0].bottom + 16, f"{len(words) - 1} examples from one text of {len(words)} tokens",
            anchor="start")  # fmt: skip
-    c.note("“–”: nothing follows, so it is ignored. All labels are learned at once, since no position sees to the right")
+    c.note(
+        "“–”: nothing follows, so it is ignored. All labels are learned at once, since no position sees to the right"
+    )
     return c
 
 
@@ -93,8 +95,8 @@ def beam_search(
     greedy = max((pair for pair in ends if pair[0] == kept[0]), key=ends.get)
     c = Canvas(
         f"Beam search keeps the {beams} best texts",
-        f"A tree of two steps. Greedy takes {' '.join(greedy)!r} with probability {ends[greedy]:.2f}; with {beams} beams "
-        f"the search finds {' '.join(best)!r} with {reached[best]:.2f}.",
+        f"A tree of two steps. Greedy takes {' '.join(greedy)!r} with probability {ends[greedy]:.2f}; with {beams} "
+        f"beams the search finds {' '.join(best)!r} with {reached[best]:.2f}.",
     )
     step, y, root = 30, c.y + 8, None
     root = c.box(MARGIN, y + step * len(ends) / 2 - 12, 52, 24, "start")
@@ -219,6 +221,7 @@ def valley(rate: float = 0.09, momentum: float = 0.5, steps: int = 14, steep: fl
 @diagram
 def warmup_decay(warmup: int = 100, steps: int = 1000, rate: float = 0.001, last: float = 0.1) -> Canvas:
     """The learning rate over a run: linear warm-up, then cosine decay."""
+
     def at(step):
         if step < warmup:
             return rate * step / warmup
@@ -239,7 +242,9 @@ def warmup_decay(warmup: int = 100, steps: int = 1000, rate: float = 0.001, last
     brace(c, 62, top[0], axes.frame.bottom + 4, f"{warmup}")
     brace(c, top[0], end[0], axes.frame.bottom + 4, f"decay, to step {steps}")
     c.text(200, axes.frame.y + 8, "learning rate", anchor="start", ink="muted")
-    c.note("warm-up: the first gradients are large and point anywhere; decay: small steps at the end settle the weights")
+    c.note(
+        "warm-up: the first gradients are large and point anywhere; decay: small steps at the end settle the weights"
+    )
     return c
 
 
@@ -296,5 +301,3 @@ def gradient_clipping(gradient: tuple[float, float] = (3.0, 4.0), limit: float =
         c.text(216, c.y + 24 + 24 * i, line, anchor="start", bold=i == 3)
     c.note("all parameters together count as one vector; a rare long gradient can no longer throw the model off")
     return c
-
-

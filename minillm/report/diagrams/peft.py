@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from minillm.report.diagrams.canvas import MARGIN, Canvas
 from minillm.report.diagrams.registry import diagram
-from minillm.report.diagrams.shapes import Axes, brace, cells, legend, lying_bars, plus, signed, tokens
+from minillm.report.diagrams.shapes import Axes, brace, cells, legend, lying_bars, plus, tokens
 
 
 @diagram
@@ -17,7 +17,10 @@ def where_peft_stands() -> Canvas:
         "biases, prompts at the input.",
     )
     x, top = 40, c.y + 10
-    for name, y, inner in (("MLP", 0, (("down", 18), ("up", 62))), ("attention", 148, (("output", 18), ("Q  K  V", 62)))):
+    for name, y, inner in (
+        ("MLP", 0, (("down", 18), ("up", 62))),
+        ("attention", 148, (("output", 18), ("Q  K  V", 62))),
+    ):
         plus(c, x, top + y + 8)
         c.rect(84, top + y, 118, 108, None, edge="line", dash=True)
         c.text(143, top + y + 98, name, bold=True)
@@ -68,7 +71,9 @@ def soft_prompt(words: Sequence[str] = ("the", "owl", "slept"), prompt: int = 3)
 
 
 @diagram
-def prefix_keys(words: Sequence[str] = ("the", "owl"), prefix: int = 2, weights: Sequence[float] = (0.3, 0.2, 0.1, 0.4)) -> Canvas:
+def prefix_keys(
+    words: Sequence[str] = ("the", "owl"), prefix: int = 2, weights: Sequence[float] = (0.3, 0.2, 0.1, 0.4)
+) -> Canvas:
     """Prefix tuning: learned keys and values before those of the text, in every layer."""
     c = Canvas(
         "Prefix tuning: learned keys and values in every layer",
@@ -184,7 +189,13 @@ def training_memory(weights: float = 1.3e6, trained: float = 0.04e6, activations
             c.box(x, y, max(unit * value, 1), 26, f"{value:.1f}" if unit * value > 30 else "", fill)
             x += unit * value
         c.text(x + 6, y + 13, f"{sum(parts):.1f} MB", anchor="start")
-        c.text(96, y + 39, "and the activations" + (f": {activations:.0f} MB" if activations else ""), anchor="start", ink="muted")
+        c.text(
+            96,
+            y + 39,
+            "and the activations" + (f": {activations:.0f} MB" if activations else ""),
+            anchor="start",
+            ink="muted",
+        )
     legend(c, [("grey", "weights"), ("sky", "gradients"), ("orange", "AdamW's m and v")])
     c.note("PEFT saves gradients and optimizer state, not activations: the backward pass still goes through the model")
     return c

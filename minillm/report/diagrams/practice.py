@@ -13,14 +13,14 @@ def retrieval() -> Canvas:
     """Retrieval-augmented generation: find a document, put it into the prompt, answer from it."""
     c = Canvas(
         "Retrieval: find, put into the prompt, answer",
-        "A question is encoded as a vector; the nearest of many stored document vectors is found; document and question "
-        "together are the prompt of a language model, which answers.",
+        "A question is encoded as a vector; the nearest of many stored document vectors is found; document and "
+        "question together are the prompt of a language model, which answers.",
     )
     top = c.y + 6
     row = chain(c, top, [("question", "sky"), ("encoder", "blue"), ("vector", "orange")], high=30, gap=30)
     store = c.rect(MARGIN, top + 62, 372, 52, "plain", edge="line")
     c.text(MARGIN + 8, top + 73, "documents, encoded beforehand", anchor="start", ink="muted")
-    found = tokens(c, top + 84, ["doc 1", "doc 2", "doc 3", "doc 4", "doc 5"], ["card", "card", "green", "card", "card"],
+    found = tokens(c, top + 84, [f"doc {i + 1}" for i in range(5)], ["card", "card", "green", "card", "card"],
                    width=62, gap=8, mono=False)[2]  # fmt: skip
     c.arrow(row[2].s, (row[2].cx, store.y), label="")
     c.text(row[2].cx - 8, top + 46, "nearest vector", anchor="end", ink="muted")
@@ -38,7 +38,9 @@ def retrieval() -> Canvas:
 
 
 @diagram
-def nearest_neighbour(query: tuple[float, float] = (0.8, 0.5), documents: dict[str, tuple[float, float]] | None = None) -> Canvas:
+def nearest_neighbour(
+    query: tuple[float, float] = (0.8, 0.5), documents: dict[str, tuple[float, float]] | None = None
+) -> Canvas:
     """The nearest of a few vectors, by cosine."""
     documents = documents or {"A": (0.9, 0.3), "B": (0.3, 0.9), "C": (0.4, 0.35)}
     cosines = {name: sum(a * b for a, b in zip(query, v)) / math.hypot(*query) / math.hypot(*v)
@@ -59,7 +61,15 @@ def nearest_neighbour(query: tuple[float, float] = (0.8, 0.5), documents: dict[s
     c.arrow(axes(0, 0), tip, ink="red line", thick=2.4)
     c.text(tip[0] + 7, tip[1] - 8, "query", anchor="start")
     for i, (name, value) in enumerate(cosines.items()):
-        c.box(236, c.y + 24 + 32 * i, 120, 24, f"cos = {value:.3f}", "green" if name == best else "plain", bold=name == best)
+        c.box(
+            236,
+            c.y + 24 + 32 * i,
+            120,
+            24,
+            f"cos = {value:.3f}",
+            "green" if name == best else "plain",
+            bold=name == best,
+        )
         c.text(226, c.y + 36 + 32 * i, name, anchor="end", bold=name == best)
     c.note(f"{best} points most nearly where the query points; how long the vectors are does not count")
     return c
@@ -78,14 +88,14 @@ def closed_or_open_book() -> Canvas:
         "A table: " + "; ".join(f"{a}: the prompt has the {b}, facts come from {d}, and it fails when {e}"
                                 for a, b, d, e in rows) + ".",
     )  # fmt: skip
-    for x, name in ((152, "in the prompt"), (256, "facts from"), (346, "goes wrong")):
+    for x, name in ((146, "in the prompt"), (245, "facts from"), (342, "goes wrong")):
         c.text(x, c.y + 8, name, ink="muted")
     for i, (name, prompt, source, wrong) in enumerate(rows):
         y = c.y + 22 + 34 * i
         c.text(MARGIN, y + 13, name, anchor="start", bold=True)
-        c.box(98, y, 106, 26, prompt, "sky")
-        c.box(210, y, 90, 26, source, "green" if i else "orange")
-        c.text(346, y + 13, wrong if len(wrong) < 15 else wrong.replace(", ", ",\n"))
+        c.box(94, y, 104, 26, prompt, "sky")
+        c.box(202, y, 86, 26, source, "green" if i else "orange")
+        c.text(342, y + 13, wrong if len(wrong) < 15 else wrong.replace(", ", ",\n"))
     c.note("the oracle is the upper bound: what is lost between oracle and retrieved, the search lost")
     return c
 
@@ -95,8 +105,8 @@ def stale_knowledge() -> Canvas:
     """A fact that changed after training: the weights say the old one, a document the new one."""
     c = Canvas(
         "Stale knowledge: the world moved on",
-        "A time line: training ends, then a fact changes, then a question is asked. From its weights the model gives the "
-        "old fact, from a fresh document the new one.",
+        "A time line: training ends, then a fact changes, then a question is asked. From its weights the model gives "
+        "the old fact, from a fresh document the new one.",
     )
     y = c.y + 44
     c.arrow((MARGIN, y), (386, y), thick=2)
@@ -104,7 +114,9 @@ def stale_knowledge() -> Canvas:
         c.dot(x, y, 5, "ink")
         c.text(x, y - 18, label)
     c.text(376, y + 12, "time", ink="muted", anchor="end")
-    for i, (name, says, fill) in enumerate((("weights", "“in the mill”: old", "red"), ("document", "“in the barn”: new", "green"))):
+    for i, (name, says, fill) in enumerate(
+        (("weights", "“in the mill”: old", "red"), ("document", "“in the barn”: new", "green"))
+    ):
         box = c.box(232, y + 42 + 34 * i, 154, 26, says, fill)
         start = c.box(60, y + 42 + 34 * i, 84, 26, name, "plain")
         c.arrow(start.e, box.w_)
@@ -114,13 +126,13 @@ def stale_knowledge() -> Canvas:
 
 @diagram
 def chat_template(
-    messages: Sequence[tuple[str, str]] = (("system", "Be brief."), ("user", "Who slept?"), ("assistant", "The owl."))
+    messages: Sequence[tuple[str, str]] = (("system", "Be brief."), ("user", "Who slept?"), ("assistant", "The owl.")),
 ) -> Canvas:
     """ChatML: each message between two special tokens, with its role."""
     c = Canvas(
         "A chat template: messages become one row",
-        f"{len(messages)} messages, each between the special tokens im_start and im_end with its role; the last, of the "
-        "assistant, is what the model generates.",
+        f"{len(messages)} messages, each between the special tokens im_start and im_end with its role; the last, of "
+        "the assistant, is what the model generates.",
     )
     top = c.y + 8
     for i, (role, text) in enumerate(messages):
@@ -179,7 +191,9 @@ def whole_life() -> Canvas:
             c.arrow(a.e, b.w_)
         else:
             c.arrow(a.s, (a.cx, a.bottom + 11), (b.cx, a.bottom + 11), b.n)
-    legend(c, [("grey", "text"), ("blue", "model"), ("sky", "data made of it"), ("orange", "adapted"), ("green", "judged")])
+    legend(
+        c, [("grey", "text"), ("blue", "model"), ("sky", "data made of it"), ("orange", "adapted"), ("green", "judged")]
+    )
     return c
 
 
@@ -188,8 +202,8 @@ def split_documents(documents: int = 4, questions: int = 3) -> Canvas:
     """Split documents before questions are made of them, or the test leaks."""
     c = Canvas(
         "Split the documents, not the questions",
-        f"{documents} documents with {questions} questions each. Split by question, every document stands on both sides "
-        "and the answer leaks; split by document, none does.",
+        f"{documents} documents with {questions} questions each. Split by question, every document stands on both "
+        "sides and the answer leaks; split by document, none does.",
     )
     for x, name, leak in ((MARGIN, "by question: leaks", True), (MARGIN + 194, "by document", False)):
         c.text(x, c.y + 8, name, anchor="start", bold=True)
@@ -227,5 +241,3 @@ def stages_and_checks() -> Canvas:
         c.box(84, y, 160, 24, check, "green", edge="edge")
         c.box(254, y, 132, 24, danger, "red", edge="edge")
     return c
-
-

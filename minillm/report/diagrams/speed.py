@@ -69,16 +69,16 @@ def matrix_product_cost(rows: int = 3, inner: int = 4, columns: int = 2) -> Canv
     flops = 2 * rows * inner * columns
     c = Canvas(
         "Counting: a matrix product costs 2 R K M",
-        f"A matrix of {rows} × {inner} times one of {inner} × {columns} gives {rows * columns} numbers; each is a sum of "
-        f"{inner} products, together {flops} operations.",
+        f"A matrix of {rows} × {inner} times one of {inner} × {columns} gives {rows * columns} numbers; each is a sum "
+        f"of {inner} products, together {flops} operations.",
     )
     side, top = 24, c.y + 34
     middle = top + side * max(rows, inner) / 2
     x = 30
     for r, k, name, fill in ((rows, inner, "(R, K)", "row"), (inner, columns, "(K, M)", "column"),
                              (rows, columns, "(R, M)", "one")):  # fmt: skip
-        fills = [["orange" if (fill == "row" and i == 0) or (fill == "column" and j == 0) or (fill == "one" and i == j == 0)
-                  else "plain" for j in range(k)] for i in range(r)]  # fmt: skip
+        lit = {"row": lambda i, j: i == 0, "column": lambda i, j: j == 0, "one": lambda i, j: i == j == 0}[fill]
+        fills = [["orange" if lit(i, j) else "plain" for j in range(k)] for i in range(r)]
         cells(c, x, middle - side * r / 2, [[""] * k] * r, side, side, fills=fills)
         c.text(x + side * k / 2, top - 14, f"{name}")
         x += side * k + 18
@@ -149,7 +149,7 @@ def loss_parts(runs: Sequence[tuple[float, float]] = ((1e8, 2e9), (1e9, 2e10), (
 def compute_optimal(computes: Sequence[float] = (1e19, 1e20, 1e21),
                     law: tuple[float, float, float, float, float] = LAW) -> Canvas:  # fmt: skip
     """For each compute budget C = 6 N D there is a best size: too small and too large both lose."""
-    e, a, alpha, b, beta = law
+    _, a, alpha, b, beta = law
     best = [(alpha * a / beta / b) ** (1 / (alpha + beta)) * (f / 6) ** (beta / (alpha + beta)) for f in computes]
     low = [sum(chinchilla(n, f / 6 / n, law)) for n, f in zip(best, computes)]
     c = Canvas(
@@ -162,8 +162,7 @@ def compute_optimal(computes: Sequence[float] = (1e19, 1e20, 1e21),
     for f, n, loss, ink in zip(computes, best, low, ("blue line", "red line", "green line") * 3):
         axes.curve(lambda size, f=f: sum(chinchilla(size, f / 6 / size, law)), n / 12, n * 12, ink)
         c.dot(*axes(n, loss), 5, ink)
-        right = next(axes(n * 12 / 1.02**i, 1)[0] for i in range(1))
-        c.text(min(right + 4, 322), axes(n, loss)[1] + 0, f"{f:.0e} flop".replace("e+", "e"), anchor="start")
+        c.text(min(axes(n * 12, 1)[0] + 4, 322), axes(n, loss)[1], f"{f:.0e} flop".replace("e+", "e"), anchor="start")
     c.line(*(axes(n, loss) for n, loss in zip(best, low)), dash=True, curve=True)
     c.note("both axes logarithmic. Left of a lowest point the model is too small, right of it it reads too little: "
            f"at {computes[-1]:.0e} flop the best reads {computes[-1] / 6 / best[-1] ** 2:.0f} tokens for each weight"
@@ -193,7 +192,7 @@ def quantized_block(values: Sequence[float] = (0.9, -0.4, 0.13, 0.02, -1.1, 0.55
         c.text(MARGIN, y + 12, name, anchor="start", bold=True)
         cells(c, left, y, [row], wide, 24, form=lambda v, form=form: form.format(v).replace("-", sign), fills=fill)
     c.note(f"scale = largest / {most} = {scale:.4f}; largest error {worst:.3f}, at most half a scale. "
-           f"Bits per weight: {bits} + 16/{len(values)} = {bits + 16 / len(values):g}, with a scale of 16 bits")  # fmt: skip
+           f"With a scale of 16 bits: {bits} + 16/{len(values)} = {bits + 16 / len(values):g} bits a weight")  # fmt: skip
     return c
 
 
@@ -203,8 +202,8 @@ def speculative_decoding(draft: Sequence[str] = ("in", "a", "barn", "today"),
     """Speculative decoding: a small model drafts, the large one checks all at once."""
     c = Canvas(
         "Speculative decoding: draft, then check at once",
-        f"A small model drafts {len(draft)} tokens. The large one checks them in one pass: {accepted} are accepted, the "
-        f"next is replaced by {instead!r}, and the rest is thrown away: {accepted + 1} tokens for one pass.",
+        f"A small model drafts {len(draft)} tokens. The large one checks them in one pass: {accepted} are accepted, "
+        f"the next is replaced by {instead!r}, and the rest is thrown away: {accepted + 1} tokens for one pass.",
     )
     fills = ["green" if i < accepted else "red" if i == accepted else "card" for i in range(len(draft))]
     wide, gap, left = 58, 10, 112
@@ -221,7 +220,9 @@ def speculative_decoding(draft: Sequence[str] = ("in", "a", "barn", "today"),
         c.arrow((two.cx, large.bottom), two.n)
     c.text(MARGIN, top + 152, "text", anchor="start", bold=True)
     tokens(c, top + 142, [*draft[:accepted], instead], ["green"] * accepted + ["orange"], x=left, width=wide, gap=gap)
-    c.note(f"{accepted + 1} tokens for one pass of the large model. The rule of acceptance keeps its distribution exactly")
+    c.note(
+        f"{accepted + 1} tokens for one pass of the large model. The rule of acceptance keeps its distribution exactly"
+    )
     return c
 
 
@@ -264,5 +265,3 @@ def model_memory(parameters: float = 135e6, bits: dict[str, float] | None = None
     c.note("weights × bits / 8. Training with AdamW needs about four times fp32: weights, gradients, and two numbers "
            "that the optimizer keeps")  # fmt: skip
     return c
-
-
