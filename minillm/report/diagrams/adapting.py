@@ -116,7 +116,7 @@ def lora_shapes(out: int = 128, into: int = 128, rank: int = 4) -> Canvas:
     full, thin = out * into, rank * (out + into)
     c = Canvas(
         "LoRA: two thin matrices beside a frozen one",
-        f"x goes through the frozen matrix W of {out} × {into} and beside it through A ({rank} × {into}) and B "
+        f"The input x goes through the frozen matrix W of {out} × {into}, beside it through A ({rank} × {into}) and B "
         f"({out} × {rank}); the sum is the output. {thin:,} of {full:,} numbers learn.",
     )
     top = c.y + 10

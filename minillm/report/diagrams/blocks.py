@@ -22,7 +22,7 @@ def branch(c: Canvas, x: float, top: float, out: float, label: str, fill: str, s
 
 
 @diagram
-def block(width: int = 128, time: int = 256, inner: int = 512, layers: int = 4, vocabulary: int = 2048) -> Canvas:
+def block(width: int = 128, time: int = 256, inner: int = 256, layers: int = 4, vocabulary: int = 2048) -> Canvas:
     """The block: two branches read the residual stream and add to it; shapes stand on the arrows."""
     c = Canvas(
         "A block: two branches add to a residual stream",

@@ -132,9 +132,9 @@ def ia3_scaling(matrix: Sequence[Sequence[float]] = ((1.0, 2.0), (0.5, -1.0)), x
     return c
 
 
-def peft_counts(layers: int, width: int, vocabulary: int, rank: int, places: int) -> dict[str, int]:
-    """How many numbers each method trains, in a decoder without biases whose MLP is four times as wide."""
-    c, inner = width, 4 * width
+def peft_counts(layers: int, width: int, inner: int, vocabulary: int, rank: int, places: int) -> dict[str, int]:
+    """How many numbers each method trains, in a decoder without biases with an LM head of its own."""
+    c = width
     return {
         "full tuning": layers * (4 * c * c + 2 * c * inner) + 2 * vocabulary * c,
         "adapter": layers * 2 * (2 * c * rank + rank + c),
@@ -146,9 +146,11 @@ def peft_counts(layers: int, width: int, vocabulary: int, rank: int, places: int
 
 
 @diagram
-def trained_share(layers: int = 4, width: int = 128, vocabulary: int = 2048, rank: int = 8, places: int = 16) -> Canvas:
+def trained_share(
+    layers: int = 4, width: int = 128, inner: int = 256, vocabulary: int = 2048, rank: int = 8, places: int = 16
+) -> Canvas:
     """How many numbers each method trains, by the shape of the model alone."""
-    counts = peft_counts(layers, width, vocabulary, rank, places)
+    counts = peft_counts(layers, width, inner, vocabulary, rank, places)
     full = counts["full tuning"]
     c = Canvas(
         "How many numbers learn?",

@@ -192,7 +192,7 @@ def quantized_block(values: Sequence[float] = (0.9, -0.4, 0.13, 0.02, -1.1, 0.55
         c.text(MARGIN, y + 12, name, anchor="start", bold=True)
         cells(c, left, y, [row], wide, 24, form=lambda v, form=form: form.format(v).replace("-", sign), fills=fill)
     c.note(f"scale = largest / {most} = {scale:.4f}; largest error {worst:.3f}, at most half a scale. "
-           f"With a scale of 16 bits: {bits} + 16/{len(values)} = {bits + 16 / len(values):g} bits a weight")  # fmt: skip
+           f"With a scale of 16 bits: {bits} + 16/{len(values)} = {bits + 16 / len(values):g} a weight")  # fmt: skip
     return c
 
 
