@@ -192,6 +192,8 @@ class SFT(Task):
         unread = sum(not rouge_reads(q.answer) for q in questions)
         if unread:
             print(f"ROUGE-L leaves out {unread} of {len(questions)}: it reads the letters a to z and digits alone")
+        if scores["bleu"] is None:
+            print("BLEU is left out: it counts four words in a row, and no answer has so many with spaces between")
         return scores
 
     def baselines(self) -> dict[str, dict]:

@@ -18,7 +18,7 @@ from minillm.inference.few_shot import (
 )  # fmt: skip
 from minillm.inference.generation import generate
 from minillm.inference.interpret import attention_maps, induction_scores
-from minillm.inference.predict import predict, tags_of
+from minillm.inference.predict import check_numbers, predict, tags_of
 from minillm.inference.prompting import few_shot_prompt, score_candidates, sentence_logprob, sentence_logprobs
 from minillm.inference.sampling import TEMPERATURE, TOP_P, check_sampling, filter_logits
 from minillm.inference.writing import reply, write
