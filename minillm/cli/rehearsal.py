@@ -3,6 +3,7 @@
 Left out: choosing what to rehearse (it is drawn evenly), and text that the old model generates (pseudorehearsal).
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -67,13 +68,20 @@ def text_to_keep(settings: Any, given: dict) -> OldText | None:
     share, file = settings.rehearsal.rehearse, settings.rehearsal.rehearse_text
     if not 0 <= share < 1:
         raise ValueError(f"--rehearse {share:g}: a share of the steps lies from 0 to below 1")
-    found = OldText(TextSource(data=file), settings.machine.seed) if file else old_text(source(settings.from_))
+    found = old_text(source(settings.from_))
+    if file:  # cut as the known text was, since it is mostly the same: what was learned then is not measured on
+        own = found or OldText(TextSource(), settings.machine.seed)
+        valid = own.source.valid if own.source.valid and own.source.valid.exists() else None
+        found = OldText(replace(own.source, data=file, valid=valid), own.seed)
     there = found is not None and all(path is None or path.exists() for path in (found.source.data, found.source.valid))
-    if share and "rehearse" in given and not there:
+    if share and ("rehearse" in given or settings.run.resume) and not there:
         which = "is not known" if found is None else f"was {found.source.data}, which is not there"
         raise ValueError(
-            f"--rehearse: the text that {settings.from_} was pre-trained on {which}: name it, --rehearse-text"
+            f"--rehearse: the text that {settings.from_} was pre-trained on {which}: "
+            + ("bring it back to resume" if settings.run.resume else "name it, --rehearse-text")
         )
+    if share and found and not there:
+        print(f"{found.source.data}, on which {settings.from_} was pre-trained, is not there: it may be forgotten")
     return found if there else None
 
 
@@ -84,9 +92,15 @@ class Rehearsal:
         corpus = load_corpus(text.source, text.seed)
         parts = {"train": corpus.train, "valid": corpus.valid}
         train, valid = (tokenize_once(own, tokenizer, file(part), corpus.whole) for part, own in parts.items())
-        context = min(getattr(model.config, "context", LONGEST), LONGEST)
-        self.name = corpus.name
-        self.train, self.valid = Windows(train, context, ROWS, seed), Windows(valid, context, ROWS)
+        if min(len(train), len(valid)) < 2:
+            raise ValueError(f"{corpus.name}: the text to rehearse is too short: name more, or leave it, --rehearse 0")
+        longest = min(getattr(model.config, "context", LONGEST), LONGEST)
+        self.train = Windows(train, min(longest, len(train) - 1), ROWS, seed)
+        self.valid = Windows(valid, min(longest, len(valid) - 1), ROWS)
+
+    def fingerprint(self) -> str:
+        """A checksum of what is learned, by which a resumed run knows it again."""
+        return hashlib.sha256(self.train.tokens.ids.numpy().tobytes()).hexdigest()
 
     def loss(self, model: nn.Module, objective: LossFunction, compute: Compute) -> float:
         """Nats per token of the old validation text."""

@@ -1,5 +1,6 @@
 """`train.py sft`: a model that continues texts learns to answer (Ouyang et al. 2022, "InstructGPT", section 3.5)."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from minillm.hub import load_causal, load_tokenizer, source
 from minillm.inference import Question, ask, ask_base, questions_of, summary
 from minillm.metrics import rouge_reads
 from minillm.models import LSTMLM
-from minillm.peft import METHODS
+from minillm.peft import METHODS, switched_off
 from minillm.report import short
 from minillm.system import write_text
 from minillm.tales import data_file
@@ -90,6 +91,9 @@ class SFT(Task):
     objective = staticmethod(causal_lm)
     unit = "answer tokens"
     headline = ("exact_match", "rouge_l")
+    other_data = (
+        "the examples, or the text to rehearse, are not those that this run began with; bring them back to resume"
+    )
     rehearsal: Rehearsal | None = None
 
     @classmethod
@@ -134,12 +138,17 @@ class SFT(Task):
         share, seed = self.settings.rehearsal.rehearse, self.settings.machine.seed
         if self.old_text is not None and (share or not self.adapter):
             self.rehearsal = Rehearsal(self.old_text, self.tokenizer, self.model, seed, self.tokens_file)
-            self.before = self.rehearsal.loss(self.model, self.objective, self.compute)
+            with switched_off(self.model, self.adapter) if self.adapter else nullcontext():  # a new prompt is noise
+                self.before = self.rehearsal.loss(self.model, self.objective, self.compute)
         if share:
             self.unit = "tokens"  # answers, and text
             self.batches = self.rehearsal.among(self.batches, share, seed)
             if self.settings.training.max_steps is None:
                 self.config = longer(self.config, share)
+
+    def fingerprint(self) -> str:
+        share = self.settings.rehearsal.rehearse
+        return " ".join([super().fingerprint(), *([self.rehearsal.fingerprint()] if share else [])])
 
     def more_config(self) -> dict:
         text = self.old_text and self.old_text.as_json()

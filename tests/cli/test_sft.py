@@ -474,7 +474,8 @@ def test_rouge_is_left_out_where_it_cannot_read_the_answers(true, said, rouge):
 
 
 @pytest.mark.parametrize(
-    "true", [["yes", "no", "yes"], ["这是蓝色的天空", "那是绿色的草"], ["it is a blue sky", "no"], ["a red cat", "ab cd ef"]]
+    "true",
+    [["yes", "no", "yes"], ["这是蓝色的天空", "那是绿色的草"], ["it is a blue sky", "no"], ["a red cat", "ab cd ef"]],
 )
 def test_bleu_is_left_out_where_the_true_answers_themselves_would_get_nothing(true):
     perfect = sacrebleu.corpus_bleu(true, [true]).score
