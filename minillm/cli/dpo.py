@@ -18,13 +18,13 @@ from minillm.align import (
     write_answers,
 )
 from minillm.cli.flags import flag, group
-from minillm.cli.rehearsal import Rehearsal, RehearsalSettings, beside, to_keep, with_shares
+from minillm.cli.rehearsal import Learned, RehearsalSettings, Rehearses, beside, with_shares
 from minillm.cli.reward import PreferenceSettings, PreferenceTask, load_answering
 from minillm.data import Padded
 from minillm.hub import Foreign, load_causal, source
 from minillm.report import log_probabilities, picture
 from minillm.text import Tokenizer
-from minillm.training import History, causal_lm
+from minillm.training import History
 
 COMPARED_PROMPTS, COMPARED_OF_OTHERS = 200, 24  # prompts whose answers are compared; large models write slowly
 
@@ -44,7 +44,7 @@ class DPOSettings(PreferenceSettings):
     rehearsal: RehearsalSettings = group(RehearsalSettings)
 
 
-class DPO(PreferenceTask):
+class DPO(Rehearses, PreferenceTask):
     """Learn what people prefer, directly: the chosen answers become likelier than the rejected, near to what was.
 
     python train.py dpo                                  letters about tales, on the newest run of letters
@@ -81,14 +81,13 @@ class DPO(PreferenceTask):
         batch_size = self.settings.training.batch_size
         return self.padded(seed)(examples, self.tokenizer.pad_id, batch_size, seed=seed, causal=True)
 
+    def may_rehearse(self, kept: Learned) -> Learned:
+        return kept.of_one_quality()
+
     def prepare(self) -> None:
         super().prepare()
-        self.kept = to_keep(self.settings)
-        old = Rehearsal(self.kept.of_one_quality(), self.settings, self.tokenizer, self.model, self.tokens_file)
-        self.batches = old.among(self.batches, self.settings.machine.seed)
-        if old.share:
-            self.unit, self.objective = "examples", beside(self.objective, "reference", causal_lm)  # pairs, and texts
-            self.config = old.longer(self.config) if self.settings.training.max_steps is None else self.config
+        if self.old.share:
+            self.unit, self.objective = "examples", beside(self.objective, "reference", self.text_objective)
 
     def more_config(self) -> dict:
         return {**super().more_config(), "learned": self.kept.as_json()}
@@ -112,7 +111,7 @@ class DPO(PreferenceTask):
             log_probabilities(History(self.run.records()), ax=ax)
         before, after, distances = answers
         write_answers(self.run, self.asked, after, before)
-        return {**self.on_pairs(), **compare_answers(self.asked, after, before, distances)}
+        return {**self.on_pairs(), **self.text_losses(), **compare_answers(self.asked, after, before, distances)}
 
     def on_pairs(self) -> dict:
         """How often the policy finds the chosen answer the better one, and by how much: on test, and on validation."""

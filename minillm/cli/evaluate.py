@@ -184,7 +184,7 @@ def head_scores(run: RunFolder, data: Path | None, compute: Compute) -> dict:
             raise ValueError(
                 f"{run.path} holds a model that others made: bring labelled records to score it on, --data"
             )
-        stage = "pair" if stage == "classify" and holds_pairs(data) else stage
+        stage = "pair" if stage == "classify" and holds_pairs(data, labelled=True) else stage
     kind, settings = HEADS[stage]
     with tempfile.TemporaryDirectory() as folder:  # a report writes pictures, and the run keeps its own
         task = kind(restore_settings(settings, own), RunFolder(folder), compute, {})

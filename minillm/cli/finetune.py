@@ -31,7 +31,7 @@ from minillm.data import (
     unknown_labels,
 )
 from minillm.hub import Foreign, base_of, reading_length, source
-from minillm.inference import predict
+from minillm.inference import check_numbers, predict
 from minillm.peft import AdapterRun, adapter_bytes, bare, simplify
 from minillm.report import loss_curve, picture, short
 from minillm.system import to_json, write_text
@@ -110,7 +110,9 @@ class Task(TrainingCommand):
 
     def answers(self) -> list:
         """What the model says of each record of the test."""
-        return predict(self.model, self.in_batches(self.test_examples), self.compute)
+        outputs = predict(self.model, self.in_batches(self.test_examples), self.compute)
+        check_numbers(outputs)
+        return outputs
 
     def scores(self, answers: list) -> dict:
         """The scores of answers; writes pictures and predictions into the run's folder."""

@@ -231,7 +231,15 @@ class Parser(argparse.ArgumentParser):
             message += f"; did you mean {near[0]}?" if near else f"; {self.prog} --help shows what there is"
         self.exit(2, one_line(f"{self.prog}: error: {message}") + "\n")
 
-    words: typing.ClassVar[list[str]] = []  # commands and flags
+    words: typing.ClassVar[list[str]] = []  # commands, or the flags of one
+    commands: typing.ClassVar[dict[str, argparse.ArgumentParser]] = {}
+
+    def parse_args(self, args=None, namespace=None):
+        """The same as argparse's, but that a command complains itself of flags that it does not know."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.commands.get(found.command, self).error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found
 
 
 def build_parser(commands: dict[str, Command]) -> argparse.ArgumentParser:
@@ -244,6 +252,7 @@ def build_parser(commands: dict[str, Command]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"minillm {__version__}, torch {torch.__version__}")
     parser.words = [*commands]
     parsers = parser.add_subparsers(dest="command", metavar="COMMAND")
+    parser.commands = parsers.choices
     for name, command in commands.items():
         sub = parsers.add_parser(
             name,
@@ -254,5 +263,5 @@ def build_parser(commands: dict[str, Command]) -> argparse.ArgumentParser:
         add_flags(sub, command.settings)
         help = "show the traceback of an error (also: MINILLM_DEBUG=1)"
         sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=help)
-        sub.words = parser.words = [*parser.words, *map(flag_name, names_of(command.settings))]
+        sub.words = [*map(flag_name, names_of(command.settings))]
     return parser

@@ -1,5 +1,7 @@
 """`train.py predict`: what a head says of texts that nobody has labelled."""
 
+import contextlib
+import io
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ from minillm.data import (
     words_field,
 )
 from minillm.hub import Foreign, load_labels, load_model, load_tokenizer, reading_length, source, stage_of
-from minillm.inference import predict, tags_of
+from minillm.inference import check_numbers, predict, tags_of
 from minillm.metrics import words_and_marks
 from minillm.system import check_file, to_json, write_text
 from minillm.text import Tokenizer, keep_good, read_records, text_field
@@ -85,6 +87,7 @@ def run_predict(settings: PredictSettings, given: dict) -> int:
         print(said, file=sys.stderr)  # the answers alone go to the screen, so that they can be piped
     outputs = predict(model, ByLength(examples, tokenizer.pad_id, settings.batch_size), compute)
     names = load_labels(run)
+    check_numbers(outputs)
     lines = [
         to_json(answer(stage, question, output, example, names))
         for question, output, example in zip(questions, outputs, examples)
@@ -120,9 +123,12 @@ def asked_as(settings: PredictSettings, run: RunFolder, model: nn.Module) -> str
     return stage
 
 
-def holds_pairs(path: Path) -> bool:
-    """Whether the first record of a file has two texts."""
-    records = read_records(path, [TEXT_FIELDS["pair"], TEXT_FIELDS["classify"]], [])
+def holds_pairs(path: Path, labelled: bool = False) -> bool:
+    """Whether the first record of a file has two texts. labelled: besides its label; else nothing but texts counts."""
+    label = ("label",) if labelled else ()
+    forms = [(*TEXT_FIELDS[stage], *label) for stage in ("pair", "classify")]
+    with contextlib.redirect_stderr(io.StringIO()):  # who reads the records says what is to be said of the file
+        records = read_records(path, forms, [])
     return bool(records) and "text_b" in records[0][1]
 
 

@@ -4,7 +4,9 @@ That is the text of pre-training, and the conversations of earlier instruction t
 (`Learned`). Left out: choosing what to rehearse (it is drawn evenly), and what the old model generates itself.
 """
 
+import hashlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +19,11 @@ from minillm.cli.pretrain import load_corpus
 from minillm.cli.settings import TextSource
 from minillm.data import IGNORE_INDEX, Mixed, Padded, Windows, conversation_example, read_conversations, tokenize_once
 from minillm.hub import source
-from minillm.peft import METHODS
+from minillm.peft import METHODS, bare, switched_off
 from minillm.system import Compute, reading
 from minillm.tales import data_file
 from minillm.text import Tokenizer
-from minillm.training import LossFunction, RunFolder, TrainConfig, as_sum, mean_loss
+from minillm.training import LossFunction, RunFolder, TrainConfig, as_sum, causal_objective, mean_loss
 
 ROWS = 4  # windows, or conversations, in a step
 MEASURED = 64  # batches of validation text, spread over all of it
@@ -93,11 +95,25 @@ def learned(run: RunFolder) -> Learned:
         return Learned(TextSource(**plain, **paths), seed, tuple(map(str, conversations)))
 
 
-def to_keep(settings: Any) -> Learned:
-    """What the run that a command begins with has learned, and is at hand."""
-    found = learned(source(settings.from_))
-    if settings.rehearsal.rehearse_text:
-        found = found._replace(text=TextSource(data=settings.rehearsal.rehearse_text), seed=settings.machine.seed)
+def to_keep(settings: Any, say: bool = False) -> Learned:
+    """What the run that a command begins with has learned, and is at hand.
+
+    A text that is named is cut as the known one was, since it is mostly the same: what was learned is not measured on.
+    Raises: ValueError where a run goes on that rehearsed what is gone.
+    """
+    found, shares, named = learned(source(settings.from_)), settings.rehearsal, settings.rehearsal.rehearse_text
+    if named:
+        own = found.text or TextSource()
+        valid = own.valid if own.valid and own.valid.exists() else None
+        seed = found.seed if found.text else settings.machine.seed
+        found = found._replace(text=replace(own, data=named, valid=valid), seed=seed)
+    gone = found.gone()
+    missed = [gone.text.data] if gone.text and shares.rehearse else []
+    missed += gone.conversations if shares.rehearse_answers else ()
+    if missed and settings.run.resume:
+        raise ValueError(f"{missed[0]}, which this run rehearsed, is not there: bring it back to resume")
+    for file in missed if say else ():
+        print(f"{file}, which {settings.from_} has learned from, is not there: it may be forgotten")
     return found.at_hand()
 
 
@@ -109,7 +125,7 @@ def with_shares(settings: Any, given: dict) -> Any:
     shares = {name: getattr(settings.rehearsal, name) for name in ("rehearse", "rehearse_answers")}
     if not all(0 <= share < 1 for share in shares.values()) or sum(shares.values()) >= 1:
         raise ValueError("--rehearse and --rehearse-answers: shares of the steps, from 0 up, together less than 1")
-    adapter, kept = settings.method.method in METHODS, to_keep(settings)
+    adapter, kept = settings.method.method in METHODS, to_keep(settings, say=True)
     there = {"rehearse": kept.text is not None, "rehearse_answers": bool(kept.conversations)}
     for name, share in shares.items():
         if name in given and share and not there[name]:
@@ -139,12 +155,24 @@ class Rehearsal:
             corpus, context = load_corpus(kept.text, kept.seed), min(longest, LONGEST)
             parts = {"old": corpus.train, "old_valid": corpus.valid}
             train, valid = (tokenize_once(own, tokenizer, file(part), corpus.whole) for part, own in parts.items())
-            self.text, self.valid = Windows(train, context, ROWS, seed), Windows(valid, context, ROWS)
+            if min(len(train), len(valid)) < 2:
+                raise ValueError(f"{corpus.name}: a text too short to rehearse: name more, or leave it, --rehearse 0")
+            self.text = Windows(train, min(context, len(train) - 1), ROWS, seed)
+            self.valid = Windows(valid, min(context, len(valid) - 1), ROWS)
         if self.shares.rehearse_answers:
             records = [record for name in kept.conversations for record in read_conversations(conversations_file(name))]
             examples = [conversation_example(record, tokenizer, longest) for record in records]
             answered = [one for one in examples if any(label != IGNORE_INDEX for label in one["labels"][1:])]
             self.answers = Padded(answered, tokenizer.pad_id, ROWS, seed, causal=True)
+
+    def fingerprint(self) -> str:
+        """A checksum of what is learned again, by which a resumed run knows it; "" for nothing."""
+        digest = hashlib.sha256()
+        if self.shares.rehearse:
+            digest.update(self.text.tokens.ids.numpy().tobytes())
+        for group in self.answers.groups if self.answers else ():
+            digest.update(repr(group[0]["input_ids"]).encode())
+        return digest.hexdigest() if self.share else ""
 
     @property
     def share(self) -> float:
@@ -169,6 +197,38 @@ class Rehearsal:
         """As many more steps as what is old takes, so that no new example is read less often."""
         names = ("steps", "warmup", "eval_every")
         return replace(config, **{name: round(getattr(config, name) / (1 - self.share)) for name in names})
+
+
+class Rehearses:
+    """What a `Task` of a language model has besides, if it is to keep what was learned before; stands before `Task`."""
+
+    other_data = "the examples, or what is rehearsed, are not those that this run began with; bring them back to resume"
+    before: float | None = None  # the loss on the text of pre-training
+
+    def may_rehearse(self, kept: Learned) -> Learned:
+        """What of it is to be rehearsed."""
+        return kept
+
+    def prepare(self) -> None:
+        super().prepare()
+        settings, text = self.settings, causal_objective(bare(self.model))
+        self.kept, self.text_objective = to_keep(settings), text
+        self.old = Rehearsal(self.may_rehearse(self.kept), settings, self.tokenizer, self.model, self.tokens_file)
+        with switched_off(self.model, self.adapter) if self.adapter else nullcontext():  # a new prompt is noise
+            self.before = self.old.loss(self.model, text, self.compute)
+        self.batches = self.old.among(self.batches, settings.machine.seed)
+        if self.old.share and settings.training.max_steps is None:
+            self.config = self.old.longer(self.config)
+
+    def fingerprint(self) -> str:
+        return " ".join(filter(None, [super().fingerprint(), self.old.fingerprint()]))
+
+    def text_losses(self) -> dict[str, float]:
+        """The loss on the text of pre-training, and what it was before; nothing where that is not known."""
+        if self.before is None:
+            return {}
+        after = self.old.loss(self.model, self.text_objective, self.compute)
+        return {"text_loss": after, "text_loss_before": self.before}
 
 
 def beside(objective: LossFunction, key: str, text: LossFunction) -> LossFunction:

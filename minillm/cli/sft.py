@@ -9,7 +9,7 @@ from minillm.align import true_scores
 from minillm.cli.finetune import SHORTEST, Task, TuningSettings, TuningTraining
 from minillm.cli.flags import auto, change, flag, group
 from minillm.cli.life import as_saved
-from minillm.cli.rehearsal import Rehearsal, RehearsalSettings, to_keep, with_shares
+from minillm.cli.rehearsal import RehearsalSettings, Rehearses, with_shares
 from minillm.cli.settings import ChatTemplate
 from minillm.data import (
     IGNORE_INDEX,
@@ -72,7 +72,7 @@ class SFTSettings(TuningSettings):
         return self.task == "letters" and self.records.data is None
 
 
-class SFT(Task):
+class SFT(Rehearses, Task):
     """Teach a pre-trained model to answer: instruction tuning, on conversations. Only the answers are learned.
 
     python train.py sft                                  questions about the tales, in the newest run of pretrain
@@ -89,7 +89,6 @@ class SFT(Task):
     objective = staticmethod(causal_lm)
     unit = "answer tokens"
     headline = ("exact_match", "rouge_l")
-    before: float | None = None  # the loss on the text of pre-training
 
     @classmethod
     def complete(cls, settings: SFTSettings, given: dict) -> SFTSettings:
@@ -126,13 +125,7 @@ class SFT(Task):
 
     def prepare(self) -> None:
         super().prepare()
-        self.kept = to_keep(self.settings)
-        self.old = Rehearsal(self.kept, self.settings, self.tokenizer, self.model, self.tokens_file)
-        self.before = self.old.loss(self.model, self.objective, self.compute)
-        self.batches = self.old.among(self.batches, self.settings.machine.seed)
-        if self.old.share:
-            self.unit = "tokens"  # answers, and text
-            self.config = self.old.longer(self.config) if self.settings.training.max_steps is None else self.config
+        self.unit = "tokens" if self.old.share else self.unit  # of answers, and of text
 
     def more_config(self) -> dict:
         own = self.settings.records.data
@@ -174,9 +167,7 @@ class SFT(Task):
         ]
         write_text(self.run.path / "samples.txt", "\n\n".join(shown[:SHOWN]) + "\n")
         scores = summary(questions, answers)
-        if self.before is not None:
-            loss = self.old.loss(self.model, self.objective, self.compute)
-            scores |= {"text_loss": loss, "text_loss_before": self.before}
+        scores |= self.text_losses()
         letters = [(q.messages, answer) for q, answer in zip(questions, answers) if q.kind == "letter"]
         if letters:
             true = true_scores(*zip(*letters))

@@ -67,7 +67,8 @@ def is_foreign(path: str | os.PathLike) -> bool:
         content = {} if path.is_file() else read_json(path / "config.json")
     except ValueError:
         return False
-    return path.is_file() or (isinstance(content, dict) and "model" not in content and "model_type" in content)
+    ours = {"stage", "model"}  # others may use one of these words, too
+    return path.is_file() or (isinstance(content, dict) and "model_type" in content and not ours <= content.keys())
 
 
 def load_foreign(path: str | os.PathLike, dtype: torch.dtype | str | None = None) -> nn.Module:

@@ -22,7 +22,7 @@ from minillm.inference.few_shot import (
 from minillm.inference.generation import generate
 from minillm.inference.interpret import attention_maps, induction_scores
 from minillm.inference.on_policy import OwnTexts
-from minillm.inference.predict import predict, tags_of
+from minillm.inference.predict import check_numbers, predict, tags_of
 from minillm.inference.probes import Probe, ProbeScores, fit_probe, probe
 from minillm.inference.prompting import few_shot_prompt, score_candidates, sentence_logprob, sentence_logprobs
 from minillm.inference.residual import (

@@ -125,17 +125,20 @@ def scores_by_kind(questions: Sequence[Question], answers: Sequence[str]) -> dic
 
 def summary(questions: Sequence[Question], answers: Sequence[str]) -> dict:
     """Scores of answers: exact match over the kinds that have one right answer, with its interval, ROUGE-L, corpus BLEU
-    (0 to 100), and all by kind. Of several references an answer gets its best.
+    (0 to 100; None where the true answers themselves would get 0, being too short for it), and all by kind. Of several
+    references an answer gets its best.
 
     Raises: ValueError for no question.
     """
     kinds = scores_by_kind(questions, answers)
     exact = [right(q, answer) for q, answer in zip(questions, answers) if q.kind not in tales.OPEN_KINDS]
     read = Counter(question.kind for question in questions if any(map(rouge_reads, question.references)))
+    expected = [question.references for question in questions]
+    measures = bleu([question.answer for question in questions], expected).score > 0
     interval = bootstrap_interval(exact or [row["right"] for row in kinds.values()])
     return {
         **dict(zip(("exact_match", "exact_match_low", "exact_match_high"), interval)),
         "rouge_l": sum(kinds[kind]["rouge_l"] * read[kind] for kind in sorted(read)) / read.total() if read else None,
-        "bleu": bleu(answers, [question.references for question in questions]).score,
+        "bleu": bleu(answers, expected).score if measures else None,
         "kinds": kinds,
     }

@@ -16,6 +16,7 @@ def predict(model: nn.Module, batches: Iterable[dict[str, Tensor]], compute: Com
 
     compute: by default where the model is, in fp32.
     Returns: for each example (K,), or (T, K) of its own tokens, in fp32 on the CPU.
+    Raises: ValueError for outputs that are no numbers.
     """
     model.eval()
     compute, outputs = compute or Compute.of(model), []
@@ -24,7 +25,17 @@ def predict(model: nn.Module, batches: Iterable[dict[str, Tensor]], compute: Com
             output = model(**inputs_of(compute.to_device(batch))).float().cpu()
         lengths = batch["attention_mask"].sum(1).tolist()
         outputs += [row[:length] if output.dim() == 3 else row for row, length in zip(output, lengths)]
+        if output.dim() > 1:  # of single numbers, rewards, `rewards_of` says which answer it was
+            check_numbers(outputs[-len(output) :])
     return in_order(outputs, batches)
+
+
+def check_numbers(outputs: Iterable[Tensor]) -> None:
+    """Raises: ValueError for outputs that are no numbers: the largest of them would be an answer that nobody gave."""
+    if any(bool(output.isnan().any()) for output in outputs):
+        raise ValueError(
+            "what the model says is no number: its weights are too large to compute with, or damaged; try --dtype fp32"
+        )
 
 
 def in_order(outputs: list, batches: Iterable) -> list:

@@ -83,6 +83,7 @@ class TextStream:
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str], show: Callable[[str], None]):
         self.tokenizer, self.stop, self.show, self.shown = tokenizer, stop, show, 0
+        self.known = {*tokenizer.text_ids, *tokenizer.special_ids}
 
     def finished(self, shows: bool) -> Callable[[list[int]], bool] | None:
         """What `generate` asks after each token; None where there is nothing to ask."""
@@ -108,10 +109,10 @@ class TextStream:
             self.shown = len(text)
 
     def text(self, new: list[int]) -> str:
-        """The text of new tokens up to the first stop id."""
+        """The text of new tokens up to the first stop id; rows that fill up a vocabulary of others say nothing."""
         ends, pad = self.tokenizer.stop_ids, self.tokenizer.pad_id
         end = next((place for place, i in enumerate(new) if i in ends), len(new))
-        return self.tokenizer.decode([i for i in new[:end] if i != pad])
+        return self.tokenizer.decode([i for i in new[:end] if i != pad and i in self.known])
 
     def cut(self, new: list[int]) -> str:
         """The text of new tokens up to the first stop id and up to the first stop string."""

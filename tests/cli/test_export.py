@@ -196,3 +196,24 @@ def test_eval_scores_an_exported_head_as_it_scores_the_run(heads, tmp_path, caps
         assert found[0] == found[1]
     assert main(["eval", "--from", str(tmp_path / "bert-sorted")]) == 2
     assert "bring labelled records" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "fields"), [("bert-sorted", ("text",)), ("bert-paired", ("text_a", "text_b"))])
+def test_a_table_without_a_header_is_one_text_or_two_by_its_columns_beside_the_label(
+    heads, tmp_path, capsys, name, fields
+):
+    assert main(["export", "--from", str(heads / name), "--out", str(tmp_path / name)]) == 0
+    rows = [(*(f"{'good' if i % 2 else 'bad'} film {i}", "a film")[: len(fields)], i % 2) for i in range(8)]
+    word = ("bad", "good") if len(fields) == 2 else (0, 1)
+    rows = [(*texts, word[label]) for *texts, label in rows]
+    lines = ["\t".join(map(str, row)) for row in rows]
+    (tmp_path / "bare.tsv").write_text("\n".join(lines))
+    (tmp_path / "named.tsv").write_text("\n".join(["\t".join((*fields, "label")), *lines]))
+    found = []
+    for file in ("bare", "named"):
+        capsys.readouterr()
+        assert main(["eval", "--from", str(tmp_path / name), "--data", str(tmp_path / f"{file}.tsv")]) == 0
+        said = capsys.readouterr()
+        assert said.err.count("has no header") == (file == "bare")
+        found.append(said.out)
+    assert found[0] == found[1] and '"accuracy"' in found[0]

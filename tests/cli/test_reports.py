@@ -172,7 +172,7 @@ def test_references_are_read_and_the_first_answer_is_learned(tmp_path, capsys):
 
 
 def test_sft_reports_bleu_and_takes_several_references(base, tmp_path, capsys):
-    rows = [{"prompt": p["prompt"], "completion": [p["chosen"], "you"]} for p in PAIRS]
+    rows = [{"prompt": p["prompt"], "completion": [p["chosen"] + " now", "you"]} for p in PAIRS]
     flags = ["--data", write(tmp_path / "a.jsonl", rows), "--from", str(base / "pretrain"), *STEPS]
     assert main(["sft", *flags, "--out", str(tmp_path / "run")]) == 0
     found = metrics(tmp_path / "run")

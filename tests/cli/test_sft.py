@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+import sacrebleu
 import torch
 from torch.testing import assert_close
 
@@ -470,3 +471,13 @@ def test_rouge_is_left_out_where_it_cannot_read_the_answers(true, said, rouge):
     scores = summary([Question([{"role": "user", "content": "?"}], text) for text in true], said)
     assert scores["rouge_l"] == scores["kinds"][""]["rouge_l"] == rouge
     assert scores["exact_match"] == sum(map(str.__eq__, true, said)) / len(true)
+
+
+@pytest.mark.parametrize(
+    "true",
+    [["yes", "no", "yes"], ["这是蓝色的天空", "那是绿色的草"], ["it is a blue sky", "no"], ["a red cat", "ab cd ef"]],
+)
+def test_bleu_is_left_out_where_the_true_answers_themselves_would_get_nothing(true):
+    perfect = sacrebleu.corpus_bleu(true, [true]).score
+    found = summary([Question([{"role": "user", "content": "?"}], text) for text in true], true)["bleu"]
+    assert found == (pytest.approx(perfect) if perfect else None)

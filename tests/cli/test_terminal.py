@@ -166,6 +166,7 @@ def test_an_error_of_the_program_is_not_shown_as_one_of_the_user(run, monkeypatc
         (["pretrain", "--depth", "0"], "argument --depth: 0 is too small"),
         (["pretrain", "--batch-size", "99999999999"], "at most 2,147,483,647"),
         (["generate", "--n", "2000000"], "at most 1,000,000"),
+        (["generate", "--rehearse", "1"], "generate --help shows what there is"),  # a flag of another command
         (["classify", "--pooling", "sum"], "'sum' is none of auto, first, last, mean"),
     ],
 )

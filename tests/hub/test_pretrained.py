@@ -160,6 +160,10 @@ def test_a_run_and_what_others_made_are_told_apart(tmp_path):
     run = RunFolder(tmp_path / "ours")
     run.save_config(model={"kind": "Decoder"}, stage="pretrain")
     assert is_foreign(tmp_path / "theirs") and not is_foreign(run.path) and not is_foreign(tmp_path)
+    settings = read_json(tmp_path / "theirs" / "config.json")
+    for word in ("model", "stage"):  # which are words of ours, and of others
+        write_json(tmp_path / "theirs" / "config.json", settings | {word: "mine"})
+        assert is_foreign(tmp_path / "theirs")
     (tmp_path / "x.gguf").write_bytes(b"no model")
     with pytest.raises(ValueError, match=r"x\.gguf: no GGUF file"):
         load_model(tmp_path / "x.gguf")

@@ -66,3 +66,12 @@ def test_a_tag_is_read_at_the_first_token_of_its_word_and_words_that_were_cut_ar
 def test_predictions_need_no_more_than_model_and_batches():
     model, batches = head(SequenceClassifier), Padded(examples(), TOKENIZER.pad_id, 2)
     assert all(map(torch.equal, predict(model, batches), predict(model, batches, COMPUTE)))
+
+
+def test_outputs_that_are_no_numbers_are_no_answers():
+    model, batches = head(SequenceClassifier), Padded(examples(), TOKENIZER.pad_id, 2)
+    with torch.no_grad():
+        for parameter in model.trunk.parameters():
+            parameter *= 1e30  # finite, and too large to compute with
+    with pytest.raises(ValueError, match="is no number"):
+        predict(model, batches, COMPUTE)

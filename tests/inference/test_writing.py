@@ -80,3 +80,14 @@ def test_any_stop_id_ends_a_text(monkeypatch):
     monkeypatch.setattr(writing, "generate", generated)
     tokenizer.stop_ids = frozenset((tokenizer.eos_id, tokenizer.sep_id))
     assert write(model, tokenizer, ["x"]) == ["ab"] and calls["stop"] == {tokenizer.eos_id, tokenizer.sep_id}
+
+
+def test_rows_that_fill_up_a_vocabulary_say_nothing():
+    torch.manual_seed(0)
+    model = Decoder(ModelConfig(BYTES.vocab_size + 300, context=32, layers=1, width=16, heads=2))
+    generator = torch.Generator().manual_seed(0)
+    (text,) = write(model, BYTES, ["ab"], 60, temperature=9.0, top_p=1.0, generator=generator)
+    assert 0 < len(text) < 60
+    for name in ("text_ids", "special_ids"):  # of all that can be decoded, nothing is left out
+        assert all(BYTES.pieces([i]) for i in getattr(BYTES, name))
+    assert len({*BYTES.text_ids, *BYTES.special_ids}) == BYTES.vocab_size
