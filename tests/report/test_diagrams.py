@@ -150,6 +150,17 @@ def test_a_long_text_is_cut_wrapped_and_measured():
     assert " ".join(lines) == "one two three four" and all(width_of(line, 12) <= 60 for line in lines)
 
 
+def test_a_long_text_of_a_lesson_stays_inside():
+    many = "a rather long sentence of a lesson that goes on and on with further words".split()
+    for canvas in (draw("shift", words=many), draw("bio_tags", words=many, tags=["O"] * len(many))):
+        assert [fault for fault in faults(canvas) if "leaves" in fault] == []
+    assert faults(draw("attention_row", words=many[:6], scores=[0.1, 2, 0, 1, -1, 0])) == []
+
+
+def test_a_terminal_shows_the_alternative_text():
+    assert repr(CANVASES["block"]) == f"{CANVASES['block'].title}. {CANVASES['block'].alt}"
+
+
 def test_what_is_a_tag_in_a_value_is_only_text_in_the_picture():
     canvas = draw("few_shot_prompt", examples=[("<b>", '"&')], query="</svg>", answer="<x>")
     assert "</svg>" in words(canvas)
@@ -161,6 +172,11 @@ def test_grey_tells_heat_levels_apart_and_a_stronger_value_is_darker():
     levels = [contrast("#ffffff", PALETTE[f"heat {level}"][0]) for level in range(9)]
     assert levels == sorted(levels) and levels[-1] > 2 * levels[0]
     assert MARGIN * 340 / WIDTH > 8
+
+
+def test_fills_that_stand_side_by_side_differ_in_grey():
+    for one, other in (("sky", "orange"), ("plain", "orange"), ("sky", "green"), ("card", "sky"), ("plain", "green")):
+        assert contrast(PALETTE[one][0], PALETTE[other][0]) >= 1.2, (one, other)
 
 
 class TestNumbers:

@@ -112,12 +112,12 @@ def forgetting_matrix(tasks: Sequence[str] = ("A", "B", "C"), optima: Sequence[S
 
 @diagram
 def lora_shapes(out: int = 128, into: int = 128, rank: int = 4) -> Canvas:
-    """LoRA: beside a frozen matrix two thin ones, whose product is added."""
-    full, thin = out * into, rank * (out + into)
+    """LoRA: beside a frozen matrix two low-rank factors, whose product is added."""
+    full, low = out * into, rank * (out + into)
     c = Canvas(
-        "LoRA: two thin matrices beside a frozen one",
+        "LoRA: a low-rank product beside a frozen matrix",
         f"The input x goes through the frozen matrix W of {out} × {into}, beside it through A ({rank} × {into}) and B "
-        f"({out} × {rank}); the sum is the output. {thin:,} of {full:,} numbers learn.",
+        f"({out} × {rank}); the sum is the output. {low:,} of {full:,} numbers learn.",
     )
     top = c.y + 10
     c.text(150, top + 198, "x", 14, bold=True)
@@ -135,8 +135,8 @@ def lora_shapes(out: int = 128, into: int = 128, rank: int = 4) -> Canvas:
     c.arrow((260, top + 56), (260, top + 22), (158, top + 22))
     c.text(272, top + 34, "× alpha / r", anchor="start")
     c.arrow((150, top + 14), (150, top - 4))
-    c.note(f"h = W x + (alpha / r) · B A x.  B is 0 at first, so nothing changes. Learned: {thin:,} of {full:,} "
-           f"numbers, {thin / full:.2%}")  # fmt: skip
+    c.note(f"h = W x + (alpha / r) · B A x.  B is 0 at first, so nothing changes. Learned: {low:,} of {full:,} "
+           f"numbers, {low / full:.2%}")  # fmt: skip
     return c
 
 

@@ -141,7 +141,7 @@ def gated_mlp(width: int = 8, inner: int = 21) -> Canvas:
 def encoder_decoder(
     source: Sequence[str] = ("die", "Eule", "schlief"), target: Sequence[str] = ("the", "owl", "slept")
 ) -> Canvas:
-    """An encoder-decoder: one reads the source both ways, the other writes and looks across."""
+    """An encoder-decoder: one reads the source both ways, the other generates and attends across."""
     c = Canvas(
         "Encoder and decoder, joined by cross-attention",
         f"An encoder reads {' '.join(source)!r} in both directions; a causal decoder generates {' '.join(target)!r}, "

@@ -206,14 +206,14 @@ def valley(rate: float = 0.09, momentum: float = 0.5, steps: int = 14, steep: fl
         c.line(*ring, ink="edge", curve=True)
     for path, ink in ((plain, "red line"), (heavy, "blue line")):
         points = [axes(*point) for point in path]
-        c.line(*points, ink=ink, thick=1.8, curve=True)
+        c.line(*points, ink=ink, thick=1.8, dash=path is plain, curve=True)
         for point in points:
             c.dot(*point, 2.2, ink)
     c.text(axes(*start)[0] + 4, axes(*start)[1] - 10, "start", anchor="start")
     low = axes(0, 0)
     c.dot(*low, 4, "ink")
     c.text(low[0] + 8, low[1] + 16, "minimum", anchor="start")
-    legend(c, [("red", f"gradient descent: {height(plain[-1]):.2f}"), ("blue", f"momentum: {height(heavy[-1]):.2f}")])
+    legend(c, [("~red", f"gradient descent: {height(plain[-1]):.2f}"), ("blue", f"momentum: {height(heavy[-1]):.2f}")])
     c.note(f"height after {steps} steps at the same rate, {rate:g}: what alternates cancels, what agrees adds up")
     return c
 

@@ -109,7 +109,7 @@ def power_law(scale: float = 20.0, power: float = 0.35, floor: float = 0.5,
         c.text(axes(n, 1)[0], axes.frame.bottom + 11, f"{n:.0e}".replace("e+0", "e"))
     c.text(342, axes(1e5, floor)[1] + 8, f"E = {floor:g}", anchor="start")
     c.text(200, axes.frame.y + 8, f"loss = E + {scale:g} / N^{power:g}", anchor="start")
-    c.note("blue: the loss; broken red: the loss less E, whose slope is −a. Left to right: weights N")
+    c.note("solid: the loss; falling, dashed: the loss less E, of slope −a. Left to right: weights N")
     return c
 
 
@@ -230,7 +230,7 @@ def speculative_decoding(draft: Sequence[str] = ("in", "a", "barn", "today"),
 def distillation() -> Canvas:
     """Distillation: a small model learns the whole distribution of a large one."""
     c = Canvas(
-        "Distillation: learn what the teacher believes",
+        "Distillation: learn the teacher's probabilities",
         "A text goes into a large frozen teacher and a small student; the student's loss is the divergence between "
         "their two distributions over the next token.",
     )
