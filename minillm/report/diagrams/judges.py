@@ -51,7 +51,7 @@ def goodhart(rise: float = 1.5, fall: float = 0.35, proxy_fall: float = 0.14) ->
     best = axes(turn, turn * (rise - fall * turn))
     c.line(best, (best[0], axes.frame.bottom), dash=True)
     c.dot(*best, 5)
-    c.text(best[0], best[1] - 12, "stop here", bold=True)
+    c.text(best[0] + 8, best[1] + 18, "stop here", anchor="start", bold=True)
     c.text(best[0] + 6, axes.frame.bottom - 10, f"d = {turn:.2f}", anchor="start")
     c.text(326, axes(far, far * (rise - proxy_fall * far))[1], "proxy", anchor="start")
     c.text(326, axes(far, far * (rise - fall * far))[1], "truth", anchor="start")

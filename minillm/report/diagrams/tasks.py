@@ -62,7 +62,7 @@ def labels_per_row() -> Canvas:
         c.arrow((whole.right + 4, whole.cy), out.w_)
         y = whole.bottom + 18
     c.note(
-        "in angle brackets: special tokens. The loss compares one number (or two vectors) for a row, not one for each token"
+        "in angle brackets: special tokens. The loss compares a number (or two vectors) for a row, not for each token"
     )
     return c
 
