@@ -102,8 +102,9 @@ def forgetting_matrix(tasks: Sequence[str] = ("A", "B", "C"), optima: Sequence[S
         f"A table of losses, a row after learning each of the tasks {', '.join(tasks)} in turn, a column for each task "
         f"measured; the loss of {tasks[0]} goes from {rows[0][0]:.2f} to {rows[-1][0]:.2f}.",
     )
-    c.text(150 + 35 * len(tasks), c.y + 6, "loss on", ink="muted")
-    table = cells(c, 150, c.y + 32, rows, 70, 30, form="{:.2f}", rows=[f"after {t}" for t in tasks], columns=tasks)
+    wide = min(70, 236 / len(tasks))
+    c.text(150 + wide * len(tasks) / 2, c.y + 6, "loss on", ink="muted")
+    table = cells(c, 150, c.y + 32, rows, wide, 30, form="{:.2f}", rows=[f"after {t}" for t in tasks], columns=tasks)
     for i in range(len(tasks)):
         c.rect(*table[i][i], None, edge="red line", thick=2)
     c.note("framed: just learned. Read a column downwards: what becomes of a task while others are learned")

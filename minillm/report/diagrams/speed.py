@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from minillm.report.diagrams.canvas import MARGIN, Canvas
 from minillm.report.diagrams.registry import diagram
 from minillm.report.diagrams.shapes import Axes, bars, cells, legend, lying_bars, tokens
+from minillm.report.diagrams.style import width_of
 
 
 @diagram
@@ -28,12 +29,12 @@ def roofline(peak: float = 100.0, bandwidth: float = 10.0, kernels: dict[str, fl
     at = axes(knee, peak)
     c.line(at, (at[0], axes.frame.bottom), dash=True)
     c.text(at[0] + 6, axes.frame.bottom - 10, f"knee: {knee:g}", anchor="start")
-    c.text(at[0] + 8, at[1] - 12, f"peak {peak:g} Gflop/s", anchor="start")
+    c.text(axes.frame.right, at[1] - 14, f"peak {peak:g} Gflop/s", anchor="end")
     c.text(at[0] - 50, at[1] - 2, f"{bandwidth:g} GB/s", anchor="end", ink="muted")
     for name, a in kernels.items():
         x, y = axes(a, min(peak, bandwidth * a))
         c.dot(x, y, 4.5, "red line")
-        c.text(x + (8 if a < knee else 0), y + 14, name, anchor="start" if a < knee else "middle")
+        c.text(min(x + 8, 384 - width_of(name, 12)), min(y + 16, axes.frame.bottom - 9), name, anchor="start")
     c.note("left of the knee a kernel waits for memory: join it with others; right of it, it computes at full rate")
     return c
 
