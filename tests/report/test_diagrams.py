@@ -150,6 +150,49 @@ def test_a_long_text_is_cut_wrapped_and_measured():
     assert " ".join(lines) == "one two three four" and all(width_of(line, 12) <= 60 for line in lines)
 
 
+def test_a_long_text_of_a_lesson_stays_inside():
+    many = "a rather long sentence of a lesson that goes on and on with further words".split()
+    for canvas in (draw("shift", words=many), draw("bio_tags", words=many, tags=["O"] * len(many))):
+        assert [fault for fault in faults(canvas) if "leaves" in fault] == []
+    assert faults(draw("attention_row", words="we saw a fox and it".split(), scores=[0.1, 2, 0, 1, -1, 0])) == []
+
+
+OTHER_SIZES = {
+    "next_token": {"words": "abcdefg", "logits": [1, 2, 3, 0, 0, 0, -1.5]},
+    "bigram_table": {"sentences": ["a b c d e f g h a"]},
+    "one_query": {"words": "abcde", "query": (1, 2, 3), "keys": [(1, 0, 1)] * 5, "values": [(0.1, -0.2, 0.3)] * 5},
+    "attention_masks": {"texts": ("abc", "d"), "pads": 2},
+    "heads_cut": {"width": 128, "heads": 4},
+    "kv_cache": {"words": "abcde"},
+    "grouped_queries": {"heads": 8, "groups": (8, 2, 1)},
+    "one_hot_lookup": {"table": [[0.1, -0.2, 0.3]] * 5},
+    "chain_rule": {"words": "abcdef", "chances": [0.5] * 6},
+    "text_to_loss": {"text": "a b c d", "ids": (1, 2, 3, 4), "chances": (0.1, 0.2, 0.3)},
+    "ladder_to_the_floor": {"losses": {"uniform": 3.0, "bigram": 1.1, "transformer": 0.6}, "floor": 0.5},
+    "forgetting_matrix": {"tasks": "ABCD", "optima": ((1, 0), (0, 1), (-1, 0), (0, -1))},
+    "roofline": {"peak": 500.0, "bandwidth": 20.0},
+    "calibration": {"labels": "abc", "empty": (0.5, 0.3, 0.2), "asked": (0.4, 0.4, 0.2)},
+    "gradient_accumulation": {"losses": (1, 2, 3, 4, 5, 6), "micro": 3},
+    "grpo_group": {"rewards": [1.0] * 8},
+    "lora_merge": {"b": (1.0, 2.0), "a": (1.0, 2.0, 3.0)},
+    "block": {"width": 64, "time": 64, "inner": 128, "layers": 2, "vocabulary": 512},
+    "trained_share": {"layers": 12, "width": 768, "inner": 3072, "vocabulary": 50257},
+    "compute_optimal": {"computes": (1e14, 1e15)},
+    "dpo_loss": {"policy": (-20.5, -31.25), "reference": (-22.0, -30.0)},
+    "best_of_n": {"scores": (0.1, 0.2, 0.3, 0.5, 0.6, 0.7)},
+    "packing": {"lengths": (3, 3, 3), "context": 9},
+}
+
+
+@pytest.mark.parametrize("name", OTHER_SIZES)
+def test_values_of_another_size_stay_inside_too(name):
+    assert faults(draw(name, **OTHER_SIZES[name])) == []
+
+
+def test_a_terminal_shows_the_alternative_text():
+    assert repr(CANVASES["block"]) == f"{CANVASES['block'].title}. {CANVASES['block'].alt}"
+
+
 def test_what_is_a_tag_in_a_value_is_only_text_in_the_picture():
     canvas = draw("few_shot_prompt", examples=[("<b>", '"&')], query="</svg>", answer="<x>")
     assert "</svg>" in words(canvas)
@@ -161,6 +204,11 @@ def test_grey_tells_heat_levels_apart_and_a_stronger_value_is_darker():
     levels = [contrast("#ffffff", PALETTE[f"heat {level}"][0]) for level in range(9)]
     assert levels == sorted(levels) and levels[-1] > 2 * levels[0]
     assert MARGIN * 340 / WIDTH > 8
+
+
+def test_fills_that_stand_side_by_side_differ_in_grey():
+    for one, other in (("sky", "orange"), ("plain", "orange"), ("sky", "green"), ("card", "sky"), ("plain", "green")):
+        assert contrast(PALETTE[one][0], PALETTE[other][0]) >= 1.2, (one, other)
 
 
 class TestNumbers:

@@ -102,8 +102,9 @@ def forgetting_matrix(tasks: Sequence[str] = ("A", "B", "C"), optima: Sequence[S
         f"A table of losses, a row after learning each of the tasks {', '.join(tasks)} in turn, a column for each task "
         f"measured; the loss of {tasks[0]} goes from {rows[0][0]:.2f} to {rows[-1][0]:.2f}.",
     )
-    c.text(150 + 35 * len(tasks), c.y + 6, "loss on", ink="muted")
-    table = cells(c, 150, c.y + 32, rows, 70, 30, form="{:.2f}", rows=[f"after {t}" for t in tasks], columns=tasks)
+    wide = min(70, 236 / len(tasks))
+    c.text(150 + wide * len(tasks) / 2, c.y + 6, "loss on", ink="muted")
+    table = cells(c, 150, c.y + 32, rows, wide, 30, form="{:.2f}", rows=[f"after {t}" for t in tasks], columns=tasks)
     for i in range(len(tasks)):
         c.rect(*table[i][i], None, edge="red line", thick=2)
     c.note("framed: just learned. Read a column downwards: what becomes of a task while others are learned")
@@ -112,12 +113,12 @@ def forgetting_matrix(tasks: Sequence[str] = ("A", "B", "C"), optima: Sequence[S
 
 @diagram
 def lora_shapes(out: int = 128, into: int = 128, rank: int = 4) -> Canvas:
-    """LoRA: beside a frozen matrix two thin ones, whose product is added."""
-    full, thin = out * into, rank * (out + into)
+    """LoRA: beside a frozen matrix two low-rank factors, whose product is added."""
+    full, low = out * into, rank * (out + into)
     c = Canvas(
-        "LoRA: two thin matrices beside a frozen one",
+        "LoRA: a low-rank product beside a frozen matrix",
         f"The input x goes through the frozen matrix W of {out} × {into}, beside it through A ({rank} × {into}) and B "
-        f"({out} × {rank}); the sum is the output. {thin:,} of {full:,} numbers learn.",
+        f"({out} × {rank}); the sum is the output. {low:,} of {full:,} numbers learn.",
     )
     top = c.y + 10
     c.text(150, top + 198, "x", 14, bold=True)
@@ -135,8 +136,8 @@ def lora_shapes(out: int = 128, into: int = 128, rank: int = 4) -> Canvas:
     c.arrow((260, top + 56), (260, top + 22), (158, top + 22))
     c.text(272, top + 34, "× alpha / r", anchor="start")
     c.arrow((150, top + 14), (150, top - 4))
-    c.note(f"h = W x + (alpha / r) · B A x.  B is 0 at first, so nothing changes. Learned: {thin:,} of {full:,} "
-           f"numbers, {thin / full:.2%}")  # fmt: skip
+    c.note(f"h = W x + (alpha / r) · B A x.  B is 0 at first, so nothing changes. Learned: {low:,} of {full:,} "
+           f"numbers, {low / full:.2%}")  # fmt: skip
     return c
 
 

@@ -88,7 +88,7 @@ def reliability_bins(sure: Sequence[float] = (0.55, 0.65, 0.75, 0.85, 0.95), rig
 
 @diagram
 def ppo_models() -> Canvas:
-    """The four models of PPO: who writes, who judges, who learns."""
+    """The four models of PPO: who samples, who judges, who learns."""
     c = Canvas(
         "PPO: four models, two of them learn",
         "A prompt goes to the policy, which samples an answer. The frozen reward model scores it, the frozen reference "
@@ -104,7 +104,8 @@ def ppo_models() -> Canvas:
     reference = c.box(MARGIN, y, 108, 44, "reference\nfrozen", "plain")
     reward = c.box(MARGIN + 132, y, 108, 44, "reward model\nfrozen", "plain")
     value = c.box(MARGIN + 264, y, 108, 44, "value\nlearns", "orange", thick=2)
-    c.line(answer.s, (answer.cx, y - 26), (reference.cx, y - 26))
+    c.line(answer.s, (answer.cx, y - 26))
+    c.line((reference.cx, y - 26), (value.cx, y - 26))
     for box in (reference, reward, value):
         c.arrow((box.cx, y - 26), box.n)
     out = c.box(MARGIN + 96, y + 88, 180, 28, "advantage of each token", "green")
@@ -115,7 +116,7 @@ def ppo_models() -> Canvas:
     c.arrow(out.w_, (6, out.cy), (6, top + 56), (168, top + 56), policy.s, ink="red line", dash=True)
     c.arrow(out.e, (394, out.cy), (394, value.cy), value.e, ink="red line", dash=True)
     legend(c, [("orange", "learns"), ("plain", "frozen")])
-    c.note("red: gradients. The reference is a copy of the policy as it was at the start")
+    c.note("dashed: gradients. The reference is a copy of the policy as it was at the start")
     return c
 
 
@@ -179,7 +180,7 @@ def reward_to_tokens(
         y = c.y + 40 + 34 * i
         c.text(MARGIN, y + 12, name, anchor="start", bold=i == 2)
         cells(c, left - 2, y, [values_], wide, 24, form=signed, fills=fill)
-    c.note(f"δ = reward + V(next) − V; advantage = δ + {smooth:g} × the advantage of the next token (GAE). Blue: "
+    c.note(f"δ = reward + V(next) − V; advantage = δ + {smooth:g} × the advantage of the next token (GAE). Above 0: "
            "better than expected")  # fmt: skip
     return c
 

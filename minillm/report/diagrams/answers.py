@@ -196,7 +196,7 @@ def calibration(
     for i, (name, values, fill) in enumerate((
         ("empty question “N/A”", empty, "grey"), ("the real question", asked, "sky"), ("calibrated", fixed, "green"),
     )):  # fmt: skip
-        y = c.y + 12 + 62 * i
+        y = c.y + 12 + (24 + 19 * len(labels)) * i
         c.text(MARGIN, y, name, anchor="start", bold=True)
         lying_bars(c, y + 12, values, labels, x=84, width=220, high=15, step=19, fills=fill, largest=1)
     c.note("divide by the first, then make the sum 1 (Zhao et al. 2021): the prompt's own leaning is taken out")

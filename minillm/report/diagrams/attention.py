@@ -42,10 +42,10 @@ def one_query(
         cells(c, 236, y, [[weights[i]]], 52, form="{:.2f}", largest=1)
         c.text(344, y + 11, vector(values[i]))
     y = top + 6 + 28 * len(words)
-    c.arrow((262, y - 4), (262, y + 16), (290, y + 16))
-    c.arrow((344, y - 2), (344, y + 6))
-    c.box(292, y + 6, 94, 24, f"({', '.join(signed(v) for v in out)})", "sky", bold=True)
-    c.text(MARGIN, y + 18, "output = Σ weight × value", anchor="start")
+    for x in (262, 344):
+        c.arrow((x, y - 4), (x, y + 8))
+    c.box(212, y + 8, 174, 24, f"({', '.join(signed(v) for v in out)})", "sky", bold=True)
+    c.text(MARGIN, y + 20, "output = Σ weight × value", anchor="start")
     return c
 
 
@@ -157,6 +157,7 @@ def rotary(dims: int = 4, positions: Sequence[int] = (0, 1, 2, 3), base: float =
 def kv_cache(words: Sequence[str] = ("the", "owl", "slept", "in")) -> Canvas:
     """Generation with a key/value cache: only the newest token is computed."""
     n = len(words)
+    step_wide = min(36, 146 / n)
     c = Canvas(
         "The KV cache: compute a token once",
         f"Rows for {n} steps of generation. Without a cache each step computes all tokens so far, "
@@ -170,7 +171,7 @@ def kv_cache(words: Sequence[str] = ("the", "owl", "slept", "in")) -> Canvas:
                 c.text(MARGIN, y + 11, f"step {step + 1}", anchor="start", ink="muted")
             for i in range(step + 1):
                 fill = "sky" if cached and i < step else "orange"
-                c.box(x + 36 * i, y, 34, 22, words[i], fill, 12, mono=False, dash=fill == "sky")
+                c.box(x + step_wide * i, y, step_wide - 2, 22, words[i], fill, 12, mono=False, dash=fill == "sky")
     legend(c, [("orange", "computed"), ("~sky", "keys and values read from the cache")])
     c.note(f"computed in all: {n * (n + 1) // 2} against {n}. The price is memory: 2 × layers × KV heads × D numbers "
            "for each token")  # fmt: skip
@@ -191,12 +192,13 @@ def grouped_queries(heads: int = 4, groups: Sequence[int] = (4, 2, 1)) -> Canvas
         c.text(x + wide / 2, c.y + 10, names.get(kv, "grouped"), bold=True)
         step, share = wide / heads, wide / kv
         for h in range(heads):
-            q = c.box(x + step * h + 2, c.y + 26, step - 4, 24, "Q", "orange")
+            q = c.box(x + step * h + 2, c.y + 26, step - 4, 24, "Q" if step > 16 else "", "orange")
             g = h * kv // heads
             c.line(q.s, (x + share * (g + 0.5), c.y + 84))
         for g in range(kv):
-            c.box(x + share * g + 2, c.y + 84, share - 4, 24, "KV", "blue")
+            c.box(x + share * g + 2, c.y + 84, share - 4, 24, "KV" if share > 24 else "", "blue")
         c.text(x + wide / 2, c.y + 124, f"cache: {kv}/{heads}" if kv < heads else "cache: all", ink="muted")
+    legend(c, [("orange", "Q: queries"), ("blue", "KV: keys and values")])
     c.note("fewer heads of keys and values make the KV cache smaller; Llama's larger models share one among 4 to 8")
     return c
 

@@ -141,19 +141,19 @@ def gated_mlp(width: int = 8, inner: int = 21) -> Canvas:
 def encoder_decoder(
     source: Sequence[str] = ("die", "Eule", "schlief"), target: Sequence[str] = ("the", "owl", "slept")
 ) -> Canvas:
-    """An encoder-decoder: one reads the source both ways, the other writes and looks across."""
+    """An encoder-decoder: one reads the source both ways, the other generates and attends across."""
     c = Canvas(
         "Encoder and decoder, joined by cross-attention",
         f"An encoder reads {' '.join(source)!r} in both directions; a causal decoder generates {' '.join(target)!r}, "
         "and takes keys and values from the encoder by cross-attention.",
     )
     top = c.y + 10
-    left = c.box(MARGIN + 6, top + 50, 150, 84, "encoder\nattends both ways", "sky")
+    left = c.box(MARGIN + 6, top + 44, 150, 84, "encoder\nattends both ways", "sky")
     right = c.rect(230, top + 34, 156, 100, "plain", edge="line")
     cross = c.box(240, top + 74, 136, 24, "cross-attention", "orange")
     c.box(240, top + 104, 136, 24, "causal attention", "blue")
     c.box(240, top + 44, 136, 24, "MLP", "green")
-    c.arrow(left.e, (230, left.cy), (240, cross.cy), ink="red line", thick=2)
+    c.arrow(left.e, cross.w_, ink="red line", thick=2)
     c.text((left.right + 230) / 2, left.cy - 16, "keys,")
     c.text((left.right + 230) / 2, left.cy + 14, "values")
     for row, box, y in ((source, left, top + 162), (["<bos>", *target[:-1]], right, top + 162)):

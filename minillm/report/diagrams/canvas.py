@@ -232,6 +232,9 @@ class Canvas:
             f'stroke="{edge}"/>' + "".join(self._parts) + "</svg>"
         )
 
+    def __repr__(self) -> str:
+        return f"{self.title}. {self.alt}"
+
     def _repr_svg_(self) -> str:
         return self.svg()
 

@@ -154,7 +154,7 @@ def transfer() -> Canvas:
     for i, (name, labels) in enumerate((("sentiment", "100 labels"), ("tags", "300 labels"), ("pairs", "500 labels"))):
         box = c.box(292, top + 46 * i, 94, 36, f"{name}\n{labels}", "orange")
         c.arrow(trunk.e, (268, trunk.cy), (268, box.cy), box.w_)
-    c.text((text.right + 150) / 2, top + 26, "dear, once", ink="muted")
+    c.text((text.right + 150) / 2, top + 26, "expensive, once", ink="muted")
     c.text(230, top + 124, "cheap, often", ink="muted")
     return c
 

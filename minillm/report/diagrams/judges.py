@@ -35,28 +35,28 @@ def rlaif_loop() -> Canvas:
 
 
 @diagram
-def goodhart(rise: float = 1.5, fall: float = 0.35) -> Canvas:
+def goodhart(rise: float = 1.5, fall: float = 0.35, proxy_fall: float = 0.14) -> Canvas:
     """Over-optimisation: the proxy keeps rising, the truth turns (Gao et al. 2023)."""
     turn = rise / (2 * fall)
     c = Canvas(
         "Goodhart: the proxy rises, the truth turns",
-        f"Two curves over the distance from the first policy. The proxy reward rises on; the true reward follows "
+        f"Two curves over the distance from the first policy. The proxy reward rises on; the true reward is "
         f"d ({rise:g} − {fall:g} d), is highest at {turn:.2f}, and falls.",
     )
     far = 1.9 * turn
-    top = rise * far * 0.62
+    top = 1.05 * max(turn * (rise - fall * turn), far * (rise - proxy_fall * far))
     axes = Axes(c, 30, c.y + 6, 290, 140, (0, far), (0, top), "d = √KL", "reward")
-    axes.curve(lambda d: rise * d - 0.4 * fall * d * d, 0, far, "red line", dash=True)
+    axes.curve(lambda d: rise * d - proxy_fall * d * d, 0, far, "red line", dash=True)
     axes.curve(lambda d: d * (rise - fall * d), 0, far)
     best = axes(turn, turn * (rise - fall * turn))
     c.line(best, (best[0], axes.frame.bottom), dash=True)
     c.dot(*best, 5)
-    c.text(best[0], best[1] - 12, "stop here", bold=True)
+    c.text(best[0] + 8, best[1] + 18, "stop here", anchor="start", bold=True)
     c.text(best[0] + 6, axes.frame.bottom - 10, f"d = {turn:.2f}", anchor="start")
-    c.text(326, axes(far, min(top, rise * far - 0.4 * fall * far * far))[1], "proxy", anchor="start")
+    c.text(326, axes(far, far * (rise - proxy_fall * far))[1], "proxy", anchor="start")
     c.text(326, axes(far, far * (rise - fall * far))[1], "truth", anchor="start")
-    c.note("the true reward of best-of-n: d (α − β d), Gao et al. 2023. Only a measure that nobody optimises shows the "
-           "turn")  # fmt: skip
+    c.note(f"truth: d ({rise:g} − {fall:g} d); proxy: d ({rise:g} − {proxy_fall:g} d), the form that Gao et al. 2023 "
+           "found for best of n. Only a measure that nobody optimises shows the turn")  # fmt: skip
     return c
 
 
@@ -143,7 +143,7 @@ def chain_of_thought(
             c.text(MARGIN, y + 41, f"swap {a + 1} and {b + 1}", anchor="start", ink="muted")
             for one, two in ((a, b), (b, a)):
                 c.arrow((row[one].cx, y + 24), (row[two].cx, y + 58))
-    c.note(f"answered at once, all {len(swaps)} swaps must be made inside one pass; written out, each step needs the "
+    c.note(f"answered at once, the {len(swaps)} swaps must be made inside one pass; written out, each step needs the "
            "line above alone")  # fmt: skip
     return c
 

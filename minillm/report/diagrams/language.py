@@ -136,20 +136,22 @@ def one_hot_lookup(
         f"A one-hot vector with its 1 at place {row} times a table of {len(table)} rows gives row {row} of the table: "
         + ", ".join(f"{v:g}" for v in product[0]) + ".",
     )  # fmt: skip
-    top = c.y + 26
-    middle = top + 12 * len(table)
-    cells(c, MARGIN, middle - 12, one, 26, 24, form=lambda v: f"{v:g}")
-    c.text(MARGIN + 13 * len(table), middle - 24, f"one-hot of token {row}", ink="muted")
-    x = MARGIN + 26 * len(table)
+    top, side = c.y + 26, min(26, 104 / len(table))
+    middle, x = top + 12 * len(table), MARGIN + side * len(table)
+    wide = min(44, (386 - x - 94) / 2 / len(table[0]))
+
+    def form(value):
+        return f"{value:g}".replace("-", "−")
+
+    cells(c, MARGIN, middle - 12, one, side, 24, form=form)
+    c.text(MARGIN, middle - 24, f"one-hot of token {row}", anchor="start", ink="muted")
     c.text(x + 16, middle, "×", 16)
-    wide = 44
     fills = [["orange" if i == row else "plain"] * len(table[0]) for i in range(len(table))]
-    cells(c, x + 62, top, table, wide, 24, form=lambda v: f"{v:g}".replace("-", "−"), fills=fills,
-          rows=[f"{i}" for i in range(len(table))])  # fmt: skip
-    c.text(x + 62 + wide * len(table[0]) / 2, top - 10, "table E  (V, C)", ink="muted")
+    cells(c, x + 62, top, table, wide, 24, form=form, fills=fills, rows=[f"{i}" for i in range(len(table))])
     after = x + 62 + wide * len(table[0])
+    c.text((x + 62 + after) / 2, top - 10, "table E  (V, C)", ink="muted")
     c.text(after + 16, middle, "=", 16)
-    cells(c, after + 32, middle - 12, product, wide, 24, form=lambda v: f"{v:g}".replace("-", "−"), fills="orange")
+    cells(c, after + 32, middle - 12, product, wide, 24, form=form, fills="orange")
     c.text(after + 32 + wide * len(table[0]) / 2, middle - 24, f"row {row}", ink="muted")
     c.note("so nobody multiplies: the row is looked up, and only rows that were read get a gradient")
     return c

@@ -206,14 +206,14 @@ def valley(rate: float = 0.09, momentum: float = 0.5, steps: int = 14, steep: fl
         c.line(*ring, ink="edge", curve=True)
     for path, ink in ((plain, "red line"), (heavy, "blue line")):
         points = [axes(*point) for point in path]
-        c.line(*points, ink=ink, thick=1.8, curve=True)
+        c.line(*points, ink=ink, thick=1.8, dash=path is plain, curve=True)
         for point in points:
             c.dot(*point, 2.2, ink)
     c.text(axes(*start)[0] + 4, axes(*start)[1] - 10, "start", anchor="start")
     low = axes(0, 0)
     c.dot(*low, 4, "ink")
     c.text(low[0] + 8, low[1] + 16, "minimum", anchor="start")
-    legend(c, [("red", f"gradient descent: {height(plain[-1]):.2f}"), ("blue", f"momentum: {height(heavy[-1]):.2f}")])
+    legend(c, [("~red", f"gradient descent: {height(plain[-1]):.2f}"), ("blue", f"momentum: {height(heavy[-1]):.2f}")])
     c.note(f"height after {steps} steps at the same rate, {rate:g}: what alternates cancels, what agrees adds up")
     return c
 
@@ -260,19 +260,19 @@ def gradient_accumulation(losses: Sequence[float] = (2.0, 1.0, 3.0, 2.0), micro:
         f"{n} examples as one batch with mean loss {whole:g}, and as {len(parts)} pieces of {micro}, each divided by "
         f"{n}; the sum is {sum(shares):g} too, so the gradients agree and there is one step.",
     )
-    top = c.y + 8
+    top, wide = c.y + 8, min(40, 176 / n)
     c.text(MARGIN, top + 12, "one batch", anchor="start", bold=True)
-    cells(c, 130, top, [losses], 40, 24, form="{:g}", fills="sky")
-    c.text(130 + 40 * n + 10, top + 12, f"mean {whole:g}", anchor="start")
+    cells(c, 130, top, [losses], wide, 24, form="{:g}", fills="sky")
+    c.text(130 + wide * n + 10, top + 12, f"mean {whole:g}", anchor="start")
     y = top + 44
     c.text(MARGIN, y + 12, f"{len(parts)} pieces", anchor="start", bold=True)
     for i, (part, share) in enumerate(zip(parts, shares)):
-        cells(c, 130, y + 34 * i, [part], 40, 24, form="{:g}", fills="orange")
+        cells(c, 130, y + 34 * i, [part], wide, 24, form="{:g}", fills="orange")
         sum_of = " + ".join(f"{v:g}" for v in part)
-        c.text(130 + 40 * micro + 10, y + 34 * i + 12, f"({sum_of}) / {n} = {share:g}", anchor="start")
+        c.text(130 + wide * micro + 10, y + 34 * i + 12, f"({sum_of}) / {n} = {share:g}", anchor="start")
     y += 34 * len(parts)
     c.line((130, y), (370, y))
-    c.text(130 + 40 * micro + 10, y + 14, f"added: {sum(shares):g}", anchor="start", bold=True)
+    c.text(130 + wide * micro + 10, y + 14, f"added: {sum(shares):g}", anchor="start", bold=True)
     c.note("backward after each piece adds to the gradients; the optimizer steps once, after the last piece")
     return c
 

@@ -42,7 +42,7 @@ def where_peft_stands() -> Canvas:
     ):  # fmt: skip
         c.text(232, top + y, label, anchor="start")
         c.line((228, top + y), (target[0] + 1, top + target[1]), ink="orange line")
-    c.note("all weights shown in grey are frozen; only what is orange learns. P-tuning makes the prompt with a small "
+    c.note("all matrices are frozen; what is named on the right learns. P-tuning makes the prompt with a small "
            "network; LLaMA-Adapter gives the prefix a gate")  # fmt: skip
     return c
 

@@ -120,7 +120,7 @@ def stale_knowledge() -> Canvas:
         box = c.box(232, y + 42 + 34 * i, 154, 26, says, fill)
         start = c.box(60, y + 42 + 34 * i, 84, 26, name, "plain")
         c.arrow(start.e, box.w_)
-    c.note("new documents cost nothing; new weights cost a training run, and may forget")
+    c.note("a new document costs little; new weights cost a training run, and may forget")
     return c
 
 

@@ -14,8 +14,11 @@ def tokens(
     x: float | None = None, width: float | None = None, high: float = 22, gap: float = 4, size: float = 12,
     mono: bool = True, dash: Sequence[bool] = (),
 ) -> list[Box]:  # fmt: skip
-    """A row of tokens, as wide as their words or all of one width; in the middle unless x says where it begins."""
+    """A row of tokens, as wide as their words or all of one width, from x on or in the middle, cut to fit."""
     widths = [width or width_of(word, size, mono=mono) + 10 for word in words]
+    room = WIDTH - MARGIN - (MARGIN if x is None else x) - gap * (len(words) - 1)
+    if sum(widths) > room:
+        widths = [wide * room / sum(widths) for wide in widths]
     left = (WIDTH - sum(widths) - gap * (len(words) - 1)) / 2 if x is None else x
     fills = [fills] * len(words) if isinstance(fills, str) else fills
     boxes = []

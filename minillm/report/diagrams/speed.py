@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from minillm.report.diagrams.canvas import MARGIN, Canvas
 from minillm.report.diagrams.registry import diagram
 from minillm.report.diagrams.shapes import Axes, bars, cells, legend, lying_bars, tokens
+from minillm.report.diagrams.style import width_of
 
 
 @diagram
@@ -28,12 +29,12 @@ def roofline(peak: float = 100.0, bandwidth: float = 10.0, kernels: dict[str, fl
     at = axes(knee, peak)
     c.line(at, (at[0], axes.frame.bottom), dash=True)
     c.text(at[0] + 6, axes.frame.bottom - 10, f"knee: {knee:g}", anchor="start")
-    c.text(at[0] + 8, at[1] - 12, f"peak {peak:g} Gflop/s", anchor="start")
+    c.text(axes.frame.right, at[1] - 14, f"peak {peak:g} Gflop/s", anchor="end")
     c.text(at[0] - 50, at[1] - 2, f"{bandwidth:g} GB/s", anchor="end", ink="muted")
     for name, a in kernels.items():
         x, y = axes(a, min(peak, bandwidth * a))
         c.dot(x, y, 4.5, "red line")
-        c.text(x + (8 if a < knee else 0), y + 14, name, anchor="start" if a < knee else "middle")
+        c.text(min(x + 8, 384 - width_of(name, 12)), min(y + 16, axes.frame.bottom - 9), name, anchor="start")
     c.note("left of the knee a kernel waits for memory: join it with others; right of it, it computes at full rate")
     return c
 
@@ -109,7 +110,7 @@ def power_law(scale: float = 20.0, power: float = 0.35, floor: float = 0.5,
         c.text(axes(n, 1)[0], axes.frame.bottom + 11, f"{n:.0e}".replace("e+0", "e"))
     c.text(342, axes(1e5, floor)[1] + 8, f"E = {floor:g}", anchor="start")
     c.text(200, axes.frame.y + 8, f"loss = E + {scale:g} / N^{power:g}", anchor="start")
-    c.note("blue: the loss; broken red: the loss less E, whose slope is −a. Left to right: weights N")
+    c.note("solid: the loss; falling, dashed: the loss less E, of slope −a. Left to right: weights N")
     return c
 
 
@@ -230,7 +231,7 @@ def speculative_decoding(draft: Sequence[str] = ("in", "a", "barn", "today"),
 def distillation() -> Canvas:
     """Distillation: a small model learns the whole distribution of a large one."""
     c = Canvas(
-        "Distillation: learn what the teacher believes",
+        "Distillation: learn the teacher's probabilities",
         "A text goes into a large frozen teacher and a small student; the student's loss is the divergence between "
         "their two distributions over the next token.",
     )

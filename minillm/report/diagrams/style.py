@@ -9,6 +9,7 @@ nothing collides whatever font a reader has.
 from minillm.report.plots import COLOURS
 
 BASES = dict(zip(("blue", "red", "green", "pink", "orange", "sky"), COLOURS)) | {"grey": "#8c959f"}
+TINTS = {"sky": 0.76, "blue": 0.62, "green": 0.56, "orange": 0.42, "red": 0.56, "pink": 0.68, "grey": 0.68}  # of white
 LEVELS = 8  # shades of a heat map
 LIGHT_CARD, DARK_CARD = "#ffffff", "#161b22"
 NARROW = {  # widths in thousandths of the font size
@@ -54,7 +55,7 @@ def _palette() -> dict[str, tuple[str, str]]:
         "line": ("#57606a", "#a5afba"),
     }
     for name, base in BASES.items():
-        found[name] = (mix(base, LIGHT_CARD, 0.70), mix(base, DARK_CARD, 0.62))
+        found[name] = (mix(base, LIGHT_CARD, TINTS[name]), mix(base, DARK_CARD, 0.62))
         found[f"{name} line"] = (base, mix(base, "#ffffff", 0.25))
         found[f"{name} ink"] = (mix(base, "#000000", 0.45), mix(base, "#ffffff", 0.60))
     for level in range(LEVELS + 1):

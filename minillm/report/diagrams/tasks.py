@@ -61,7 +61,9 @@ def labels_per_row() -> Canvas:
         out = c.box(WIDTH - MARGIN - 96, whole.cy - 12, 96, 24, label, "green")
         c.arrow((whole.right + 4, whole.cy), out.w_)
         y = whole.bottom + 18
-    c.note("grey: special tokens. The loss compares one number (or two vectors) for a row, not one for each token")
+    c.note(
+        "in angle brackets: special tokens. The loss compares a number (or two vectors) for a row, not for each token"
+    )
     return c
 
 
