@@ -1,6 +1,6 @@
 """Generation: one token after another, each chosen from what the model expects next.
 
-`sampling` chooses; `writing` makes texts of it; other ways are `beams` and `speculative`. Prompts of different lengths are
+`sampling` chooses; `writing` makes texts of it; see also `beams`, `speculative`. Prompts of different lengths are
 padded on the left; every text comes out as it would alone, with the cache or without. A text that is longer than the
 model's context goes on with its last half in view.
 
