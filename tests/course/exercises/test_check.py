@@ -76,3 +76,9 @@ def test_no_two_exercises_share_a_name():
     with pytest.raises(AssertionError, match="two exercises"):
         exercise("double (for the tests)")(print)
     assert len(GRADERS) == len(set(GRADERS))
+
+
+def test_a_misspelt_exercise_is_answered_with_the_nearest_names_and_not_with_all():
+    with pytest.raises(ValueError, match="there is no exercise 'cut_in_heads': did you mean cut_into_heads") as error:
+        grade("cut_in_heads", print)
+    assert len(str(error.value)) < 150
