@@ -1,4 +1,4 @@
-"""What alignment does to a model that writes letters, judged by the truth: the figures of lessons 18 to 21.
+"""What alignment does to a model that writes letters, judged by the truth: the figures of lessons 21 to 24.
 
     python train.py && python train.py sft && python train.py sft --task letters --out runs/letters
     python train.py reward --from runs/letters --out runs/reward

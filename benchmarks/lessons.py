@@ -1,7 +1,7 @@
 """Do the lessons' claims hold? Every notebook in fp32 and bf16, on one thread and two, with other seeds of its own.
 
     python benchmarks/lessons.py                               all: hours; what is there is not run again
-    python benchmarks/lessons.py --lessons 12 15 --ways bf16   some lessons, in some ways
+    python benchmarks/lessons.py --lessons 15 15 --ways bf16   some lessons, in some ways
     python benchmarks/lessons.py --show                        the table again
 
 A claim is an `assert` of a lesson. A cell that fails loses the claims that stand in it, and the lesson goes on; cells

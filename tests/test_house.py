@@ -175,8 +175,9 @@ def test_every_file_and_everything_public_says_what_it_is_and_stays_readable(pat
 
 def test_the_library_does_not_grow_without_a_reason():
     lines = sum(path.read_text().count("\n") for path in MODULES if "course" not in path.parts)
-    # A fifth of it for real models: families, tokenizers, GGUF, templates; the page, many processes, looking inside.
-    assert lines <= 30_000
+    # A fifth of it for real models: families, tokenizers, GGUF, templates; as much for the page, shards and many
+    # processes, a GPU, and what the newer lessons stand on: other architectures, probes, quantization, retrieval.
+    assert lines <= 34_000
 
 
 def readme() -> str:

@@ -226,7 +226,7 @@ class PPO:
         config, mask = self.config, rollout.mask.float()
         with self.compute.autocast():
             logprobs, values, entropy = self.actor(rollout, config.temperature)
-        policy_loss, seen = ppo_policy_loss(logprobs, old["logprobs"], advantages, mask, config.clip_range)
+        policy_loss, seen = self.policy_loss(logprobs, old["logprobs"], advantages, mask)
         value_loss, _ = ppo_value_loss(values, old["values"], returns, mask, config.value_clip_range)
         # Schulman et al. 2017, equation 9, with the sign turned
         loss = policy_loss + config.value_coef * value_loss - config.entropy_coef * masked_mean(entropy, mask)
@@ -240,6 +240,10 @@ class PPO:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return {**seen, "policy_loss": policy_loss.detach(), "value_loss": value_loss.detach(), "grad_norm": norm}
+
+    def policy_loss(self, logprobs: Tensor, old: Tensor, advantages: Tensor, mask: Tensor) -> tuple[Tensor, dict]:
+        """The clipped loss of the policy, and its metrics."""
+        return ppo_policy_loss(logprobs, old, advantages, mask, self.config.clip_range)
 
     # To go on from
 

@@ -7,7 +7,7 @@ life         the life of a run, once; finetune: of what tunes a trained model; h
              rehearsal: so that the text of pre-training is not forgotten
 size         of a model that goes on from a run; memory: whether one fits
 one each     pretrain (and bigram), mlm; classify, pair, tag, encode, sft, reward, dpo; ppo
-             generate, chat, predict, evaluate, merge, export; models; tour, with its page, tour_report
+             generate, chat, answer, predict, evaluate, merge, export; models; tour, with its page, tour_report
 """
 
 from minillm.cli.classify import Classify, ClassifySettings

@@ -17,13 +17,14 @@ from minillm.align import (
     without_reference,
     write_answers,
 )
-from minillm.cli.flags import flag
+from minillm.cli.flags import flag, group
+from minillm.cli.rehearsal import Rehearsal, RehearsalSettings, beside, to_keep, with_shares
 from minillm.cli.reward import PreferenceSettings, PreferenceTask, load_answering
 from minillm.data import Padded
 from minillm.hub import Foreign, load_causal, source
 from minillm.report import log_probabilities, picture
 from minillm.text import Tokenizer
-from minillm.training import History
+from minillm.training import History, causal_lm
 
 COMPARED_PROMPTS, COMPARED_OF_OTHERS = 200, 24  # prompts whose answers are compared; large models write slowly
 
@@ -40,6 +41,7 @@ class DPOSettings(PreferenceSettings):
     label_smoothing: float | None = flag(
         None, "of dpo: share of the pairs that may be the wrong way round (default: 0)"
     )
+    rehearsal: RehearsalSettings = group(RehearsalSettings)
 
 
 class DPO(PreferenceTask):
@@ -54,6 +56,10 @@ class DPO(PreferenceTask):
 
     name = "dpo"
     headline = ("accuracy", "true_score")
+
+    @classmethod
+    def complete(cls, settings: DPOSettings, given: dict) -> DPOSettings:
+        return with_shares(super().complete(settings, given), given)
 
     def new_model(self, texts: list[str]) -> tuple[Tokenizer, nn.Module]:
         settings = self.settings
@@ -74,6 +80,22 @@ class DPO(PreferenceTask):
         """Batches of pairs. A causal policy never sees the padding behind an answer."""
         batch_size = self.settings.training.batch_size
         return self.padded(seed)(examples, self.tokenizer.pad_id, batch_size, seed=seed, causal=True)
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.kept = to_keep(self.settings)
+        kept = self.kept.of_one_quality()
+        self.old = old = Rehearsal(kept, self.settings, self.tokenizer, self.model, self.tokens_file)
+        self.batches = old.among(self.batches, self.settings.machine.seed)
+        if old.share:
+            self.unit, self.objective = "examples", beside(self.objective, "reference", causal_lm)  # pairs, and texts
+            self.config = old.longer(self.config) if self.settings.training.max_steps is None else self.config
+
+    def fingerprint(self) -> str:
+        return self.old.fingerprint(super().fingerprint())
+
+    def more_config(self) -> dict:
+        return {**super().more_config(), "learned": self.kept.as_json()}
 
     def watch(self, model: nn.Module) -> dict:
         return margins(model, self.valid, self.loss, self.compute, self.average)

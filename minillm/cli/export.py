@@ -28,7 +28,7 @@ class ExportSettings:
     from_: Path | None = flag(None, "the run to write, or a model that others made")
     to: str = flag("hf", "the format: a folder for transformers, and peft; or GGUF", choices=FORMATS)
     out: Path | None = flag(None, "a new folder")
-    gguf_type: str = flag("F16", "of gguf: how matrices are stored", choices=("F32", "F16", "BF16", "Q8_0"))
+    gguf_type: str = flag("F16", "of gguf: how matrices are stored", choices=tuple(hub.WRITTEN))
     merge: bool = flag(False, "of a run that trained an adapter: the whole model, with the adapter in its weights")
 
 

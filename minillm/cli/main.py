@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+from minillm.cli.answer import AnswerSettings, run_answer
 from minillm.cli.chat import ChatSettings, run_chat
 from minillm.cli.classify import Classify, ClassifySettings
 from minillm.cli.dpo import DPO, DPOSettings
@@ -49,6 +50,7 @@ COMMANDS = {
     "predict": _does("ask a trained classifier, tagger or encoder about new texts", PredictSettings, run_predict),
     "generate": _does("generate texts with a trained model", GenerateSettings, run_generate),
     "chat": _does("talk to a model, turn by turn, at the keyboard", ChatSettings, run_chat),
+    "answer": _does("answer questions from documents, and name the source", AnswerSettings, run_answer),
     "tour": _does("the whole life of a model, and a page about it", TourSettings, run_tour, start=lambda a: main(a)),
     "models": _does("train the models that the lessons stand on", ModelsSettings, run_models),
     "eval": _does("score a trained model on text, exactly", EvaluateSettings, run_evaluate),

@@ -12,6 +12,7 @@ from minillm.align import (
     GRPO,
     PPO,
     Conversation,
+    ExactReward,
     GRPOConfig,
     PPOConfig,
     RewardModelScorer,
@@ -19,6 +20,7 @@ from minillm.align import (
     compute_of,
     prompt_ids,
     reinforce,
+    rloo,
     sample_answers,
     true_scores,
     write_answers,
@@ -30,17 +32,19 @@ from minillm.cli.memory import check_tokens
 from minillm.cli.methods import SELECTIVE, MethodSettings, frozen_dtype, prepare
 from minillm.cli.reward import load_answering
 from minillm.cli.settings import RECOMPUTE, ChatTemplate, Machine, RunChoice
-from minillm.data import Prompt, read_prompts
+from minillm.data import Prompt, read_prompts, user_message
 from minillm.hub import base_of, load_causal, load_model, load_tokenizer, model_kind, source
 from minillm.models import RewardModel
 from minillm.peft import AdapterRun, bare
 from minillm.report import picture, rounds
 from minillm.system import Compute, pick_device
-from minillm.tales import data_file
+from minillm.tales import data_file, make_puzzles, solve
 from minillm.text import Tokenizer, keep_good
-from minillm.training import History, named_or_latest
+from minillm.training import WEIGHINGS, History, named_or_latest
 
-ALGORITHMS = ("ppo", "grpo", "reinforce")
+ALGORITHMS = ("ppo", "grpo", "reinforce", "rloo")
+EXACT = "exact"  # --reward exact: a program checks the answers
+PUZZLES = 4000  # to learn on, where nobody brings any
 STANDARD = 200  # answers by which rewards are put to mean 0 and deviation 1
 SCALE = ("reward_mean", "reward_deviation")  # of the raw rewards, in config.json: what makes them 0 and 1
 WATCHED = 60  # prompts that are answered at each evaluation
@@ -64,7 +68,12 @@ class PPOTraining:
     horizon: int = flag(PPOConfig.horizon, "answers in which it moves there")
     entropy_coef: float = flag(PPOConfig.entropy_coef, "reward for being undecided")
     missing_eos_penalty: float = flag(1.0, "deviations of reward that an answer without an end costs")
-    group_size: int = flag(GRPOConfig.group_size, "of grpo and reinforce: answers to each prompt")
+    group_size: int = flag(GRPOConfig.group_size, "but of ppo: answers to each prompt")
+    scale: bool = flag(GRPOConfig.scale, "of grpo: advantages are divided by the deviation of their group")
+    clip_high: float = flag(GRPOConfig.clip_high, "of grpo: how far a probability may rise (0: as --clip-range)")
+    weigh: str = flag(GRPOConfig.weigh, "of grpo: tokens count the same, answers do, or a constant", choices=WEIGHINGS)
+    length_cost: float = flag(GRPOConfig.length_cost, "but of ppo: reward that a token of an answer costs")
+    drop_alike: bool = flag(GRPOConfig.drop_alike, "but of ppo: learn nothing from groups that agree")
     recompute: bool = flag(False, RECOMPUTE)
 
 
@@ -75,7 +84,7 @@ class PPOSettings:
     data: Path | None = flag(None, 'prompts to answer, {"prompt"}; without it, tales that ask for letters')
     test: Path | None = flag(None, "prompts to compare answers on at the end; without it, the last tenth of --data")
     from_: Path | None = flag(None, "the run to begin with (default: the newest of letters, else of sft)")
-    reward: Path | None = flag(None, "the run of reward to please (default: the newest)")
+    reward: Path | None = flag(None, "the run of reward to please (default: the newest); or exact: a program checks")
     training: PPOTraining = group(PPOTraining)
     method: MethodSettings = group(MethodSettings)
     chat: ChatTemplate = group(ChatTemplate)
@@ -90,6 +99,10 @@ class RLHF(TrainingCommand):
     python train.py ppo --method lora                    one trunk is policy and reference
     python train.py ppo --algorithm grpo --target-kl 6
     python train.py ppo --data prompts.jsonl             your prompts: {"prompt"}
+    python train.py ppo --algorithm grpo --reward exact --from runs/puzzles
+
+    With --reward exact no reward model takes part: the prompts are puzzles, whose answers a program verifies, 1 for a
+    right one, else 0; the model must have been taught such answers by sft (`tales.make_puzzle_instructions`).
     """
 
     name = "ppo"
@@ -98,9 +111,10 @@ class RLHF(TrainingCommand):
 
     @classmethod
     def complete(cls, settings: PPOSettings, given: dict) -> PPOSettings:
-        judge = named_or_latest(settings.reward, "reward", flag="--reward")
-        origin = named_or_latest(settings.from_, "letters", "sft")
-        settings = change(settings, from_=origin.path, reward=judge.path)
+        exact = is_exact(settings.reward)
+        judge = settings.reward if exact else named_or_latest(settings.reward, "reward", flag="--reward").path
+        origin = named_or_latest(settings.from_, *(("sft",) if exact else ("letters", "sft")))
+        settings = change(settings, from_=origin.path, reward=judge)
         check_useless_flags(settings, given)
         return settings
 
@@ -119,9 +133,13 @@ class RLHF(TrainingCommand):
         self.config = ppo_config(training, settings.machine, self.prepared.rate)
         longest = min(training.max_new_tokens, getattr(self.model.config, "context", training.max_new_tokens))
         check_tokens(self.compute, self.model, training.batch_size, longest)
-        self.reward = load_reward(settings, self.tokenizer, self.compute)
+        self.exact = is_exact(settings.reward)
+        self.reward = ExactReward() if self.exact else load_reward(settings, self.tokenizer, self.compute)
         context = min(self.model.config.context, self.reward.context)
-        self.prompts, self.test = load_prompts(settings.data, settings.test, self.tokenizer, context)
+        puzzles = puzzle_prompts(settings.machine.seed) if self.exact and settings.data is None else None
+        self.prompts, self.test = puzzles or load_prompts(settings.data, settings.test, self.tokenizer, context)
+        if self.exact:
+            check_puzzles([*self.prompts, *self.test])
 
     def build(self) -> None:
         """Nothing more: prompts are checked by the models that are to read them."""
@@ -170,7 +188,10 @@ class RLHF(TrainingCommand):
         return self.loop.train(self.watch, resume, progress=True)
 
     def watch(self, model: nn.Module) -> dict:
-        """The true score of fresh answers, where it is known."""
+        """The true score of fresh answers, where it is known; the share that is right, where a program can tell."""
+        if self.exact:
+            answers = self.sampled(model, self.test[:WATCHED], 1)[0]
+            return {"right": float(self.reward(self.test[:WATCHED], answers).mean())}
         scores = true_scores(self.test[:WATCHED], self.sampled(model, self.test[:WATCHED], 1)[0])
         return {"true_score": sum(scores) / len(scores)} if scores else {}
 
@@ -180,6 +201,7 @@ class RLHF(TrainingCommand):
         write_answers(self.run, self.test, after, self.old)
         scores = compare_answers(self.test, after, self.old, distances)
         scores |= {"reward": float(self.reward(self.test, after).mean())}
+        scores |= {"reward_before": float(self.reward(self.test, self.old).mean())} if self.exact else {}
         with picture(self.run.path / "ppo.png", (2, 4), figsize=(10, 4.2)) as axes:
             rounds({self.settings.training.algorithm: history}, axes)
         metrics = self.write_metrics(history, val_loss=None, bigram_loss=None, floor=None, **scores)
@@ -197,11 +219,11 @@ def check_useless_flags(settings: PPOSettings, given: dict) -> None:
         "unfreeze": "in ppo all layers learn from the beginning",
     }
     if algorithm == "ppo":
-        useless["group_size"] = "ppo has no groups, as --algorithm grpo and reinforce have"
-    if algorithm == "reinforce":
-        useless |= dict.fromkeys(
-            ("epochs", "minibatch_size", "clip_range"), "reinforce takes one step a round, of all answers"
-        )
+        names = ("group_size", "scale", "clip_high", "weigh", "length_cost", "drop_alike")
+        useless |= dict.fromkeys(names, "ppo has no groups, as --algorithm grpo and reinforce have")
+    if algorithm in ("reinforce", "rloo"):
+        names = ("epochs", "minibatch_size", "clip_range", "clip_high", "scale")
+        useless |= dict.fromkeys(names, f"{algorithm} takes one step a round, of all answers")
     if method not in SELECTIVE:
         useless["learning_rate"] = f"what --method {method} learns has --adapter-learning-rate"
     for name, reason in useless.items():
@@ -209,6 +231,27 @@ def check_useless_flags(settings: PPOSettings, given: dict) -> None:
             raise ValueError(f"{flag_name(name)} has no use here: {reason}; leave it out")
     if method == "adalora":
         raise ValueError("--method adalora shares out its ranks over the steps of a loss, and ppo has none: take lora")
+
+
+def is_exact(reward: Path | None) -> bool:
+    """Whether --reward names no run but the program that checks."""
+    return reward is not None and reward.name == EXACT and not reward.exists()
+
+
+def puzzle_prompts(seed: int) -> tuple[list[Conversation], list[Conversation]]:
+    """Puzzles to learn on, and STANDARD others to compare answers on."""
+    test = [puzzle.prompt for puzzle in make_puzzles(STANDARD, 2 * seed + 1)]
+    train = [puzzle.prompt for puzzle in make_puzzles(PUZZLES, 2 * seed) if puzzle.prompt not in test]
+    return [*map(user_message, train)], [*map(user_message, test)]
+
+
+def check_puzzles(prompts: list[Conversation]) -> None:
+    """Raises: ValueError for a prompt whose answers no program can check."""
+    for prompt in prompts:
+        try:
+            solve(prompt[-1]["content"])
+        except ValueError as error:
+            raise ValueError(f"--reward exact checks puzzles, and among the prompts is {error}") from None
 
 
 def load_prompts(
@@ -264,6 +307,8 @@ def ppo_config(training: PPOTraining, machine: Machine, rate: float = 0.0) -> PP
     own = {field.name: values[field.name] for field in fields(kind) if field.name in values}
     if rate:
         own["learning_rate"] = rate
-    if training.algorithm == "reinforce":
-        return reinforce(kind(**own | {"minibatch_size": training.batch_size}))
+    if training.algorithm in ("reinforce", "rloo"):
+        return {"reinforce": reinforce, "rloo": rloo}[training.algorithm](
+            kind(**own | {"minibatch_size": training.batch_size})
+        )
     return kind(**own)

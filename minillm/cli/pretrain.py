@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from minillm import tales
+from minillm import models, tales
 from minillm.cli.advice import advice, say
 from minillm.cli.flags import auto, change, flag, group, program
 from minillm.cli.life import TrainingCommand, train_config
@@ -25,6 +25,7 @@ from minillm.text import Tokenizer, read_documents, split, split_stream
 from minillm.training import OPTIMIZERS, History, causal_lm, causal_objective, mean_loss
 
 MODELS = {Decoder: "decoder", LSTMLM: "lstm", BigramLM: "bigram"}  # what --model calls them
+MODELS[models.ConvolutionLM] = "convolution"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,6 +252,9 @@ def build_decoder(settings: PretrainSettings, tokenizer: Tokenizer, compute: Com
     check_size(compute, tokenizer.vocab_size, size.context, size.depth, size.width)
     if size.model == "lstm":
         return LSTMLM(LSTMConfig(tokenizer.vocab_size, size.depth, size.width, size.dropout))
+    if size.model == "convolution":
+        sizes = models.ConvolutionConfig(tokenizer.vocab_size, size.depth, size.width, dropout=size.dropout)
+        return models.ConvolutionLM(sizes)
     config = ModelConfig(
         vocab_size=tokenizer.vocab_size,
         context=size.context,

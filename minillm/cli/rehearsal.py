@@ -1,6 +1,7 @@
-"""Rehearsal: some steps go on learning the text that the model was pre-trained on, so that it does not forget it.
+"""Rehearsal: some steps go on learning what a model learned before, so that it does not forget it.
 
-Left out: choosing what to rehearse (it is drawn evenly), and text that the old model generates (pseudorehearsal).
+That is the text of pre-training, and the conversations of earlier instruction tuning; config.json of a run says which
+(`Learned`). Left out: choosing what to rehearse (it is drawn evenly), and what the old model generates itself.
 """
 
 import hashlib
@@ -9,18 +10,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
-from minillm.cli.flags import flag
+from minillm.cli.flags import change, flag, flag_name
+from minillm.cli.life import as_saved
 from minillm.cli.pretrain import load_corpus
 from minillm.cli.settings import TextSource
-from minillm.data import Mixed, Padded, Windows, tokenize_once
+from minillm.data import IGNORE_INDEX, Mixed, Padded, Windows, conversation_example, read_conversations, tokenize_once
 from minillm.hub import source
+from minillm.peft import METHODS
 from minillm.system import Compute, reading
+from minillm.tales import data_file
 from minillm.text import Tokenizer
-from minillm.training import LossFunction, RunFolder, TrainConfig, mean_loss
+from minillm.training import LossFunction, RunFolder, TrainConfig, as_sum, mean_loss
 
-ROWS = 4  # windows in a step
+ROWS = 4  # windows, or conversations, in a step
 MEASURED = 64  # batches of validation text, spread over all of it
 LONGEST = 256  # tokens of a window at most
 
@@ -35,83 +39,185 @@ class RehearsalSettings:
         "text is not known, and for an adapter, without which the model is what it was",
     )
     rehearse_text: Path | None = flag(None, "that text, .txt or .jsonl (default: what the run was pre-trained on)")
+    rehearse_answers: float = flag(0.3, "share of the steps that go on learning the conversations of earlier tuning")
 
 
-class OldText(NamedTuple):
-    """A text that a model was pre-trained on, and the seed by which a part of it was kept aside."""
+class Learned(NamedTuple):
+    """What a model has learned: the text of pre-training and the seed of its split, and conversations by name or file.
 
-    source: TextSource
-    seed: int
+    None and (): not known.
+    """
+
+    text: TextSource | None = None
+    seed: int = 0
+    conversations: tuple[str, ...] = ()  # "instructions" or "letters", the tales' own, or the path of a file
 
     def as_json(self) -> dict:
-        """For config.json, from where `old_text` reads it."""
-        values = {"data": self.source.data, "valid": self.source.valid}
-        paths = {name: path and str(Path(path).absolute()) for name, path in values.items()}
-        return {**asdict(self.source), **paths, "seed": self.seed}
+        """For config.json, from where `learned` reads it."""
+        text = self.text and {name: as_saved(value) for name, value in asdict(self.text).items()}
+        return {"text": text, "seed": self.seed, "conversations": list(self.conversations)}
+
+    def gone(self) -> "Learned":
+        """What of it is in files that are no longer there; the tales' own always are."""
+        files = [] if self.text is None else [path for path in (self.text.data, self.text.valid) if path]
+        text = None if all(path.exists() for path in files) else self.text
+        return self._replace(text=text, conversations=tuple(filter(_is_gone, self.conversations)))
+
+    def of_one_quality(self) -> "Learned":
+        """Without the letters, which are good and bad on purpose: who is to prefer the good ones goes on from there."""
+        return self._replace(conversations=tuple(name for name in self.conversations if name != "letters"))
+
+    def at_hand(self) -> "Learned":
+        """The rest."""
+        gone = self.gone()
+        there = tuple(name for name in self.conversations if name not in gone.conversations)
+        return self._replace(text=None if gone.text else self.text, conversations=there)
 
 
-def old_text(run: RunFolder) -> OldText | None:
-    """The text that a run was pre-trained on, by itself or by the run that it began with; None where nobody knows."""
+def _is_gone(name: str) -> bool:
+    return Path(name).is_absolute() and not Path(name).exists()
+
+
+def learned(run: RunFolder) -> Learned:
+    """What the model of a run has learned, in this run and in those before it, as far as config.json says."""
     config = run.config()
-    pretrained = config["settings"] if config["stage"] in ("pretrain", "bigram") else None
-    settings = pretrained or config.get("text")
-    if settings is None:
-        return None
+    settings, known = config.get("settings") or {}, config.get("learned") or {}
+    text = known.get("text") if known or config["stage"] not in ("pretrain", "bigram") else settings
+    conversations, seed = known.get("conversations", ()), known.get("seed", settings.get("seed", 0))
+    if not known and config["stage"] == "sft":  # of an older version
+        conversations = (settings.get("data") or settings.get("task", "instructions"),)
     with reading(run.path / "config.json"):
-        known = {name: settings[name] for name in ("documents", "valid_fraction")}
-        paths = {name: settings[name] and Path(settings[name]) for name in ("data", "valid")}
-        return OldText(TextSource(**known, **paths), settings["seed"])
+        if not text:
+            return Learned(None, seed, tuple(map(str, conversations)))
+        plain = {name: text[name] for name in ("documents", "valid_fraction")}
+        paths = {name: text[name] and Path(text[name]) for name in ("data", "valid")}
+        return Learned(TextSource(**plain, **paths), seed, tuple(map(str, conversations)))
 
 
-def text_to_keep(settings: Any, given: dict) -> OldText | None:
-    """The text that a run is to rehearse. Raises: ValueError for a share that was asked for and cannot be had."""
-    share, file = settings.rehearsal.rehearse, settings.rehearsal.rehearse_text
-    if not 0 <= share < 1:
-        raise ValueError(f"--rehearse {share:g}: a share of the steps lies from 0 to below 1")
-    found = old_text(source(settings.from_))
-    if file:  # cut as the known text was, since it is mostly the same: what was learned then is not measured on
-        own = found or OldText(TextSource(), settings.machine.seed)
-        valid = own.source.valid if own.source.valid and own.source.valid.exists() else None
-        found = OldText(replace(own.source, data=file, valid=valid), own.seed)
-    there = found is not None and all(path is None or path.exists() for path in (found.source.data, found.source.valid))
-    if share and ("rehearse" in given or settings.run.resume) and not there:
-        which = "is not known" if found is None else f"was {found.source.data}, which is not there"
-        raise ValueError(
-            f"--rehearse: the text that {settings.from_} was pre-trained on {which}: "
-            + ("bring it back to resume" if settings.run.resume else "name it, --rehearse-text")
-        )
-    if share and found and not there:
-        print(f"{found.source.data}, on which {settings.from_} was pre-trained, is not there: it may be forgotten")
-    return found if there else None
+def wanted(settings: Any) -> Learned:
+    """What the run that a command begins with has learned.
+
+    A text that is named is cut as the known one was, since it is mostly the same: what was learned then is not measured
+    on.
+    """
+    found, file = learned(source(settings.from_)), settings.rehearsal.rehearse_text
+    if not file:
+        return found
+    own, seed = (found.text, found.seed) if found.text else (TextSource(), settings.machine.seed)
+    valid = own.valid if own.valid and own.valid.exists() else None
+    return found._replace(text=replace(own, data=file, valid=valid), seed=seed)
+
+
+def to_keep(settings: Any) -> Learned:
+    """What of it is at hand."""
+    return wanted(settings).at_hand()
+
+
+def with_shares(settings: Any, given: dict) -> Any:
+    """The settings of a new run with the shares that hold: nothing is rehearsed that is not there.
+
+    Raises: ValueError for what is no share, and for one that was asked for and cannot be had.
+    """
+    shares = {name: getattr(settings.rehearsal, name) for name in ("rehearse", "rehearse_answers")}
+    if not all(0 <= share < 1 for share in shares.values()) or sum(shares.values()) >= 1:
+        raise ValueError("--rehearse and --rehearse-answers: shares of the steps, from 0 up, together less than 1")
+    adapter, kept = settings.method.method in METHODS, to_keep(settings)
+    there = {"rehearse": kept.text is not None, "rehearse_answers": bool(kept.conversations)}
+    for name, share in shares.items():
+        if name in given and share and not there[name]:
+            raise ValueError(missing(settings, name))
+    gone = wanted(settings).gone()
+    if shares["rehearse"] and not adapter and gone.text:
+        print(f"{gone.text.data}, on which {settings.from_} was pre-trained, is not there: it may be forgotten")
+    useless = [name for name in shares if not there[name] or (adapter and name not in given)]
+    return change(settings, **dict.fromkeys(useless, 0.0))
+
+
+def missing(settings: Any, name: str) -> str:
+    """What to say of a share that cannot be had."""
+    gone, text = wanted(settings).gone(), name == "rehearse"
+    files = [gone.text.data] if text and gone.text else [] if text else list(gone.conversations)
+    why = f"{files[0]} is not there" if files else f"{settings.from_} does not say which"
+    what = "text that it was pre-trained on" if text else "conversations that it was tuned on"
+    then = ": bring it back to resume" if settings.run.resume else ": name it by --rehearse-text" if text else ""
+    return f"{flag_name(name)}: the {what} is needed, and {why}{then}"
 
 
 class Rehearsal:
-    """The old text, as batches to learn from and to measure on."""
+    """What is to be kept, as batches to learn from and to measure on."""
 
-    def __init__(self, text: OldText, tokenizer: Tokenizer, model: nn.Module, seed: int, file: Callable):
-        corpus = load_corpus(text.source, text.seed)
-        parts = {"train": corpus.train, "valid": corpus.valid}
-        train, valid = (tokenize_once(own, tokenizer, file(part), corpus.whole) for part, own in parts.items())
-        if min(len(train), len(valid)) < 2:
-            raise ValueError(f"{corpus.name}: the text to rehearse is too short: name more, or leave it, --rehearse 0")
-        longest = min(getattr(model.config, "context", LONGEST), LONGEST)
-        self.train = Windows(train, min(longest, len(train) - 1), ROWS, seed)
-        self.valid = Windows(valid, min(longest, len(valid) - 1), ROWS)
+    def __init__(self, kept: Learned, settings: Any, tokenizer: Tokenizer, model: nn.Module, file: Callable):
+        self.shares, seed = settings.rehearsal, settings.machine.seed
+        self.answers: Padded | None = None
+        self.text: Windows | None = None
+        longest = getattr(model.config, "context", LONGEST)
+        for name, there in (("rehearse", kept.text), ("rehearse_answers", kept.conversations)):
+            if getattr(self.shares, name) and not there:  # of a run that goes on
+                raise ValueError(missing(settings, name))
+        if kept.text is not None and (self.shares.rehearse or settings.method.method not in METHODS):
+            corpus, context = load_corpus(kept.text, kept.seed), min(longest, LONGEST)
+            parts = {"old": corpus.train, "old_valid": corpus.valid}
+            train, valid = (tokenize_once(own, tokenizer, file(part), corpus.whole) for part, own in parts.items())
+            if min(len(train), len(valid)) < 2:
+                raise ValueError(f"{corpus.name}: the text to rehearse is too short: name more, or --rehearse 0")
+            self.text = Windows(train, min(context, len(train) - 1), ROWS, seed)
+            self.valid = Windows(valid, min(context, len(valid) - 1), ROWS)
+        if self.shares.rehearse_answers:
+            records = [record for name in kept.conversations for record in read_conversations(conversations_file(name))]
+            examples = [conversation_example(record, tokenizer, longest) for record in records]
+            answered = [one for one in examples if any(label != IGNORE_INDEX for label in one["labels"][1:])]
+            self.answers = Padded(answered, tokenizer.pad_id, ROWS, seed, causal=True)
 
-    def fingerprint(self) -> str:
-        """A checksum of what is learned, by which a resumed run knows it again."""
-        return hashlib.sha256(self.train.tokens.ids.numpy().tobytes()).hexdigest()
+    def fingerprint(self, data: str) -> str:
+        """The checksum of new data, and of what is old and learned: by it a resumed run knows both again."""
+        digest = hashlib.sha256()
+        if self.shares.rehearse:
+            digest.update(self.text.tokens.ids.numpy().tobytes())
+        if self.shares.rehearse_answers:
+            digest.update(repr([one["input_ids"] for group in self.answers.groups for one in group]).encode())
+        return f"{data} {digest.hexdigest()}" if self.share else data
 
-    def loss(self, model: nn.Module, objective: LossFunction, compute: Compute) -> float:
-        """Nats per token of the old validation text."""
+    @property
+    def share(self) -> float:
+        """Of the steps, that go on learning what is old."""
+        return self.shares.rehearse + self.shares.rehearse_answers
+
+    def loss(self, model: nn.Module, objective: LossFunction, compute: Compute) -> float | None:
+        """Nats per token of the old validation text; None without one."""
+        if self.text is None:
+            return None
         return mean_loss(model.to(compute.device), objective, self.valid.spread(MEASURED), compute)
 
-    def among(self, batches: Padded, share: float, seed: int) -> Mixed:
-        """Batches, of which this share is old text."""
-        return Mixed([batches, self.train], [1 - share, share], seed)
+    def among(self, batches: Padded, seed: int) -> Mixed | Padded:
+        """Batches, of which these shares are old."""
+        if not self.share:
+            return batches
+        old = {self.text: self.shares.rehearse, self.answers: self.shares.rehearse_answers}
+        old = {source: share for source, share in old.items() if share}
+        return Mixed([batches, *old], [1 - self.share, *old.values()], seed)
+
+    def longer(self, config: TrainConfig) -> TrainConfig:
+        """As many more steps as what is old takes, so that no new example is read less often."""
+        names = ("steps", "warmup", "eval_every")
+        return replace(config, **{name: round(getattr(config, name) / (1 - self.share)) for name in names})
 
 
-def longer(config: TrainConfig, share: float) -> TrainConfig:
-    """As many more steps as the old text takes, so that no new example is read less often."""
-    more = {name: round(getattr(config, name) / (1 - share)) for name in ("steps", "warmup", "eval_every")}
-    return replace(config, **more)
+def beside(objective: LossFunction, key: str, text: LossFunction) -> LossFunction:
+    """An objective for batches of both kinds: its own for one that has `key`, `text` for what is rehearsed.
+
+    Of the latter the mean counts, for as many terms as there are rows, so that steps of both kinds weigh the same.
+    """
+
+    def loss(model: nn.Module, batch: dict) -> tuple[Tensor, Tensor | int]:
+        if key in batch:
+            return as_sum(objective(model, batch))
+        total, terms = as_sum(text(model, batch))
+        rows = len(batch["input_ids"])
+        return total / max(int(terms), 1) * rows, rows
+
+    return loss
+
+
+def conversations_file(name: str) -> Path:
+    """The file of conversations that a run has learned."""
+    return Path(name) if Path(name).is_absolute() else data_file(f"{name}_train.jsonl")

@@ -9,7 +9,8 @@ from torch import nn
 from minillm.align import true_scores
 from minillm.cli.finetune import SHORTEST, Task, TuningSettings, TuningTraining
 from minillm.cli.flags import auto, change, flag, group
-from minillm.cli.rehearsal import Rehearsal, RehearsalSettings, longer, text_to_keep
+from minillm.cli.life import as_saved
+from minillm.cli.rehearsal import Rehearsal, RehearsalSettings, to_keep, with_shares
 from minillm.cli.settings import ChatTemplate
 from minillm.data import (
     IGNORE_INDEX,
@@ -24,7 +25,7 @@ from minillm.hub import load_causal, load_tokenizer, source
 from minillm.inference import Question, ask, ask_base, questions_of, summary
 from minillm.metrics import rouge_reads
 from minillm.models import LSTMLM
-from minillm.peft import METHODS, switched_off
+from minillm.peft import switched_off
 from minillm.report import short
 from minillm.system import write_text
 from minillm.tales import data_file
@@ -34,7 +35,6 @@ from minillm.training import causal_lm, causal_objective, knows_template, named_
 SHOWN = 12  # answers in samples.txt
 ASKED = 1000  # questions at most that a model is scored on
 PACKED = 1024  # tokens of a row at most, unless one conversation is longer
-REHEARSED = 600  # older conversations beside the letters: what was learned before is not to be lost
 TALES_EPOCHS = {"instructions": 1.7, "letters": 1.6}  # passes over the tales' own conversations
 OTHER_EPOCHS = 4.0  # passes over the conversations that somebody brings, which are fewer
 
@@ -91,19 +91,15 @@ class SFT(Task):
     objective = staticmethod(causal_lm)
     unit = "answer tokens"
     headline = ("exact_match", "rouge_l")
-    other_data = (
-        "the examples, or the text to rehearse, are not those that this run began with; bring them back to resume"
-    )
-    rehearsal: Rehearsal | None = None
+    other_data = "the examples, or what is rehearsed, are not those that it began with; bring them back to resume"
+    before: float | None = None  # the loss on the text of pre-training
 
     @classmethod
     def complete(cls, settings: SFTSettings, given: dict) -> SFTSettings:
         source = named_or_latest(settings.from_, "sft" if settings.letters else "pretrain")
         usual = TALES_EPOCHS[settings.task] if settings.records.data is None else OTHER_EPOCHS
         settings = change(settings, from_=source.path, epochs=settings.training.epochs or usual)
-        adapter = settings.method.method in METHODS and "rehearse" not in given  # without it the model is what it was
-        keeps = not adapter and text_to_keep(settings, given)
-        return settings if keeps else change(settings, rehearse=0.0)
+        return with_shares(settings, given)
 
     @classmethod
     def folder_name(cls, settings: SFTSettings) -> str:
@@ -117,14 +113,12 @@ class SFT(Task):
         return parts
 
     def read_file(self, path: Path) -> list[ConversationRecord]:
-        found = read_conversations(path)
-        rehearsed = self.settings.letters and path.name == "instructions_train.jsonl"  # the old test stays whole
-        return found[:REHEARSED] if rehearsed else found
+        rehearsed = self.settings.letters and path.name == "instructions_train.jsonl"  # they come between
+        return [] if rehearsed else read_conversations(path)
 
     def new_model(self, texts: list[str]) -> tuple[Tokenizer, nn.Module]:
         run, method = source(self.settings.from_, self.settings.chat.template), self.settings.method.method
         tokenizer, model = load_tokenizer(run), load_causal(run, dtype=self.dtype)
-        self.old_text = text_to_keep(self.settings, {})
         if self.settings.pack and isinstance(model, LSTMLM):
             raise ValueError("--pack needs attention, which can look away; an LSTM remembers whatever stood before")
         if self.settings.pack and method in ("prompt", "ptuning"):
@@ -135,24 +129,23 @@ class SFT(Task):
 
     def prepare(self) -> None:
         super().prepare()
-        share, seed = self.settings.rehearsal.rehearse, self.settings.machine.seed
-        if self.old_text is not None and (share or not self.adapter):
-            self.rehearsal = Rehearsal(self.old_text, self.tokenizer, self.model, seed, self.tokens_file)
-            with switched_off(self.model, self.adapter) if self.adapter else nullcontext():  # a new prompt is noise
-                self.before = self.rehearsal.loss(self.model, self.objective, self.compute)
-        if share:
+        self.kept = to_keep(self.settings)
+        self.old = Rehearsal(self.kept, self.settings, self.tokenizer, self.model, self.tokens_file)
+        with switched_off(self.model, self.adapter) if self.adapter else nullcontext():  # a new prompt is noise
+            self.before = self.old.loss(self.model, self.objective, self.compute)
+        self.batches = self.old.among(self.batches, self.settings.machine.seed)
+        if self.old.share:
             self.unit = "tokens"  # answers, and text
-            self.batches = self.rehearsal.among(self.batches, share, seed)
-            if self.settings.training.max_steps is None:
-                self.config = longer(self.config, share)
+            self.config = self.old.longer(self.config) if self.settings.training.max_steps is None else self.config
 
     def fingerprint(self) -> str:
-        share = self.settings.rehearsal.rehearse
-        return " ".join([super().fingerprint(), *([self.rehearsal.fingerprint()] if share else [])])
+        return self.old.fingerprint(super().fingerprint())
 
     def more_config(self) -> dict:
-        text = self.old_text and self.old_text.as_json()
-        return {**super().more_config(), "text": text}
+        own = self.settings.records.data
+        name = self.settings.task if own is None else as_saved(own)
+        kept = self.kept._replace(conversations=(*self.kept.conversations, name))
+        return {**super().more_config(), "learned": kept.as_json()}
 
     def example(self, record: ConversationRecord) -> dict:
         return conversation_example(record, self.tokenizer, self.settings.context, self.settings.learn)
@@ -188,8 +181,8 @@ class SFT(Task):
         ]
         write_text(self.run.path / "samples.txt", "\n\n".join(shown[:SHOWN]) + "\n")
         scores = summary(questions, answers)
-        if self.rehearsal:
-            loss = self.rehearsal.loss(self.model, self.objective, self.compute)
+        if self.before is not None:
+            loss = self.old.loss(self.model, self.objective, self.compute)
             scores |= {"text_loss": loss, "text_loss_before": self.before}
         letters = [(q.messages, answer) for q, answer in zip(questions, answers) if q.kind == "letter"]
         if letters:

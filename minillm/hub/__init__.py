@@ -16,7 +16,7 @@ from minillm.hub.foreign import FOREIGN_FAMILIES
 from minillm.hub.gguf import GGUF, read_gguf
 from minillm.hub.gguf_tokenizer import LLAMA3, QWEN2, tokenizer_from_gguf
 from minillm.hub.gguf_vocabulary import tokenizer_fields
-from minillm.hub.gguf_write import save_gguf, write_gguf
+from minillm.hub.gguf_write import WRITTEN, save_gguf, write_gguf
 from minillm.hub.huggingface import load_pretrained, save_pretrained
 from minillm.hub.load import (
     base_of, load, load_causal, load_labels, load_model, load_tokenizer, model_kind, rebuild,

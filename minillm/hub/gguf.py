@@ -10,6 +10,7 @@ https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 import math
 import os
 import struct
+from collections import deque
 from typing import NamedTuple
 
 import numpy as np
@@ -55,8 +56,8 @@ class GGUF(NamedTuple):
 class _Reader:
     """Takes one thing after another from the bytes of a file; ValueError where they end."""
 
-    def __init__(self, data: memoryview):
-        self.data, self.place = data, 0
+    def __init__(self, data: memoryview, texts: bool):
+        self.data, self.place, self.texts = data, 0, texts
 
     def take(self, size: int) -> memoryview:
         left = len(self.data) - self.place
@@ -79,7 +80,8 @@ class _Reader:
             return self.numbers(_form(kind))[0]
         (kind,), (count,) = self.numbers("I"), self.numbers("Q")
         if kind == TEXT:
-            return [self.text() for _ in range(count)]
+            texts = (self.text() for _ in range(count))
+            return list(texts) if self.texts else deque(texts, maxlen=0)
         return list(self.numbers(_form(kind), count))
 
     def table(self, count: int) -> dict[str, tuple[Type, list[int], int]]:
@@ -105,11 +107,14 @@ def _form(kind: int) -> str:
     return SCALARS[kind]
 
 
-def read_gguf(path: str | os.PathLike) -> GGUF:
-    """The fields and the tensors of a file. Raises: ValueError, naming it, for one that is not whole or not known."""
+def read_gguf(path: str | os.PathLike, texts: bool = True) -> GGUF:
+    """The fields and the tensors of a file. Raises: ValueError, naming it, for one that is not whole or not known.
+
+    Args: texts: whether to keep lists of texts, such as a vocabulary, which takes a tenth of a small model's memory.
+    """
     file = MappedFile(path)
     with reading(path):
-        reader = _Reader(file.data)
+        reader = _Reader(file.data, texts)
         if reader.take(4) != MAGIC:
             raise ValueError("no GGUF file: it does not begin with these four letters")
         (version,) = reader.numbers("I")

@@ -2,7 +2,7 @@
 
 What is written is what `gguf` reads: fields, a table, the tensors; matrices in a type of choice, all else in 32 bits.
 The names are those of `gguf_models`, from our models by way of Hugging Face's. A tokenizer comes as fields, ready made
-(`gguf_vocabulary` makes them). Left out: quantisation to less than 8 bits.
+(`gguf_vocabulary` makes them). Left out: the K-quants, whose scales have scales.
 """
 
 import os
@@ -19,11 +19,13 @@ from minillm.hub.gguf_blocks import TYPES
 from minillm.hub.gguf_models import ARCHITECTURES, FACTORS, pair, paired, scaled_by
 from minillm.hub.gguf_tokenizer import KEY, UNUSED
 from minillm.hub.huggingface import pack_trunk
+from minillm.models import BLOCK, quantize_blocks
 from minillm.system import write_atomic
 from minillm.training import unwrap
 
-WRITTEN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "Q8_0": None}
-FILE_TYPES = {"F32": 0, "F16": 1, "Q8_0": 7, "BF16": 32}  # general.file_type
+QUANTIZED = {"Q8_0": 8, "Q5_0": 5, "Q4_0": 4}  # bits of a weight
+WRITTEN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, **dict.fromkeys(QUANTIZED)}
+FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 7, "Q5_0": 8, "BF16": 32}  # general.file_type
 NUMBERS = {kind.name: number for number, kind in TYPES.items()}
 TOKENS, TOKEN_TYPES = f"{KEY}tokens", f"{KEY}token_type"
 UINT32, INT32, FLOAT32, BOOL = 4, 5, 6, 7  # of fields
@@ -36,7 +38,7 @@ def save_gguf(
 
     Args:
         tokenizer: the fields that begin with "tokenizer.", as of `tokenizer_fields`
-        kind: the type of matrices: F32, F16, BF16 or Q8_0; one whose rows are no whole blocks gets F16 for Q8_0
+        kind: the type of matrices: a key of WRITTEN; a matrix whose rows are no whole blocks of few bits gets F16
         name: of the model, for people
     Raises: ValueError for a model that has no architecture there, and for an unknown type.
     """
@@ -90,7 +92,7 @@ def write_gguf(path: str | os.PathLike, fields: dict, tensors: dict[str, Tensor]
     alignment, table, chunks, offset = ALIGNMENT[1], [], [], 0
     for name, tensor in tensors.items():
         own = kind if tensor.dim() > 1 else "F32"
-        own = "F16" if own == "Q8_0" and tensor.size(-1) % 32 else own
+        own = "F16" if own in QUANTIZED and tensor.size(-1) % BLOCK else own
         size = tensor.numel() // TYPES[NUMBERS[own]].values * TYPES[NUMBERS[own]].size
         shape = tuple(tensor.shape)[::-1]
         table.append(_text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, NUMBERS[own], offset))
@@ -111,20 +113,21 @@ def _pieces(head: bytes, chunks: list[tuple[Tensor, str]], alignment: int) -> It
 
 def _packed(tensor: Tensor, kind: str) -> bytes:
     """The bytes of a tensor in a type."""
-    if kind == "Q8_0":
-        return q8_0(tensor.float().numpy()).tobytes()
+    if kind in QUANTIZED:
+        return quantized(tensor, kind)
     return tensor.to(WRITTEN[kind]).contiguous().view(-1).view(torch.uint8).numpy().tobytes()
 
 
-def q8_0(values: np.ndarray) -> np.ndarray:
-    """Blocks (n, 34) of numbers: a scale that the largest of 32 is 127 of, and what each is of it, away from zero."""
-    blocks = values.reshape(-1, 32)
-    scale = np.abs(blocks).max(axis=1, keepdims=True) / np.float32(127)
-    inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale != 0)
-    scaled = np.abs(blocks * inverse)
-    whole = np.floor(scaled) + np.floor(2 * (scaled - np.floor(scaled)))
-    rounded = (np.sign(blocks) * whole).astype(np.int8)
-    return np.hstack((scale.astype(np.float16).view(np.uint8), rounded.view(np.uint8)))
+def quantized(values: Tensor, kind: str) -> bytes:
+    """The blocks of numbers in few bits: of each 32 a scale in 16 bits and then their bits, in the order of ggml."""
+    scale, q = quantize_blocks(values, QUANTIZED[kind])
+    scale, q = scale.numpy().view(np.uint8), q.numpy()
+    if kind == "Q8_0":
+        return np.hstack((scale, q.view(np.uint8))).tobytes()
+    raised = (q + np.int8(2 ** (QUANTIZED[kind] - 1))).view(np.uint8)  # from 0 up
+    low = (raised[:, :16] & 15) | (raised[:, 16:] & 15) << 4
+    fifth = [np.packbits(raised >> 4, axis=1, bitorder="little")] if kind == "Q5_0" else []
+    return np.hstack((scale, *fifth, low)).tobytes()
 
 
 def _text(text: str) -> bytes:

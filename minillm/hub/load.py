@@ -36,6 +36,7 @@ BUILDERS = {
     **{name: getattr(models, name) for name in ("BigramLM", *PURPOSES)},
     "Decoder": lambda **config: models.Decoder(models.ModelConfig(**config)),
     "Encoder": lambda **config: models.Encoder(models.ModelConfig(**config)),
+    "ConvolutionLM": lambda **config: models.ConvolutionLM(models.ConvolutionConfig(**config)),
     "LSTMLM": lambda **config: models.LSTMLM(models.LSTMConfig(**config)),
 }
 

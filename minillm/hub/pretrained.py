@@ -78,7 +78,7 @@ def load_foreign(path: str | os.PathLike, dtype: torch.dtype | str | None = None
     """
     path, dtype = Path(path), as_dtype(dtype)
     if path.is_file():
-        file = read_gguf(path)
+        file = read_gguf(path, texts=False)
         with reading(path):
             settings = settings_of(file)
         family, config = read_config(settings, path)

@@ -1,8 +1,8 @@
 """Generation: one token after another, each chosen from what the model expects next.
 
-`sampling` chooses; `writing` makes texts of it; for beam search see `beams`. Prompts of different lengths are padded on
+`sampling` chooses; `writing` makes texts of it; see also `beams` and `speculative`. Prompts of different lengths are padded on
 the left; every text comes out as it would alone, with the cache or without. A text that is longer than the model's
-context goes on with its last half in view. Left out: speculative decoding.
+context goes on with its last half in view. Left out: batches that texts join as others end.
 
 Shapes: B batch, T time, V vocabulary.
 """

@@ -4,7 +4,7 @@ An induction head (Olsson et al. 2022, "In-context learning and induction heads"
 followed its previous occurrence, and so can say what comes next in a text that repeats: [A][B] ... [A] -> [B]. With a
 token shift one layer is enough for it, since each position knows the token before it; without one it takes two.
 
-Left out: what a head adds to the residual stream, and whether the answer depends on it (ablation, patching).
+What a head adds to the residual stream, and whether the answer depends on it: `residual`.
 
 Shapes: B batch, T time, H heads.
 """

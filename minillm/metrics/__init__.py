@@ -3,7 +3,7 @@
 words, ngrams, scores           what the others are made of, and the signature that says what a score depends on
 rouge, bleu_score, answers      a text against references
 diversity, likelihood           texts by themselves; what a model foresaw, in the units that people compare
-classes, baselines              classes, tags, similarities; what counting alone would score
+classes, baselines, pass_at     classes, tags, similarities; what counting alone would score; pass@k
 statistics                      how sure any of them is, and whether two systems differ
 
 Left out: METEOR, chrF, TER, and scores that need a trained model, such as BERTScore.
@@ -18,6 +18,7 @@ from minillm.metrics.classes import (
 from minillm.metrics.diversity import distinct_n, repetition, self_bleu
 from minillm.metrics.likelihood import bits_per_byte, bits_per_character, perplexity
 from minillm.metrics.ngrams import clipped_matches, ngram_counts, ngram_scores, ngrams, tokenize_rouge
+from minillm.metrics.pass_at import pass_at_k
 from minillm.metrics.rouge import lcs_length, lcs_places, rouge_l, rouge_lsum, rouge_n, rouge_reads
 from minillm.metrics.scores import Score, Scores, mean_scores
 from minillm.metrics.statistics import (

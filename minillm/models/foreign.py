@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minillm.models.attention import Attend, KVCache, SelfAttention, causal_mask, rotate
+from minillm.models.ladder import LADDER
 from minillm.models.recipes import RECIPES, FeedForward, LMHead, Recipe, TanhGELU, depth_scaled
 from minillm.models.transformer import Block
 
@@ -222,5 +223,6 @@ FOREIGN = {
     "gemma2": _GEMMA2,
     "gemma3": _GEMMA2._replace(attention=_with(normed="head")),
 }  # fmt: skip
-OWN_RECIPES = tuple(RECIPES)  # the rows of `recipes`: those that a command trains from scratch
+RECIPES |= LADDER
+OWN_RECIPES = tuple(RECIPES)  # those that a command trains from scratch
 RECIPES |= FOREIGN

@@ -2,6 +2,7 @@
 
 plots       the pictures: the only file that imports matplotlib
 html        a page that needs no other file
+diagrams    what the lessons draw: SVG with an alternative text
 """
 
 from minillm.report.plots import (

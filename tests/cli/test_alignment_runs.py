@@ -74,7 +74,7 @@ def test_a_reward_model_says_how_often_it_is_right(runs):
 @pytest.mark.parametrize("more", [[], ["--method", "lora"], ["--loss", "ipo"], ["--loss", "simpo", "--beta", "2"]])
 def test_dpo_writes_answers_before_and_after(runs, more):
     flags = ["--data", str(runs / "pairs.jsonl"), "--from", str(runs / "sft"), *SMALL, "--out", str(runs / "dpo")]
-    assert main(["dpo", *flags, *more]) == 0
+    assert main(["dpo", *flags, "--rehearse-answers", "0", *more]) == 0
     row = json.loads((runs / "dpo" / "predictions.jsonl").read_text().splitlines()[0])
     assert set(row) == {"prompt", "before", "after"}
     records = [json.loads(line) for line in (runs / "dpo" / "log.jsonl").read_text().splitlines()]
@@ -443,7 +443,8 @@ def tuned(runs):
 @pytest.mark.usefixtures("undrawn")
 def test_a_policy_that_began_with_an_adapter_has_it_in_its_reference_too(tuned, stage, method):
     flags = [*flags_of(tuned, stage), "--from", str(tuned / "tuned"), "--method", method, "--out", str(tuned / "new")]
-    assert main([*flags, *(["--minibatch-size", "2"] * (stage == "ppo"))]) == 0
+    own = {"ppo": ["--minibatch-size", "2"], "dpo": ["--rehearse-answers", "0"], "reward": []}[stage]
+    assert main([*flags, *own]) == 0
     first = first_of(tuned / "new")
     if stage == "ppo":
         assert first["kl"] == pytest.approx(0, abs=1e-5)

@@ -4,9 +4,10 @@ import json
 import math
 
 import pytest
+import torch
 
 from minillm.cli import main
-from minillm.cli.rehearsal import MEASURED, ROWS, old_text
+from minillm.cli.rehearsal import MEASURED, ROWS, beside, learned
 from minillm.data import Windows, tokenize
 from minillm.hub import load
 from minillm.text import read_documents, split
@@ -61,7 +62,7 @@ def test_a_share_of_the_steps_is_added_and_what_was_learned_is_kept(runs, tmp_pa
 
 def test_the_text_is_known_to_the_runs_behind(runs, tmp_path):
     assert tuned(runs, tmp_path / "one") == 0
-    assert old_text(RunFolder(tmp_path / "one")) == old_text(RunFolder(runs / "base"))
+    assert learned(RunFolder(tmp_path / "one"))[:2] == learned(RunFolder(runs / "base"))[:2]
     assert tuned(runs, tmp_path / "two", start=tmp_path / "one") == 0
     metrics = json.loads((tmp_path / "two" / "metrics.json").read_text())
     own = json.loads((tmp_path / "one" / "metrics.json").read_text())
@@ -83,7 +84,7 @@ def test_a_text_that_is_gone_is_missed_only_by_who_asks_for_it(runs, tmp_path, c
         assert "text_loss" not in json.loads((tmp_path / "a" / "metrics.json").read_text())
         assert tuned(runs, tmp_path / "b", "--rehearse", "0.1") == 2
         said = capsys.readouterr().err
-        assert "which is not there: name it" in said and not (tmp_path / "b").exists()
+        assert "text.txt is not there: name it by --rehearse-text" in said and not (tmp_path / "b").exists()
         assert tuned(runs, tmp_path / "c", "--rehearse-text", str(away)) == 0
     finally:
         away.rename(text)
@@ -93,4 +94,28 @@ def test_a_text_that_is_gone_is_missed_only_by_who_asks_for_it(runs, tmp_path, c
 @pytest.mark.parametrize("share", ["1", "-0.1", "nan"])
 def test_what_is_no_share_is_refused(runs, tmp_path, capsys, share):
     assert tuned(runs, tmp_path / "out", "--rehearse", share) == 2
-    assert "a share of the steps" in capsys.readouterr().err
+    assert "shares of the steps" in capsys.readouterr().err
+
+
+def test_dpo_rehearses_text_and_answers_and_passes_on_what_was_learned(runs, tmp_path):
+    rows = [{"prompt": f"is {i} odd?", "chosen": "yes", "rejected": "no"} for i in range(40)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert tuned(runs, tmp_path / "sft") == 0
+    begin = ["--from", str(tmp_path / "sft"), "--data", str(tmp_path / "pairs.jsonl"), "--epochs", "20"]
+    found = {}
+    for name, more in (("plain", ["--rehearse", "0", "--rehearse-answers", "0"]), ("both", [])):
+        out = ["--out", str(tmp_path / name), "--dtype", "fp32", "--device", "cpu"]
+        assert main(["dpo", *begin, *more, *out]) == 0
+        found[name] = json.loads((tmp_path / name / "metrics.json").read_text())
+        assert learned(RunFolder(tmp_path / name)) == learned(RunFolder(tmp_path / "sft"))
+    assert found["plain"]["steps"] == 100 and found["both"]["steps"] == round(100 / 0.6)
+    assert found["plain"]["pairs"] and found["both"]["examples"]
+    assert found["both"]["accuracy"] == 1
+
+
+def test_steps_of_both_kinds_weigh_the_same():
+    preferences, text = lambda model, batch: (batch["reference"].sum(), 3), lambda model, batch: (torch.tensor(8.0), 4)
+    both = beside(preferences, "reference", text)
+    assert both(None, {"reference": torch.ones(3)}) == (3, 3)
+    total, rows = both(None, {"input_ids": torch.zeros(5, 2)})
+    assert (float(total), rows) == (10.0, 5)  # the mean, 2, for each of 5 rows

@@ -103,9 +103,9 @@ def test_a_run_that_goes_on_has_the_text_that_it_began_with(base, tmp_path, monk
     monkeypatch.setattr(life, "fit", real)
     goes_on = ["sft", "--resume", "--out", str(tmp_path / "out")]
     moved = text.rename(base.parent / "moved.txt")
-    assert main(goes_on) == 2 and "text.txt, which is not there: bring it back to resume" in capsys.readouterr().err
+    assert main(goes_on) == 2 and "text.txt is not there: bring it back to resume" in capsys.readouterr().err
     text.write_text(moved.read_text().replace("cat", "cow"))
-    assert main(goes_on) == 2 and "the text to rehearse, are not those" in capsys.readouterr().err
+    assert main(goes_on) == 2 and "what is rehearsed, are not those" in capsys.readouterr().err
     moved.replace(text)
     assert main(goes_on) == 0
     assert tuned(base, tmp_path / "whole", "--rehearse", "0.5") == 0

@@ -35,8 +35,9 @@ def definitions() -> dict[str, str]:
 
 
 def words(cell: dict) -> int:
-    """Words of prose: folded parts, tables and formulas are looked up, not read through."""
-    text = re.sub(r"<details>.*?</details>|```.*?```|\$\$.*?\$\$|^\|.*$", "", source(cell), flags=re.S | re.M)
+    """Words of prose: folded parts, tables, formulas and links to neighbours are looked up, not read through."""
+    aside = r"<details>.*?</details>|```.*?```|\$\$.*?\$\$|^\|.*?$|^[^\n]*\[contents\]\(README.md\)[^\n]*$"
+    text = re.sub(aside, "", source(cell), flags=re.S | re.M)
     return len(text.split())
 
 
@@ -46,6 +47,18 @@ def test_the_table_of_contents_names_every_lesson_and_its_question():
         title = source(cells(path, "markdown")[0]).splitlines()[0]
         assert re.search(rf"^\| \[.*\]\({path.name}\) \| {re.escape(title.split(' · ')[1])} \|$", contents, re.M), title
     assert len(re.findall(r"\.ipynb\)", contents)) == len(NOTEBOOKS)
+
+
+@each_lesson
+def test_a_lesson_links_to_the_one_before_and_the_one_after_and_says_its_own_number(path):
+    prose, place = cells(path, "markdown"), NOTEBOOKS.index(path)
+    title, _, links = source(prose[0]).splitlines()[:3]
+    assert title.startswith(f"# {path.name[:2]} · ")
+    near = [other.name for other in NOTEBOOKS[max(place - 1, 0) : place + 2] if other != path]
+    assert re.findall(r"\((\S+)\)", links) == [*near[: bool(place)], "README.md", *near[bool(place) :]]
+    if path != NOTEBOOKS[-1]:
+        ends = [text for text in map(source, prose) if "**Next:**" in text]
+        assert len(ends) == 1 and f"**Next:** lesson {near[-1][:2]}, [" in ends[0] and f"({near[-1]})" in ends[0]
 
 
 @each_lesson

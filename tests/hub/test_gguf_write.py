@@ -7,7 +7,7 @@ from hostile import HOSTILE
 
 from minillm.hub import load_foreign, read_gguf, save_gguf, tokenizer_fields, tokenizer_from_gguf, write_gguf
 from minillm.hub.gguf_vocabulary import byte_pair_fields
-from minillm.hub.gguf_write import q8_0
+from minillm.hub.gguf_write import QUANTIZED, quantized
 from minillm.models import Decoder, Encoder, ModelConfig
 from minillm.text import Tokenizer
 
@@ -100,7 +100,7 @@ def test_transformers_reads_the_tokenizer_and_its_template(tmp_path):
     assert metadata["tokenizer.ggml.token_type"][257:263] == [1, 3, 5, 5, 4, 5]
 
 
-@pytest.mark.parametrize("kind", ["F32", "F16", "BF16", "Q8_0"])
+@pytest.mark.parametrize("kind", ["F32", "F16", "BF16", *QUANTIZED])
 @torch.no_grad()
 def test_the_package_reads_the_types_that_we_write(kind, tmp_path):
     model = model_of("llama", 64)
@@ -110,21 +110,22 @@ def test_the_package_reads_the_types_that_we_write(kind, tmp_path):
     own = read_gguf(tmp_path / "a.gguf")
     assert own.metadata == {k: f.contents() for k, f in file.fields.items() if not k.startswith("GGUF.")}
     kinds = {tensor.tensor_type.name for tensor in file.tensors}
-    assert kinds == {kind, "F32"} | ({"F16"} if kind == "Q8_0" else set())  # 170 inner channels are no whole blocks
+    assert kinds == {kind, "F32"} | ({"F16"} if kind in QUANTIZED else set())  # 170 inner channels are no whole blocks
     for tensor in file.tensors:
         values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
         assert np.array_equal(own.tensors[tensor.name].numbers().numpy(), values)
-    coarse = {"F32": 0, "F16": 1e-3, "BF16": 1e-2, "Q8_0": 1e-2}[kind]
+    coarse = {"F32": 0, "F16": 1e-3, "BF16": 1e-2, "Q8_0": 1e-2, "Q5_0": 0.1, "Q4_0": 0.2}[kind]
     again = load_foreign(tmp_path / "a.gguf")
     for a, b in zip(again.parameters(), model.parameters()):
         assert (a - b).abs().max() <= coarse * b.abs().max()
 
 
-def test_eight_bits_are_rounded_as_the_package_does():
+@pytest.mark.parametrize("kind", QUANTIZED)
+def test_few_bits_are_rounded_and_stored_as_the_package_does(kind):
     values = np.random.default_rng(0).normal(size=(50, 64)).astype(np.float32)
     values[3] = 0
-    expected = gguf.quants.quantize(values, gguf.GGMLQuantizationType.Q8_0)
-    assert np.array_equal(q8_0(values).reshape(expected.shape), expected)
+    expected = gguf.quants.quantize(values, gguf.GGMLQuantizationType[kind])
+    assert quantized(torch.from_numpy(values), kind) == expected.tobytes()
 
 
 def test_fields_of_every_kind_come_back(tmp_path):
@@ -138,6 +139,6 @@ def test_what_has_no_architecture_is_refused(tmp_path):
         save_gguf(Decoder(ModelConfig(9, 8, 1, 8, 2)), tmp_path / "a.gguf")
     with pytest.raises(ValueError, match="model of type bert cannot be written as GGUF"):
         save_gguf(Encoder(ModelConfig(9, 8, 1, 8, 2, recipe="bert")), tmp_path / "a.gguf")
-    with pytest.raises(ValueError, match="not of 'Q4_0'"):
-        save_gguf(model_of("llama"), tmp_path / "a.gguf", kind="Q4_0")
+    with pytest.raises(ValueError, match="not of 'Q4_K'"):
+        save_gguf(model_of("llama"), tmp_path / "a.gguf", kind="Q4_K")
     assert not list(tmp_path.iterdir())

@@ -1,165 +1,144 @@
-"""Graders of lesson 11: clipped precision, brevity, the longest common subsequence, paired wins, chrF."""
+"""Graders of lesson 11: the masked loss, BERT's hiding, filling by scoring, the pseudo-log-likelihood."""
 
 import math
-import random
 from collections.abc import Callable
 
+import torch
+
 from minillm.course.exercises import Wrong, exercise, expect, likely_slip
-from minillm.metrics import clipped_matches, lcs_length
+from minillm.data import IGNORE_INDEX
+from minillm.training import masked_lm_loss
 
 
-@exercise("clipped_precision")
-def grade_clipped_precision(answer: Callable) -> None:
-    """The cat on the mat, pairs of words, a candidate too short, and the library on random words."""
-    cat = "the cat is on the mat".split()
-    came = _number(answer(list(cat), ["the"] * 4, 1))
+@exercise("masked_loss")
+def grade_masked_loss(answer: Callable) -> None:
+    """Uniform logits by hand, random ones against the library, and a text in which nothing counts."""
+    labels = torch.tensor([IGNORE_INDEX, 3, IGNORE_INDEX, 5])
+    came = answer(torch.zeros(4, 8), labels.clone())
     slips = [
-        (1.0, 'An n-gram of the reference can be used up: it has only two "the", so no more than two count.'),
-        (1 / 4, "That counts kinds of words: a word counts as often as both have it, here twice."),
-        (2 / 6, "That is recall: divide by the n-grams of the candidate."),
+        (2 * math.log(8), "That is the sum: divide by the number of rows that count."),
+        (math.log(8) / 2, "You divided by all positions: divide by the number of rows that count, 2."),
+        (3.0, "That is in bits: use the natural logarithm."),
+        (-math.log(8), "The sign: a loss is minus the log-probability."),
     ]
-    expect(came, 2 / 4, likely_slip(came, slips, 'Two of four "the" find a partner.'))
-    came = _number(answer(list(cat), "the cat sat on the mat".split(), 2))
+    expect(came, math.log(8), likely_slip(came, slips, "Eight equally likely tokens cost ln 8 each."))
+    logits = torch.randn(6, 8, generator=torch.Generator().manual_seed(1))
+    labels = torch.tensor([IGNORE_INDEX, 3, IGNORE_INDEX, 5, 0, IGNORE_INDEX])
+    came = answer(logits.clone(), labels.clone())
+    keep = labels != IGNORE_INDEX
+    wrapped = -logits.log_softmax(-1)[range(6), labels.clamp(min=0)].mean()
     slips = [
-        (3 / 6, "Six words hold five pairs: divide by the number of n-grams, not of words."),
-        (5 / 6, "That is for n = 1: count runs of n words."),
+        (masked_lm_loss(logits[:-1], labels[1:]), "Row t speaks of token t: there is no shift here."),
+        (-logits[keep, labels[keep]].mean(), "Those are logits: a softmax turns them into probabilities first."),
+        (wrapped, "Rows whose label is -100 were counted as if the label were 0: leave them out."),
     ]
-    expect(came, 3 / 5, likely_slip(came, slips, '"the cat", "on the" and "the mat", of five pairs.'))
-    expect(_number(answer(list(cat), ["the"], 2)), 0.0, "A candidate of one word has no pairs: 0.0.")
-    expect(_number(answer([], ["the"], 1)), 0.0, "An empty reference has nothing to match: 0.0.")
-    rng = random.Random(0)
-    for _ in range(30):
-        a, b = (rng.choices("abc", k=rng.randint(1, 12)) for _ in "ab")
-        n = rng.randint(1, 3)
-        expected = clipped_matches([a], b, n) / max(len(b) - n + 1, 1)
-        slip = f"That is for reference {' '.join(a)}, candidate {' '.join(b)}, n = {n}."
-        expect(_number(answer(list(a), list(b), n)), expected, slip)
+    slip = "Take -ln p of the label, averaged over the rows whose label is not -100 (0 is a label like any other)."
+    expect(came, masked_lm_loss(logits, labels), likely_slip(came, slips, slip))
+    came = answer(logits.clone(), torch.full((6,), IGNORE_INDEX))
+    expect(came, 0.0, "Here no row counts: the loss is 0, not the mean of nothing.")
 
 
-@exercise("brevity_penalty")
-def grade_brevity_penalty(answer: Callable) -> None:
-    """One reference too long, too short, as long; the closest of several, ties, and nothing at all."""
-    came = _number(answer(7, [8]))
+@exercise("hide_tokens")
+def grade_hide_tokens(answer: Callable) -> None:
+    """Each fate once, a special token, and the two edges."""
+    ids, random_ids = [1, 11, 12, 13, 14, 2], [30, 31, 32, 33, 34, 35]
+    select, fate = [0.0, 0.10, 0.10, 0.10, 0.90, 0.0], [0.5, 0.5, 0.85, 0.95, 0.5, 0.85]
+    came = _pair(answer(list(ids), list(select), list(fate), list(random_ids), 9, {1, 2}))
+    read, labels = [1, 9, 32, 13, 14, 2], [-100, 11, 12, 13, -100, -100]
     slips = [
-        (math.exp(1 - 7 / 8), "The fraction is r / c, the other way round: a short candidate is punished."),
-        (7 / 8, "That is the ratio of the lengths: the penalty is exp(1 - r / c)."),
-        (math.exp(8 / 7), "The exponent is 1 - r / c."),
+        (([9, 9, 32, 13, 14, 35], [1, 11, 12, 13, -100, 2]), "Special tokens are never selected."),
+        (([1, 9, 32, 13, 14, 2], [-100, 11, 12, -100, -100, -100]), "A selected one that stays is asked for too."),
+        (([1, 9, 32, 13, 14, 2], [-100, 11, -100, -100, -100, -100]), "A label is set for every selected token."),
+        (([1, 9, 32, 13, 14, 2], [-100, 9, 32, 13, -100, -100]), "The label is the original, not what is read."),
+        (([1, 9, 9, 9, 14, 2], [-100, 11, 12, 13, -100, -100]), "Only fates below 0.8 become the mask."),
+        (([1, 9, 12, 32, 14, 2], labels), "From 0.8 to 0.9 a random token, from 0.9 on it stays."),
+        (([1, 9, 32, 13, 14, 2], ids), "Labels are -100 where nothing was selected, or every row would count."),
     ]
-    expect(came, math.exp(1 - 8 / 7), likely_slip(came, slips, "Seven words for eight: exp(1 - 8/7)."))
-    expect(_number(answer(9, [8])), 1.0, "A candidate longer than the reference has no penalty and no prize: 1.0.")
-    expect(_number(answer(8, [8])), 1.0, "As long as the reference: no penalty.")
-    for references in ([12, 8, 3], [3, 8, 12]):
-        came = _number(answer(7, list(references)))
-        slips = [
-            (1.0, "The reference closest to 7 is the one of 8 words, not the shortest."),
-            (math.exp(1 - 12 / 7), "The reference closest to 7 is the one of 8 words, not the longest."),
-            (math.exp(1 - 23 / 21), "Take the closest reference, not the mean of all."),
-        ]
-        expect(came, math.exp(1 - 8 / 7), likely_slip(came, slips, "The closest of 3, 8 and 12 to 7 is 8."))
-    for references in ([6, 8], [8, 6]):
-        slip = "6 and 8 are as far from 7: of two equally close references the shorter counts, in whatever order."
-        expect(_number(answer(7, list(references))), 1.0, slip)
-    expect(_number(answer(0, [8])), 0.0, "A candidate without words: 0.0.")
+    expect(
+        came, (read, labels), likely_slip(came, slips, "Selected are the positions 1, 2 and 3: mask, random, stays.")
+    )
+    came = _pair(answer([5, 6, 7], [0.15, 0.1, 0.1], [0.1, 0.8, 0.9], [20, 21, 22], 9, set()))
+    slip = "The edges: selected is < 0.15, masked is < 0.8, random is < 0.9."
+    expect(came, ([5, 21, 7], [-100, 6, 7]), slip)
+    given = [5, 6]
+    answer(given, [0.1, 0.1], [0.1, 0.1], [7, 7], 9, set())
+    expect(given, [5, 6], "It changed the list that it was given: work on a copy.")
 
 
-@exercise("common_thread")
-def grade_common_thread(answer: Callable) -> None:
-    """Lin's gunman, a case on which taking the first match fails, nothing in common, and random words."""
-    came = _words(answer("police killed the gunman".split(), "police kill the gunman".split()))
-    _check_thread(came, "police killed the gunman".split(), "police kill the gunman".split())
-    came = _words(answer(list("abcd"), list("dabc")))
-    if came == ["d"]:
-        raise Wrong("of a b c d and d a b c it gave ['d']: a greedy choice. Taking d first blocks a, b and c.")
-    _check_thread(came, list("abcd"), list("dabc"))
-    for first, second in ((list("ab"), list("cd")), ([], list("ab")), (list("ab"), [])):
-        expect(_words(answer(list(first), list(second))), [], "Nothing in common: an empty list.")
-    rng = random.Random(1)
-    for _ in range(30):
-        first, second = (rng.choices("abcd", k=rng.randint(1, 12)) for _ in "ab")
-        _check_thread(_words(answer(list(first), list(second))), first, second)
+@exercise("fill_by_scoring")
+def grade_fill_by_scoring(answer: Callable) -> None:
+    """A right side that decides, a left side that decides, far effects, and a tie."""
+    table = torch.full((8, 8), 1e-6)
+    table[0, [1, 2, 4]] = torch.tensor([0.59, 0.4, 0.01])
+    table[1, [6, 7]] = torch.tensor([0.9, 0.1])
+    table[2, [6, 7]] = torch.tensor([0.1, 0.9])
+    table[4, 6] = 1.0
+    table[[6, 7], 3] = 1.0
+
+    def bigram(before, token):
+        return math.log(table[before[-1] if before else 0, token])
+
+    came = answer(bigram, [0, 5, 7, 3], 1, [1, 2])
+    slip = "0.4 * 0.9 beats 0.59 * 0.1."
+    if came == 1:
+        slip += " That is only the left side: the tokens on the right must be scored too, given the candidate."
+    expect(came, 2, slip)
+    came = answer(bigram, [0, 5, 6, 3], 1, [4, 1])
+    slip = "0.59 * 0.9 beats 0.01 * 1. The candidate's own log-probability is a part of the sum."
+    expect(came, 1, slip)
+
+    def far(before, token):
+        """The last token agrees with the one four places before it."""
+        if len(before) == 5:
+            return math.log(0.9 if token == before[1] else 0.1)
+        return math.log({1: 0.5, 2: 0.3, 3: 0.2}.get(token, 1.0))
+
+    slip = "Score all that follows, to the end: here the last token decides."
+    expect(answer(far, [8, 4, 8, 8, 8, 3], 1, [1, 2, 3]), 3, slip)
+    expect(answer(lambda before, token: -1.0, [0, 0], 0, [4, 5]), 4, "All are equally likely: the first is asked for.")
 
 
-def _check_thread(came: list, first: list, second: list) -> None:
-    """Raises Wrong unless the words stand in both lists in this order, and no longer list does."""
-    case = f"of {' '.join(first)} and {' '.join(second)} it gave {came}"
-    for words in (first, second):
-        rest = iter(words)
-        if not all(word in rest for word in came):
-            raise Wrong(f"{case}, but in {' '.join(words)} these do not stand in this order. Keep the order of both.")
-    if len(came) < (length := lcs_length(first, second)):
-        raise Wrong(f"{case}, but there is one of {length} words. Gaps are allowed; a greedy choice is not enough.")
-
-
-@exercise("share_of_wins")
-def grade_share_of_wins(answer: Callable) -> None:
-    """Three draws by hand, items drawn twice, ties, and a slow loop on random scores."""
-    came = _number(answer([1, 0], [0, 0.5], [[0, 0], [0, 1], [1, 1]]))
+@exercise("pseudo_logprob")
+def grade_pseudo_logprob(answer: Callable) -> None:
+    """A uniform model, then one that looks at both neighbours and at what it may not see."""
+    came = answer(lambda ids: torch.zeros(len(ids), 8), [0, 3, 4, 5, 1], 2, {0, 1, 2})
     slips = [
-        (0.5, "That is the share of items that the first one wins: count draws."),
-        (2.0, "That is the number of wins: divide it by the number of draws."),
-        (1 / 3, "That is where the second is higher, or the first wins most items: compare the means of both."),
+        (-5 * math.log(8), "Special tokens are skipped: only three count."),
+        (-math.log(8), "That is the mean: the sum is asked for."),
+        (3 * math.log(8), "The sign: a log-probability is negative."),
+        (-9.0, "That is in bits: use the natural logarithm."),
     ]
-    expect(came, 2 / 3, likely_slip(came, slips, "It wins the first two draws and loses the third."))
-    slip = "Item 1 is drawn twice and outweighs item 0: each item counts as often as it was drawn."
-    expect(_number(answer([3, 0], [0, 2], [[0, 1, 1]])), 0.0, slip)
-    slip = "Item 0 wins by much, two others lose by little: compare the means over a draw, not the wins in it."
-    expect(_number(answer([9, 0, 0], [0, 1, 1], [[0, 1, 2]])), 1.0, slip)
-    expect(_number(answer([1, 2], [1, 2], [[0, 1], [1, 1]])), 0.0, "The same scores: a tie is no win.")
-    rng = random.Random(2)
-    first, second = ([rng.randint(0, 9) for _ in range(10)] for _ in "ab")
-    draws = [rng.choices(range(10), k=10) for _ in range(200)]
-    wins = 0
-    for draw in draws:
-        wins += sum(first[i] for i in draw) > sum(second[i] for i in draw)
-    slip = "On 200 random draws it differs. Both systems must be scored on the same items of a draw."
-    expect(_number(answer(list(first), list(second), draws)), wins / 200, slip)
+    expect(came, -3 * math.log(8), likely_slip(came, slips, "Three ordinary tokens, each one of eight."))
+    weights = torch.randn(8, 24, generator=torch.Generator().manual_seed(3))
 
+    def predict(ids):
+        one_hot = torch.eye(8)[torch.tensor([0, *ids, 1])]
+        return torch.cat([one_hot[:-2], 3 * one_hot[1:-1], one_hot[2:]], -1) @ weights.T
 
-@exercise("chrf")
-def grade_chrf(answer: Callable) -> None:
-    """Three letters by hand, the same text, white space, case, nothing in common, and a slow count on random texts."""
-    came = _number(answer("ab", "abc"))
+    ids = [0, 3, 5, 5, 7, 1]
+    inside = range(1, 5)
+    masked = [predict([*ids[:t], 2, *ids[t + 1 :]]).log_softmax(-1) for t in inside]
+    expected = sum(row[t, ids[t]] for t, row in zip(inside, masked))
+    seen = predict(ids).log_softmax(-1)
+    at_once = predict([0, 2, 2, 2, 2, 1]).log_softmax(-1)
+    left = [predict([*ids[:t], 2]).log_softmax(-1) for t in inside]
     slips = [
-        (100 * 2 * (7 / 12) / (7 / 12 + 1), "That weighs precision and recall alike: F = 5PR / (4P + R)."),
-        (100 * 5 * (7 / 12) / (4 + 7 / 12), "That weighs precision double: swap the two. The reference comes first."),
-        (0.875, "It goes from 0 to 100."),
-        (100 * (10 / 11 + 5 / 6) / 2, "That is the mean of the Fs: average P and R over n, then make one F."),
-        (100 * 5 * (7 / 36) * (1 / 3) / (4 * 7 / 36 + 1 / 3), "Leave out each n for which a text is too short."),
+        (
+            sum(seen[t, ids[t]] for t in inside),
+            "Nothing was masked, so it could read the answer: mask position t first.",
+        ),
+        (sum(at_once[t, ids[t]] for t in inside), "All were masked at once: mask one, and let it see all others."),
+        (sum(row[t, ids[t]] for t, row in zip(inside, left)), "It saw only the left side: keep what stands right."),
+        (
+            sum(row[t, 2] for t, row in zip(inside, masked)),
+            "That is the log-probability of the mask: take the original.",
+        ),
     ]
-    slips += [(100 * 5 * (7 / 18) * (2 / 3) / (4 * 7 / 18 + 2 / 3), "Leave out each n for which a text is too short.")]
-    expect(came, 87.5, likely_slip(came, slips, "P is the mean of 2/3 and 1/2, R is 1."))
-    expect(_number(answer("the kite", "the kite")), 100.0, "A text against itself has 100.")
-    expect(_number(answer("the kite", "thekite")), 100.0, "Without white space these are the same: remove white space.")
-    expect(_number(answer("ab", "AB")), 0.0, "Case is kept: ab and AB have nothing in common.")
-    expect(_number(answer("", "ab")), 0.0, "An empty reference has nothing to match: 0.0.")
-    expect(_number(answer("ab", "")), 0.0, "An empty candidate matches nothing: 0.0.")
-    rng = random.Random(3)
-    for _ in range(20):
-        a, b = ("".join(rng.choices("ab c", k=rng.randint(3, 30))) for _ in "ab")
-        slip = f"That is for reference {a!r}, candidate {b!r}: n from 1 to 6, clipped."
-        expect(_number(answer(a, b)), _chrf(a, b), slip, 1e-3)
+    came = answer(predict, list(ids), 2, {0, 1, 2})
+    expect(came, expected.item(), likely_slip(came, slips, "Mask one token at a time and add up ln p of the original."))
 
 
-def _chrf(reference: str, candidate: str) -> float:
-    """The count itself, one n after the other."""
-    texts = ["".join(text.split()) for text in (candidate, reference)]
-    shares = []
-    for n in range(1, 7):
-        grams = [[text[i : i + n] for i in range(len(text) - n + 1)] for text in texts]
-        if all(grams):
-            matched = sum(min(grams[0].count(gram), grams[1].count(gram)) for gram in set(grams[0]))
-            shares.append([matched / len(own) for own in grams])
-    P, R = (sum(column) / len(column) for column in zip(*shares)) if shares else (0.0, 0.0)
-    return 100 * 5 * P * R / (4 * P + R) if P + R else 0.0
-
-
-def _words(came) -> list:
-    if not isinstance(came, list | tuple):
-        raise Wrong(f"it gave {came!r} where a list of words was expected.")
-    return list(came)
-
-
-def _number(came) -> float:
-    if isinstance(came, bool) or not hasattr(came, "__float__"):
-        raise Wrong(f"it gave {came!r} where one number was expected.")
-    return float(came)
+def _pair(came) -> tuple[list[int], list[int]]:
+    if not isinstance(came, tuple | list) or len(came) != 2:
+        raise Wrong(f"it gave {came!r} where a pair was expected. Return what the model reads, and the labels.")
+    return tuple([int(token) for token in side] for side in came)

@@ -1,164 +1,167 @@
-"""Graders of lesson 12: a prompt of pairs, belief with slips, calibration, an induction score, when a skill appears."""
+"""Graders of lesson 12: the mean over real tokens, spans from tags, recall at k, the mean F1, the best legal tags."""
 
-import math
+import itertools
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from minillm.course.exercises import Wrong, exercise, expect, likely_slip
-from minillm.inference import contextual_calibration, few_shot_prompt
+from minillm.metrics import accuracy, entity_spans, macro_f1, recall_at_k
+from minillm.models import mean_pool
 
 
-@exercise("prompt_of_pairs")
-def grade_prompt_of_pairs(answer: Callable) -> None:
-    """One pair by hand, none at all, the library."""
-    came = answer([("pig", "sty")], "fox")
+@exercise("mean_of_real_tokens")
+def grade_mean_of_real_tokens(answer: Callable) -> None:
+    """Three vectors by hand, padding on either side, a text without tokens, the library."""
+    x = torch.tensor([[[2.0, 0.0], [4.0, 6.0], [9.0, 9.0]]])
+    mask = torch.tensor([[1, 1, 0]])
+    came = answer(x.clone(), mask.clone())
     slips = [
-        ("pig : sty\nfox : ", "The prompt ends before the space: the space belongs to the answer."),
-        ("pig : sty\nfox :\n", "A line break at the end says that the line is over: the answer is to come in it."),
-        ("pig : sty\nfox", "The colon of the last line is missing: the prompt ends where the answer begins."),
-        ("pig: sty\nfox:", "A space stands on both sides of the colon: another form is another question."),
-        ("pig : sty fox :", "Each pair has a line of its own: join them with a line break."),
-        ("pig : sty, fox :", "Each pair has a line of its own: join them with a line break."),
-        ("pig : sty\n\nfox :", "One line break stands between the lines, not an empty line."),
+        (x.mean(1), "The third vector is padding: it must count for nothing."),
+        (torch.tensor([[2.0, 2.0]]), "The sum is right, but there are two real tokens, not three: divide by those."),
+        (torch.tensor([[6.0, 6.0]]), "That is the sum: divide by the number of real tokens."),
+        (torch.tensor([3.0, 3.0]), "Keep the batch: one row for each text."),
     ]
-    slip = likely_slip(came, slips, "One line for each pair, then the word that is asked and its colon.")
-    expect(came, "pig : sty\nfox :", slip)
-    slip = "Without examples the prompt is the last line alone: zero-shot."
-    expect(answer([], "fox"), "fox :", slip)
-    pairs = [("cow", "barn"), ("bee", "hive"), ("king", "castle")]
-    expected = few_shot_prompt(pairs, "mole", "{input} : {answer}", "\n")
-    expect(answer(list(pairs), "mole"), expected, "The examples stay in their order, and all of them are shown.")
-
-
-@exercise("belief_with_slips")
-def grade_belief_with_slips(answer: Callable) -> None:
-    """One example by hand, two that agree, two that do not, none; a word that a relation does not have."""
-    relations = {"home": {"cow": "barn", "bee": "hive"}, "young": {"cow": "calf", "hen": "chick"}}
-
-    def ask(examples, slip=0.1):
-        came = answer(list(examples), {name: dict(pairs) for name, pairs in relations.items()}, slip)
-        if not isinstance(came, dict) or set(came) != set(relations):
-            raise Wrong(f"it gave {came!r} where a dictionary with {' and '.join(relations)} was expected.")
-        return [float(came[name]) for name in relations]
-
-    came = ask([("cow", "calf")])
-    slips = [
-        ([0.9, 0.1], "The relation that gives this answer gets 1 - slip, the other one slip."),
-        ([0.0, 1.0], "One example does not settle it any more: in the other relation it is a slip."),
-        ([0.05, 0.45], "They must add up to 1: divide by the sum."),
-        ([0.5, 0.5], "The example tells the two apart: one relation gives the cow this answer, the other does not."),
-    ]
-    slip = likely_slip(came, slips, "The example has probability 0.1 in home and 0.9 in young.")
-    expect(came, [0.1, 0.9], slip)
-    came = ask([("cow", "calf"), ("hen", "chick")])
-    slip = "Two examples that agree: 0.1 * 0.1 against 0.9 * 0.9, then normalise. Multiply, do not average or replace."
-    expect(came, [0.01 / 0.82, 0.81 / 0.82], slip)
-    slip = "Two examples that contradict each other cancel."
-    expect(ask([("cow", "calf"), ("bee", "hive")]), [0.5, 0.5], slip)
-    slip = "Without examples nothing is known: all relations are equally likely."
-    expect(ask([]), [0.5, 0.5], slip)
-    slip = "An example that no relation gives is a slip in each of them: it changes nothing."
-    expect(ask([("cow", "calf"), ("cow", "moon")]), [0.1, 0.9], slip)
-    slip = "Take the probability of a slip that is given."
-    expect(ask([("cow", "barn")], 0.25), [0.75, 0.25], slip)
-
-
-@exercise("calibrated")
-def grade_calibrated(answer: Callable) -> None:
-    """Two answers by hand, several empty prompts, one that says nothing itself, the library."""
-    came = _list(answer([0.8, 0.2], [[0.9, 0.1]]))
-    slips = [
-        ([0.8 / 0.9, 2.0], "They must add up to 1: divide by the sum."),
-        ([0.72 / 0.74, 0.02 / 0.74], "That multiplies: what the empty prompt prefers must be divided out."),
-        ([0.9 / 0.8 / (0.9 / 0.8 + 0.5), 0.5 / (0.9 / 0.8 + 0.5)], "That is upside down: p is divided by p_cf."),
-        ([0.8, 0.2], "Nothing has changed: divide by what the empty prompt says."),
-    ]
-    slip = likely_slip(came, slips, "0.8/0.9 = 0.889 and 0.2/0.1 = 2; together 2.889.")
-    expect(came, [0.8 / 0.9 / (0.8 / 0.9 + 2), 2 / (0.8 / 0.9 + 2)], slip)
-    p, empty = [0.8, 0.2], [[0.9, 0.1], [0.3, 0.7]]
-    expected = [8 / 11, 3 / 11]  # 0.8 / 0.6 against 0.2 / 0.4
-    slip = "With several empty prompts comes first the mean of their probabilities: 0.6 and 0.4. Divide by that, once."
-    expect(_list(answer(p, empty)), expected, slip)
-    slip = "An input that says as little as the empty ones must get equal probabilities."
-    expect(_list(answer([0.7, 0.2, 0.1], [[0.7, 0.2, 0.1]])), [1 / 3] * 3, slip)
+    expected = torch.tensor([[3.0, 3.0]])
+    expect(came, expected, likely_slip(came, slips, "(2, 0) and (4, 6) are real; their mean is (3, 3)."))
+    slip = "The same text with its padding on the left has the same mean: use the mask, not a length from the left."
+    expect(answer(x.flip(1), mask.flip(1)), expected, slip)
+    spoiled = x.clone()
+    spoiled[0, 2] = -1000.0
+    expect(answer(spoiled, mask.clone()), expected, "Whatever stands on padding must not change the answer.")
+    empty = answer(x.clone(), torch.zeros_like(mask))
+    expect(empty, torch.zeros(1, 2), "A text without tokens has the mean 0, not 0/0: divide by at least 1.")
     generator = torch.Generator().manual_seed(1)
-    p, empty = torch.rand(4, generator=generator).softmax(0), torch.rand(3, 4, generator=generator).softmax(1)
-    expected = contextual_calibration(p.log()[None], empty.log())[0].exp().tolist()
-    slip = "On four random answers it differs from minillm.inference.few_shot.contextual_calibration."
-    expect(_list(answer(p.tolist(), empty.tolist())), expected, slip)
+    x, mask = torch.randn(4, 7, 3, generator=generator), torch.rand(4, 7, generator=generator) > 0.4
+    slip = "On a random batch it differs from minillm.models.mean_pool."
+    expect(answer(x.clone(), mask.long()), mean_pool(x, mask), slip)
 
 
-@exercise("induction_score_of")
-def grade_induction_score_of(answer: Callable) -> None:
-    """One repeated token by hand, none, three occurrences, neighbours, a text that stands there twice."""
-    A = _weights(4, 1)
-    came = _number(answer([7, 8, 9, 7], A))
+@exercise("spans_of_tags")
+def grade_spans_of_tags(answer: Callable) -> None:
+    """Cases by hand, one rule each, then random tags against the library."""
+    tags = ["O", "B-OBJ", "I-OBJ", "O", "B-PER"]
+    came = _spans(answer(list(tags)))
     slips = [
-        (A[3][0], "That is the earlier occurrence itself: the token behind it is meant."),
-        (A[3][2], "That is the token before: look for where the token occurred earlier."),
-        (A[1][3], "A[t][s] is the attention from t to s: the row is the token that looks."),
-        (A[3][1] / 4, "Take the mean over the tokens that occurred before; here it is one."),
+        ({("OBJ", 1, 2), ("PER", 4, 4)}, "`end` is the place after the last word, as in a slice."),
+        ({("OBJ", 1, 3)}, "The entity that reaches the end of the text is lost: close what is still open."),
+        ({("OBJ", 1, 2), ("PER", 4, 5)}, "I-OBJ goes on with the entity before it: a red kite is one thing."),
+        ({("B-OBJ", 1, 3), ("B-PER", 4, 5)}, "The kind is what stands after B- or I-."),
     ]
-    slip = likely_slip(came, slips, "Only the last 7 occurred before, at place 0; behind it is place 1: A[3][1].")
-    expect(came, A[3][1], slip)
-    expect(_number(answer([1, 2, 3, 4], A)), 0.0, "No token occurred before: the score is 0.0, not a division by 0.")
-    A = _weights(6, 2)
-    expected = (A[2][1] + A[4][3]) / 2
-    slip = "The token 5 stands there three times: for the third, the latest earlier occurrence is the second."
-    expect(_number(answer([5, 6, 5, 7, 5, 8], A)), expected, slip)
-    slip = "A token right behind itself looks at its own place: behind the earlier one stands this one."
-    expect(_number(answer([3, 3, 4, 6, 8, 9], A)), A[1][1], slip)
-    A = _weights(9, 3)
-    expected = sum(A[t][t - 3] for t in range(5, 9)) / 4
-    slip = "On a begin token and four words, twice, it differs from the score of the lesson."
-    expect(_number(answer([0, 1, 2, 3, 4, 1, 2, 3, 4], A)), expected, slip)
+    slip = likely_slip(came, slips, "Words 1 and 2 are one OBJ, word 4 is a PER.")
+    expect(came, {("OBJ", 1, 3), ("PER", 4, 5)}, slip)
+    slip = "B- always begins a new entity, right behind another of its kind too."
+    expect(_spans(answer(["B-PER", "B-PER", "I-PER"])), {("PER", 0, 1), ("PER", 1, 3)}, slip)
+    slip = "An I- of another kind does not go on with what is open: it begins an entity of its own."
+    expect(_spans(answer(["B-PER", "I-OBJ"])), {("PER", 0, 1), ("OBJ", 1, 2)}, slip)
+    slip = "An I- with nothing before it begins an entity, as in the usual scorers."
+    expect(_spans(answer(["O", "I-FOOD", "I-FOOD"])), {("FOOD", 1, 3)}, slip)
+    names = ["O", "B-A", "I-A", "B-B", "I-B"]
+    for seed in range(20):
+        draws = torch.randint(5, (12,), generator=torch.Generator().manual_seed(seed))
+        tags = [names[i] for i in draws.tolist()]
+        slip = f"That was for {' '.join(tags)}."
+        expect(_spans(answer(list(tags))), entity_spans(tags), slip)
 
 
-@exercise("takes_off")
-def grade_takes_off(answer: Callable) -> None:
-    """A lucky measurement, a row that ends, a row at the very end, a row that is too short, none."""
-    steps = [100, 200, 300, 400]
-    came = answer(list(steps), [0.5, 0.9, 0.5, 0.9], 0.8, 1)
-    slip = likely_slip(
-        came,
-        [
-            (1, "That is the place in the list: give the step that stands there."),
-            (0.9, "That is the accuracy: give the step at which it was measured."),
-            (400, "That is the last one: the first counts."),
-            (None, "With last = 1 a single measurement is enough, and what follows does not matter."),
-        ],
-        "The first measurement of at least 0.8 is the second, at step 200.",
-    )
-    expect(came, 200, slip)
-    slip = "With last = 2 two measurements in a row must be high: a single lucky one does not count."
-    expect(answer(list(steps), [0.5, 0.9, 0.5, 0.5], 0.8, 2), None, slip)
-    slip = "The end of the run cuts the row short: one high measurement there is not two."
-    expect(answer(list(steps), [0.5, 0.5, 0.5, 0.9], 0.8, 2), None, slip)
-    slip = "The row begins at step 300: the step is that of its first measurement."
-    expect(answer(list(steps), [0.9, 0.5, 0.8, 0.9], 0.8, 2), 300, slip)
-    slip = "A run that falls again later has taken off all the same."
-    expect(answer(list(steps), [0.9, 0.9, 0.5, 0.5], 0.8, 2), 100, slip)
-    expect(answer([], [], 0.8, 1), None, "Without measurements there is no step: None.")
+@exercise("recall_at")
+def grade_recall_at(answer: Callable) -> None:
+    """A table by hand, whose rows and columns disagree; a tie; the library."""
+    table = torch.tensor([[0.9, 0.1, 0.55], [0.8, 0.7, 0.2], [0.4, 0.6, 0.5]])
+    came = answer(table.clone(), 1)
+    slips = [
+        (1, "Return the share of the rows, not their number."),
+        (2 / 3, "Compare along a row: row i is a query, and its columns are the candidates."),
+        (1.0, "k = 1 means that its own column is the largest of the row: no rival may stand before it."),
+    ]
+    expect(_number(came), 1 / 3, likely_slip(came, slips, "Only row 0 is largest at its own column."))
+    slip = "With k = 2 all three rows find their own: each is second at worst."
+    expect(_number(answer(table.clone(), 2)), 1.0, slip)
+    slip = "A rival that is equally near counts as before it: a model that says the same of all has found nothing."
+    expect(_number(answer(torch.ones(4, 4), 1)), 0.0, slip)
+    similarity = torch.randn(20, 30, generator=torch.Generator().manual_seed(2))
+    for k in (1, 5, 12):
+        slip = f"With k = {k} on a random 20 x 30 table: more columns than rows are allowed."
+        expect(_number(answer(similarity.clone(), k)), recall_at_k(similarity, k), slip)
 
 
-def _weights(T: int, seed: int) -> list[list[float]]:
-    """Attention weights that are all different, so that a wrong place shows."""
-    return torch.rand(T, T, generator=torch.Generator().manual_seed(seed)).softmax(-1).tolist()
+@exercise("mean_f1")
+def grade_mean_f1(answer: Callable) -> None:
+    """Six texts by hand with a rare class, a class that only the model uses, perfection, the library."""
+    truth, predicted = ["a", "a", "a", "a", "b", "b"], ["a", "a", "a", "a", "b", "a"]
+    came = answer(list(truth), list(predicted))
+    slips = [
+        (accuracy(truth, predicted), "That is accuracy, in which the large class counts more."),
+        ((4 * 8 / 9 + 2 * 2 / 3) / 6, "That is weighted by size: here every class counts alike."),
+        (8 / 9, "That is the F1 of one class: take the mean over all."),
+        (2 / 3, "That is the F1 of one class: take the mean over all."),
+    ]
+    expect(_number(came), 7 / 9, likely_slip(came, slips, "F1 of a is 8/9, of b 2/3; their mean is 7/9."))
+    slip = "A class that the model never names, or always names wrongly, has F1 = 0, and counts."
+    expect(_number(answer(["a", "a", "b"], ["a", "a", "a"])), 0.4, slip)
+    slip = "A class that only the model names counts too, with F1 = 0."
+    expect(_number(answer(["a", "a"], ["a", "c"])), 1 / 3, slip)
+    expect(_number(answer([2, 0, 1, 1], [2, 0, 1, 1])), 1.0, "All right is 1.")
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        truth, predicted = torch.randint(4, (2, 25), generator=generator).tolist()
+        slip = "On random answers it differs from minillm.metrics.macro_f1: 2 TP / (2 TP + FP + FN) by class."
+        expect(_number(answer(list(truth), list(predicted))), macro_f1(truth, predicted), slip)
+
+
+@exercise("legal_tags")
+def grade_legal_tags(answer: Callable) -> None:
+    """Two words on which every shortcut fails, then random scores against all legal answers there are."""
+    names = ["O", "B-A", "I-A", "B-B", "I-B"]
+    scores = torch.tensor([[3.0, 2.5, 0.0, 0.0, 0.0], [1.0, 0.0, 4.0, 0.5, 0.0]])
+    came = _tags(answer(scores.clone(), list(names)), names)
+    slip = "B-A then I-A has the sum 6.5, and no legal pair has more."
+    if came == ["O", "I-A"]:
+        slip = "I-A cannot follow O. " + slip
+    if came == ["O", "O"]:
+        slip = "Word by word O looks best at first, but it closes the way to I-A. " + slip
+    expect(came, ["B-A", "I-A"], slip)
+    first = torch.tensor([[0.0, 1.0, 5.0, 0.0, 0.0]])
+    expect(_tags(answer(first, list(names)), names), ["B-A"], "A text cannot begin with I-.")
+    mixed = torch.tensor([[0.0, 5.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0, 4.0]])
+    expect(_tags(answer(mixed, list(names)), names), ["B-A", "O"], "I-B goes on with a B, not with an A.")
+    order = [2, 0, 4, 3, 1]
+    for seed in range(12):
+        scores = 2 * torch.randn(4, 5, generator=torch.Generator().manual_seed(seed))
+        own = names if seed % 2 else [names[i] for i in order]
+        best = _best_legal(scores, own)
+        slip = "Of all legal answers to four words, this is not the one with the largest sum."
+        expect(_tags(answer(scores.clone(), list(own)), own), best, slip)
+
+
+def _best_legal(scores: Tensor, names: list[str]) -> list[str]:
+    """The best of all legal answers, by trying every one."""
+    legal = [tags for tags in itertools.product(range(len(names)), repeat=len(scores)) if _legal(tags, names)]
+    best = max(legal, key=lambda tags: sum(float(scores[t, tag]) for t, tag in enumerate(tags)))
+    return [names[tag] for tag in best]
+
+
+def _legal(tags: tuple[int, ...], names: list[str]) -> bool:
+    before = ["O", *(names[tag] for tag in tags)]
+    return all(b[0] != "I" or (a[0] in "BI" and a[2:] == b[2:]) for a, b in itertools.pairwise(before))
 
 
 def _number(came) -> float:
     if isinstance(came, Tensor) and came.numel() == 1:
-        came = came.item()
-    if isinstance(came, bool) or not isinstance(came, int | float) or math.isnan(came):
-        raise Wrong(f"it gave {came!r} where one number was expected.")
+        return float(came)
+    if not isinstance(came, int | float):
+        raise Wrong(f"it gave {came!r} where a number was expected.")
     return float(came)
 
 
-def _list(came) -> list[float]:
-    if isinstance(came, Tensor):
-        came = came.tolist()
-    if not isinstance(came, list | tuple):
-        raise Wrong(f"it gave {came!r} where a list of probabilities was expected.")
-    return [float(value) for value in came]
+def _spans(came) -> set:
+    if not isinstance(came, set | list | tuple) or not all(isinstance(s, tuple) and len(s) == 3 for s in came):
+        raise Wrong(f"it gave {came!r} where a set of triples was expected. Return (kind, start, end) for each entity.")
+    return set(came)
+
+
+def _tags(came, names: list[str]) -> list:
+    if not isinstance(came, list | tuple) or not all(tag in names for tag in came):
+        raise Wrong(f"it gave {came!r} where a list of tags was expected. Return their names.")
+    return list(came)

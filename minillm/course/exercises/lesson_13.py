@@ -1,4 +1,4 @@
-"""Graders of lesson 13: steps with rehearsal, what was forgotten, a Fisher information by hand, two springs."""
+"""Graders of lesson 13: rates by layer, how far layers moved, labels needed, freezing the lower layers."""
 
 import math
 from collections.abc import Callable
@@ -7,133 +7,137 @@ import torch
 from torch import Tensor, nn
 
 from minillm.course.exercises import Wrong, exercise, expect, likely_slip
-from minillm.training import fisher_diagonal
+from minillm.models import Decoder, ModelConfig, SequenceClassifier
 
 
-@exercise("rehearsal_steps")
-def grade_rehearsal_steps(answer: Callable) -> None:
-    """A fifth by hand, nothing, half, and a share that does not come out even."""
-    came = answer(40, 0.2)
+@exercise("rates_by_layer")
+def grade_rates_by_layer(answer: Callable) -> None:
+    """Three layers by hand, one layer, and the ratio of neighbours."""
+    came = _list(answer(0.1, 3, 2.0))
     slips = [
-        (48, "A fifth of 40 old batches in addition would be 8 of 48: a sixth. The share is one of all steps."),
-        (40, "Then only 32 of the steps are on the new task: the old ones come in addition."),
-        (32, "Those are the steps that are left for the new task when the old ones take their place."),
-        (10, "Those are the old steps alone: give all of them together."),
-        (200, "Divide by the share of the new task, which is 1 - share."),
+        ([0.1, 0.05, 0.025], "The list begins with the lowest layer, and the lowest layer gets the smallest rate."),
+        ([0.0125, 0.025, 0.05], "The top layer gets the rate itself, undivided."),
+        ([0.1, 0.2, 0.4], "The rate that is given is that of the top layer; the others are smaller."),
+        ([0.1 / 6, 0.05, 0.1], "Each layer is divided by the factor once more than the layer above it: powers."),
+        ([0.025, 0.1 / 3, 0.1], "Each layer is divided by the factor once more than the layer above it: powers."),
+        ([0.025, 0.05, 0.05], "The top layer gets the rate itself, undivided."),
     ]
-    expect(_integer(came), 50, likely_slip(came, slips, "40 new steps are four fifths of 50."))
-    expect(_integer(answer(40, 0.0)), 40, "Without rehearsal nothing is added.")
-    expect(_integer(answer(30, 0.5)), 60, "Half and half: as many old steps as new ones.")
-    expect(_integer(answer(100, 0.07)), 108, "100 / 0.93 is 107.5...: round to the nearest whole number.")
+    expect(
+        came,
+        [0.025, 0.05, 0.1],
+        likely_slip(came, slips, "The top layer has 0.1, the one below half of it, and so on."),
+    )
+    expect(_list(answer(0.3, 1, 2.6)), [0.3], "A single layer is the top layer.")
+    came = _list(answer(0.02, 5, 2.6))
+    if len(came) != 5:
+        raise Wrong(f"it gave {len(came)} rates for 5 layers. One rate for each layer.")
+    expect([b / a for a, b in zip(came, came[1:])], [2.6] * 4, "Neighbours must differ by the factor that is given.")
+    expect(came[-1], 0.02, "The last is the top layer.")
 
 
-@exercise("forgotten")
-def grade_forgotten(answer: Callable) -> None:
-    """Two tasks by hand, a best score in the middle, a task that gained, and a random table against a slow loop."""
-    came = _number(answer([[0.9, 0.1], [0.6, 0.8]]))
+@exercise("relative_change")
+def grade_relative_change(answer: Callable) -> None:
+    """The 3-4-5 triangle in two tensors, layers with like names, and one long vector as oracle."""
+    before = {"layer 1.a": torch.tensor([6.0, 0.0]), "layer 1.b": torch.tensor([[0.0], [8.0]])}
+    after = {"layer 1.a": torch.tensor([9.0, 0.0]), "layer 1.b": torch.tensor([[0.0], [12.0]])}
+    came = _number(answer(_copy(before), _copy(after), "layer 1"))
     slips = [
-        (-0.3, "That is the backward transfer: what is forgotten is counted as positive."),
-        (0.15, "The last task cannot be forgotten yet: the mean is over the others."),
-        (-0.15, "The last task cannot be forgotten yet, and what is forgotten is positive."),
-        (0.8, "A row is a model and a column is a task: compare within a column."),
+        (0.25, "That is the square: take the root."),
+        (1 / 3, "That is relative to the size afterwards: divide by the size before."),
+        (5.0, "That is the change itself: divide it by the size before."),
+        (1.0, "That is the sum of the ratios of the tensors: make one vector of the whole layer."),
     ]
-    expect(came, 0.3, likely_slip(came, slips, "The first task fell from 0.9 to 0.6."))
-    table = [[0.5, 0.0, 0.0, 0.0], [0.9, 0.7, 0.0, 0.0], [0.6, 0.5, 0.7, 0.0], [0.3, 0.6, 0.4, 0.8]]
-    came = _number(answer(table))
+    expect(came, 0.5, likely_slip(came, slips, "The change is 5 long (3 and 4), the layer was 10 long (6 and 8)."))
+    before = {"layer 1.a": torch.tensor([1.0]), "layer 1.b": torch.tensor([100.0])}
+    after = {"layer 1.a": torch.tensor([2.0]), "layer 1.b": torch.tensor([100.0])}
+    slip = "A small tensor that doubled is not half the layer: no mean over tensors, no sum of norms, one long vector."
+    expect(_number(answer(before, after, "layer 1")), 1 / math.sqrt(10001), slip)
+    before |= {"layer 10.a": torch.tensor([1000.0]), "layer 2.a": torch.tensor([4.0])}
+    after |= {"layer 10.a": torch.tensor([3000.0]), "layer 2.a": torch.tensor([5.0])}
+    expect(_number(answer(before, after, "layer 2")), 0.25, "Only the tensors of the layer that is asked for count.")
+    slip = '"layer 10.a" begins with "layer 1" and yet is no tensor of layer 1: compare with "layer 1.".'
+    expect(_number(answer(before, after, "layer 1")), 1 / math.sqrt(10001), slip)
+    generator = torch.Generator().manual_seed(1)
+    before = {f"x.{i}": torch.randn(2 + i, 3, generator=generator) for i in range(4)}
+    after = {name: tensor + torch.randn(tensor.shape, generator=generator) for name, tensor in before.items()}
+    flat, moved = (torch.cat([t.flatten() for t in tensors.values()]) for tensors in (before, after))
+    expected = ((moved - flat).norm() / flat.norm()).item()
+    slip = "On four random tensors it differs from the norms of one long vector."
+    expect(_number(answer(before, after, "x")), expected, slip)
+
+
+@exercise("labels_needed")
+def grade_labels_needed(answer: Callable) -> None:
+    """Half way between 10 and 1,000, a target on a point, one never reached, one passed twice."""
+    came = answer([10, 1000], [0.5, 0.9], 0.7)
     slips = [
-        (
-            0.2,
-            "The first task was at its best, 0.9, after the second was learned: compare with the best, not with R_jj.",
-        ),
-        (0.5 / 3, "Compare with the best score of all earlier rows, not with that of the row before the last alone."),
+        (505.0, "The axis of the labels is logarithmic: half way between 10 and 1,000 is 100."),
+        (2.0, "That is the logarithm of the answer: raise it to a number of labels again."),
+        (1000.0, "That is the first measured point that reaches it: the line reaches it before."),
+        (10.0, "That is the last measured point below: the line reaches it later."),
     ]
-    slip = "From their best the first three tasks fell by 0.6, 0.1 and 0.3."
-    expect(came, 1 / 3, likely_slip(came, slips, slip))
-    slip = "A task that is better in the end than ever before has lost a negative amount: the last row is no best."
-    expect(_number(answer([[0.4, 0.0], [0.6, 0.8]])), -0.2, slip)
-    scores = torch.rand(5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64).tolist()
-    drops = [max(scores[i][j] for i in range(4)) - scores[4][j] for j in range(4)]
-    expect(_number(answer(scores)), sum(drops) / 4, "On a random table of five tasks it differs from the mean drop.")
+    expect(
+        _number(came), 100.0, likely_slip(came, slips, "Half way up the line is half way along the logarithmic axis.")
+    )
+    came = _number(answer([10, 100, 1000], [0.5, 0.6, 0.9], 0.8))
+    slip = "Between 100 (0.6) and 1,000 (0.9) the target 0.8 lies two thirds up: 100 * 10 ** (2 / 3)."
+    expect(came, 100 * 10 ** (2 / 3), slip)
+    expect(answer([10, 100], [0.5, 0.6], 0.8), None, "A target that no measured point reaches has no answer: None.")
+    came = _number(answer([10, 100, 1000], [0.5, 0.6, 0.9], 0.6))
+    expect(came, 100.0, "A target that is met exactly at a point is reached at that point.")
+    slip = "The curve falls again and passes the target twice: the first time counts."
+    expect(_number(answer([1, 10, 100, 1000], [0.5, 0.7, 0.5, 0.9], 0.6)), 10**0.5, slip)
+    slip = "The first point is good enough already: then its number of labels is the answer."
+    expect(_number(answer([10, 100], [0.8, 0.9], 0.7)), 10.0, slip)
 
 
-class _Logistic(nn.Module):
-    """A logistic regression with the logits 0 and w x."""
-
-    def __init__(self, weight: Tensor):
-        super().__init__()
-        self.weight = nn.Parameter(weight.clone())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.stack([torch.zeros(len(x)), x @ self.weight], -1)
-
-
-@exercise("fisher_of_logistic")
-def grade_fisher_of_logistic(answer: Callable) -> None:
-    """The row of the lesson, two rows, and both labels of each row weighed by their probability in the library."""
-    w, x = torch.tensor([0.0, math.log(2)]), torch.tensor([[1.0, 2.0]])
-    came = _vector(answer(w, x), 2)
-    slips = [
-        (torch.tensor([0.04, 0.16]), "That is (1 - p)^2 x^2, for the label yes alone: average over both labels."),
-        (torch.tensor([0.16, 0.32]), "The derivative is squared, and so is x."),
-        (torch.tensor([0.8, 3.2]), "That is p x^2: no comes with probability 1 - p, and the average is p (1 - p) x^2."),
-        (torch.tensor([0.4, 0.8]), "That is the root: do not take it."),
-    ]
-    expect(came, torch.tensor([0.16, 0.64]), likely_slip(came, slips, "p is 0.8 and x is (1, 2)."))
-    x = torch.tensor([[1.0, 2.0], [0.0, 0.0]])
-    slip = "The mean is over all examples, one of which has x = 0 and adds nothing: 0.08 and 0.32."
-    expect(_vector(answer(w, x), 2), torch.tensor([0.08, 0.32]), slip)
-    x = torch.tensor([[1.0, 2.0], [1.0, -2.0]])
-    slip = "Square each example's derivative first: the mean of squares is not the square of the mean."
-    expect(_vector(answer(torch.zeros(2), x), 2), torch.tensor([0.25, 1.0]), slip)
-    generator = torch.Generator().manual_seed(2)
-    w, x = torch.randn(4, generator=generator), torch.randn(7, 4, generator=generator)
-    slip = "On seven random examples it differs from the library's, both labels weighed by their probabilities."
-    expect(_vector(answer(w, x), 4), _exact(w, x), slip)
+@exercise("freeze_below")
+def grade_freeze_below(answer: Callable) -> None:
+    """Four blocks, frozen at every height, unfrozen again; gradients flow where they should."""
+    torch.manual_seed(0)
+    trunk = Decoder(ModelConfig(20, context=8, layers=4, width=8, heads=2))
+    model = SequenceClassifier(trunk, 2)
+    nn.init.normal_(model.head.weight)  # a head of zeros passes no gradient on
+    for layers in (2, 4, 0, 1):
+        came = answer(model, layers)
+        free = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        _check_free(free, layers)
+        count = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        total = sum(p.numel() for p in model.parameters())
+        slip = "Return how many numbers can still learn."
+        if came == len(free):
+            slip = "That is the number of tensors. " + slip
+        if came == total - count:
+            slip = "That is the number of frozen ones. " + slip
+        expect(came, count, slip)
+        model.zero_grad(set_to_none=True)
+        loss = model(torch.tensor([[1, 2, 3], [4, 5, 6]])).log_softmax(-1)[:, 0].sum()
+        loss.backward()
+        idle = {name for name, parameter in model.named_parameters() if parameter.grad is None} & free
+        if idle:
+            raise Wrong(f"it leaves {min(idle)} free, which gets no gradient. The old output layer is not used.")
 
 
-def _exact(w: Tensor, x: Tensor) -> Tensor:
-    """The library's Fisher information of each example with each label, weighed by the label's probability."""
-    model, total = _Logistic(w), torch.zeros(len(w))
-    for row in x.split(1):
-        for label, p in enumerate(model(row).softmax(-1)[0].tolist()):
-            batch = {"x": row, "labels": torch.tensor([label])}
-            total += p * fisher_diagonal(model, lambda model, b: (model(b["x"]), b["labels"]), [batch])["weight"]
-    return total / len(x)
+def _check_free(free: set[str], layers: int) -> None:
+    """Raises Wrong unless exactly the blocks from `layers` on and the head can learn."""
+    frozen_blocks = {i for i in range(4) if not any(name.startswith(f"trunk.blocks.{i}.") for name in free)}
+    begun = f"with the lowest {layers} blocks frozen, "
+    if not any(name.startswith("head.") for name in free):
+        raise Wrong(begun + "the head of the classifier is frozen too. It is new: it must always learn.")
+    if frozen_blocks != set(range(layers)):
+        slip = f"Blocks {sorted(frozen_blocks)} are frozen where {list(range(layers))} were expected."
+        if len(frozen_blocks) > layers and frozen_blocks == set(range(max(frozen_blocks) + 1)):
+            slip += " Set requires_grad both ways: what an earlier call froze is free again, and count from 0."
+        raise Wrong(begun + slip)
+    embedding = any(name.startswith(("trunk.embedding.", "trunk.shift.")) for name in free)
+    if layers and embedding:
+        raise Wrong(begun + "the embedding still moves. It is the lowest of all: it is frozen with the first block.")
+    if not layers and "trunk.embedding.weight" not in free:
+        raise Wrong("with no block frozen, the embedding is free as well: then all of the trunk is tuned.")
 
 
-@exercise("where_it_ends")
-def grade_where_it_ends(answer: Callable) -> None:
-    """One weight by hand, a free one, a fast one, and the gradient of the whole loss at the answer."""
-    one = torch.ones(1)
-    came = _vector(answer(0 * one, 2 * one, 3 * one, one, 1.0), 1)
-    slips = [
-        (torch.tensor([0.5]), "That weighs the two places the other way round: the stiffer spring has more say."),
-        (torch.tensor([2.0]), "That is where the new task alone ends: the spring pulls as well."),
-        (torch.tensor([0.0]), "That is where it was: the new task pulls as well."),
-        (torch.tensor([1.0]), "Half way would be right if both springs were equally stiff."),
-        (torch.tensor([6.0]), "Divide by the sum of the two stiffnesses."),
-    ]
-    slip = "Both springs pull: 3 (w - 2) + 1 (w - 0) = 0 at w = 1.5."
-    expect(came, torch.tensor([1.5]), likely_slip(came, slips, slip))
-    home, goal = torch.tensor([1.0, 1.0]), torch.tensor([5.0, 5.0])
-    came = _vector(answer(home, goal, torch.ones(2), torch.tensor([0.0, 1.0]), 3.0), 2)
-    slips = [
-        (
-            torch.tensor([5.0, 3.0]),
-            "The strength multiplies the Fisher information: a stiffness of 3 for the second weight.",
-        ),
-        (torch.tensor([2.0, 2.0]), "Each weight has a Fisher information of its own."),
-    ]
-    slip = "The first weight has F = 0 and is free; the second is pulled home with a stiffness of 3."
-    expect(came, torch.tensor([5.0, 2.0]), likely_slip(came, slips, slip))
-    generator = torch.Generator().manual_seed(3)
-    home, goal = torch.randn(2, 6, generator=generator)
-    curvature, fisher = torch.rand(2, 6, generator=generator) + 0.1
-    came = _vector(answer(home, goal, curvature, fisher, 0.7), 6)
-    w = came.detach().clone().float().requires_grad_()
-    loss = (curvature * (w - goal) ** 2).sum() / 2 + 0.7 * (fisher * (w - home) ** 2).sum() / 2
-    (gradient,) = torch.autograd.grad(loss, w)
-    expect(gradient, torch.zeros(6), "On six random weights the gradient of loss and penalty is not 0 where it ends.")
+def _copy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def _number(came) -> float:
@@ -144,15 +148,9 @@ def _number(came) -> float:
     return float(came)
 
 
-def _integer(came) -> int:
-    value = _number(came)
-    if not isinstance(came, int) and value != round(value):
-        raise Wrong(f"it gave {came!r} where a whole number of steps was expected: round.")
-    return round(value)
-
-
-def _vector(came, n: int) -> Tensor:
-    if not isinstance(came, Tensor) or came.shape != (n,):
-        shape = list(came.shape) if isinstance(came, Tensor) else came
-        raise Wrong(f"it gave {shape!r} where a tensor of {n} numbers was expected, one for each weight.")
-    return came
+def _list(came) -> list[float]:
+    if isinstance(came, Tensor):
+        came = came.tolist()
+    if not isinstance(came, list | tuple):
+        raise Wrong(f"it gave {came!r} where a list of rates was expected.")
+    return [float(value) for value in came]

@@ -1,179 +1,165 @@
-"""Graders of lesson 14: which tokens are learned, the loss of each answer, who may look at whom, varied examples."""
+"""Graders of lesson 14: clipped precision, brevity, the longest common subsequence, paired wins, chrF."""
 
 import math
+import random
 from collections.abc import Callable
 
-import torch
-from torch import Tensor
-
 from minillm.course.exercises import Wrong, exercise, expect, likely_slip
+from minillm.metrics import clipped_matches, lcs_length
 
-ASSISTANT, EOS = 8, 2
 
-
-@exercise("learned_places")
-def grade_learned_places(answer: Callable) -> None:
-    """One turn and two turns by hand, a conversation that was cut off, one without an answer."""
-    came = _bits(answer([1, 7, 20, 21, 8, 30, 2], ASSISTANT, EOS), 7)
+@exercise("clipped_precision")
+def grade_clipped_precision(answer: Callable) -> None:
+    """The cat on the mat, pairs of words, a candidate too short, and the library on random words."""
+    cat = "the cat is on the mat".split()
+    came = _number(answer(list(cat), ["the"] * 4, 1))
     slips = [
-        ([0, 0, 0, 0, 1, 1, 1], "The token that opens the assistant's turn is given to it, not said by it."),
-        ([0, 0, 0, 0, 0, 1, 0], "The end is learned too: without it the assistant never stops."),
-        ([0, 0, 0, 0, 1, 1, 0], "Labels stand at their own token, not one place before: the loss shifts, nobody else."),
-        ([0, 0, 0, 0, 0, 0, 1], "The first token of the answer is learned too."),
-        ([1, 1, 1, 1, 1, 0, 0], "True is what is learned: the answer, not the question."),
-        ([1, 1, 1, 1, 1, 1, 1], "Only what the assistant says is learned, not the question."),
+        (1.0, 'An n-gram of the reference can be used up: it has only two "the", so no more than two count.'),
+        (1 / 4, "That counts kinds of words: a word counts as often as both have it, here twice."),
+        (2 / 6, "That is recall: divide by the n-grams of the candidate."),
     ]
-    slip = likely_slip(came, slips, "Behind <|assistant|> learning begins, and behind <|eos|> it stops.")
-    expect(came, [0, 0, 0, 0, 0, 1, 1], slip)
-    two = [1, 7, 20, 8, 30, 2, 7, 22, 23, 8, 31, 32, 2]
-    came = _bits(answer(two, ASSISTANT, EOS), len(two))
+    expect(came, 2 / 4, likely_slip(came, slips, 'Two of four "the" find a partner.'))
+    came = _number(answer(list(cat), "the cat sat on the mat".split(), 2))
     slips = [
-        ([0] * 4 + [1] * 9, "The second question came after the first answer, and it is no answer: stop at each end."),
-        ([0] * 10 + [1] * 3, "Every answer of a conversation is learned, not only the last."),
-        ([0] * 4 + [1] * 2 + [0] * 7, "Every answer of a conversation is learned, not only the first."),
+        (3 / 6, "Six words hold five pairs: divide by the number of n-grams, not of words."),
+        (5 / 6, "That is for n = 1: count runs of n words."),
     ]
-    slip = likely_slip(came, slips, "Here are two turns, the answers are [30, 2] and [31, 32, 2].")
-    expect(came, [0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 1, 1, 1], slip)
-    came = _bits(answer([1, 7, 20, 8, 30, 31], ASSISTANT, EOS), 6)
-    expect(came, [0, 0, 0, 0, 1, 1], "An answer that was cut off has no end, and what is there of it is learned.")
-    expect(_bits(answer([1, 7, 20, 21], ASSISTANT, EOS), 4), [0] * 4, "Where no answer is, nothing is learned.")
-    came = _bits(answer([1, 7, 5, 3, 6, 2], 3, 2), 6)
-    expect(came, [0, 0, 0, 0, 1, 1], "Use the ids that are given: assistant is 3 here.")
+    expect(came, 3 / 5, likely_slip(came, slips, '"the cat", "on the" and "the mat", of five pairs.'))
+    expect(_number(answer(list(cat), ["the"], 2)), 0.0, "A candidate of one word has no pairs: 0.0.")
+    expect(_number(answer([], ["the"], 1)), 0.0, "An empty reference has nothing to match: 0.0.")
+    rng = random.Random(0)
+    for _ in range(30):
+        a, b = (rng.choices("abc", k=rng.randint(1, 12)) for _ in "ab")
+        n = rng.randint(1, 3)
+        expected = clipped_matches([a], b, n) / max(len(b) - n + 1, 1)
+        slip = f"That is for reference {' '.join(a)}, candidate {' '.join(b)}, n = {n}."
+        expect(_number(answer(list(a), list(b), n)), expected, slip)
 
 
-@exercise("answer_losses")
-def grade_answer_losses(answer: Callable) -> None:
-    """Probabilities of a half, and an eighth by hand; random conversations against a slow loop."""
-    labels = torch.tensor([-100, -100, 1, 2, -100, -100, 3])
-    right = [0.9, 0.5, 0.125, 0.9, 0.9, 0.5, 0.9]  # what each place gives to the token after it
-    logits = _logits(torch.tensor([0, 0, 1, 2, 0, 0, 3]), right, 4)
-    came = _numbers(answer(logits.clone(), labels.clone()))
-    log2 = math.log(2)
+@exercise("brevity_penalty")
+def grade_brevity_penalty(answer: Callable) -> None:
+    """One reference too long, too short, as long; the closest of several, ties, and nothing at all."""
+    came = _number(answer(7, [8]))
     slips = [
-        ([4 * log2, log2], "That is the sum of each answer: take the mean, or long answers look bad."),
-        ([5 / 3 * log2], "That is the mean over all that is learned: one number for each answer."),
-        ([log2, 3 * log2, log2], "That is one number for each token: take the mean of each answer."),
+        (math.exp(1 - 7 / 8), "The fraction is r / c, the other way round: a short candidate is punished."),
+        (7 / 8, "That is the ratio of the lengths: the penalty is exp(1 - r / c)."),
+        (math.exp(8 / 7), "The exponent is 1 - r / c."),
     ]
-    unshifted = -logits.log_softmax(-1)
-    aligned = [(unshifted[2, 1] + unshifted[3, 2]).item() / 2, unshifted[6, 3].item()]
-    slips.append((aligned, "The logits at place t are about the token at t + 1: shift."))
-    slip = likely_slip(came, slips, "The first answer has -ln(1/2) and -ln(1/8), the second -ln(1/2).")
-    expect(came, [2 * log2, log2], slip)
-    generator = torch.Generator().manual_seed(0)
-    for begins in (False, True):
-        logits = torch.randn(12, 5, generator=generator)
-        labels = torch.randint(5, (12,), generator=generator)
-        labels[[0, 1, 4, 5, 9]] = -100
-        if begins:
-            labels[0] = 3
-        slip = "On random logits it differs. Are there three answers, at places 2 and 3, 6 to 8, and 10 and 11?"
-        if begins:
-            slip = "The token at place 0 is announced by nothing: it has no loss, and is no answer."
-        expect(_numbers(answer(logits.clone(), labels.clone())), _slowly(logits, labels), slip)
-    logits, labels = torch.randn(3, 5, generator=generator), torch.full((3,), -100)
-    expect(_numbers(answer(logits, labels)), [], "Where nothing is learned there is no answer: an empty list.")
+    expect(came, math.exp(1 - 8 / 7), likely_slip(came, slips, "Seven words for eight: exp(1 - 8/7)."))
+    expect(_number(answer(9, [8])), 1.0, "A candidate longer than the reference has no penalty and no prize: 1.0.")
+    expect(_number(answer(8, [8])), 1.0, "As long as the reference: no penalty.")
+    for references in ([12, 8, 3], [3, 8, 12]):
+        came = _number(answer(7, list(references)))
+        slips = [
+            (1.0, "The reference closest to 7 is the one of 8 words, not the shortest."),
+            (math.exp(1 - 12 / 7), "The reference closest to 7 is the one of 8 words, not the longest."),
+            (math.exp(1 - 23 / 21), "Take the closest reference, not the mean of all."),
+        ]
+        expect(came, math.exp(1 - 8 / 7), likely_slip(came, slips, "The closest of 3, 8 and 12 to 7 is 8."))
+    for references in ([6, 8], [8, 6]):
+        slip = "6 and 8 are as far from 7: of two equally close references the shorter counts, in whatever order."
+        expect(_number(answer(7, list(references))), 1.0, slip)
+    expect(_number(answer(0, [8])), 0.0, "A candidate without words: 0.0.")
 
 
-@exercise("may_look")
-def grade_may_look(answer: Callable) -> None:
-    """Two texts and padding by hand; rows of one text; the three rules on a long row."""
-    came = _square(answer([1, 1, 2, 2, 0]), 5)
-    right = torch.tensor([[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 0]]).bool()
-    same = torch.tensor([[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 1, 1, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 0]]).bool()
-    padded = torch.diag(torch.tensor([0, 0, 0, 0, 1])).bool()
-    causal = torch.ones(5, 5).bool().tril()
+@exercise("common_thread")
+def grade_common_thread(answer: Callable) -> None:
+    """Lin's gunman, a case on which taking the first match fails, nothing in common, and random words."""
+    came = _words(answer("police killed the gunman".split(), "police kill the gunman".split()))
+    _check_thread(came, "police killed the gunman".split(), "police kill the gunman".split())
+    came = _words(answer(list("abcd"), list("dabc")))
+    if came == ["d"]:
+        raise Wrong("of a b c d and d a b c it gave ['d']: a greedy choice. Taking d first blocks a, b and c.")
+    _check_thread(came, list("abcd"), list("dabc"))
+    for first, second in ((list("ab"), list("cd")), ([], list("ab")), (list("ab"), [])):
+        expect(_words(answer(list(first), list(second))), [], "Nothing in common: an empty list.")
+    rng = random.Random(1)
+    for _ in range(30):
+        first, second = (rng.choices("abcd", k=rng.randint(1, 12)) for _ in "ab")
+        _check_thread(_words(answer(list(first), list(second))), first, second)
+
+
+def _check_thread(came: list, first: list, second: list) -> None:
+    """Raises Wrong unless the words stand in both lists in this order, and no longer list does."""
+    case = f"of {' '.join(first)} and {' '.join(second)} it gave {came}"
+    for words in (first, second):
+        rest = iter(words)
+        if not all(word in rest for word in came):
+            raise Wrong(f"{case}, but in {' '.join(words)} these do not stand in this order. Keep the order of both.")
+    if len(came) < (length := lcs_length(first, second)):
+        raise Wrong(f"{case}, but there is one of {length} words. Gaps are allowed; a greedy choice is not enough.")
+
+
+@exercise("share_of_wins")
+def grade_share_of_wins(answer: Callable) -> None:
+    """Three draws by hand, items drawn twice, ties, and a slow loop on random scores."""
+    came = _number(answer([1, 0], [0, 0.5], [[0, 0], [0, 1], [1, 1]]))
     slips = [
-        (right | padded, "Padding looks nowhere, and nobody looks at it: number 0 is no text."),
-        (same, "A token may not look at what comes after it."),
-        (same | padded, "A token may not look at what comes after it, and padding looks nowhere."),
-        (causal, "The second text sees the first: look only where the number is the same."),
-        (causal & (torch.tensor([1, 1, 1, 1, 0]).bool()), "The second text sees the first: compare the numbers."),
-        (right.T, "Rows are those who look, columns what is looked at: it is turned around."),
-        (right & ~torch.eye(5).bool(), "Every real token sees itself."),
+        (0.5, "That is the share of items that the first one wins: count draws."),
+        (2.0, "That is the number of wins: divide it by the number of draws."),
+        (1 / 3, "That is where the second is higher, or the first wins most items: compare the means of both."),
     ]
-    slip = likely_slip(
-        came.int(), [(table.int(), words) for table, words in slips], "Row t says where token t may look."
-    )
-    expect(came.int(), right.int(), slip)
-    expect(_square(answer([1, 1, 1]), 3).int(), torch.ones(3, 3).tril().int(), "One text alone: the causal triangle.")
-    numbers = torch.tensor([1] * 3 + [2] + [3] * 4 + [0] * 2)
-    slow = [[int(s <= t and a == b and a > 0) for s, b in enumerate(numbers)] for t, a in enumerate(numbers)]
-    came = _square(answer(numbers.tolist()), len(numbers)).int()
-    expect(came, torch.tensor(slow).int(), "On three texts and two places of padding it differs.")
+    expect(came, 2 / 3, likely_slip(came, slips, "It wins the first two draws and loses the third."))
+    slip = "Item 1 is drawn twice and outweighs item 0: each item counts as often as it was drawn."
+    expect(_number(answer([3, 0], [0, 2], [[0, 1, 1]])), 0.0, slip)
+    slip = "Item 0 wins by much, two others lose by little: compare the means over a draw, not the wins in it."
+    expect(_number(answer([9, 0, 0], [0, 1, 1], [[0, 1, 2]])), 1.0, slip)
+    expect(_number(answer([1, 2], [1, 2], [[0, 1], [1, 1]])), 0.0, "The same scores: a tie is no win.")
+    rng = random.Random(2)
+    first, second = ([rng.randint(0, 9) for _ in range(10)] for _ in "ab")
+    draws = [rng.choices(range(10), k=10) for _ in range(200)]
+    wins = 0
+    for draw in draws:
+        wins += sum(first[i] for i in draw) > sum(second[i] for i in draw)
+    slip = "On 200 random draws it differs. Both systems must be scored on the same items of a draw."
+    expect(_number(answer(list(first), list(second), draws)), wins / 200, slip)
 
 
-@exercise("choose_varied")
-def grade_choose_varied(answer: Callable) -> None:
-    """A small choice by hand, ties, everything covered, and more asked for than there is."""
-    kinds = [["who", "who", "who"], ["who", "list"], ["list", "when", "where"], ["who", "when"]]
-    came = _places(answer(kinds, 2))
+@exercise("chrf")
+def grade_chrf(answer: Callable) -> None:
+    """Three letters by hand, the same text, white space, case, nothing in common, and a slow count on random texts."""
+    came = _number(answer("ab", "abc"))
     slips = [
-        ([2, 1], "After conversation 2 the kinds list, when and where are covered: count only what is new."),
-        ([0, 2], "The first chosen is that with the most *different* kinds: three times who is one kind."),
-        ([0, 1], "Those are the first two. Take each time the one with the most kinds that are not covered yet."),
-        ([2, 3], "Where two add equally much, the one that comes first is taken: 0, not 3."),
+        (100 * 2 * (7 / 12) / (7 / 12 + 1), "That weighs precision and recall alike: F = 5PR / (4P + R)."),
+        (100 * 5 * (7 / 12) / (4 + 7 / 12), "That weighs precision double: swap the two. The reference comes first."),
+        (0.875, "It goes from 0 to 100."),
+        (100 * (10 / 11 + 5 / 6) / 2, "That is the mean of the Fs: average P and R over n, then make one F."),
+        (100 * 5 * (7 / 36) * (1 / 3) / (4 * 7 / 36 + 1 / 3), "Leave out each n for which a text is too short."),
     ]
-    slip = likely_slip(came, slips, "First 2 (three kinds), then one that adds who: 0 comes first.")
-    expect(came, [2, 0], slip)
-    came = _places(answer(kinds, 4))
-    slip = (
-        "Everything is covered after 2 and 0. Then begin anew, as if nothing were covered: of 1 and 3, which have two "
-        "kinds each, the first; then the last."
-    )
-    if len(set(came)) < len(came):
-        slip = "Each conversation can be taken once only."
-    expect(came, [2, 0, 1, 3], slip)
-    came = _places(answer(kinds, 9))
-    expect(came, [2, 0, 1, 3], "There are only four: stop when none is left.")
-    expect(_places(answer([["a"], ["b", "a"], ["c"], ["b"]], 3)), [1, 2, 0], "First b and a, then c; then anew.")
-    expect(_places(answer(kinds, 0)), [], "None asked for, none taken.")
+    slips += [(100 * 5 * (7 / 18) * (2 / 3) / (4 * 7 / 18 + 2 / 3), "Leave out each n for which a text is too short.")]
+    expect(came, 87.5, likely_slip(came, slips, "P is the mean of 2/3 and 1/2, R is 1."))
+    expect(_number(answer("the kite", "the kite")), 100.0, "A text against itself has 100.")
+    expect(_number(answer("the kite", "thekite")), 100.0, "Without white space these are the same: remove white space.")
+    expect(_number(answer("ab", "AB")), 0.0, "Case is kept: ab and AB have nothing in common.")
+    expect(_number(answer("", "ab")), 0.0, "An empty reference has nothing to match: 0.0.")
+    expect(_number(answer("ab", "")), 0.0, "An empty candidate matches nothing: 0.0.")
+    rng = random.Random(3)
+    for _ in range(20):
+        a, b = ("".join(rng.choices("ab c", k=rng.randint(3, 30))) for _ in "ab")
+        slip = f"That is for reference {a!r}, candidate {b!r}: n from 1 to 6, clipped."
+        expect(_number(answer(a, b)), _chrf(a, b), slip, 1e-3)
 
 
-def _logits(tokens: Tensor, probabilities: list[float], vocabulary: int) -> Tensor:
-    """Logits (T, V) that give the token t + 1 the t-th probability, and the others equal shares of the rest."""
-    after = torch.tensor([*tokens.tolist()[1:], 0])
-    rows = [[p if v == token else (1 - p) / (vocabulary - 1) for v in range(vocabulary)]
-            for token, p in zip(after.tolist(), probabilities)]  # fmt: skip
-    return torch.tensor(rows).log()
+def _chrf(reference: str, candidate: str) -> float:
+    """The count itself, one n after the other."""
+    texts = ["".join(text.split()) for text in (candidate, reference)]
+    shares = []
+    for n in range(1, 7):
+        grams = [[text[i : i + n] for i in range(len(text) - n + 1)] for text in texts]
+        if all(grams):
+            matched = sum(min(grams[0].count(gram), grams[1].count(gram)) for gram in set(grams[0]))
+            shares.append([matched / len(own) for own in grams])
+    P, R = (sum(column) / len(column) for column in zip(*shares)) if shares else (0.0, 0.0)
+    return 100 * 5 * P * R / (4 * P + R) if P + R else 0.0
 
 
-def _slowly(logits: Tensor, labels: Tensor) -> list[float]:
-    """The oracle: token after token."""
-    found, run = [], []
-    for place in range(1, len(labels)):
-        if labels[place] >= 0:
-            run.append(-logits[place - 1].log_softmax(-1)[labels[place]].item())
-        elif run:
-            found, run = [*found, sum(run) / len(run)], []
-    return [*found, sum(run) / len(run)] if run else found
-
-
-def _bits(came, length: int) -> list[int]:
-    came = came.tolist() if isinstance(came, Tensor) else came
-    if not isinstance(came, list | tuple) or len(came) != length:
-        raise Wrong(f"it gave {came!r} where a list of {length} booleans was expected, one for each token.")
-    return [int(bool(value)) for value in came]
-
-
-def _numbers(came) -> list[float]:
-    came = came.tolist() if isinstance(came, Tensor) else came
+def _words(came) -> list:
     if not isinstance(came, list | tuple):
-        raise Wrong(f"it gave {came!r} where a list of losses was expected, one for each answer.")
-    return [float(value) for value in came]
+        raise Wrong(f"it gave {came!r} where a list of words was expected.")
+    return list(came)
 
 
-def _square(came, size: int) -> Tensor:
-    try:
-        came = torch.as_tensor(came)
-    except (TypeError, ValueError):
-        raise Wrong(f"it gave {came!r} where a table of booleans was expected.") from None
-    if tuple(came.shape) != (size, size):
-        raise Wrong(f"it gave a table of shape {tuple(came.shape)} where {(size, size)} was expected.")
-    return came.bool()
-
-
-def _places(came) -> list[int]:
-    came = came.tolist() if isinstance(came, Tensor) else came
-    if not isinstance(came, list | tuple):
-        raise Wrong(f"it gave {came!r} where a list of places was expected.")
-    return [int(value) for value in came]
+def _number(came) -> float:
+    if isinstance(came, bool) or not hasattr(came, "__float__"):
+        raise Wrong(f"it gave {came!r} where one number was expected.")
+    return float(came)

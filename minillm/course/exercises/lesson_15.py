@@ -1,147 +1,164 @@
-"""Graders of lesson 15: the size of LoRA, its gradients, the ranks that a change needs, two adapters as one."""
+"""Graders of lesson 15: a prompt of pairs, belief with slips, calibration, an induction score, when a skill appears."""
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from minillm.course.exercises import Wrong, exercise, expect, likely_slip
+from minillm.inference import contextual_calibration, few_shot_prompt
 
 
-@exercise("lora_size")
-def grade_lora_size(answer: Callable) -> None:
-    """One matrix by hand, several of different shapes, and no matrix."""
-    came = answer([(4, 6)], 2)
+@exercise("prompt_of_pairs")
+def grade_prompt_of_pairs(answer: Callable) -> None:
+    """One pair by hand, none at all, the library."""
+    came = answer([("pig", "sty")], "fox")
     slips = [
-        (24, "That is the matrix itself. LoRA learns A (rank, in) and B (out, rank)."),
-        (48, "The rank multiplies the sum of the two sides, not their product."),
-        (10, "That is for rank 1: each rank has a row of A and a column of B."),
-        (8, "That is B alone: A has rank x in numbers more."),
-        (12, "That is A alone: B has out x rank numbers more."),
+        ("pig : sty\nfox : ", "The prompt ends before the space: the space belongs to the answer."),
+        ("pig : sty\nfox :\n", "A line break at the end says that the line is over: the answer is to come in it."),
+        ("pig : sty\nfox", "The colon of the last line is missing: the prompt ends where the answer begins."),
+        ("pig: sty\nfox:", "A space stands on both sides of the colon: another form is another question."),
+        ("pig : sty fox :", "Each pair has a line of its own: join them with a line break."),
+        ("pig : sty, fox :", "Each pair has a line of its own: join them with a line break."),
+        ("pig : sty\n\nfox :", "One line break stands between the lines, not an empty line."),
     ]
-    expect(_whole(came), 20, likely_slip(came, slips, "A has 2 x 6 numbers and B has 4 x 2."))
-    shapes = [(3, 3), (3, 5), (7, 3)]
+    slip = likely_slip(came, slips, "One line for each pair, then the word that is asked and its colon.")
+    expect(came, "pig : sty\nfox :", slip)
+    slip = "Without examples the prompt is the last line alone: zero-shot."
+    expect(answer([], "fox"), "fox :", slip)
+    pairs = [("cow", "barn"), ("bee", "hive"), ("king", "castle")]
+    expected = few_shot_prompt(pairs, "mole", "{input} : {answer}", "\n")
+    expect(answer(list(pairs), "mole"), expected, "The examples stay in their order, and all of them are shown.")
+
+
+@exercise("belief_with_slips")
+def grade_belief_with_slips(answer: Callable) -> None:
+    """One example by hand, two that agree, two that do not, none; a word that a relation does not have."""
+    relations = {"home": {"cow": "barn", "bee": "hive"}, "young": {"cow": "calf", "hen": "chick"}}
+
+    def ask(examples, slip=0.1):
+        came = answer(list(examples), {name: dict(pairs) for name, pairs in relations.items()}, slip)
+        if not isinstance(came, dict) or set(came) != set(relations):
+            raise Wrong(f"it gave {came!r} where a dictionary with {' and '.join(relations)} was expected.")
+        return [float(came[name]) for name in relations]
+
+    came = ask([("cow", "calf")])
     slips = [
-        (24, "That is the first matrix only: add all of them."),
-        (40, "That is the last matrix only: add all of them."),
+        ([0.9, 0.1], "The relation that gives this answer gets 1 - slip, the other one slip."),
+        ([0.0, 1.0], "One example does not settle it any more: in the other relation it is a slip."),
+        ([0.05, 0.45], "They must add up to 1: divide by the sum."),
+        ([0.5, 0.5], "The example tells the two apart: one relation gives the cow this answer, the other does not."),
     ]
-    came = _whole(answer(shapes, 4))
-    expect(came, 96, likely_slip(came, slips, "The sides add up to 6, 8 and 10; each counts 4 times."))
-    expect(_whole(answer([], 4)), 0, "Where nothing is adapted, nothing is learned.")
+    slip = likely_slip(came, slips, "The example has probability 0.1 in home and 0.9 in young.")
+    expect(came, [0.1, 0.9], slip)
+    came = ask([("cow", "calf"), ("hen", "chick")])
+    slip = "Two examples that agree: 0.1 * 0.1 against 0.9 * 0.9, then normalise. Multiply, do not average or replace."
+    expect(came, [0.01 / 0.82, 0.81 / 0.82], slip)
+    slip = "Two examples that contradict each other cancel."
+    expect(ask([("cow", "calf"), ("bee", "hive")]), [0.5, 0.5], slip)
+    slip = "Without examples nothing is known: all relations are equally likely."
+    expect(ask([]), [0.5, 0.5], slip)
+    slip = "An example that no relation gives is a slip in each of them: it changes nothing."
+    expect(ask([("cow", "calf"), ("cow", "moon")]), [0.1, 0.9], slip)
+    slip = "Take the probability of a slip that is given."
+    expect(ask([("cow", "barn")], 0.25), [0.75, 0.25], slip)
 
 
-@exercise("lora_gradients")
-def grade_lora_gradients(answer: Callable) -> None:
-    """A rank of one by hand; the start, where B is zero; random numbers against autograd."""
-    G = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    A, B = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0], [2.0]])
-    came = _pair(answer(G.clone(), A.clone(), B.clone(), 10.0))
-    dA, dB = torch.tensor([[60.0, 80.0]]), torch.tensor([[10.0], [30.0]])
+@exercise("calibrated")
+def grade_calibrated(answer: Callable) -> None:
+    """Two answers by hand, several empty prompts, one that says nothing itself, the library."""
+    came = _list(answer([0.8, 0.2], [[0.9, 0.1]]))
     slips = [
-        ((dB, dA), "The order is that of A first, then of B."),
-        ((dA / 10, dB / 10), "The scale multiplies B A, and so both gradients."),
-        ((dA * 10, dB * 10), "The scale comes once, not squared."),
-        (
-            (torch.tensor([[40.0, 80.0]]), torch.tensor([[10.0], [20.0]])),
-            "Transpose the one beside G, not G itself.",
-        ),
-        ((torch.tensor([[60.0], [80.0]]), torch.tensor([[10.0, 30.0]])), "A gradient has the shape of its matrix."),
+        ([0.8 / 0.9, 2.0], "They must add up to 1: divide by the sum."),
+        ([0.72 / 0.74, 0.02 / 0.74], "That multiplies: what the empty prompt prefers must be divided out."),
+        ([0.9 / 0.8 / (0.9 / 0.8 + 0.5), 0.5 / (0.9 / 0.8 + 0.5)], "That is upside down: p is divided by p_cf."),
+        ([0.8, 0.2], "Nothing has changed: divide by what the empty prompt says."),
     ]
-    slip = likely_slip(came, slips, "That of A is scale * B' G, that of B is scale * G A'.")
-    expect(came, (dA, dB), slip)
-    generator = torch.Generator().manual_seed(0)
-    for zero in (True, False):
-        G, A, B = (torch.randn(shape, generator=generator) for shape in ((5, 7), (3, 7), (5, 3)))
-        B = torch.zeros_like(B) if zero else B
-        slip = "On random numbers with out 5, in 7, rank 3 it differs from autograd."
-        if zero:
-            slip = "With B = 0 nothing pulls at A, and B is pulled by scale * G A'."
-        expect(_pair(answer(G.clone(), A.clone(), B.clone(), 0.5)), _autograd(G, A, B, 0.5), slip)
+    slip = likely_slip(came, slips, "0.8/0.9 = 0.889 and 0.2/0.1 = 2; together 2.889.")
+    expect(came, [0.8 / 0.9 / (0.8 / 0.9 + 2), 2 / (0.8 / 0.9 + 2)], slip)
+    p, empty = [0.8, 0.2], [[0.9, 0.1], [0.3, 0.7]]
+    expected = [8 / 11, 3 / 11]  # 0.8 / 0.6 against 0.2 / 0.4
+    slip = "With several empty prompts comes first the mean of their probabilities: 0.6 and 0.4. Divide by that, once."
+    expect(_list(answer(p, empty)), expected, slip)
+    slip = "An input that says as little as the empty ones must get equal probabilities."
+    expect(_list(answer([0.7, 0.2, 0.1], [[0.7, 0.2, 0.1]])), [1 / 3] * 3, slip)
+    generator = torch.Generator().manual_seed(1)
+    p, empty = torch.rand(4, generator=generator).softmax(0), torch.rand(3, 4, generator=generator).softmax(1)
+    expected = contextual_calibration(p.log()[None], empty.log())[0].exp().tolist()
+    slip = "On four random answers it differs from minillm.inference.few_shot.contextual_calibration."
+    expect(_list(answer(p.tolist(), empty.tolist())), expected, slip)
 
 
-@exercise("ranks_needed")
-def grade_ranks_needed(answer: Callable) -> None:
-    """Diagonal matrices by hand, a product of thin ones, and the ends."""
-    change = torch.diag(torch.tensor([3.0, 0.0, 4.0]))  # squares 16, 9, 0: shares 0.64 and 1
-    came = _whole(answer(change.clone(), 0.6))
+@exercise("induction_score_of")
+def grade_induction_score_of(answer: Callable) -> None:
+    """One repeated token by hand, none, three occurrences, neighbours, a text that stands there twice."""
+    A = _weights(4, 1)
+    came = _number(answer([7, 8, 9, 7], A))
     slips = [
-        (2, "Of the squares 16, 9, 0 the first alone holds 0.64. Did you add the values without squaring them?"),
-        (0, "Count the last one too: the number of values that reach the share, not the place before it."),
-        (3, "The largest come first."),
+        (A[3][0], "That is the earlier occurrence itself: the token behind it is meant."),
+        (A[3][2], "That is the token before: look for where the token occurred earlier."),
+        (A[1][3], "A[t][s] is the attention from t to s: the row is the token that looks."),
+        (A[3][1] / 4, "Take the mean over the tokens that occurred before; here it is one."),
     ]
-    expect(came, 1, likely_slip(came, slips, "The singular values are 4, 3 and 0."))
-    came = _whole(answer(change.clone(), 0.7))
-    slips = [(1, "Did you square the sum, or take a root? 16 of 25 is 0.64, which is less than 0.7.")]
-    expect(came, 2, likely_slip(came, slips, "16 of 25 is 0.64, which is less than 0.7; with the second it is 1."))
-    equal = torch.eye(4)
-    came = _whole(answer(equal.clone(), 0.5))
-    slips = [(3, "At least the share: where it is reached exactly, that is enough.")]
-    expect(came, 2, likely_slip(came, slips, "Four equal values: two of them hold a half."))
-    generator = torch.Generator().manual_seed(0)
-    thin = torch.randn(8, 3, generator=generator, dtype=torch.float64)
-    thin = thin @ torch.randn(3, 6, generator=generator, dtype=torch.float64)
-    came = _whole(answer(thin.clone(), 0.999999))
-    expect(came, 3, "A product through 3 channels has rank 3, though it is 8 x 6.")
+    slip = likely_slip(came, slips, "Only the last 7 occurred before, at place 0; behind it is place 1: A[3][1].")
+    expect(came, A[3][1], slip)
+    expect(_number(answer([1, 2, 3, 4], A)), 0.0, "No token occurred before: the score is 0.0, not a division by 0.")
+    A = _weights(6, 2)
+    expected = (A[2][1] + A[4][3]) / 2
+    slip = "The token 5 stands there three times: for the third, the latest earlier occurrence is the second."
+    expect(_number(answer([5, 6, 5, 7, 5, 8], A)), expected, slip)
+    slip = "A token right behind itself looks at its own place: behind the earlier one stands this one."
+    expect(_number(answer([3, 3, 4, 6, 8, 9], A)), A[1][1], slip)
+    A = _weights(9, 3)
+    expected = sum(A[t][t - 3] for t in range(5, 9)) / 4
+    slip = "On a begin token and four words, twice, it differs from the score of the lesson."
+    expect(_number(answer([0, 1, 2, 3, 4, 1, 2, 3, 4], A)), expected, slip)
 
 
-@exercise("joined_adapters")
-def grade_joined_adapters(answer: Callable) -> None:
-    """Two of rank 1 by hand; different ranks and scales on random numbers."""
-    first = (torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0], [0.0]]), 2.0)
-    second = (torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0], [1.0]]), 4.0)
-    expected = torch.tensor([[2.0, 0.0], [0.0, 4.0]])
-    A, B = _thin(_pair(answer(_copy(first), _copy(second))))
-    slips = [
-        (torch.ones(2, 2), "The cross terms B1 A2 and B2 A1 came in, and the scales are missing: stack, do not add."),
-        (torch.tensor([[1.0, 0.0], [0.0, 1.0]]), "The scales are missing: put each into its own A or its own B."),
-        (torch.tensor([[4.0, 0.0], [0.0, 16.0]]), "The scales came in twice: into A or into B, not both."),
-        (torch.tensor([[2.0, 4.0], [2.0, 4.0]]), "The cross terms B1 A2 and B2 A1 came in: stack, do not add."),
-        (torch.tensor([[2.0, 2.0], [4.0, 4.0]]), "The cross terms B1 A2 and B2 A1 came in: stack, do not add."),
-        (torch.tensor([[4.0, 8.0], [8.0, 16.0]]), "The cross terms B1 A2 and B2 A1 came in: stack, do not add."),
-        (torch.tensor([[2.0, 0.0], [0.0, 0.0]]), "The second adapter is missing."),
-        (torch.tensor([[4.0, 0.0], [0.0, 2.0]]), "The scales are exchanged."),
-    ]
-    slip = likely_slip(B @ A, slips, "B A of the new one is the sum of the two changes, each with its scale.")
-    expect(B @ A, expected, slip)
-    expect(len(A), 2, "The new rank is the sum of the two ranks.")
-    generator = torch.Generator().manual_seed(0)
-    draw = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
-    first, second = (draw(1, 5), draw(4, 1), 0.5), (draw(3, 5), draw(4, 3), -2.0)
-    A, B = _thin(_pair(answer(_copy(first), _copy(second))))
-    right = sum(scale * B_own @ A_own for A_own, B_own, scale in (first, second))
-    expect(B @ A, right, "With ranks 1 and 3 on a matrix (4, 5) it differs.")
-    expect(len(A), 4, "The new rank is the sum of the two ranks.")
+@exercise("takes_off")
+def grade_takes_off(answer: Callable) -> None:
+    """A lucky measurement, a row that ends, a row at the very end, a row that is too short, none."""
+    steps = [100, 200, 300, 400]
+    came = answer(list(steps), [0.5, 0.9, 0.5, 0.9], 0.8, 1)
+    slip = likely_slip(
+        came,
+        [
+            (1, "That is the place in the list: give the step that stands there."),
+            (0.9, "That is the accuracy: give the step at which it was measured."),
+            (400, "That is the last one: the first counts."),
+            (None, "With last = 1 a single measurement is enough, and what follows does not matter."),
+        ],
+        "The first measurement of at least 0.8 is the second, at step 200.",
+    )
+    expect(came, 200, slip)
+    slip = "With last = 2 two measurements in a row must be high: a single lucky one does not count."
+    expect(answer(list(steps), [0.5, 0.9, 0.5, 0.5], 0.8, 2), None, slip)
+    slip = "The end of the run cuts the row short: one high measurement there is not two."
+    expect(answer(list(steps), [0.5, 0.5, 0.5, 0.9], 0.8, 2), None, slip)
+    slip = "The row begins at step 300: the step is that of its first measurement."
+    expect(answer(list(steps), [0.9, 0.5, 0.8, 0.9], 0.8, 2), 300, slip)
+    slip = "A run that falls again later has taken off all the same."
+    expect(answer(list(steps), [0.9, 0.9, 0.5, 0.5], 0.8, 2), 100, slip)
+    expect(answer([], [], 0.8, 1), None, "Without measurements there is no step: None.")
 
 
-def _copy(adapter: tuple) -> tuple:
-    A, B, scale = adapter
-    return A.clone(), B.clone(), scale
+def _weights(T: int, seed: int) -> list[list[float]]:
+    """Attention weights that are all different, so that a wrong place shows."""
+    return torch.rand(T, T, generator=torch.Generator().manual_seed(seed)).softmax(-1).tolist()
 
 
-def _autograd(G: Tensor, A: Tensor, B: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """The oracle: a loss whose gradient at the changed weight is G."""
-    A, B = A.clone().requires_grad_(), B.clone().requires_grad_()
-    return torch.autograd.grad((G * (scale * B @ A)).sum(), (A, B))
+def _number(came) -> float:
+    if isinstance(came, Tensor) and came.numel() == 1:
+        came = came.item()
+    if isinstance(came, bool) or not isinstance(came, int | float) or math.isnan(came):
+        raise Wrong(f"it gave {came!r} where one number was expected.")
+    return float(came)
 
 
-def _whole(came) -> int:
-    came = came.item() if isinstance(came, Tensor) and came.numel() == 1 else came
-    if isinstance(came, bool) or not isinstance(came, int | float) or came != int(came):
-        raise Wrong(f"it gave {came!r} where a whole number was expected.")
-    return int(came)
-
-
-def _pair(came) -> tuple[Tensor, Tensor]:
-    if not isinstance(came, list | tuple) or len(came) != 2 or not all(isinstance(one, Tensor) for one in came):
-        raise Wrong(f"it gave {came!r} where two tensors were expected, first that of A, then that of B.")
-    return tuple(came)
-
-
-def _thin(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    A, B = pair
-    if A.dim() != 2 or B.dim() != 2 or B.size(1) != A.size(0):
-        shapes = f"A {tuple(A.shape)} and B {tuple(B.shape)}"
-        raise Wrong(
-            f"it gave {shapes}: the columns of B must be as many as the rows of A. Stack A by rows, B by columns."
-        )
-    return A, B
+def _list(came) -> list[float]:
+    if isinstance(came, Tensor):
+        came = came.tolist()
+    if not isinstance(came, list | tuple):
+        raise Wrong(f"it gave {came!r} where a list of probabilities was expected.")
+    return [float(value) for value in came]

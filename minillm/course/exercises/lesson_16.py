@@ -1,151 +1,179 @@
-"""Graders of lesson 16: a prompt beside padding, a prefix in causal attention, IA3 merged, nearness beside chance."""
+"""Graders of lesson 16: which tokens are learned, the loss of each answer, who may look at whom, varied examples."""
 
 import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from minillm.course.exercises import Wrong, exercise, expect, likely_slip
-from minillm.models import attention, causal_mask
-from minillm.peft import first_real, insert
+
+ASSISTANT, EOS = 8, 2
 
 
-@exercise("place_prompt")
-def grade_place_prompt(answer: Callable) -> None:
-    """Two rows by hand, one padded on the left; padding on the right; a random batch against the library."""
-    x = torch.tensor([[9.0, 5.0, 6.0], [7.0, 8.0, 4.0]])[..., None]
-    vectors, mask = torch.tensor([[1.0], [2.0]]), torch.tensor([[0, 1, 1], [1, 1, 1]])
-    came = _tensor(answer(x.clone(), vectors.clone(), mask.clone()), (2, 5, 1))[..., 0]
-    front = torch.cat([vectors.expand(2, 2, 1), x], 1)[..., 0]
-    behind = torch.cat([x, vectors.expand(2, 2, 1)], 1)[..., 0]
-    turned = torch.tensor([[9.0, 2, 1, 5, 6], [2, 1, 7, 8, 4]])
-    late = torch.tensor([[9.0, 5, 1, 2, 6], [7, 1, 2, 8, 4]])
+@exercise("learned_places")
+def grade_learned_places(answer: Callable) -> None:
+    """One turn and two turns by hand, a conversation that was cut off, one without an answer."""
+    came = _bits(answer([1, 7, 20, 21, 8, 30, 2], ASSISTANT, EOS), 7)
     slips = [
-        (front, "It stands before the padding of the first row: put it right before the first real token."),
-        (behind, "It stands behind the text: a model that reads from left to right would not see it in time."),
-        (turned, "The vectors of the prompt are in reverse order."),
-        (late, "It stands behind the first real token, not before it."),
+        ([0, 0, 0, 0, 1, 1, 1], "The token that opens the assistant's turn is given to it, not said by it."),
+        ([0, 0, 0, 0, 0, 1, 0], "The end is learned too: without it the assistant never stops."),
+        ([0, 0, 0, 0, 1, 1, 0], "Labels stand at their own token, not one place before: the loss shifts, nobody else."),
+        ([0, 0, 0, 0, 0, 0, 1], "The first token of the answer is learned too."),
+        ([1, 1, 1, 1, 1, 0, 0], "True is what is learned: the answer, not the question."),
+        ([1, 1, 1, 1, 1, 1, 1], "Only what the assistant says is learned, not the question."),
     ]
-    slip = likely_slip(came, slips, "The first row is padding 9, the prompt 1 and 2, then 5 and 6.")
-    expect(came, torch.tensor([[9.0, 1, 2, 5, 6], [1, 2, 7, 8, 4]]), slip)
-    came = _tensor(answer(x[1:], vectors, torch.tensor([[1, 1, 0]])), (1, 5, 1))[..., 0]
-    expect(came, torch.tensor([[1.0, 2, 7, 8, 4]]), "With padding on the right the prompt stands at the front.")
+    slip = likely_slip(came, slips, "Behind <|assistant|> learning begins, and behind <|eos|> it stops.")
+    expect(came, [0, 0, 0, 0, 0, 1, 1], slip)
+    two = [1, 7, 20, 8, 30, 2, 7, 22, 23, 8, 31, 32, 2]
+    came = _bits(answer(two, ASSISTANT, EOS), len(two))
+    slips = [
+        ([0] * 4 + [1] * 9, "The second question came after the first answer, and it is no answer: stop at each end."),
+        ([0] * 10 + [1] * 3, "Every answer of a conversation is learned, not only the last."),
+        ([0] * 4 + [1] * 2 + [0] * 7, "Every answer of a conversation is learned, not only the first."),
+    ]
+    slip = likely_slip(came, slips, "Here are two turns, the answers are [30, 2] and [31, 32, 2].")
+    expect(came, [0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 1, 1, 1], slip)
+    came = _bits(answer([1, 7, 20, 8, 30, 31], ASSISTANT, EOS), 6)
+    expect(came, [0, 0, 0, 0, 1, 1], "An answer that was cut off has no end, and what is there of it is learned.")
+    expect(_bits(answer([1, 7, 20, 21], ASSISTANT, EOS), 4), [0] * 4, "Where no answer is, nothing is learned.")
+    came = _bits(answer([1, 7, 5, 3, 6, 2], 3, 2), 6)
+    expect(came, [0, 0, 0, 0, 1, 1], "Use the ids that are given: assistant is 3 here.")
+
+
+@exercise("answer_losses")
+def grade_answer_losses(answer: Callable) -> None:
+    """Probabilities of a half, and an eighth by hand; random conversations against a slow loop."""
+    labels = torch.tensor([-100, -100, 1, 2, -100, -100, 3])
+    right = [0.9, 0.5, 0.125, 0.9, 0.9, 0.5, 0.9]  # what each place gives to the token after it
+    logits = _logits(torch.tensor([0, 0, 1, 2, 0, 0, 3]), right, 4)
+    came = _numbers(answer(logits.clone(), labels.clone()))
+    log2 = math.log(2)
+    slips = [
+        ([4 * log2, log2], "That is the sum of each answer: take the mean, or long answers look bad."),
+        ([5 / 3 * log2], "That is the mean over all that is learned: one number for each answer."),
+        ([log2, 3 * log2, log2], "That is one number for each token: take the mean of each answer."),
+    ]
+    unshifted = -logits.log_softmax(-1)
+    aligned = [(unshifted[2, 1] + unshifted[3, 2]).item() / 2, unshifted[6, 3].item()]
+    slips.append((aligned, "The logits at place t are about the token at t + 1: shift."))
+    slip = likely_slip(came, slips, "The first answer has -ln(1/2) and -ln(1/8), the second -ln(1/2).")
+    expect(came, [2 * log2, log2], slip)
     generator = torch.Generator().manual_seed(0)
-    x, vectors = torch.randn(4, 6, 3, generator=generator), torch.randn(5, 3, generator=generator)
-    mask = (torch.arange(6) >= torch.tensor([[0], [2], [5], [1]])).long()
-    came = _tensor(answer(x, vectors, mask), (4, 11, 3))
-    expect(came, insert(x, vectors, first_real(mask)), "On four random rows it differs: look at each row by itself.")
+    for begins in (False, True):
+        logits = torch.randn(12, 5, generator=generator)
+        labels = torch.randint(5, (12,), generator=generator)
+        labels[[0, 1, 4, 5, 9]] = -100
+        if begins:
+            labels[0] = 3
+        slip = "On random logits it differs. Are there three answers, at places 2 and 3, 6 to 8, and 10 and 11?"
+        if begins:
+            slip = "The token at place 0 is announced by nothing: it has no loss, and is no answer."
+        expect(_numbers(answer(logits.clone(), labels.clone())), _slowly(logits, labels), slip)
+    logits, labels = torch.randn(3, 5, generator=generator), torch.full((3,), -100)
+    expect(_numbers(answer(logits, labels)), [], "Where nothing is learned there is no answer: an empty list.")
 
 
-@exercise("prefix_attention")
-def grade_prefix_attention(answer: Callable) -> None:
-    """Equal scores by hand, so that weights are shares; random queries against the library's formula."""
-    zero, v, pv = torch.zeros(2, 1), torch.tensor([[3.0], [9.0]]), torch.tensor([[6.0], [12.0]])
-    came = _tensor(answer(zero, zero.clone(), v, zero.clone(), pv), (2, 1))[:, 0]
+@exercise("may_look")
+def grade_may_look(answer: Callable) -> None:
+    """Two texts and padding by hand; rows of one text; the three rules on a long row."""
+    came = _square(answer([1, 1, 2, 2, 0]), 5)
+    right = torch.tensor([[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 0]]).bool()
+    same = torch.tensor([[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 1, 1, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 0]]).bool()
+    padded = torch.diag(torch.tensor([0, 0, 0, 0, 1])).bool()
+    causal = torch.ones(5, 5).bool().tril()
     slips = [
-        (torch.tensor([6.0, 9.0]), "The first query sees one key only: each sees the whole prefix."),
-        (torch.tensor([7.5, 7.5]), "The first query sees the second token, which comes after it."),
-        (torch.tensor([3.0, 6.0]), "The prefix does not count: put its keys and values before the text's."),
-        (torch.tensor([9.0, 9.0]), "The text does not count: each query also sees itself and what came before."),
-        (torch.tensor([12.0, 15.0]), "Two softmaxes, added: that is LLaMA-Adapter. A prefix shares one softmax."),
+        (right | padded, "Padding looks nowhere, and nobody looks at it: number 0 is no text."),
+        (same, "A token may not look at what comes after it."),
+        (same | padded, "A token may not look at what comes after it, and padding looks nowhere."),
+        (causal, "The second text sees the first: look only where the number is the same."),
+        (causal & (torch.tensor([1, 1, 1, 1, 0]).bool()), "The second text sees the first: compare the numbers."),
+        (right.T, "Rows are those who look, columns what is looked at: it is turned around."),
+        (right & ~torch.eye(5).bool(), "Every real token sees itself."),
     ]
-    slip = likely_slip(came, slips, "All scores are 0. The first query has the mean of 6, 12 and 3, which is 7.")
-    expect(came, torch.tensor([7.0, 7.5]), slip)
-    generator = torch.Generator().manual_seed(0)
-    q, k, v, pk, pv = (torch.randn(n, 4, generator=generator) for n in (5, 5, 5, 3, 3))
-    keys, values, seen = torch.cat([pk, k]), torch.cat([pv, v]), causal_mask(5, 8)
-    came = _tensor(answer(q, k, v, pk, pv), (5, 4))
-    undivided, _ = attention(q * 2, keys, values, seen)
-    mixed = attention(q, torch.cat([k, pk]), values, seen)[0]
+    slip = likely_slip(
+        came.int(), [(table.int(), words) for table, words in slips], "Row t says where token t may look."
+    )
+    expect(came.int(), right.int(), slip)
+    expect(_square(answer([1, 1, 1]), 3).int(), torch.ones(3, 3).tril().int(), "One text alone: the causal triangle.")
+    numbers = torch.tensor([1] * 3 + [2] + [3] * 4 + [0] * 2)
+    slow = [[int(s <= t and a == b and a > 0) for s, b in enumerate(numbers)] for t, a in enumerate(numbers)]
+    came = _square(answer(numbers.tolist()), len(numbers)).int()
+    expect(came, torch.tensor(slow).int(), "On three texts and two places of padding it differs.")
+
+
+@exercise("choose_varied")
+def grade_choose_varied(answer: Callable) -> None:
+    """A small choice by hand, ties, everything covered, and more asked for than there is."""
+    kinds = [["who", "who", "who"], ["who", "list"], ["list", "when", "where"], ["who", "when"]]
+    came = _places(answer(kinds, 2))
     slips = [
-        (undivided, "Divide the scores by the root of D."),
-        (mixed, "The prefix is first among the keys and last among the values: the same order in both."),
+        ([2, 1], "After conversation 2 the kinds list, when and where are covered: count only what is new."),
+        ([0, 2], "The first chosen is that with the most *different* kinds: three times who is one kind."),
+        ([0, 1], "Those are the first two. Take each time the one with the most kinds that are not covered yet."),
+        ([2, 3], "Where two add equally much, the one that comes first is taken: 0, not 3."),
     ]
-    slip = likely_slip(came, slips, "By hand it is right, on random vectors not. Is it a softmax of q k' / sqrt(D)?")
-    expect(came, attention(q, keys, values, seen)[0], slip)
-    none = attention(q, k, v, causal_mask(5, 5))[0]
-    came = _tensor(answer(q, k, v, pk[:0], pv[:0]), (5, 4))
-    expect(came, none, "A prefix of no vectors is plain causal attention.")
+    slip = likely_slip(came, slips, "First 2 (three kinds), then one that adds who: 0 comes first.")
+    expect(came, [2, 0], slip)
+    came = _places(answer(kinds, 4))
+    slip = (
+        "Everything is covered after 2 and 0. Then begin anew, as if nothing were covered: of 1 and 3, which have two "
+        "kinds each, the first; then the last."
+    )
+    if len(set(came)) < len(came):
+        slip = "Each conversation can be taken once only."
+    expect(came, [2, 0, 1, 3], slip)
+    came = _places(answer(kinds, 9))
+    expect(came, [2, 0, 1, 3], "There are only four: stop when none is left.")
+    expect(_places(answer([["a"], ["b", "a"], ["c"], ["b"]], 3)), [1, 2, 0], "First b and a, then c; then anew.")
+    expect(_places(answer(kinds, 0)), [], "None asked for, none taken.")
 
 
-@exercise("fold_scale")
-def grade_fold_scale(answer: Callable) -> None:
-    """A layer of two inputs and two outputs by hand; the invariant that the layer does the same, both ways."""
-    weight, bias, scale = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([1.0, 10.0]), torch.tensor([2.0, 5.0])
-    rows, columns = weight * scale[:, None], weight * scale
-    came = _pair(answer(weight.clone(), bias.clone(), scale.clone(), inputs=False), (2, 2))
-    slips = [
-        ((columns, bias * scale), "You scaled the columns, which belong to the inputs: an output is a row."),
-        ((columns, bias), "You scaled the columns, which belong to the inputs: an output is a row."),
-        ((rows, bias), "The bias is part of the output, so it is scaled, too."),
-        ((weight + scale[:, None], bias + scale), "IA3 multiplies."),
-    ]
-    slip = likely_slip(came, slips, "Row i of the weight, and number i of the bias, times number i of the scale.")
-    expect(came, (rows, bias * scale), slip)
-    came = _pair(answer(weight.clone(), bias.clone(), scale.clone(), inputs=True), (2, 2))
-    slips = [
-        ((columns, bias * scale), "Scaled inputs never meet the bias: it stays."),
-        ((rows, bias), "Inputs are columns of the weight."),
-        ((rows, bias * scale), "`inputs` is true here: scale the columns, and leave the bias."),
-    ]
-    slip = likely_slip(came, slips, "Column j of the weight times number j of the scale; the bias stays.")
-    expect(came, (columns, bias), slip)
-    generator = torch.Generator().manual_seed(0)
-    weight, bias = torch.randn(3, 5, generator=generator), torch.randn(3, generator=generator)
-    x = torch.randn(4, 5, generator=generator)
-    for inputs in (False, True):
-        scale = torch.randn(5 if inputs else 3, generator=generator)
-        new = _pair(answer(weight.clone(), bias.clone(), scale.clone(), inputs), (3, 5))
-        right = F.linear(x * scale, weight, bias) if inputs else F.linear(x, weight, bias) * scale
-        expect(F.linear(x, *new), right, "On a layer of five inputs and three outputs it is another function.")
+def _logits(tokens: Tensor, probabilities: list[float], vocabulary: int) -> Tensor:
+    """Logits (T, V) that give the token t + 1 the t-th probability, and the others equal shares of the rest."""
+    after = torch.tensor([*tokens.tolist()[1:], 0])
+    rows = [[p if v == token else (1 - p) / (vocabulary - 1) for v in range(vocabulary)]
+            for token, p in zip(after.tolist(), probabilities)]  # fmt: skip
+    return torch.tensor(rows).log()
 
 
-@exercise("nearer_than_chance")
-def grade_nearer_than_chance(answer: Callable) -> None:
-    """Right angles by hand, where lengths must not matter; random vectors against a slow loop."""
-    table = torch.tensor([[1.0, 0.0], [0.0, 3.0]])
-    vectors, noise = torch.tensor([[5.0, 0.0], [2.0, 2.0]]), torch.tensor([[1.0, 1.0]])
-    came = _number(answer(vectors.clone(), table.clone(), noise.clone()))
-    half = math.sqrt(0.5)
-    slips = [
-        (5.5 - 3, "That is the dot product: divide by both lengths, for long vectors are not nearer."),
-        ((1 + half) / 2, "That is the nearness of the vectors alone: take away that of the noise."),
-        (half - (1 + half) / 2, "The other way round: vectors minus noise."),
-        (1 - half, "The mean over the vectors, not the best of them."),
-        ((0.5 + half) / 2 - half, "The largest cosine of each vector, not the mean over the table."),
-    ]
-    slip = likely_slip(came, slips, "The first vector points to row 0: 1. The second is between both: 0.7071.")
-    expect(came, (1 + half) / 2 - half, slip)
-    generator = torch.Generator().manual_seed(0)
-    table, vectors, noise = (torch.randn(n, 6, generator=generator) for n in (30, 4, 7))
-    nearness = [
-        sum(max((a @ b / a.norm() / b.norm()).item() for b in table) for a in some) / len(some)
-        for some in (vectors, noise)
-    ]
-    came = _number(answer(vectors * 3, table, noise))
-    expect(came, nearness[0] - nearness[1], "On random vectors it differs: mean over the vectors of the largest.")
+def _slowly(logits: Tensor, labels: Tensor) -> list[float]:
+    """The oracle: token after token."""
+    found, run = [], []
+    for place in range(1, len(labels)):
+        if labels[place] >= 0:
+            run.append(-logits[place - 1].log_softmax(-1)[labels[place]].item())
+        elif run:
+            found, run = [*found, sum(run) / len(run)], []
+    return [*found, sum(run) / len(run)] if run else found
 
 
-def _tensor(came, shape: tuple) -> Tensor:
-    if not isinstance(came, Tensor):
-        raise Wrong(f"it gave {type(came).__name__} where a tensor of shape {shape} was expected.")
-    if tuple(came.shape) != shape:
-        raise Wrong(f"it gave a tensor of shape {tuple(came.shape)} where {shape} was expected.")
-    return came.detach()
+def _bits(came, length: int) -> list[int]:
+    came = came.tolist() if isinstance(came, Tensor) else came
+    if not isinstance(came, list | tuple) or len(came) != length:
+        raise Wrong(f"it gave {came!r} where a list of {length} booleans was expected, one for each token.")
+    return [int(bool(value)) for value in came]
 
 
-def _pair(came, shape: tuple) -> tuple[Tensor, Tensor]:
-    if not isinstance(came, tuple | list) or len(came) != 2:
-        raise Wrong(f"it gave {type(came).__name__} where a pair was expected: the weight and the bias.")
-    return _tensor(came[0], shape), _tensor(came[1], shape[:1])
+def _numbers(came) -> list[float]:
+    came = came.tolist() if isinstance(came, Tensor) else came
+    if not isinstance(came, list | tuple):
+        raise Wrong(f"it gave {came!r} where a list of losses was expected, one for each answer.")
+    return [float(value) for value in came]
 
 
-def _number(came) -> float:
-    if isinstance(came, Tensor) and came.numel() != 1:
-        raise Wrong(f"it gave a tensor of shape {tuple(came.shape)} where one number was expected.")
+def _square(came, size: int) -> Tensor:
     try:
-        return float(came)
+        came = torch.as_tensor(came)
     except (TypeError, ValueError):
-        raise Wrong(f"it gave {came!r} where one number was expected.") from None
+        raise Wrong(f"it gave {came!r} where a table of booleans was expected.") from None
+    if tuple(came.shape) != (size, size):
+        raise Wrong(f"it gave a table of shape {tuple(came.shape)} where {(size, size)} was expected.")
+    return came.bool()
+
+
+def _places(came) -> list[int]:
+    came = came.tolist() if isinstance(came, Tensor) else came
+    if not isinstance(came, list | tuple):
+        raise Wrong(f"it gave {came!r} where a list of places was expected.")
+    return [int(value) for value in came]

@@ -1,161 +1,158 @@
-"""Graders of lesson 17: the rank that fits a file, what a step holds, what nothing beats, differences seed by seed."""
+"""Graders of lesson 17: steps with rehearsal, what was forgotten, a Fisher information by hand, two springs."""
 
+import math
 from collections.abc import Callable
 
 import torch
+from torch import Tensor, nn
 
 from minillm.course.exercises import Wrong, exercise, expect, likely_slip
-from minillm.metrics import seed_interval
+from minillm.training import fisher_diagonal
 
 
-@exercise("largest_rank")
-def grade_largest_rank(answer: Callable) -> None:
-    """A small budget by hand, one that is met exactly, one too small, and a slow search."""
-    shapes = [(128, 128), (256, 128)]
-    came = _whole(answer(shapes, 10_000))
+@exercise("rehearsal_steps")
+def grade_rehearsal_steps(answer: Callable) -> None:
+    """A fifth by hand, nothing, half, and a share that does not come out even."""
+    came = answer(40, 0.2)
     slips = [
-        (15, "A number takes four bytes."),
-        (4, "Four ranks take 10,240 bytes: round down."),
-        (0, "A rank adds in + out numbers to a matrix, not in times out."),
-        (9, "That is the first matrix alone: every matrix has its own A and B."),
-        (6, "That is the last matrix alone: every matrix has its own A and B."),
+        (48, "A fifth of 40 old batches in addition would be 8 of 48: a sixth. The share is one of all steps."),
+        (40, "Then only 32 of the steps are on the new task: the old ones come in addition."),
+        (32, "Those are the steps that are left for the new task when the old ones take their place."),
+        (10, "Those are the old steps alone: give all of them together."),
+        (200, "Divide by the share of the new task, which is 1 - share."),
     ]
-    expect(came, 3, likely_slip(came, slips, "One rank takes 4 x (256 + 384) = 2,560 bytes here."))
-    came = _whole(answer(shapes, 7_680))
-    expect(came, 3, "7,680 bytes are just three ranks: a file that fits exactly fits.")
-    came = _whole(answer(shapes, 2_559))
-    expect(came, 0, "Not even one rank fits: 0.")
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(20):
-        some = [tuple(row) for row in torch.randint(1, 40, (4, 2), generator=generator).tolist()]
-        room = int(torch.randint(5000, (), generator=generator))
-        slow = 0
-        while sum(4 * (slow + 1) * (out + inside) for out, inside in some) <= room:
-            slow += 1
-        expect(_whole(answer(some, room)), slow, f"With matrices {some} and {room} bytes it differs.")
+    expect(_integer(came), 50, likely_slip(came, slips, "40 new steps are four fifths of 50."))
+    expect(_integer(answer(40, 0.0)), 40, "Without rehearsal nothing is added.")
+    expect(_integer(answer(30, 0.5)), 60, "Half and half: as many old steps as new ones.")
+    expect(_integer(answer(100, 0.07)), 108, "100 / 0.93 is 107.5...: round to the nearest whole number.")
 
 
-@exercise("step_bytes")
-def grade_step_bytes(answer: Callable) -> None:
-    """A model of a thousand weights by hand: all of it, a tenth beside it, nothing."""
-    came = _number(answer(1000, 1000, 500))
+@exercise("forgotten")
+def grade_forgotten(answer: Callable) -> None:
+    """Two tasks by hand, a best score in the middle, a task that gained, and a random table against a slow loop."""
+    came = _number(answer([[0.9, 0.1], [0.6, 0.8]]))
     slips = [
-        (18_000.0, "What is held for the backward pass comes in bytes already."),
+        (-0.3, "That is the backward transfer: what is forgotten is counted as positive."),
+        (0.15, "The last task cannot be forgotten yet: the mean is over the others."),
+        (-0.15, "The last task cannot be forgotten yet, and what is forgotten is positive."),
+        (0.8, "A row is a model and a column is a task: compare within a column."),
+    ]
+    expect(came, 0.3, likely_slip(came, slips, "The first task fell from 0.9 to 0.6."))
+    table = [[0.5, 0.0, 0.0, 0.0], [0.9, 0.7, 0.0, 0.0], [0.6, 0.5, 0.7, 0.0], [0.3, 0.6, 0.4, 0.8]]
+    came = _number(answer(table))
+    slips = [
         (
-            12_500.0,
-            "Four bytes are missing for each weight: it, its gradient, and AdamW's two numbers for each that learns.",
+            0.2,
+            "The first task was at its best, 0.9, after the second was learned: compare with the best, not with R_jj.",
         ),
-        (8_500.0, "Beside weights and gradients AdamW keeps two numbers for each that learns."),
-        (12_000.0, "The weights themselves are there, too, and what is held for the backward pass."),
-        (4_500.0, "A number takes four bytes, and each that learns has three beside it: a gradient, and two of AdamW."),
-        (16_000.0, "What is held for the backward pass counts, too."),
-        (20_500.0, "A weight that learns stands there once: `there` holds it already."),
+        (0.5 / 3, "Compare with the best score of all earlier rows, not with that of the row before the last alone."),
     ]
-    slip = likely_slip(came, slips, "Four bytes for each weight, three times as much for each that learns, and `held`.")
-    expect(came, 16_500.0, slip, tolerance=0)
-    came = _number(answer(1100, 100, 500))
-    slips = [
-        (18_100.0, "Frozen weights have neither gradients nor an optimizer's state: only what learns has."),
-        (2_100.0, "Frozen weights stand in memory, too."),
-        (6_500.0, "`there` are all weights, those that learn among them."),
-    ]
-    expect(came, 6_100.0, likely_slip(came, slips, "1,100 weights are there, 100 learn."), tolerance=0)
-    expect(_number(answer(1000, 0, 0)), 4000.0, "Where nothing learns, the weights alone are there.", tolerance=0)
+    slip = "From their best the first three tasks fell by 0.6, 0.1 and 0.3."
+    expect(came, 1 / 3, likely_slip(came, slips, slip))
+    slip = "A task that is better in the end than ever before has lost a negative amount: the last row is no best."
+    expect(_number(answer([[0.4, 0.0], [0.6, 0.8]])), -0.2, slip)
+    scores = torch.rand(5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64).tolist()
+    drops = [max(scores[i][j] for i in range(4)) - scores[4][j] for j in range(4)]
+    expect(_number(answer(scores)), sum(drops) / 4, "On a random table of five tasks it differs from the mean drop.")
 
 
-@exercise("pareto_front")
-def grade_pareto_front(answer: Callable) -> None:
-    """Six points by hand, equals, a single one, and random points against a slow loop."""
-    points = [(50, 0.9), (10, 0.8), (20, 0.7), (1, 0.3), (50, 0.85), (90, 0.4)]
-    came = _places(answer(list(points)))
-    slips = [
-        ([2, 4, 5], "Those are the points that are beaten: give the others."),
-        ([0], "That is the best score alone. A smaller one that scores less is a choice, too."),
-        ([3], "That is the smallest alone. A larger one that scores more is a choice, too."),
-        ([0, 5], "Small is good here: a point is beaten by one that is smaller and scores more."),
-        ([3, 1, 0], "In the order of the list, please."),
-        ([0, 1, 3, 4], "Point 4 is as large as point 0 and scores less: nobody would choose it."),
-        ([0, 1, 2, 3], "Point 2 is larger than point 1 and scores less: it is beaten."),
-        ([0, 1, 2, 3, 4, 5], "Some are beaten: point 1 is smaller than point 2 and scores more."),
-    ]
-    expect(came, [0, 1, 3], likely_slip(came, slips, "2 is beaten by 1, 4 by 0, and 5 by three of them."))
-    came = _places(answer([(5, 0.5), (5, 0.5), (6, 0.5)]))
-    slips = [
-        ([], "Two equal points do not beat each other: to beat, one must be better in something."),
-        ([0], "Two equal points do not beat each other: both stay."),
-        ([0, 1, 2], "Equal in score and larger: point 2 is beaten."),
-    ]
-    expect(came, [0, 1], likely_slip(came, slips, "Equal points both stay; a larger one of equal score goes."))
-    expect(_places(answer([(3, 0.0)])), [0], "A single point is beaten by nobody.")
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(10):
-        some = [(int(a), float(b)) for a, b in torch.randint(6, (8, 2), generator=generator).tolist()]
-        slow = [
-            i
-            for i, (size, score) in enumerate(some)
-            if not any(s <= size and r >= score and (s, r) != (size, score) for s, r in some)
-        ]
-        expect(_places(answer(list(some))), slow, f"For the points {some} it differs.")
+class _Logistic(nn.Module):
+    """A logistic regression with the logits 0 and w x."""
+
+    def __init__(self, weight: Tensor):
+        super().__init__()
+        self.weight = nn.Parameter(weight.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([torch.zeros(len(x)), x @ self.weight], -1)
 
 
-@exercise("paired_gain")
-def grade_paired_gain(answer: Callable) -> None:
-    """Three seeds by hand, the same twice, the order turned round, and the library's interval on random scores."""
-    ours, theirs = [0.5, 0.7, 0.9], [0.4, 0.5, 0.6]
-    came = _three(answer(list(ours), list(theirs)))
-    differences = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
-    apart = (torch.tensor(ours).var() / 3 + torch.tensor(theirs).var() / 3).sqrt().item()
-    root = 3**0.5
+@exercise("fisher_of_logistic")
+def grade_fisher_of_logistic(answer: Callable) -> None:
+    """The row of the lesson, two rows, and both labels of each row weighed by their probability in the library."""
+    w, x = torch.tensor([0.0, math.log(2)]), torch.tensor([[1.0, 2.0]])
+    came = _vector(answer(w, x), 2)
     slips = [
-        (_around(-0.2, 4.303 * 0.1 / root), "Turned round: ours minus theirs."),
-        (_around(0.2, 4.303 * apart), "Take the differences first, seed by seed: what both share then cancels."),
-        (_around(0.2, 2.776 * apart), "Take the differences first, seed by seed: what both share then cancels."),
-        (_around(0.2, 1.96 * 0.1 / root), "1.96 is for many runs. Three have two degrees of freedom: 4.303."),
-        (_around(0.2, 4.303 * 0.1), "That is where a single seed lies: for a mean divide by the root of n."),
-        (_around(0.2, 3.182 * 0.1 / root), "Three runs have n - 1 = 2 degrees of freedom: T_975[2]."),
+        (torch.tensor([0.04, 0.16]), "That is (1 - p)^2 x^2, for the label yes alone: average over both labels."),
+        (torch.tensor([0.16, 0.32]), "The derivative is squared, and so is x."),
+        (torch.tensor([0.8, 3.2]), "That is p x^2: no comes with probability 1 - p, and the average is p (1 - p) x^2."),
+        (torch.tensor([0.4, 0.8]), "That is the root: do not take it."),
+    ]
+    expect(came, torch.tensor([0.16, 0.64]), likely_slip(came, slips, "p is 0.8 and x is (1, 2)."))
+    x = torch.tensor([[1.0, 2.0], [0.0, 0.0]])
+    slip = "The mean is over all examples, one of which has x = 0 and adds nothing: 0.08 and 0.32."
+    expect(_vector(answer(w, x), 2), torch.tensor([0.08, 0.32]), slip)
+    x = torch.tensor([[1.0, 2.0], [1.0, -2.0]])
+    slip = "Square each example's derivative first: the mean of squares is not the square of the mean."
+    expect(_vector(answer(torch.zeros(2), x), 2), torch.tensor([0.25, 1.0]), slip)
+    generator = torch.Generator().manual_seed(2)
+    w, x = torch.randn(4, generator=generator), torch.randn(7, 4, generator=generator)
+    slip = "On seven random examples it differs from the library's, both labels weighed by their probabilities."
+    expect(_vector(answer(w, x), 4), _exact(w, x), slip)
+
+
+def _exact(w: Tensor, x: Tensor) -> Tensor:
+    """The library's Fisher information of each example with each label, weighed by the label's probability."""
+    model, total = _Logistic(w), torch.zeros(len(w))
+    for row in x.split(1):
+        for label, p in enumerate(model(row).softmax(-1)[0].tolist()):
+            batch = {"x": row, "labels": torch.tensor([label])}
+            total += p * fisher_diagonal(model, lambda model, b: (model(b["x"]), b["labels"]), [batch])["weight"]
+    return total / len(x)
+
+
+@exercise("where_it_ends")
+def grade_where_it_ends(answer: Callable) -> None:
+    """One weight by hand, a free one, a fast one, and the gradient of the whole loss at the answer."""
+    one = torch.ones(1)
+    came = _vector(answer(0 * one, 2 * one, 3 * one, one, 1.0), 1)
+    slips = [
+        (torch.tensor([0.5]), "That weighs the two places the other way round: the stiffer spring has more say."),
+        (torch.tensor([2.0]), "That is where the new task alone ends: the spring pulls as well."),
+        (torch.tensor([0.0]), "That is where it was: the new task pulls as well."),
+        (torch.tensor([1.0]), "Half way would be right if both springs were equally stiff."),
+        (torch.tensor([6.0]), "Divide by the sum of the two stiffnesses."),
+    ]
+    slip = "Both springs pull: 3 (w - 2) + 1 (w - 0) = 0 at w = 1.5."
+    expect(came, torch.tensor([1.5]), likely_slip(came, slips, slip))
+    home, goal = torch.tensor([1.0, 1.0]), torch.tensor([5.0, 5.0])
+    came = _vector(answer(home, goal, torch.ones(2), torch.tensor([0.0, 1.0]), 3.0), 2)
+    slips = [
         (
-            _around(0.2, 4.303 * differences.std(correction=0).item() / root),
-            "The standard deviation of a sample divides by n - 1, not by n.",
+            torch.tensor([5.0, 3.0]),
+            "The strength multiplies the Fisher information: a stiffness of 3 for the second weight.",
         ),
+        (torch.tensor([2.0, 2.0]), "Each weight has a Fisher information of its own."),
     ]
-    right = _around(0.2, 4.303 * 0.1 / root)
-    slip = likely_slip(came, slips, "The differences are 0.1, 0.2 and 0.3, and their standard deviation is 0.1.")
-    expect(came, right, slip)
-    came = _three(answer([0.3, 0.6], [0.3, 0.6]))
-    expect(came, [0.0, 0.0, 0.0], "A method compared with itself: nothing, and nothing around it.")
-    generator = torch.Generator().manual_seed(0)
-    for n in (2, 5, 8):
-        a, b = torch.rand(2, n, generator=generator).tolist()
-        expected = list(seed_interval([x - y for x, y in zip(a, b)]))
-        expect(_three(answer(a, b)), expected, f"With {n} seeds it differs: T_975 is by degrees of freedom, n - 1.")
-
-
-def _around(mean: float, reach: float) -> list[float]:
-    return [mean, mean - reach, mean + reach]
-
-
-def _whole(came) -> int:
-    if isinstance(came, bool) or not isinstance(came, int | float) or came != int(came):
-        raise Wrong(f"it gave {came!r} where a whole number was expected.")
-    return int(came)
+    slip = "The first weight has F = 0 and is free; the second is pulled home with a stiffness of 3."
+    expect(came, torch.tensor([5.0, 2.0]), likely_slip(came, slips, slip))
+    generator = torch.Generator().manual_seed(3)
+    home, goal = torch.randn(2, 6, generator=generator)
+    curvature, fisher = torch.rand(2, 6, generator=generator) + 0.1
+    came = _vector(answer(home, goal, curvature, fisher, 0.7), 6)
+    w = came.detach().clone().float().requires_grad_()
+    loss = (curvature * (w - goal) ** 2).sum() / 2 + 0.7 * (fisher * (w - home) ** 2).sum() / 2
+    (gradient,) = torch.autograd.grad(loss, w)
+    expect(gradient, torch.zeros(6), "On six random weights the gradient of loss and penalty is not 0 where it ends.")
 
 
 def _number(came) -> float:
-    try:
-        return float(came)
-    except (TypeError, ValueError, RuntimeError):
-        raise Wrong(f"it gave {came!r} where a number of bytes was expected.") from None
+    if isinstance(came, Tensor) and came.numel() == 1:
+        came = came.item()
+    if isinstance(came, bool) or not isinstance(came, int | float):
+        raise Wrong(f"it gave {came!r} where one number was expected.")
+    return float(came)
 
 
-def _places(came) -> list[int]:
-    came = came.tolist() if isinstance(came, torch.Tensor) else came
-    if not isinstance(came, list | tuple):
-        raise Wrong(f"it gave {came!r} where a list of places was expected.")
-    return [int(value) for value in came]
+def _integer(came) -> int:
+    value = _number(came)
+    if not isinstance(came, int) and value != round(value):
+        raise Wrong(f"it gave {came!r} where a whole number of steps was expected: round.")
+    return round(value)
 
 
-def _three(came) -> list[float]:
-    came = came.tolist() if isinstance(came, torch.Tensor) else came
-    if not isinstance(came, list | tuple) or len(came) != 3:
-        raise Wrong(f"it gave {came!r} where the mean and the two ends of its interval were expected.")
-    return [float(value) for value in came]
+def _vector(came, n: int) -> Tensor:
+    if not isinstance(came, Tensor) or came.shape != (n,):
+        shape = list(came.shape) if isinstance(came, Tensor) else came
+        raise Wrong(f"it gave {shape!r} where a tensor of {n} numbers was expected, one for each weight.")
+    return came

@@ -1,141 +1,151 @@
-"""Graders of lesson 19: a step of REINFORCE, what clipping stops, the reward of each token, advantages with a mask."""
+"""Graders of lesson 19: a prompt beside padding, a prefix in causal attention, IA3 merged, nearness beside chance."""
 
+import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from minillm.course.exercises import Wrong, exercise, expect, likely_slip
-from minillm.training import gae, ppo_policy_loss
+from minillm.models import attention, causal_mask
+from minillm.peft import first_real, insert
 
 
-@exercise("policy_step")
-def grade_policy_step(answer: Callable) -> None:
-    """Three arms by hand, a reward that equals the baseline, and autograd on random policies."""
-    logits, arm, reward, baseline, rate = [0.0, 0.0, 0.0], 2, 5.0, 2.0, 0.5
-    p, pulled = torch.full((3,), 1 / 3), torch.tensor([0.0, 0.0, 1.0])
-    came = _numbers(answer(list(logits), arm, reward, baseline, rate))
-    right = 1.5 * (pulled - p)
+@exercise("place_prompt")
+def grade_place_prompt(answer: Callable) -> None:
+    """Two rows by hand, one padded on the left; padding on the right; a random batch against the library."""
+    x = torch.tensor([[9.0, 5.0, 6.0], [7.0, 8.0, 4.0]])[..., None]
+    vectors, mask = torch.tensor([[1.0], [2.0]]), torch.tensor([[0, 1, 1], [1, 1, 1]])
+    came = _tensor(answer(x.clone(), vectors.clone(), mask.clone()), (2, 5, 1))[..., 0]
+    front = torch.cat([vectors.expand(2, 2, 1), x], 1)[..., 0]
+    behind = torch.cat([x, vectors.expand(2, 2, 1)], 1)[..., 0]
+    turned = torch.tensor([[9.0, 2, 1, 5, 6], [2, 1, 7, 8, 4]])
+    late = torch.tensor([[9.0, 5, 1, 2, 6], [7, 1, 2, 8, 4]])
     slips = [
-        (-right, "Upwards: a reward is to grow, so the gradient is added."),
-        (1.5 * pulled, "The other logits move as well: minus p at each of them."),
-        (2.5 * (pulled - p), "The baseline is missing: reward - baseline is 3 here."),
-        (3 * (pulled - p), "The rate is missing: it is 0.5 here."),
-        (1.5 * (pulled - p) / 3, "It is the gradient of ln p, not of p: that of p is smaller by the factor p."),
-        (right.softmax(0), "The logits are asked for, not the probabilities."),
-        (p + right, "The step is added to the logits, not to the probabilities."),
+        (front, "It stands before the padding of the first row: put it right before the first real token."),
+        (behind, "It stands behind the text: a model that reads from left to right would not see it in time."),
+        (turned, "The vectors of the prompt are in reverse order."),
+        (late, "It stands behind the first real token, not before it."),
     ]
-    slips = [(value.tolist(), slip) for value, slip in slips]
-    expect(came, right.tolist(), likely_slip(came, slips, "Here 0.5 x 3 x (-1/3, -1/3, 2/3) is added to zeros."))
-    came = _numbers(answer([0.5, -1.0], 0, 2.0, 2.0, 0.7))
-    expect(came, [0.5, -1.0], "A reward that is just the baseline teaches nothing: the logits stay.")
+    slip = likely_slip(came, slips, "The first row is padding 9, the prompt 1 and 2, then 5 and 6.")
+    expect(came, torch.tensor([[9.0, 1, 2, 5, 6], [1, 2, 7, 8, 4]]), slip)
+    came = _tensor(answer(x[1:], vectors, torch.tensor([[1, 1, 0]])), (1, 5, 1))[..., 0]
+    expect(came, torch.tensor([[1.0, 2, 7, 8, 4]]), "With padding on the right the prompt stands at the front.")
     generator = torch.Generator().manual_seed(0)
-    for _ in range(10):
-        z = torch.randn(4, generator=generator).requires_grad_()
-        arm = int(torch.randint(4, (), generator=generator))
-        (gradient,) = torch.autograd.grad(z.log_softmax(0)[arm], z)
-        right = (z + 0.2 * (1.5 - -0.5) * gradient).tolist()
-        came = _numbers(answer(z.tolist(), arm, 1.5, -0.5, 0.2))
-        expect(came, right, f"For the logits {[round(x, 2) for x in z.tolist()]} and arm {arm} it differs.")
+    x, vectors = torch.randn(4, 6, 3, generator=generator), torch.randn(5, 3, generator=generator)
+    mask = (torch.arange(6) >= torch.tensor([[0], [2], [5], [1]])).long()
+    came = _tensor(answer(x, vectors, mask), (4, 11, 3))
+    expect(came, insert(x, vectors, first_real(mask)), "On four random rows it differs: look at each row by itself.")
 
 
-@exercise("still_learns")
-def grade_still_learns(answer: Callable) -> None:
-    """The four corners by hand, the middle, no advantage, and the gradient of the library's loss."""
-    corners = [
-        (1.5, 1.0, False, "A good token that is likelier by more than the clip has had its share."),
-        (0.5, -1.0, False, "A bad token that is less likely by more than the clip has had its share."),
-        (1.5, -1.0, True, "A bad token that has become likelier has to be undone: nothing stops that."),
-        (0.5, 1.0, True, "A good token that has become less likely has to be undone: nothing stops that."),
-        (1.1, 1.0, True, "Within the clip everything learns."),
-        (0.9, -1.0, True, "Within the clip everything learns."),
-        (1.0, 0.0, False, "An advantage of 0 pulls nowhere."),
-    ]
-    for ratio, advantage, right, slip in corners:
-        came = _truth(answer(ratio, advantage, 0.2))
-        expect(came, right, f"For the ratio {ratio} and the advantage {advantage:+g}: {slip}")
-    expect(_truth(answer(1.3, 2.0, 0.5)), True, "The clip is given, and is not always 0.2: here 1.3 is within it.")
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(40):
-        ratio, advantage, clip = (torch.rand(3, generator=generator) * torch.tensor([2.0, 2.0, 0.5])).tolist()
-        advantage -= 1
-        logprob = torch.tensor([[ratio]]).log().requires_grad_()
-        one = torch.ones(1, 1)
-        ppo_policy_loss(logprob, 0 * one, advantage * one, one, clip)[0].backward()
-        case = f"For the ratio {ratio:.2f}, the advantage {advantage:+.2f} and the clip {clip:.2f} it differs."
-        expect(_truth(answer(ratio, advantage, clip)), bool(logprob.grad != 0), case)
-
-
-@exercise("token_rewards")
-def grade_token_rewards(answer: Callable) -> None:
-    """Three tokens by hand, no price, one token, and the sum of a random answer."""
-    came = _numbers(answer(4.0, [0.2, -0.4, 1.0], 0.5))
+@exercise("prefix_attention")
+def grade_prefix_attention(answer: Callable) -> None:
+    """Equal scores by hand, so that weights are shares; random queries against the library's formula."""
+    zero, v, pv = torch.zeros(2, 1), torch.tensor([[3.0], [9.0]]), torch.tensor([[6.0], [12.0]])
+    came = _tensor(answer(zero, zero.clone(), v, zero.clone(), pv), (2, 1))[:, 0]
     slips = [
-        ([0.1, -0.2, 4.5], "Distance is paid for: minus beta times k1."),
-        ([3.9, 4.2, 3.5], "The score comes at the last token alone."),
-        ([-0.1, 0.2, 4.0], "The last token pays for its distance as well."),
-        ([0.0, 0.0, 3.6], "Each token pays for its own distance, where it stands."),
-        ([-0.2, 0.4, 3.0], "The price is missing: beta times k1."),
-        ([-0.1, 0.2, -0.5], "The score of the answer is missing, at the last token."),
-        ([-0.1, -0.2, 3.5], "Where k1 is negative the token earns: no absolute value."),
-        ([-0.1, 0.0, 3.5], "Where k1 is negative the token earns: nothing is cut off at 0."),
-        ([3.9, 0.2, -0.5], "The score comes at the last token, not at the first."),
+        (torch.tensor([6.0, 9.0]), "The first query sees one key only: each sees the whole prefix."),
+        (torch.tensor([7.5, 7.5]), "The first query sees the second token, which comes after it."),
+        (torch.tensor([3.0, 6.0]), "The prefix does not count: put its keys and values before the text's."),
+        (torch.tensor([9.0, 9.0]), "The text does not count: each query also sees itself and what came before."),
+        (torch.tensor([12.0, 15.0]), "Two softmaxes, added: that is LLaMA-Adapter. A prefix shares one softmax."),
     ]
-    expect(came, [-0.1, 0.2, 3.5], likely_slip(came, slips, "The last one is 4 - 0.5 x 1."))
-    came = _numbers(answer(1.0, [3.0, 3.0], 0.0))
-    expect(came, [0.0, 1.0], "With beta = 0 nothing is left but the score, at the last token alone.")
-    expect(_numbers(answer(1.0, [2.0], 0.25)), [0.5], "An answer of one token: it has the score and pays.")
+    slip = likely_slip(came, slips, "All scores are 0. The first query has the mean of 6, 12 and 3, which is 7.")
+    expect(came, torch.tensor([7.0, 7.5]), slip)
     generator = torch.Generator().manual_seed(0)
-    k1 = torch.randn(9, generator=generator).tolist()
-    came = _numbers(answer(0.7, list(k1), 0.3))
-    expect(came, [-0.3 * k for k in k1[:-1]] + [0.7 - 0.3 * k1[-1]], "For a longer answer it differs.")
+    q, k, v, pk, pv = (torch.randn(n, 4, generator=generator) for n in (5, 5, 5, 3, 3))
+    keys, values, seen = torch.cat([pk, k]), torch.cat([pv, v]), causal_mask(5, 8)
+    came = _tensor(answer(q, k, v, pk, pv), (5, 4))
+    undivided, _ = attention(q * 2, keys, values, seen)
+    mixed = attention(q, torch.cat([k, pk]), values, seen)[0]
+    slips = [
+        (undivided, "Divide the scores by the root of D."),
+        (mixed, "The prefix is first among the keys and last among the values: the same order in both."),
+    ]
+    slip = likely_slip(came, slips, "By hand it is right, on random vectors not. Is it a softmax of q k' / sqrt(D)?")
+    expect(came, attention(q, keys, values, seen)[0], slip)
+    none = attention(q, k, v, causal_mask(5, 5))[0]
+    came = _tensor(answer(q, k, v, pk[:0], pv[:0]), (5, 4))
+    expect(came, none, "A prefix of no vectors is plain causal attention.")
 
 
-@exercise("token_advantages")
-def grade_token_advantages(answer: Callable) -> None:
-    """Three tokens and padding by hand, both ends of lam, and the library on random rows with holes."""
-    rewards, values, mask = [0.0, 0.0, 1.0, 9.0], [0.5, 0.25, 0.75, 9.0], [1, 1, 1, 0]
-    came = _numbers(answer(list(rewards), list(values), list(mask), 1.0, 0.5))
-    deltas = [-0.25, 0.5, 0.25]
+@exercise("fold_scale")
+def grade_fold_scale(answer: Callable) -> None:
+    """A layer of two inputs and two outputs by hand; the invariant that the layer does the same, both ways."""
+    weight, bias, scale = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([1.0, 10.0]), torch.tensor([2.0, 5.0])
+    rows, columns = weight * scale[:, None], weight * scale
+    came = _pair(answer(weight.clone(), bias.clone(), scale.clone(), inputs=False), (2, 2))
     slips = [
-        ([-0.25, 0.5, 0.25, 0.0], "lam is missing: an advantage adds lam times the one behind it."),
-        ([0.5, 0.75, 0.25, 0.0], "That is lam = 1; here it is 0.5."),
-        ([1.1875, 2.875, 4.75, 0.0], "The value behind the last token is 0: nothing is expected after the end."),
-        ([2.3125, 5.125, 9.25, 0.0], "The value behind the last token is 0: nothing is expected after the end."),
-        ([0.0625, 0.625, 0.25, 9.0], "Where the mask is 0, the advantage is 0."),
-        ([0.0625, 0.625, 0.25, 0.0][::-1], "The list is turned round: it goes from the first token to the last."),
-        ([-0.25, 0.375, 0.4375, 0.0], "Backwards: surprises of later tokens count for earlier ones, not the reverse."),
-        ([0.5625, 0.875, 1.0, 0.0], "These are returns: advantage + value. The advantage alone is asked for."),
-        ([0.0625, 0.625, 0.25], "One number for each place, the padding too: 0.0."),
+        ((columns, bias * scale), "You scaled the columns, which belong to the inputs: an output is a row."),
+        ((columns, bias), "You scaled the columns, which belong to the inputs: an output is a row."),
+        ((rows, bias), "The bias is part of the output, so it is scaled, too."),
+        ((weight + scale[:, None], bias + scale), "IA3 multiplies."),
     ]
-    right = [0.0625, 0.625, 0.25, 0.0]
-    expect(came, right, likely_slip(came, slips, f"The surprises are {deltas}; from behind: A = delta + 0.5 A."))
-    came = _numbers(answer([0.0, 1.0], [0.5, 0.5], [1, 1], 0.5, 0.5))
+    slip = likely_slip(came, slips, "Row i of the weight, and number i of the bias, times number i of the scale.")
+    expect(came, (rows, bias * scale), slip)
+    came = _pair(answer(weight.clone(), bias.clone(), scale.clone(), inputs=True), (2, 2))
     slips = [
-        ([0.25, 0.5], "gamma is missing."),
-        ([0.125, 0.5], "gamma is missing at the value behind the token."),
-        ([0.0, 0.5], "The advantage behind counts gamma times lam, not lam alone."),
+        ((columns, bias * scale), "Scaled inputs never meet the bias: it stays."),
+        ((rows, bias), "Inputs are columns of the weight."),
+        ((rows, bias * scale), "`inputs` is true here: scale the columns, and leave the bias."),
     ]
-    expect(came, [-0.125, 0.5], likely_slip(came, slips, "The first surprise is 0 + 0.5 x 0.5 - 0.5."))
+    slip = likely_slip(came, slips, "Column j of the weight times number j of the scale; the bias stays.")
+    expect(came, (columns, bias), slip)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(10):
-        r, v = torch.randn(2, 1, 7, generator=generator)
-        real = (torch.rand(1, 7, generator=generator) < 0.7).float()
-        right = gae(r, v, real, 0.9, 0.8)[0][0].tolist()
-        came = _numbers(answer(r[0].tolist(), v[0].tolist(), [int(m) for m in real[0].tolist()], 0.9, 0.8))
-        case = f"With the mask {[int(m) for m in real[0].tolist()]} it differs: what it leaves out is passed over."
-        expect(came, right, case)
+    weight, bias = torch.randn(3, 5, generator=generator), torch.randn(3, generator=generator)
+    x = torch.randn(4, 5, generator=generator)
+    for inputs in (False, True):
+        scale = torch.randn(5 if inputs else 3, generator=generator)
+        new = _pair(answer(weight.clone(), bias.clone(), scale.clone(), inputs), (3, 5))
+        right = F.linear(x * scale, weight, bias) if inputs else F.linear(x, weight, bias) * scale
+        expect(F.linear(x, *new), right, "On a layer of five inputs and three outputs it is another function.")
 
 
-def _numbers(came) -> list[float]:
-    came = came.tolist() if isinstance(came, torch.Tensor) else came
-    if not isinstance(came, list | tuple):
-        raise Wrong(f"it gave {came!r} where a list of numbers was expected.")
-    return [float(value) for value in came]
+@exercise("nearer_than_chance")
+def grade_nearer_than_chance(answer: Callable) -> None:
+    """Right angles by hand, where lengths must not matter; random vectors against a slow loop."""
+    table = torch.tensor([[1.0, 0.0], [0.0, 3.0]])
+    vectors, noise = torch.tensor([[5.0, 0.0], [2.0, 2.0]]), torch.tensor([[1.0, 1.0]])
+    came = _number(answer(vectors.clone(), table.clone(), noise.clone()))
+    half = math.sqrt(0.5)
+    slips = [
+        (5.5 - 3, "That is the dot product: divide by both lengths, for long vectors are not nearer."),
+        ((1 + half) / 2, "That is the nearness of the vectors alone: take away that of the noise."),
+        (half - (1 + half) / 2, "The other way round: vectors minus noise."),
+        (1 - half, "The mean over the vectors, not the best of them."),
+        ((0.5 + half) / 2 - half, "The largest cosine of each vector, not the mean over the table."),
+    ]
+    slip = likely_slip(came, slips, "The first vector points to row 0: 1. The second is between both: 0.7071.")
+    expect(came, (1 + half) / 2 - half, slip)
+    generator = torch.Generator().manual_seed(0)
+    table, vectors, noise = (torch.randn(n, 6, generator=generator) for n in (30, 4, 7))
+    nearness = [
+        sum(max((a @ b / a.norm() / b.norm()).item() for b in table) for a in some) / len(some)
+        for some in (vectors, noise)
+    ]
+    came = _number(answer(vectors * 3, table, noise))
+    expect(came, nearness[0] - nearness[1], "On random vectors it differs: mean over the vectors of the largest.")
 
 
-def _truth(came) -> bool:
-    if isinstance(came, torch.Tensor) and came.numel() == 1:
-        came = came.item()
-    if not isinstance(came, bool):
-        raise Wrong(f"it gave {came!r} where True or False was expected.")
-    return came
+def _tensor(came, shape: tuple) -> Tensor:
+    if not isinstance(came, Tensor):
+        raise Wrong(f"it gave {type(came).__name__} where a tensor of shape {shape} was expected.")
+    if tuple(came.shape) != shape:
+        raise Wrong(f"it gave a tensor of shape {tuple(came.shape)} where {shape} was expected.")
+    return came.detach()
+
+
+def _pair(came, shape: tuple) -> tuple[Tensor, Tensor]:
+    if not isinstance(came, tuple | list) or len(came) != 2:
+        raise Wrong(f"it gave {type(came).__name__} where a pair was expected: the weight and the bias.")
+    return _tensor(came[0], shape), _tensor(came[1], shape[:1])
+
+
+def _number(came) -> float:
+    if isinstance(came, Tensor) and came.numel() != 1:
+        raise Wrong(f"it gave a tensor of shape {tuple(came.shape)} where one number was expected.")
+    try:
+        return float(came)
+    except (TypeError, ValueError):
+        raise Wrong(f"it gave {came!r} where one number was expected.") from None

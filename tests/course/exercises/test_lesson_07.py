@@ -1,147 +1,145 @@
 """The slips that people make in lesson 07 are wrong, each with its own message. (Its folded solutions are right.)"""
 
+import math
 import re
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from minillm.course.exercises import grade
 
-NO = -100
+
+def right_rate(peak, bandwidth, intensity):
+    return min(peak, bandwidth * intensity)
 
 
-def right_mean(h, mask):
-    weights = mask[..., None].to(h.dtype)
-    return (h * weights).sum(1) / weights.sum(1).clamp(min=1)
+def right_cache(layers, kv_heads, head_dim, tokens, texts, number):
+    return 2 * layers * kv_heads * head_dim * tokens * texts * number
 
 
-def right_targets(ids, mask):
-    real = [a and b for a, b in zip(mask, mask[1:])]
-    return [i if r else NO for i, r in zip(ids[1:], real)] + [NO]
+def right_steps(seconds, before, after):
+    return math.ceil(round(seconds / (before - after), 9)) if after < before else math.inf
 
 
-def right_instruction(prompt, answer, bos, user, assistant, eos):
-    before, after = [bos, user, *prompt, assistant], [*answer, eos]
-    return before + after, [NO] * len(before) + after
+def right_flops(T, C, inner, heads, kv_heads):
+    return 2 * T * (2 * C * C + 2 * C * C * kv_heads // heads + 2 * C * inner) + 4 * T * T * C
 
 
-def tags_on(words, tags, begin, end, context, every=False, ignored=NO, frame=True, cut=2):
-    """The right answer, with places where it can be made wrong."""
-    ids = [i for word in words for i in word]
-    labels = [x for word, tag in zip(words, tags) for x in [tag] + [tag if every else ignored] * (len(word) - 1)]
-    ids, labels = ids[: context - cut], labels[: context - cut]
-    return [begin, *ids, end], [NO, *labels, NO] if frame else [*labels, NO, NO]
+class Again(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, function, x):
+        ctx.function = function
+        ctx.save_for_backward(x)
+        with torch.no_grad():
+            return function(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x = ctx.saved_tensors[0].detach().requires_grad_()
+        with torch.enable_grad():
+            output = ctx.function(x)
+        torch.autograd.backward(output, gradient)
+        return None, x.grad
 
 
-def feels(reader, text, longer, pad_id, tolerance=1e-4, orders=2, by_id=False):
-    """The right answer, with places where it can be made wrong."""
+def make_again(backward):
+    """`Again` with another way back, which gets (function, x, gradient of the output) and returns the gradient of x."""
 
-    def vectors(*rows):
-        longest = max(map(len, rows))
-        ids = torch.tensor([row + [pad_id] * (longest - len(row)) for row in rows])
-        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
-        return reader(ids, (ids != pad_id).long() if by_id and len(rows) > 1 else mask)
+    class Other(Again):
+        @staticmethod
+        def backward(ctx, gradient):
+            return None, backward(ctx.function, ctx.saved_tensors[0].detach().requires_grad_(), gradient)
 
-    alone = vectors(text)[0]
-    beside = [vectors(text, longer)[0], vectors(longer, text)[1]][:orders]
-    return any(bool((alone - vector).abs().max() > tolerance) for vector in beside)
+    def answer(function, x):
+        x = x if x.requires_grad else x.requires_grad_()
+        return Other.apply(function, x)
+
+    return answer
+
+
+def only_x(function, x, gradient):
+    with torch.enable_grad():
+        return torch.autograd.grad(function(x), x, gradient)[0]
+
+
+def twice(function, x, gradient):
+    with torch.enable_grad():
+        torch.autograd.backward(function(x), gradient)
+        x.grad = None
+        torch.autograd.backward(function(x), gradient)
+    return x.grad
+
+
+def from_ones(function, x, gradient):
+    with torch.enable_grad():
+        function(x).sum().backward()
+    return x.grad
+
+
+def without_gradient(function, x):
+    with torch.no_grad():
+        return function(x)
 
 
 @pytest.mark.parametrize(
     ("name", "answer"),
     [
-        ("mean_of_real", right_mean),
-        ("next_targets", right_targets),
-        ("instruction_row", right_instruction),
-        ("tags_on_tokens", tags_on),
-        ("feels_its_neighbour", feels),
+        ("attainable_rate", right_rate),
+        ("kv_cache_bytes", right_cache),
+        ("break_even_steps", right_steps),
+        ("block_flops", right_flops),
+        ("compute_again", Again.apply),
+        ("compute_again", lambda function, x: checkpoint(function, x, use_reentrant=False)),
     ],
 )
 def test_a_right_answer_is_right(name, answer):
     assert grade(name, answer).status == "right", grade(name, answer)
 
 
-def changed(change):
-    """An instruction whose labels are changed: change(ids, labels, place of the answer)."""
-
-    def answer(prompt, answer, bos, user, assistant, eos):
-        ids, labels = right_instruction(prompt, answer, bos, user, assistant, eos)
-        return change(ids, labels, len(prompt) + 3)
-
-    return answer
-
-
 WRONG = [
-    # the mean
-    ("mean_of_real", lambda h, mask: h.mean(1), "the padding counts"),
-    ("mean_of_real", lambda h, mask: (h * mask[..., None]).mean(1), "divide by T"),
-    ("mean_of_real", lambda h, mask: (h * mask[..., None]).sum(1), "That is the sum"),
-    ("mean_of_real", lambda h, mask: right_mean(h, mask)[0], "Keep the dimension B"),
-    ("mean_of_real", lambda h, mask: h[:, : mask.sum()].mean(1), "on the left"),
-    ("mean_of_real", lambda h, mask: (h * mask[..., None]).sum(1) / mask.sum(1, keepdim=True), "not 0 / 0"),
-    ("mean_of_real", lambda h, mask: (h * mask[..., None]).sum(1) / mask[0].sum().clamp(min=1), "its own number"),
-    # the targets
-    ("next_targets", lambda ids, mask: [i if m else NO for i, m in zip(ids, mask)], "not shifted"),
-    ("next_targets", lambda ids, mask: [*ids[1:], NO], "Padding is learned"),
-    ("next_targets", lambda ids, mask: [i if m else NO for i, m in zip(ids[1:], mask)] + [NO], "have to say padding"),
-    ("next_targets", lambda ids, mask: [*right_targets(ids, mask)[1:], NO], "shifted twice"),
-    ("next_targets", lambda ids, mask: [NO, *right_shift(ids, mask)], "the wrong way"),
-    ("next_targets", lambda ids, mask: [i for i in right_targets(ids, mask) if i != NO], "One entry for each"),
-    ("next_targets", lambda ids, mask: [NO if i == 4 else i for i in right_targets(ids, mask)], "The end"),
+    # the roofline
+    ("attainable_rate", lambda p, b, i: p, "That is the peak"),
+    ("attainable_rate", lambda p, b, i: min(p, b / i), "Multiply the bandwidth"),
+    ("attainable_rate", lambda p, b, i: b * i, "No kernel is faster"),
+    ("attainable_rate", lambda p, b, i: b, "each byte brings"),
+    ("attainable_rate", lambda p, b, i: p + b * i, "do not add"),
+    # the cache
+    ("kv_cache_bytes", lambda layers, h, d, t, b, n: layers * h * d * t * b * n, "Keys AND values"),
+    ("kv_cache_bytes", lambda layers, h, d, t, b, n: 2 * h * d * t * b * n, "Every layer"),
+    ("kv_cache_bytes", lambda layers, h, d, t, b, n: 2 * layers * h * t * b * n, "head_dim numbers"),
+    ("kv_cache_bytes", lambda layers, h, d, t, b, n: 2 * layers * h * d * t * n, "Twice as many texts"),
+    ("kv_cache_bytes", lambda layers, h, d, t, b, n: 2 * layers * h * d * t * b * 2, "A KVCache of 3 layers"),
+    ("kv_cache_bytes", lambda layers, h, d, t, b, n: 2 * layers * h * d * t * t * b * n, "not with their square"),
+    # the compiler
+    ("break_even_steps", lambda s, b, a: s / b, "each step SAVES"),
+    ("break_even_steps", lambda s, b, a: s / a, "not by what it takes afterwards"),
+    ("break_even_steps", lambda s, b, a: int(s / (b - a) + 1e-6) + 1, "not slower any more"),
+    ("break_even_steps", lambda s, b, a: int(s / (b - a) + 1e-6) if b > a else math.inf, "round up"),
+    ("break_even_steps", lambda s, b, a: math.ceil(round(s / (b - a), 6)), "never pays|divides by zero"),
+    ("break_even_steps", lambda s, b, a: right_steps(s, b, a) if a != b else 0, "never pays"),
+    # the block
+    ("block_flops", lambda *a: right_flops(*a) // 2, "two operations"),
+    ("block_flops", lambda T, C, i, h, k: right_flops(T, C, i, h, k) - 4 * T * T * C, "six weight matrices"),
+    ("block_flops", lambda T, C, i, h, k: right_flops(T, C, i, h, k) - 2 * T * T * C, "two products of T x T"),
+    ("block_flops", lambda T, C, i, h, k: right_flops(T, C, i, h, h), "those two matrices shrink"),
     (
-        "next_targets",
-        lambda ids, mask: [i if i != ids[-1] or all(mask) else NO for i in ids[1:]] + [NO],
-        "An id proves nothing",
+        "block_flops",
+        lambda T, C, i, h, k: right_flops(T, C, i, h, k) - 4 * T * T * (C - C * k // h),
+        "no score is saved",
     ),
-    (
-        "next_targets",
-        lambda ids, mask: [i if m else NO for i, m in zip(ids[1:], mask[1:])] + [NO],
-        "nothing announces the first",
-    ),
-    ("next_targets", lambda ids, mask: 3, "a list of whole numbers"),
-    # an instruction
-    ("instruction_row", changed(lambda ids, labels, at: (ids, ids)), "the question too"),
-    ("instruction_row", changed(lambda ids, labels, at: (ids, [*labels[:-1], NO])), "never stops"),
-    (
-        "instruction_row",
-        changed(lambda ids, labels, at: (ids, [NO] * (at - 1) + ids[at - 1 :])),
-        "belongs to the prompt",
-    ),
-    ("instruction_row", changed(lambda ids, labels, at: (ids, [*labels[1:], NO])), "the loss shifts"),
-    (
-        "instruction_row",
-        changed(lambda ids, labels, at: (ids, [i if i in ids[at:] else NO for i in ids])),
-        "by places, not by ids",
-    ),
-    ("instruction_row", changed(lambda ids, labels, at: (ids[:-1], labels[:-1])), "The row ends with eos"),
-    ("instruction_row", changed(lambda ids, labels, at: (ids, ids[at:])), "A label for each id"),
-    ("instruction_row", changed(lambda ids, labels, at: ids), "a pair was expected"),
-    (
-        "instruction_row",
-        lambda p, a, bos, user, assistant, eos: right_instruction(p, a, 1, 2, 3, 4),
-        "the signs that are given",
-    ),
-    # tags
-    ("tags_on_tokens", lambda *a: tags_on(*a, every=True), "Only the first token"),
-    ("tags_on_tokens", lambda *a: tags_on(*a, frame=False), "The first token of the frame"),
-    ("tags_on_tokens", lambda *a: tags_on(*a, ignored=0), "0 is a class"),
-    ("tags_on_tokens", lambda *a: tuple(row[1:-1] for row in tags_on(*a)), "The frame is missing"),
-    ("tags_on_tokens", lambda *a: tuple(row[: a[4]] for row in tags_on(*a[:4], 99)), "The end was cut off"),
-    ("tags_on_tokens", lambda *a: tags_on(*a[:4], 99), "the frame included"),
-    ("tags_on_tokens", lambda *a: tags_on(*a, cut=1), "room for 3"),
-    # the test
-    ("feels_its_neighbour", lambda *a: False, "counts padding"),
-    ("feels_its_neighbour", lambda *a: True, "does not feel padding"),
-    ("feels_its_neighbour", lambda *a: feels(*a, tolerance=0), "do not ask for =="),
-    ("feels_its_neighbour", lambda *a: feels(*a, tolerance=0.1), "A leak of 0.01"),
-    ("feels_its_neighbour", lambda *a: feels(*a, orders=1), "and then second"),
-    ("feels_its_neighbour", lambda *a: feels(*a, by_id=True), "from the lengths"),
-    ("feels_its_neighbour", lambda *a: torch.tensor(True), "True or False"),
+    ("block_flops", lambda T, C, i, h, k: right_flops(T, C, i, h, k) - 2 * T * C * i, "up and down"),
+    ("block_flops", lambda T, C, i, h, k: right_flops(T, C, i, h, k) - 2 * T * C * C, "four matrices"),
+    ("block_flops", lambda T, C, i, h, k: right_flops(T, C, i, h, k) - 2 * (T - 1) * (4 * C + 2 * i) * C, "T tokens"),
+    # computing again
+    ("compute_again", lambda function, x: function(x), "saved for backward"),
+    ("compute_again", without_gradient, "under no_grad autograd forgets"),
+    ("compute_again", lambda function, x: without_gradient(function, x).requires_grad_(), "gradient of x is missing"),
+    ("compute_again", make_again(only_x), "the weights of the function have none"),
+    ("compute_again", make_again(twice), "added twice"),
+    ("compute_again", make_again(from_ones), "from the gradient of the output"),
+    ("compute_again", lambda function, x: (function(x),), "a tensor was expected"),
 ]
-
-
-def right_shift(ids, mask):
-    return [i if m else NO for i, m in zip(ids[:-1], mask[1:])]
 
 
 @pytest.mark.parametrize(("name", "answer", "slip"), WRONG, ids=[f"{name}-{slip[:20]}" for name, _, slip in WRONG])

@@ -1,161 +1,109 @@
 """The slips that people make in lesson 11 are wrong, each with its own message. (Its folded solutions are right.)"""
 
 import math
-import random
 import re
-from collections import Counter
 
 import pytest
-from sacrebleu.metrics import CHRF
+import torch
 
 from minillm.course.exercises import grade
-from minillm.course.exercises.lesson_11 import _chrf
 
 
-def grams(words, n):
-    return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+def right_loss(logits, labels):
+    keep = labels != -100
+    if not keep.any():
+        return 0.0
+    return -logits.log_softmax(-1)[keep, labels[keep]].mean()
 
 
-def right_precision(reference, candidate, n):
-    a, b = Counter(grams(reference, n)), Counter(grams(candidate, n))
-    return (a & b).total() / b.total() if b else 0.0
+def hide(ids, select, fate, random_ids, mask_id, special, share=0.8, changed_only=False, spare=True):
+    """The right answer, with three places where it can be made wrong."""
+    read, labels = list(ids), [-100] * len(ids)
+    for t, token in enumerate(ids):
+        if select[t] < 0.15 and not (spare and token in special):
+            if fate[t] < 0.9 or not changed_only:
+                labels[t] = token
+            if fate[t] < share:
+                read[t] = mask_id
+            elif fate[t] < 0.9:
+                read[t] = random_ids[t]
+    return read, labels
 
 
-def right_penalty(candidate, references, key=lambda length, candidate: (abs(length - candidate), length)):
-    r = min(references, key=lambda length: key(length, candidate))
-    return 1.0 if 0 < r <= candidate else math.exp(1 - r / candidate) if candidate else 0.0
+def fill(step_logprob, ids, compute, candidates, begin=0, reach=100):
+    def score(candidate):
+        text = [*ids[:compute], candidate, *ids[compute + 1 :]]
+        return sum(step_logprob(text[:t], text[t]) for t in range(compute + begin, min(len(text), compute + reach)))
+
+    return max(candidates, key=score)
 
 
-def right_thread(first, second):
-    if not first or not second:
-        return []
-    if first[-1] == second[-1]:
-        return [*right_thread(first[:-1], second[:-1]), first[-1]]
-    return max(right_thread(first[:-1], second), right_thread(first, second[:-1]), key=len)
+def pseudo(predict, ids, mask_id, special):
+    total = 0.0
+    for t, token in enumerate(ids):
+        if token not in special:
+            total += float(predict([*ids[:t], mask_id, *ids[t + 1 :]])[t].log_softmax(-1)[token])
+    return total
 
 
-def right_wins(first, second, draws):
-    return sum(sum(first[i] - second[i] for i in draw) > 0 for draw in draws) / len(draws)
+def pseudo_seen(predict, ids, mask_id, special):
+    return sum(float(predict(ids)[t].log_softmax(-1)[i]) for t, i in enumerate(ids) if i not in special)
 
 
-def right_chrf(reference, candidate, beta=2, cut="".join, orders=6):
-    a, b = (cut(text.split()) for text in (reference, candidate))
-    shares = []
-    for n in range(1, min(len(a), len(b), orders) + 1):
-        matched = (Counter(grams(a, n)) & Counter(grams(b, n))).total()
-        shares.append((matched / (len(b) - n + 1), matched / (len(a) - n + 1)))
-    P, R = (sum(column) / len(column) for column in zip(*shares)) if shares else (0, 0)
-    return 100 * (1 + beta**2) * P * R / (beta**2 * P + R) if P + R else 0.0
+def pseudo_at_once(predict, ids, mask_id, special):
+    read = [i if i in special else mask_id for i in ids]
+    return sum(float(predict(read)[t].log_softmax(-1)[i]) for t, i in enumerate(ids) if i not in special)
+
+
+def pseudo_left(predict, ids, mask_id, special):
+    rows = [(predict([*ids[:t], mask_id])[t], i) for t, i in enumerate(ids) if i not in special]
+    return sum(float(row.log_softmax(-1)[i]) for row, i in rows)
 
 
 @pytest.mark.parametrize(
     ("name", "answer"),
-    [
-        ("clipped_precision", right_precision),
-        ("brevity_penalty", right_penalty),
-        ("common_thread", right_thread),
-        ("share_of_wins", right_wins),
-        ("chrf", right_chrf),
-    ],
+    [("masked_loss", right_loss), ("hide_tokens", hide), ("fill_by_scoring", fill), ("pseudo_logprob", pseudo)],
 )
 def test_a_right_answer_is_right(name, answer):
     assert grade(name, answer).status == "right", grade(name, answer)
 
 
-def test_the_graders_chrf_is_that_of_sacrebleu():
-    rng, theirs = random.Random(0), CHRF()
-    for _ in range(200):
-        a, b = ("".join(rng.choices("abC. ", k=rng.randint(1, 40))) for _ in "ab")
-        assert _chrf(a, b) == pytest.approx(theirs.sentence_score(b, [a]).score, abs=1e-6), (a, b)
-
-
-def unclipped(reference, candidate, n):
-    there = set(grams(reference, n))
-    return sum(gram in there for gram in grams(candidate, n)) / max(len(candidate) - n + 1, 1)
-
-
-def of_kinds(reference, candidate, n):
-    a, b = set(grams(reference, n)), grams(candidate, n)
-    return len(a & set(b)) / len(b) if b else 0.0
-
-
-def greedy(first, second):
-    thread, place = [], 0
-    for word in first:
-        if word in second[place:]:
-            place = second.index(word, place) + 1
-            thread.append(word)
-    return thread
-
-
-def greedy_of_second(first, second):
-    return greedy(second, first)
-
-
-def mean_of_fs(reference, candidate):
-    a, b = ("".join(text.split()) for text in (reference, candidate))
-    fs = []
-    for n in range(1, min(len(a), len(b), 6) + 1):
-        matched = (Counter(grams(a, n)) & Counter(grams(b, n))).total()
-        P, R = matched / (len(b) - n + 1), matched / (len(a) - n + 1)
-        fs.append(5 * P * R / (4 * P + R) if matched else 0.0)
-    return 100 * sum(fs) / len(fs) if fs else 0.0
-
-
-def every_order(reference, candidate):
-    """An n for which a text is too short counts as nothing right."""
-    a, b = ("".join(text.split()) for text in (reference, candidate))
-    P = R = 0
-    for n in range(1, 7):
-        matched = (Counter(grams(a, n)) & Counter(grams(b, n))).total()
-        P, R = P + matched / max(len(b) - n + 1, 1) / 6, R + matched / max(len(a) - n + 1, 1) / 6
-    return 100 * 5 * P * R / (4 * P + R) if P + R else 0.0
+def changed(read_and_labels):
+    read, labels = read_and_labels
+    return read, [-100 if label == -100 else token for token, label in zip(read, labels)]
 
 
 WRONG = [
-    # clipped precision
-    ("clipped_precision", unclipped, "used up"),
-    ("clipped_precision", of_kinds, "kinds of words"),
-    ("clipped_precision", lambda a, b, n: right_precision(b, a, n), "recall"),
-    ("clipped_precision", lambda a, b, n: right_precision(a, b, 1), "runs of n words"),
-    ("clipped_precision", lambda a, b, n: right_precision(a, b, n) * max(len(b) - n + 1, 0) / len(b), "five pairs"),
-    ("clipped_precision", lambda a, b, n: (a, b), "one number"),
-    # brevity
-    ("brevity_penalty", lambda c, r: math.exp(1 - c / min(r)), "other way round"),
-    ("brevity_penalty", lambda c, r: c / min(r), "ratio of the lengths"),
-    ("brevity_penalty", lambda c, r: math.exp(1 - min(r) / c), "no prize"),
-    ("brevity_penalty", lambda c, r: right_penalty(c, [min(r)]), "not the shortest"),
-    ("brevity_penalty", lambda c, r: right_penalty(c, [max(r)]), "not the longest"),
-    ("brevity_penalty", lambda c, r: right_penalty(c, [sum(r) / len(r)]), "not the mean"),
-    ("brevity_penalty", lambda c, r: right_penalty(c, r, lambda own, c: abs(own - c)), "of two equally close"),
-    ("brevity_penalty", lambda c, r: right_penalty(c, r) if c else 1.0, "without words"),
-    # the longest common subsequence
-    ("common_thread", greedy, "greedy"),
-    ("common_thread", greedy_of_second, "greedy"),
-    ("common_thread", lambda a, b: [word for word in a if word in b], "in this order"),
-    ("common_thread", lambda a, b: right_thread(a, b)[::-1], "in this order"),
-    ("common_thread", lambda a, b: len(right_thread(a, b)), "a list of words"),
-    # paired wins
-    ("share_of_wins", lambda a, b, d: sum(x > y for x, y in zip(a, b)) / len(a), "items that the first one wins"),
-    ("share_of_wins", lambda a, b, d: right_wins(a, b, d) * len(d), "divide it"),
-    ("share_of_wins", lambda a, b, d: right_wins(b, a, d), "second is higher"),
-    ("share_of_wins", lambda a, b, d: right_wins(a, b, [set(draw) for draw in d]), "as often as it was drawn"),
-    ("share_of_wins", lambda a, b, d: 1 - right_wins(b, a, d), "a tie is no win"),
-    (
-        "share_of_wins",
-        lambda a, b, d: sum(sum(a[i] > b[i] for i in draw) * 2 > len(draw) for draw in d) / len(d),
-        "wins most items",
-    ),
-    # chrF
-    ("chrf", lambda a, b: right_chrf(a, b, beta=1), "alike"),
-    ("chrf", lambda a, b: right_chrf(a, b, beta=0.5), "swap the two"),
-    ("chrf", lambda a, b: right_chrf(b, a), "swap the two"),
-    ("chrf", lambda a, b: right_chrf(a, b) / 100, "from 0 to 100"),
-    ("chrf", mean_of_fs, "mean of the Fs"),
-    ("chrf", every_order, "too short"),
-    ("chrf", lambda a, b: right_chrf(a, b, cut=" ".join), "remove white space"),
-    ("chrf", lambda a, b: right_chrf(a.lower(), b.lower()), "Case is kept"),
-    ("chrf", lambda a, b: right_chrf(a, b, orders=4), "n from 1 to 6"),
+    # the masked loss
+    ("masked_loss", lambda z, y: right_loss(z, y) * (y != -100).sum(), "That is the sum"),
+    ("masked_loss", lambda z, y: right_loss(z, y) * (y != -100).sum() / len(y), "all positions"),
+    ("masked_loss", lambda z, y: right_loss(z, y) / math.log(2), "in bits"),
+    ("masked_loss", lambda z, y: -right_loss(z, y), "The sign"),
+    ("masked_loss", lambda z, y: right_loss(z[:-1], y[1:]), "no shift here"),
+    ("masked_loss", lambda z, y: -z.log_softmax(-1)[range(len(y)), y.clamp(min=0)].mean(), "as if the label were 0"),
+    ("masked_loss", lambda z, y: right_loss(z, y.masked_fill(y == 0, -100)), "0 is a label like any other"),
+    ("masked_loss", lambda z, y: torch.nn.functional.cross_entropy(z, y), "mean of nothing"),
+    # hiding
+    ("hide_tokens", lambda *a: hide(*a, spare=False), "never selected"),
+    ("hide_tokens", lambda *a: hide(*a, changed_only=True), "stays is asked for too"),
+    ("hide_tokens", lambda *a: hide(*a, share=1.0), "below 0.8 become the mask"),
+    ("hide_tokens", lambda *a: changed(hide(*a)), "the original, not what is read"),
+    ("hide_tokens", lambda *a: (hide(*a)[0], list(a[0])), "every row would count"),
+    ("hide_tokens", lambda ids, s, *a: hide(ids, [x - 1e-9 for x in s], *a), "The edges"),
+    ("hide_tokens", lambda *a: hide(*a)[0][0], "a pair was expected"),
+    # filling by scoring
+    ("fill_by_scoring", lambda *a: fill(*a, reach=1), "only the left side"),
+    ("fill_by_scoring", lambda *a: fill(*a, begin=1), "own log-probability is a part"),
+    ("fill_by_scoring", lambda *a: fill(*a, reach=2), "to the end"),
+    ("fill_by_scoring", lambda f, ids, compute, c: fill(f, ids, compute, c[::-1]), "the first is asked for"),
+    # the pseudo-log-likelihood
+    ("pseudo_logprob", lambda p, ids, m, special: pseudo(p, ids, m, set()), "Special tokens are skipped"),
+    ("pseudo_logprob", lambda *a: pseudo(*a) / 3, "That is the mean"),
+    ("pseudo_logprob", lambda *a: -pseudo(*a), "The sign"),
+    ("pseudo_logprob", lambda *a: pseudo(*a) / math.log(2), "in bits"),
+    ("pseudo_logprob", pseudo_seen, "could read the answer"),
+    ("pseudo_logprob", pseudo_at_once, "All were masked at once"),
+    ("pseudo_logprob", pseudo_left, "only the left side"),
 ]
 
 

@@ -3,205 +3,168 @@
 import re
 
 import pytest
+import torch
 
 from minillm.course.exercises import grade
+from minillm.metrics import accuracy, entity_spans
 
 
-def right_prompt(pairs, query):
-    return "\n".join([*(f"{word} : {answer}" for word, answer in pairs), f"{query} :"])
+def right_mean(x, mask):
+    weights = mask[..., None].float()
+    return (x * weights).sum(1) / weights.sum(1).clamp(min=1)
 
 
-def right_belief(examples, relations, slip):
-    share = {}
-    for name, pairs in relations.items():
-        share[name] = 1.0
-        for word, answer in examples:
-            share[name] *= 1 - slip if pairs.get(word) == answer else slip
-    return normalised(share)
+def right_spans(tags):
+    spans, start = set(), None
+    for place, tag in enumerate([*tags, "O"]):
+        if start is not None and tag != f"I-{tags[start][2:]}":
+            spans.add((tags[start][2:], start, place))
+            start = None
+        if start is None and tag != "O":
+            start = place
+    return spans
 
 
-def normalised(share):
-    return {name: value / sum(share.values()) for name, value in share.items()}
+def right_recall(similarity, k):
+    own = similarity.diagonal()[:, None]
+    return float(((similarity >= own).sum(1) <= k).float().mean())
 
 
-def right_calibrated(p, empty):
-    q = [a / (sum(column) / len(empty)) for a, column in zip(p, zip(*empty))]
-    return [x / sum(q) for x in q]
+def f1_of(c, truth, predicted):
+    right = sum(a == b == c for a, b in zip(truth, predicted))
+    return 2 * right / (truth.count(c) + predicted.count(c))
 
 
-def right_score(ids, A):
-    last, weights = {}, []
-    for t, token in enumerate(ids):
-        if token in last:
-            weights.append(float(A[t][last[token] + 1]))
-        last[token] = t
-    return sum(weights) / len(weights) if weights else 0.0
+def right_f1(truth, predicted):
+    classes = set(truth) | set(predicted)
+    return sum(f1_of(c, truth, predicted) for c in classes) / len(classes)
 
 
-def right_step(steps, accuracies, level, last):
-    for i in range(len(accuracies) - last + 1):
-        if all(a >= level for a in accuracies[i : i + last]):
-            return steps[i]
-    return None
+def follows(before, tag):
+    return tag[0] != "I" or (before[0] in "BI" and before[2:] == tag[2:])
+
+
+def right_legal(scores, names):
+    best = {}
+    for row in scores.tolist():
+        grown = {}
+        for tag, score in zip(names, row):
+            pasts = [(total, path) for total, path in best.values() if follows(path[-1], tag)]
+            pasts = pasts if best else [(0.0, [])] * follows("O", tag)
+            if pasts:
+                total, path = max(pasts, key=lambda past: past[0])
+                grown[tag] = (total + score, [*path, tag])
+        best = grown
+    return max(best.values(), key=lambda past: past[0])[1]
+
+
+def legal_from_the_left(scores, names):
+    tags = ["O"]
+    for row in scores:
+        allowed = [i for i, name in enumerate(names) if follows(tags[-1], name)]
+        tags.append(names[max(allowed, key=lambda i: float(row[i]))])
+    return tags[1:]
+
+
+def careless(scores, names, allowed):
+    """The best answer of those that `allowed` lets through, by trying all."""
+    from itertools import product
+
+    rows = scores.tolist()
+    answers = [a for a in product(range(len(names)), repeat=len(rows)) if allowed([names[i] for i in a])]
+    return [names[i] for i in max(answers, key=lambda a: sum(row[i] for row, i in zip(rows, a)))]
 
 
 @pytest.mark.parametrize(
     ("name", "answer"),
     [
-        ("prompt_of_pairs", right_prompt),
-        ("belief_with_slips", right_belief),
-        ("calibrated", right_calibrated),
-        ("induction_score_of", right_score),
-        ("takes_off", right_step),
+        ("mean_of_real_tokens", right_mean),
+        ("spans_of_tags", right_spans),
+        ("recall_at", right_recall),
+        ("mean_f1", right_f1),
+        ("legal_tags", right_legal),
     ],
 )
 def test_a_right_answer_is_right(name, answer):
     assert grade(name, answer).status == "right", grade(name, answer)
 
 
-def only_the_last(examples, relations, slip):
-    return right_belief(examples[-1:], relations, slip)
-
-
-def average(examples, relations, slip):
-    each = [right_belief([example], relations, slip) for example in examples] or [right_belief([], relations, slip)]
-    return {name: sum(one[name] for one in each) / len(each) for name in relations}
-
-
-def unknown_words_do_not_count(examples, relations, slip):
-    share = {name: 1.0 for name in relations}
-    for name, pairs in relations.items():
-        for word, answer in examples:
-            if word in pairs:
-                share[name] *= 1 - slip if pairs[word] == answer else slip
-    return normalised(share)
-
-
-def without_normalising(examples, relations, slip):
-    belief = right_belief(examples, relations, slip)
-    return {name: value / 2 for name, value in belief.items()}
-
-
-def mean_of_results(p, empty):
-    each = [right_calibrated(p, [one]) for one in empty]
-    return [sum(column) / len(each) for column in zip(*each)]
-
-
-def mean_of_logarithms(p, empty):
-    p_cf = [1.0] * len(p)
-    for one in empty:
-        p_cf = [a * b ** (1 / len(empty)) for a, b in zip(p_cf, one)]
-    return right_calibrated(p, [p_cf])
-
-
-def times(p, empty):
-    q = [a * b for a, b in zip(p, empty[0])]
-    return [x / sum(q) for x in q]
-
-
-def upside_down(p, empty):
-    q = [b / a for a, b in zip(p, empty[0])]
-    return [x / sum(q) for x in q]
-
-
-def first_occurrence(ids, A):
-    weights = [float(A[t][ids.index(token) + 1]) for t, token in enumerate(ids) if token in ids[:t]]
-    return sum(weights) / len(weights) if weights else 0.0
-
-
-def over_all_tokens(ids, A):
-    return right_score(ids, A) * sum(token in ids[:t] for t, token in enumerate(ids)) / len(ids)
-
-
-def occurrence_itself(ids, A):
-    return right_score(ids, [[0.0, *row] for row in A])
-
-
-def transposed(ids, A):
-    return right_score(ids, [list(column) for column in zip(*A)])
-
-
-def neighbours_left_out(ids, A):
-    last, weights = {}, []
-    for t, token in enumerate(ids):
-        if token in last and last[token] + 1 < t:
-            weights.append(float(A[t][last[token] + 1]))
-        last[token] = t
-    return sum(weights) / len(weights) if weights else 0.0
-
-
-def short_slices(steps, accuracies, level, last):
-    for i in range(len(accuracies)):
-        if all(a >= level for a in accuracies[i : i + last]):
-            return steps[i]
-    return None
-
-
-def end_of_the_row(steps, accuracies, level, last):
-    for i in range(len(accuracies) - last + 1):
-        if all(a >= level for a in accuracies[i : i + last]):
-            return steps[i + last - 1]
-    return None
-
-
-def until_the_end(steps, accuracies, level, last):
-    for i in range(len(accuracies) - last + 1):
-        if all(a >= level for a in accuracies[i:]):
-            return steps[i]
-    return None
-
-
-def any_in_the_row(steps, accuracies, level, last):
-    return next((step for step, a in zip(steps, accuracies) if a >= level), None)
-
-
 WRONG = [
-    # a prompt
-    ("prompt_of_pairs", lambda p, q: right_prompt(p, q) + " ", "the space belongs to the answer"),
-    ("prompt_of_pairs", lambda p, q: right_prompt(p, q) + "\n", "the line is over"),
-    ("prompt_of_pairs", lambda p, q: right_prompt(p, q)[:-2], "colon of the last line"),
-    ("prompt_of_pairs", lambda p, q: right_prompt(p, q).replace(" :", ":"), "both sides of the colon"),
-    ("prompt_of_pairs", lambda p, q: right_prompt(p, q).replace("\n", " "), "line of its own"),
-    ("prompt_of_pairs", lambda p, q: right_prompt(p, q).replace("\n", "\n\n"), "not an empty line"),
-    ("prompt_of_pairs", lambda p, q: "\n".join(f"{w} : {a}" for w, a in p) + f"\n{q} :", "zero-shot"),
-    ("prompt_of_pairs", lambda p, q: right_prompt(p[-1:], q), "all of them"),
-    ("prompt_of_pairs", lambda p, q: right_prompt(sorted(p), q), "their order"),
-    # belief with slips
-    ("belief_with_slips", lambda e, r, s: right_belief(e, r, 1 - s), "gets 1 - slip"),
+    # the mean over real tokens
+    ("mean_of_real_tokens", lambda x, m: x.mean(1), "is padding"),
+    ("mean_of_real_tokens", lambda x, m: (x * m[..., None]).mean(1), "divide by those"),
+    ("mean_of_real_tokens", lambda x, m: (x * m[..., None]).sum(1), "That is the sum"),
+    ("mean_of_real_tokens", lambda x, m: right_mean(x, m)[0], "Keep the batch"),
     (
-        "belief_with_slips",
-        lambda e, r, s: right_belief(e, r, 0.0) if e else right_belief(e, r, s),
-        "does not settle it",
+        "mean_of_real_tokens",
+        lambda x, m: torch.stack([row[: int(n)].mean(0) for row, n in zip(x, m.sum(1))]),
+        "not a length from the left",
     ),
-    ("belief_with_slips", without_normalising, "add up to 1"),
-    ("belief_with_slips", only_the_last, "Multiply, do not"),
-    ("belief_with_slips", average, "Multiply, do not"),
-    ("belief_with_slips", unknown_words_do_not_count, "0.1 \\* 0.1 against"),
-    ("belief_with_slips", lambda e, r, s: right_belief(e, r, 0.1), "slip that is given"),
-    ("belief_with_slips", lambda e, r, s: max(right_belief(e, r, s).values()), "a dictionary"),
-    # calibration
-    ("calibrated", lambda p, e: [a / b for a, b in zip(p, e[0])], "divide by the sum"),
-    ("calibrated", times, "That multiplies"),
-    ("calibrated", upside_down, "upside down"),
-    ("calibrated", lambda p, e: p, "Nothing has changed"),
-    ("calibrated", lambda p, e: right_calibrated(p, e[:1]), "first the mean"),
-    ("calibrated", mean_of_results, "first the mean"),
-    ("calibrated", mean_of_logarithms, "first the mean"),
-    ("calibrated", lambda p, e: 1.0, "a list of probabilities"),
-    # an induction score
-    ("induction_score_of", occurrence_itself, "the earlier occurrence itself"),
-    ("induction_score_of", transposed, "the row is the token that looks"),
-    ("induction_score_of", over_all_tokens, "mean over the tokens that occurred before"),
-    ("induction_score_of", first_occurrence, "the latest earlier occurrence"),
-    ("induction_score_of", neighbours_left_out, "looks at its own place"),
-    ("induction_score_of", lambda ids, A: right_score(ids, A) or float("nan"), "nan"),
-    # when a skill appears
-    ("takes_off", lambda s, a, v, n: s[::-1][a[::-1].index(max(a))], "the first counts"),
-    ("takes_off", any_in_the_row, "a single lucky one"),
-    ("takes_off", short_slices, "cuts the row short"),
-    ("takes_off", end_of_the_row, "that of its first measurement"),
-    ("takes_off", until_the_end, "what follows does not matter|first counts"),
-    ("takes_off", lambda s, a, v, n: s.index(right_step(s, a, v, n)), "the place in the list"),
+    ("mean_of_real_tokens", lambda x, m: (x * m[..., None]).sum(1) / m.sum(1)[:, None], "not 0/0"),
+    # spans
+    ("spans_of_tags", lambda tags: {(k, a, b - 1) for k, a, b in entity_spans(tags)}, "as in a slice"),
+    ("spans_of_tags", lambda tags: {s for s in entity_spans(tags) if s[2] < len(tags)}, "close what is still open"),
+    (
+        "spans_of_tags",
+        lambda tags: {(t[2:], i, i + 1) for i, t in enumerate(tags) if t[0] == "B"},
+        "one thing",
+    ),
+    ("spans_of_tags", lambda tags: {(f"B-{k}", a, b) for k, a, b in entity_spans(tags)}, "after B- or I-"),
+    (
+        "spans_of_tags",
+        lambda tags: right_spans([t.replace("B-PER", "I-PER") for t in tags]),
+        "right behind another",
+    ),
+    (
+        "spans_of_tags",
+        lambda tags: {s for s in entity_spans(tags) if tags[s[1]][0] == "B"},
+        "begins an entity of its own",
+    ),
+    ("spans_of_tags", lambda tags: [tags[0]], "a set of triples"),
+    # recall
+    ("recall_at", lambda s, k: right_recall(s.T, k), "along a row"),
+    ("recall_at", lambda s, k: right_recall(s, k + 1), "no rival may stand before"),
+    ("recall_at", lambda s, k: right_recall(s, 1), "With k = 2"),
+    ("recall_at", lambda s, k: round(right_recall(s, k) * len(s)), "not their number"),
+    (
+        "recall_at",
+        lambda s, k: float(((s > s.diagonal()[:, None]).sum(1) < k).float().mean()),
+        "equally near",
+    ),
+    # macro F1
+    ("mean_f1", accuracy, "That is accuracy"),
+    (
+        "mean_f1",
+        lambda t, p: sum(t.count(c) * f1_of(c, t, p) for c in set(t)) / len(t),
+        "weighted by size",
+    ),
+    ("mean_f1", lambda t, p: f1_of(t[0], t, p), "of one class"),
+    (
+        "mean_f1",
+        lambda t, p: sum(f1_of(c, t, p) for c in set(t) & set(p)) / len(set(t) & set(p)),
+        "never names",
+    ),
+    ("mean_f1", lambda t, p: sum(f1_of(c, t, p) for c in set(t)) / len(set(t)), "only the model names"),
+    ("mean_f1", lambda t, p: [1.0], "a number was expected"),
+    # the best legal tags
+    ("legal_tags", lambda s, names: [names[i] for i in s.argmax(1)], "I-A cannot follow O"),
+    ("legal_tags", legal_from_the_left, "Word by word"),
+    (
+        "legal_tags",
+        lambda s, names: careless(s, names, lambda t: all(map(follows, t, t[1:]))),
+        "cannot begin with I-",
+    ),
+    (
+        "legal_tags",
+        lambda s, names: careless(s, names, lambda t: all(b[0] != "I" or a != "O" for a, b in zip(["O", *t], t))),
+        "not with an A",
+    ),
+    (
+        "legal_tags",
+        lambda s, names: right_legal(s, names) if names[0] == "O" else right_legal(-s, names),
+        "largest sum",
+    ),
+    ("legal_tags", lambda s, names: s.argmax(1).tolist(), "Return their names"),
 ]
 
 

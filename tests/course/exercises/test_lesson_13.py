@@ -1,107 +1,143 @@
 """The slips that people make in lesson 13 are wrong, each with its own message. (Its folded solutions are right.)"""
 
+import math
 import re
 
 import pytest
-import torch
 
 from minillm.course.exercises import grade
 
 
-def right_steps(steps, share):
-    return round(steps / (1 - share))
+def right_rates(rate, layers, factor):
+    return [rate / factor ** (layers - 1 - layer) for layer in range(layers)]
 
 
-def right_forgotten(R):
-    last, tasks = R[-1], len(R) - 1
-    return sum(max(row[j] for row in R[:-1]) - last[j] for j in range(tasks)) / tasks
+def right_change(before, after, layer):
+    own = [name for name in before if name.startswith(layer + ".")]
+    moved = sum(float((after[name] - before[name]).square().sum()) for name in own)
+    return math.sqrt(moved / sum(float(before[name].square().sum()) for name in own))
 
 
-def right_fisher(w, X):
-    p = torch.sigmoid(X @ w)
-    return ((p * (1 - p))[:, None] * X**2).mean(0)
+def right_labels(sizes, accuracies, target):
+    if accuracies[0] >= target:
+        return sizes[0]
+    for i in range(len(sizes) - 1):
+        low, high = accuracies[i], accuracies[i + 1]
+        if low < target <= high:
+            return sizes[i] * (sizes[i + 1] / sizes[i]) ** ((target - low) / (high - low))
+    return None
 
 
-def right_end(home, goal, curvature, fisher, strength):
-    return (curvature * goal + strength * fisher * home) / (curvature + strength * fisher)
+def right_freeze(model, layers):
+    for name, parameter in model.named_parameters():
+        block = re.match(r"trunk\.blocks\.(\d+)\.", name)
+        if name.startswith("trunk.head."):
+            parameter.requires_grad = False
+        elif block:
+            parameter.requires_grad = int(block[1]) >= layers
+        elif name.startswith(("trunk.embedding.", "trunk.shift.")):
+            parameter.requires_grad = layers == 0
+        else:
+            parameter.requires_grad = True
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 @pytest.mark.parametrize(
     ("name", "answer"),
     [
-        ("rehearsal_steps", right_steps),
-        ("forgotten", right_forgotten),
-        ("fisher_of_logistic", right_fisher),
-        ("where_it_ends", right_end),
+        ("rates_by_layer", right_rates),
+        ("relative_change", right_change),
+        ("labels_needed", right_labels),
+        ("freeze_below", right_freeze),
     ],
 )
 def test_a_right_answer_is_right(name, answer):
     assert grade(name, answer).status == "right", grade(name, answer)
 
 
-def backward(R):
-    return sum(R[-1][j] - R[j][j] for j in range(len(R) - 1)) / (len(R) - 1)
+def names_of(before, layer):
+    return [name for name in before if name.startswith(layer + ".")]
 
 
-def with_the_last_row(R):
-    return sum(max(row[j] for row in R) - R[-1][j] for j in range(len(R) - 1)) / (len(R) - 1)
+def mean_of_ratios(before, after, layer):
+    ratios = [float((after[n] - before[n]).norm() / before[n].norm()) for n in names_of(before, layer)]
+    return sum(ratios) / len(ratios)
 
 
-def from_the_row_before(R):
-    return sum(R[-2][j] - R[-1][j] for j in range(len(R) - 1)) / (len(R) - 1)
+def sum_of_norms(before, after, layer):
+    own = names_of(before, layer)
+    return sum(float((after[n] - before[n]).norm()) for n in own) / sum(float(before[n].norm()) for n in own)
 
 
-def over_all_tasks(R):
-    return right_forgotten(R) * (len(R) - 1) / len(R)
+def loose_names(before, after, layer):
+    own = {name for name in before if name.startswith(layer)}
+    return right_change({"x." + n: before[n] for n in own}, {"x." + n: after[n] for n in own}, "x")
 
 
-def only_the_label_yes(w, X):
-    return ((1 - torch.sigmoid(X @ w))[:, None] * X).square().mean(0)
+def straight_line(sizes, accuracies, target):
+    for i in range(len(sizes) - 1):
+        low, high = accuracies[i], accuracies[i + 1]
+        if low < target <= high:
+            return sizes[i] + (sizes[i + 1] - sizes[i]) * (target - low) / (high - low)
+    return None
 
 
-def square_of_the_mean(w, X):
-    p = torch.sigmoid(X @ w)
-    return ((p * (1 - p)).sqrt()[:, None] * X).mean(0).square()
+def last_crossing(sizes, accuracies, target):
+    found = None
+    for i in range(len(sizes) - 1):
+        found = right_labels(sizes[i : i + 2], accuracies[i : i + 2], target) or found
+    return found
 
 
-def not_squared(w, X):
-    p = torch.sigmoid(X @ w)
-    return ((p * (1 - p))[:, None] * X).mean(0)
+def only_freeze(model, layers):
+    for name, parameter in model.named_parameters():
+        block = re.match(r"trunk\.blocks\.(\d+)\.", name)
+        low = name.startswith(("trunk.embedding.", "trunk.shift.")) and layers
+        if name.startswith("trunk.head.") or low or (block and int(block[1]) < layers):
+            parameter.requires_grad = False
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def then(change):
+    """The right answer, spoiled afterwards."""
+
+    def answer(model, layers):
+        right_freeze(model, layers)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad = change(name, parameter.requires_grad, layers)
+        return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+    return answer
 
 
 WRONG = [
-    # steps of rehearsal
-    ("rehearsal_steps", lambda n, x: round(n * (1 + x)), "a sixth"),
-    ("rehearsal_steps", lambda n, x: n, "in addition"),
-    ("rehearsal_steps", lambda n, x: round(n * (1 - x)), "left for the new task"),
-    ("rehearsal_steps", lambda n, x: round(n / (1 - x) - n), "old steps alone"),
-    ("rehearsal_steps", lambda n, x: round(n / x), "1 - share"),
-    ("rehearsal_steps", lambda n, x: n / (1 - x), "round"),
-    ("rehearsal_steps", lambda n, x: int(n / (1 - x) + 1e-9), "nearest whole number"),
-    # what was forgotten
-    ("forgotten", backward, "backward transfer"),
-    ("forgotten", lambda R: -backward(R), "not with R_jj"),
-    ("forgotten", over_all_tasks, "cannot be forgotten yet"),
-    ("forgotten", with_the_last_row, "the last row is no best"),
-    ("forgotten", from_the_row_before, "earlier rows"),
-    ("forgotten", lambda R: right_forgotten([list(column) for column in zip(*R)]), "within a column"),
-    ("forgotten", lambda R: [right_forgotten(R)] * 2, "one number"),
-    # Fisher information
-    ("fisher_of_logistic", only_the_label_yes, "both labels"),
-    ("fisher_of_logistic", not_squared, "so is x"),
-    ("fisher_of_logistic", lambda w, X: (torch.sigmoid(X @ w)[:, None] * X**2).mean(0), r"p x\^2"),
-    ("fisher_of_logistic", lambda w, X: right_fisher(w, X).sqrt(), "the root"),
-    ("fisher_of_logistic", lambda w, X: right_fisher(w, X) * len(X), "mean is over all examples"),
-    ("fisher_of_logistic", square_of_the_mean, "mean of squares|mean is over"),
-    ("fisher_of_logistic", lambda w, X: float(right_fisher(w, X).sum()), "one for each weight"),
-    # two springs
-    ("where_it_ends", lambda h, g, c, f, s: right_end(g, h, c, f, s), "the other way round"),
-    ("where_it_ends", lambda h, g, c, f, s: g, "the new task alone"),
-    ("where_it_ends", lambda h, g, c, f, s: h, "where it was"),
-    ("where_it_ends", lambda h, g, c, f, s: (h + g) / 2, "equally stiff"),
-    ("where_it_ends", lambda h, g, c, f, s: c * g + s * f * h, "Divide"),
-    ("where_it_ends", lambda h, g, c, f, s: right_end(h, g, c, f, 1.0), "strength multiplies"),
-    ("where_it_ends", lambda h, g, c, f, s: right_end(h, g, c, torch.ones(len(f)), s), "of its own"),
+    # rates by layer
+    ("rates_by_layer", lambda r, n, f: right_rates(r, n, f)[::-1], "begins with the lowest layer"),
+    ("rates_by_layer", lambda r, n, f: [x / f for x in right_rates(r, n, f)], "undivided"),
+    ("rates_by_layer", lambda r, n, f: [r * f**i for i in range(n)], "that of the top layer"),
+    ("rates_by_layer", lambda r, n, f: right_rates(r, n, 2.0), "differ by the factor"),
+    ("rates_by_layer", lambda r, n, f: r, "a list of rates"),
+    # how far layers moved
+    ("relative_change", lambda b, a, n: right_change(b, a, n) ** 2, "take the root"),
+    ("relative_change", lambda b, a, n: right_change(a, b, n), "size afterwards"),
+    ("relative_change", mean_of_ratios, "no mean over tensors"),
+    ("relative_change", sum_of_norms, "differs from the norms|no mean over tensors"),
+    ("relative_change", loose_names, "layer 10"),
+    ("relative_change", lambda b, a, n: {n: right_change(b, a, n)}, "one number"),
+    # labels needed
+    ("labels_needed", straight_line, "logarithmic"),
+    ("labels_needed", lambda s, a, t: next((n for n, x in zip(s, a) if x >= t), None), "reaches it before"),
+    ("labels_needed", last_crossing, "passes the target twice"),
+    ("labels_needed", lambda s, a, t: right_labels(s, a, t) or s[-1], "None"),
+    ("labels_needed", lambda s, a, t: math.log10(right_labels(s, a, t) or 1), "logarithm of the answer"),
+    # freezing
+    ("freeze_below", only_freeze, "both ways"),
+    ("freeze_below", lambda m, n: right_freeze(m, n + 1), "count from 0"),
+    ("freeze_below", then(lambda name, free, n: free or "embedding" in name), "the embedding still moves"),
+    ("freeze_below", then(lambda name, free, n: free and not name.startswith("head.")), "must always learn"),
+    ("freeze_below", then(lambda name, free, n: free or name.startswith("trunk.head.")), "is not used"),
+    ("freeze_below", then(lambda name, free, n: free and "embedding" not in name), "all of the trunk"),
+    ("freeze_below", lambda m, n: (right_freeze(m, n), sum(p.requires_grad for p in m.parameters()))[1], "tensors"),
 ]
 
 

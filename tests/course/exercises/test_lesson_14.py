@@ -1,178 +1,161 @@
 """The slips that people make in lesson 14 are wrong, each with its own message. (Its folded solutions are right.)"""
 
+import math
+import random
 import re
+from collections import Counter
 
 import pytest
-import torch
-import torch.nn.functional as F
+from sacrebleu.metrics import CHRF
 
 from minillm.course.exercises import grade
+from minillm.course.exercises.lesson_14 import _chrf
 
 
-def right_places(ids, assistant, eos):
-    learned, answering = [], False
-    for token in ids:
-        learned.append(answering)
-        if token == assistant:
-            answering = True
-        elif token == eos:
-            answering = False
-    return learned
+def grams(words, n):
+    return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
 
 
-def right_losses(logits, labels):
-    losses = F.cross_entropy(logits[:-1], labels[1:].clamp(min=0), reduction="none").tolist()
-    runs = [[]]
-    for loss, label in zip(losses, labels[1:].tolist()):
-        if label >= 0:
-            runs[-1].append(loss)
-        else:
-            runs.append([])
-    return [sum(run) / len(run) for run in runs if run]
+def right_precision(reference, candidate, n):
+    a, b = Counter(grams(reference, n)), Counter(grams(candidate, n))
+    return (a & b).total() / b.total() if b else 0.0
 
 
-def right_look(numbers):
-    n = torch.tensor(numbers)
-    return (n[:, None] == n[None, :]) & (n[:, None] > 0) & torch.ones(len(n), len(n)).bool().tril()
+def right_penalty(candidate, references, key=lambda length, candidate: (abs(length - candidate), length)):
+    r = min(references, key=lambda length: key(length, candidate))
+    return 1.0 if 0 < r <= candidate else math.exp(1 - r / candidate) if candidate else 0.0
 
 
-def right_choice(kinds, n):
-    left, covered, chosen = list(range(len(kinds))), set(), []
-    while left and len(chosen) < n:
-        if not any(set(kinds[i]) - covered for i in left):
-            covered = set()
-        best = max(left, key=lambda i: len(set(kinds[i]) - covered))
-        covered |= set(kinds[best])
-        left.remove(best)
-        chosen.append(best)
-    return chosen
+def right_thread(first, second):
+    if not first or not second:
+        return []
+    if first[-1] == second[-1]:
+        return [*right_thread(first[:-1], second[:-1]), first[-1]]
+    return max(right_thread(first[:-1], second), right_thread(first, second[:-1]), key=len)
+
+
+def right_wins(first, second, draws):
+    return sum(sum(first[i] - second[i] for i in draw) > 0 for draw in draws) / len(draws)
+
+
+def right_chrf(reference, candidate, beta=2, cut="".join, orders=6):
+    a, b = (cut(text.split()) for text in (reference, candidate))
+    shares = []
+    for n in range(1, min(len(a), len(b), orders) + 1):
+        matched = (Counter(grams(a, n)) & Counter(grams(b, n))).total()
+        shares.append((matched / (len(b) - n + 1), matched / (len(a) - n + 1)))
+    P, R = (sum(column) / len(column) for column in zip(*shares)) if shares else (0, 0)
+    return 100 * (1 + beta**2) * P * R / (beta**2 * P + R) if P + R else 0.0
 
 
 @pytest.mark.parametrize(
     ("name", "answer"),
     [
-        ("learned_places", right_places),
-        ("answer_losses", right_losses),
-        ("may_look", right_look),
-        ("choose_varied", right_choice),
+        ("clipped_precision", right_precision),
+        ("brevity_penalty", right_penalty),
+        ("common_thread", right_thread),
+        ("share_of_wins", right_wins),
+        ("chrf", right_chrf),
     ],
 )
 def test_a_right_answer_is_right(name, answer):
     assert grade(name, answer).status == "right", grade(name, answer)
 
 
-def with_opening(ids, assistant, eos):
-    return [on or token == assistant for token, on in zip(ids, right_places(ids, assistant, eos))]
+def test_the_graders_chrf_is_that_of_sacrebleu():
+    rng, theirs = random.Random(0), CHRF()
+    for _ in range(200):
+        a, b = ("".join(rng.choices("abC. ", k=rng.randint(1, 40))) for _ in "ab")
+        assert _chrf(a, b) == pytest.approx(theirs.sentence_score(b, [a]).score, abs=1e-6), (a, b)
 
 
-def without_end(ids, assistant, eos):
-    return [on and token != eos for token, on in zip(ids, right_places(ids, assistant, eos))]
+def unclipped(reference, candidate, n):
+    there = set(grams(reference, n))
+    return sum(gram in there for gram in grams(candidate, n)) / max(len(candidate) - n + 1, 1)
 
 
-def shifted(ids, assistant, eos):
-    return [*right_places(ids, assistant, eos)[1:], False]
+def of_kinds(reference, candidate, n):
+    a, b = set(grams(reference, n)), grams(candidate, n)
+    return len(a & set(b)) / len(b) if b else 0.0
 
 
-def never_stops(ids, assistant, eos):
-    begin = ids.index(assistant) + 1 if assistant in ids else len(ids)
-    return [place >= begin for place in range(len(ids))]
+def greedy(first, second):
+    thread, place = [], 0
+    for word in first:
+        if word in second[place:]:
+            place = second.index(word, place) + 1
+            thread.append(word)
+    return thread
 
 
-def last_only(ids, assistant, eos):
-    begin = len(ids) - ids[::-1].index(assistant) if assistant in ids else len(ids)
-    return [place >= begin for place in range(len(ids))]
+def greedy_of_second(first, second):
+    return greedy(second, first)
 
 
-def first_only(ids, assistant, eos):
-    found = right_places(ids, assistant, eos)
-    end = ids.index(eos) if eos in ids else len(ids)
-    return [on and place <= end for place, on in enumerate(found)]
+def mean_of_fs(reference, candidate):
+    a, b = ("".join(text.split()) for text in (reference, candidate))
+    fs = []
+    for n in range(1, min(len(a), len(b), 6) + 1):
+        matched = (Counter(grams(a, n)) & Counter(grams(b, n))).total()
+        P, R = matched / (len(b) - n + 1), matched / (len(a) - n + 1)
+        fs.append(5 * P * R / (4 * P + R) if matched else 0.0)
+    return 100 * sum(fs) / len(fs) if fs else 0.0
 
 
-def one_mean(logits, labels):
-    return [F.cross_entropy(logits[:-1], labels[1:]).item()]
-
-
-def token_by_token(logits, labels):
-    return F.cross_entropy(logits[:-1], labels[1:], reduction="none")[labels[1:] >= 0].tolist()
-
-
-def sums(logits, labels):
-    counts = [len(run) for run in re.findall("1+", "".join("01"[int(x >= 0)] for x in labels[1:].tolist()))]
-    return [loss * n for loss, n in zip(right_losses(logits, labels), counts)]
-
-
-def not_shifted(logits, labels):
-    return right_losses(torch.cat([logits[1:], logits[:1]]), labels)
-
-
-def announced(logits, labels):
-    """Counts a label at place 0, whose logits are those of the last place."""
-    return right_losses(torch.cat([logits[-1:], logits]), torch.cat([torch.tensor([-100]), labels]))
-
-
-def not_causal(numbers):
-    n = torch.tensor(numbers)
-    return (n[:, None] == n[None, :]) & (n[:, None] > 0)
-
-
-def with_padding(numbers):
-    n = torch.tensor(numbers)
-    return (n[:, None] == n[None, :]) & torch.ones(len(n), len(n)).bool().tril()
-
-
-def most_kinds(kinds, n):
-    return sorted(range(len(kinds)), key=lambda i: -len(set(kinds[i])))[:n]
-
-
-def most_answers(kinds, n):
-    return right_choice([[f"{place} {kind}" for place, kind in enumerate(own)] for own in kinds], n)
-
-
-def last_of_equals(kinds, n):
-    return [len(kinds) - 1 - i for i in right_choice(kinds[::-1], n)]
-
-
-def stops_when_covered(kinds, n):
-    chosen = right_choice(kinds, n)
-    covered = [set().union(*(kinds[i] for i in chosen[:k])) for k in range(len(chosen) + 1)]
-    return [i for k, i in enumerate(chosen) if covered[k] != set().union(*kinds)]
+def every_order(reference, candidate):
+    """An n for which a text is too short counts as nothing right."""
+    a, b = ("".join(text.split()) for text in (reference, candidate))
+    P = R = 0
+    for n in range(1, 7):
+        matched = (Counter(grams(a, n)) & Counter(grams(b, n))).total()
+        P, R = P + matched / max(len(b) - n + 1, 1) / 6, R + matched / max(len(a) - n + 1, 1) / 6
+    return 100 * 5 * P * R / (4 * P + R) if P + R else 0.0
 
 
 WRONG = [
-    # which tokens are learned
-    ("learned_places", with_opening, "is given to it"),
-    ("learned_places", without_end, "never stops"),
-    ("learned_places", shifted, "one place before|the loss shifts"),
-    ("learned_places", never_stops, "stop at each end"),
-    ("learned_places", last_only, "not only the last"),
-    ("learned_places", first_only, "not only the first"),
-    ("learned_places", lambda ids, a, e: [not on for on in right_places(ids, a, e)], "not the question"),
-    ("learned_places", lambda ids, a, e: [True] * len(ids), "Only what the assistant says"),
-    ("learned_places", lambda ids, a, e: right_places(ids, 8, 2), "ids that are given"),
-    ("learned_places", lambda ids, a, e: 3, "a list of 7 booleans"),
-    # the loss of each answer
-    ("answer_losses", sums, "take the mean"),
-    ("answer_losses", one_mean, "one number for each answer"),
-    ("answer_losses", token_by_token, "mean of each answer"),
-    ("answer_losses", not_shifted, "shift"),
-    ("answer_losses", announced, "announced by nothing"),
-    ("answer_losses", lambda logits, labels: 0.5, "a list of losses"),
-    # who may look at whom
-    ("may_look", not_causal, "comes after it"),
-    ("may_look", with_padding, "number 0 is no text"),
-    ("may_look", lambda n: torch.ones(len(n), len(n)).tril(), "sees the first"),
-    ("may_look", lambda n: right_look(n).T, "turned around"),
-    ("may_look", lambda n: right_look(n) & ~torch.eye(len(n)).bool(), "sees itself"),
-    ("may_look", lambda n: n, "shape"),
-    # varied examples
-    ("choose_varied", most_kinds, "count only what is new"),
-    ("choose_varied", most_answers, "different"),
-    ("choose_varied", lambda kinds, n: list(range(len(kinds)))[:n], "first two"),
-    ("choose_varied", last_of_equals, "comes first"),
-    ("choose_varied", stops_when_covered, "begin anew"),
-    ("choose_varied", lambda kinds, n: right_choice(kinds, 2)[:n] + right_choice(kinds, 2)[: n - 2], "once only"),
-    ("choose_varied", lambda kinds, n: 2, "a list of places"),
+    # clipped precision
+    ("clipped_precision", unclipped, "used up"),
+    ("clipped_precision", of_kinds, "kinds of words"),
+    ("clipped_precision", lambda a, b, n: right_precision(b, a, n), "recall"),
+    ("clipped_precision", lambda a, b, n: right_precision(a, b, 1), "runs of n words"),
+    ("clipped_precision", lambda a, b, n: right_precision(a, b, n) * max(len(b) - n + 1, 0) / len(b), "five pairs"),
+    ("clipped_precision", lambda a, b, n: (a, b), "one number"),
+    # brevity
+    ("brevity_penalty", lambda c, r: math.exp(1 - c / min(r)), "other way round"),
+    ("brevity_penalty", lambda c, r: c / min(r), "ratio of the lengths"),
+    ("brevity_penalty", lambda c, r: math.exp(1 - min(r) / c), "no prize"),
+    ("brevity_penalty", lambda c, r: right_penalty(c, [min(r)]), "not the shortest"),
+    ("brevity_penalty", lambda c, r: right_penalty(c, [max(r)]), "not the longest"),
+    ("brevity_penalty", lambda c, r: right_penalty(c, [sum(r) / len(r)]), "not the mean"),
+    ("brevity_penalty", lambda c, r: right_penalty(c, r, lambda own, c: abs(own - c)), "of two equally close"),
+    ("brevity_penalty", lambda c, r: right_penalty(c, r) if c else 1.0, "without words"),
+    # the longest common subsequence
+    ("common_thread", greedy, "greedy"),
+    ("common_thread", greedy_of_second, "greedy"),
+    ("common_thread", lambda a, b: [word for word in a if word in b], "in this order"),
+    ("common_thread", lambda a, b: right_thread(a, b)[::-1], "in this order"),
+    ("common_thread", lambda a, b: len(right_thread(a, b)), "a list of words"),
+    # paired wins
+    ("share_of_wins", lambda a, b, d: sum(x > y for x, y in zip(a, b)) / len(a), "items that the first one wins"),
+    ("share_of_wins", lambda a, b, d: right_wins(a, b, d) * len(d), "divide it"),
+    ("share_of_wins", lambda a, b, d: right_wins(b, a, d), "second is higher"),
+    ("share_of_wins", lambda a, b, d: right_wins(a, b, [set(draw) for draw in d]), "as often as it was drawn"),
+    ("share_of_wins", lambda a, b, d: 1 - right_wins(b, a, d), "a tie is no win"),
+    (
+        "share_of_wins",
+        lambda a, b, d: sum(sum(a[i] > b[i] for i in draw) * 2 > len(draw) for draw in d) / len(d),
+        "wins most items",
+    ),
+    # chrF
+    ("chrf", lambda a, b: right_chrf(a, b, beta=1), "alike"),
+    ("chrf", lambda a, b: right_chrf(a, b, beta=0.5), "swap the two"),
+    ("chrf", lambda a, b: right_chrf(b, a), "swap the two"),
+    ("chrf", lambda a, b: right_chrf(a, b) / 100, "from 0 to 100"),
+    ("chrf", mean_of_fs, "mean of the Fs"),
+    ("chrf", every_order, "too short"),
+    ("chrf", lambda a, b: right_chrf(a, b, cut=" ".join), "remove white space"),
+    ("chrf", lambda a, b: right_chrf(a.lower(), b.lower()), "Case is kept"),
+    ("chrf", lambda a, b: right_chrf(a, b, orders=4), "n from 1 to 6"),
 ]
 
 

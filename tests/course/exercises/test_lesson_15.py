@@ -3,141 +3,205 @@
 import re
 
 import pytest
-import torch
 
 from minillm.course.exercises import grade
 
 
-def right_size(shapes, rank):
-    return sum(rank * (out + inside) for out, inside in shapes)
+def right_prompt(pairs, query):
+    return "\n".join([*(f"{word} : {answer}" for word, answer in pairs), f"{query} :"])
 
 
-def right_gradients(G, A, B, scale):
-    return scale * B.T @ G, scale * G @ A.T
+def right_belief(examples, relations, slip):
+    share = {}
+    for name, pairs in relations.items():
+        share[name] = 1.0
+        for word, answer in examples:
+            share[name] *= 1 - slip if pairs.get(word) == answer else slip
+    return normalised(share)
 
 
-def right_ranks(change, share):
-    squares = torch.linalg.svdvals(change) ** 2
-    return int((squares.cumsum(0) < share * squares.sum() * (1 - 1e-6)).sum()) + 1
+def normalised(share):
+    return {name: value / sum(share.values()) for name, value in share.items()}
 
 
-def right_join(first, second):
-    (A1, B1, s1), (A2, B2, s2) = first, second
-    return torch.cat([A1, A2]), torch.cat([s1 * B1, s2 * B2], dim=1)
+def right_calibrated(p, empty):
+    q = [a / (sum(column) / len(empty)) for a, column in zip(p, zip(*empty))]
+    return [x / sum(q) for x in q]
+
+
+def right_score(ids, A):
+    last, weights = {}, []
+    for t, token in enumerate(ids):
+        if token in last:
+            weights.append(float(A[t][last[token] + 1]))
+        last[token] = t
+    return sum(weights) / len(weights) if weights else 0.0
+
+
+def right_step(steps, accuracies, level, last):
+    for i in range(len(accuracies) - last + 1):
+        if all(a >= level for a in accuracies[i : i + last]):
+            return steps[i]
+    return None
 
 
 @pytest.mark.parametrize(
     ("name", "answer"),
     [
-        ("lora_size", right_size),
-        ("lora_gradients", right_gradients),
-        ("ranks_needed", right_ranks),
-        ("joined_adapters", right_join),
+        ("prompt_of_pairs", right_prompt),
+        ("belief_with_slips", right_belief),
+        ("calibrated", right_calibrated),
+        ("induction_score_of", right_score),
+        ("takes_off", right_step),
     ],
 )
 def test_a_right_answer_is_right(name, answer):
     assert grade(name, answer).status == "right", grade(name, answer)
 
 
-def stub(*arguments):
-    """An answer that nobody has written yet."""
-    ...
+def only_the_last(examples, relations, slip):
+    return right_belief(examples[-1:], relations, slip)
 
 
-@pytest.mark.parametrize("name", ["lora_size", "lora_gradients", "ranks_needed", "joined_adapters"])
-def test_an_untouched_exercise_is_not_answered_yet(name):
-    assert grade(name, stub).status == "not answered yet"
+def average(examples, relations, slip):
+    each = [right_belief([example], relations, slip) for example in examples] or [right_belief([], relations, slip)]
+    return {name: sum(one[name] for one in each) / len(each) for name in relations}
 
 
-def untransposed(G, A, B, scale):
-    return scale * B.T @ G.T, scale * G.T @ A.T
+def unknown_words_do_not_count(examples, relations, slip):
+    share = {name: 1.0 for name in relations}
+    for name, pairs in relations.items():
+        for word, answer in examples:
+            if word in pairs:
+                share[name] *= 1 - slip if pairs[word] == answer else slip
+    return normalised(share)
 
 
-def constant(G, A, B, scale):
-    return torch.tensor([[60.0, 80.0]]), torch.tensor([[10.0], [30.0]])
+def without_normalising(examples, relations, slip):
+    belief = right_belief(examples, relations, slip)
+    return {name: value / 2 for name, value in belief.items()}
 
 
-def not_squared(change, share):
-    values = torch.linalg.svdvals(change)
-    return int((values.cumsum(0) < share * values.sum() * (1 - 1e-6)).sum()) + 1
+def mean_of_results(p, empty):
+    each = [right_calibrated(p, [one]) for one in empty]
+    return [sum(column) / len(each) for column in zip(*each)]
 
 
-def more_than_the_share(change, share):
-    squares = torch.linalg.svdvals(change) ** 2
-    return int((squares.cumsum(0) <= share * squares.sum() * (1 + 1e-6)).sum()) + 1
+def mean_of_logarithms(p, empty):
+    p_cf = [1.0] * len(p)
+    for one in empty:
+        p_cf = [a * b ** (1 / len(empty)) for a, b in zip(p_cf, one)]
+    return right_calibrated(p, [p_cf])
 
 
-def smallest_first(change, share):
-    squares = torch.linalg.svdvals(change).flip(0) ** 2
-    return int((squares.cumsum(0) < share * squares.sum() * (1 - 1e-6)).sum()) + 1
+def times(p, empty):
+    q = [a * b for a, b in zip(p, empty[0])]
+    return [x / sum(q) for x in q]
 
 
-def rooted(change, share):
-    squares = torch.linalg.svdvals(change) ** 2
-    norms = squares.cumsum(0).sqrt() / squares.sum().sqrt()
-    return int((norms < share).sum()) + 1
+def upside_down(p, empty):
+    q = [b / a for a, b in zip(p, empty[0])]
+    return [x / sum(q) for x in q]
 
 
-def added(first, second):
-    (A1, B1, s1), (A2, B2, s2) = first, second
-    return A1 + A2, s1 * B1 + s2 * B2
+def first_occurrence(ids, A):
+    weights = [float(A[t][ids.index(token) + 1]) for t, token in enumerate(ids) if token in ids[:t]]
+    return sum(weights) / len(weights) if weights else 0.0
 
 
-def without_scales(first, second):
-    return right_join((*first[:2], 1.0), (*second[:2], 1.0))
+def over_all_tokens(ids, A):
+    return right_score(ids, A) * sum(token in ids[:t] for t, token in enumerate(ids)) / len(ids)
 
 
-def scales_twice(first, second):
-    return right_join((first[0], first[1], first[2] ** 2), (second[0], second[1], second[2] ** 2))
+def occurrence_itself(ids, A):
+    return right_score(ids, [[0.0, *row] for row in A])
 
 
-def one_for_both(first, second):
-    return right_join((*first[:2], second[2]), (*second[:2], first[2]))
+def transposed(ids, A):
+    return right_score(ids, [list(column) for column in zip(*A)])
 
 
-def only_rank_one(first, second):
-    """Right for two of rank 1: takes the first rank of each."""
-    (A1, B1, s1), (A2, B2, s2) = first, second
-    return torch.cat([A1[:1], A2[:1]]), torch.cat([s1 * B1[:, :1], s2 * B2[:, :1]], dim=1)
+def neighbours_left_out(ids, A):
+    last, weights = {}, []
+    for t, token in enumerate(ids):
+        if token in last and last[token] + 1 < t:
+            weights.append(float(A[t][last[token] + 1]))
+        last[token] = t
+    return sum(weights) / len(weights) if weights else 0.0
+
+
+def short_slices(steps, accuracies, level, last):
+    for i in range(len(accuracies)):
+        if all(a >= level for a in accuracies[i : i + last]):
+            return steps[i]
+    return None
+
+
+def end_of_the_row(steps, accuracies, level, last):
+    for i in range(len(accuracies) - last + 1):
+        if all(a >= level for a in accuracies[i : i + last]):
+            return steps[i + last - 1]
+    return None
+
+
+def until_the_end(steps, accuracies, level, last):
+    for i in range(len(accuracies) - last + 1):
+        if all(a >= level for a in accuracies[i:]):
+            return steps[i]
+    return None
+
+
+def any_in_the_row(steps, accuracies, level, last):
+    return next((step for step, a in zip(steps, accuracies) if a >= level), None)
 
 
 WRONG = [
-    # how many numbers learn
-    ("lora_size", lambda shapes, rank: sum(a * b for a, b in shapes), "the matrix itself"),
-    ("lora_size", lambda shapes, rank: sum(rank * a * b for a, b in shapes), "not their product"),
-    ("lora_size", lambda shapes, rank: sum(a + b for a, b in shapes), "for rank 1"),
-    ("lora_size", lambda shapes, rank: sum(rank * a for a, _ in shapes), "B alone"),
-    ("lora_size", lambda shapes, rank: sum(rank * b for _, b in shapes), "A alone"),
-    ("lora_size", lambda shapes, rank: rank * sum(shapes[0]) if shapes else 0, "first matrix only"),
-    ("lora_size", lambda shapes, rank: rank * sum(shapes[-1]) if shapes else 0, "last matrix only"),
-    ("lora_size", lambda shapes, rank: "20", "a whole number"),
-    # the gradients of both
-    ("lora_gradients", lambda *a: right_gradients(*a)[::-1], "of A first"),
-    ("lora_gradients", lambda G, A, B, scale: right_gradients(G, A, B, 1.0), "and so both gradients"),
-    ("lora_gradients", lambda G, A, B, scale: right_gradients(G, A, B, scale**2), "not squared"),
-    ("lora_gradients", untransposed, "not G itself"),
-    ("lora_gradients", lambda *a: tuple(g.T for g in right_gradients(*a)), "the shape of its matrix"),
+    # a prompt
+    ("prompt_of_pairs", lambda p, q: right_prompt(p, q) + " ", "the space belongs to the answer"),
+    ("prompt_of_pairs", lambda p, q: right_prompt(p, q) + "\n", "the line is over"),
+    ("prompt_of_pairs", lambda p, q: right_prompt(p, q)[:-2], "colon of the last line"),
+    ("prompt_of_pairs", lambda p, q: right_prompt(p, q).replace(" :", ":"), "both sides of the colon"),
+    ("prompt_of_pairs", lambda p, q: right_prompt(p, q).replace("\n", " "), "line of its own"),
+    ("prompt_of_pairs", lambda p, q: right_prompt(p, q).replace("\n", "\n\n"), "not an empty line"),
+    ("prompt_of_pairs", lambda p, q: "\n".join(f"{w} : {a}" for w, a in p) + f"\n{q} :", "zero-shot"),
+    ("prompt_of_pairs", lambda p, q: right_prompt(p[-1:], q), "all of them"),
+    ("prompt_of_pairs", lambda p, q: right_prompt(sorted(p), q), "their order"),
+    # belief with slips
+    ("belief_with_slips", lambda e, r, s: right_belief(e, r, 1 - s), "gets 1 - slip"),
     (
-        "lora_gradients",
-        constant,
-        "nothing pulls at A",
+        "belief_with_slips",
+        lambda e, r, s: right_belief(e, r, 0.0) if e else right_belief(e, r, s),
+        "does not settle it",
     ),
-    ("lora_gradients", lambda *a: 3, "two tensors"),
-    # how many ranks a change needs
-    ("ranks_needed", not_squared, "without squaring"),
-    ("ranks_needed", lambda c, s: right_ranks(c, s) - 1, "Count the last one too"),
-    ("ranks_needed", smallest_first, "largest come first"),
-    ("ranks_needed", rooted, "take a root"),
-    ("ranks_needed", more_than_the_share, "that is enough"),
-    ("ranks_needed", lambda c, s: min(right_ranks(c, s), 2), "has rank 3"),
-    # two adapters as one
-    ("joined_adapters", added, "stack, do not add"),
-    ("joined_adapters", without_scales, "scales are missing"),
-    ("joined_adapters", scales_twice, "not both"),
-    ("joined_adapters", one_for_both, "exchanged"),
-    ("joined_adapters", only_rank_one, "ranks 1 and 3"),
-    ("joined_adapters", lambda a, b: right_join(a, b)[::-1], "by rows|differs|shape"),
-    ("joined_adapters", lambda a, b: a[0], "two tensors"),
+    ("belief_with_slips", without_normalising, "add up to 1"),
+    ("belief_with_slips", only_the_last, "Multiply, do not"),
+    ("belief_with_slips", average, "Multiply, do not"),
+    ("belief_with_slips", unknown_words_do_not_count, "0.1 \\* 0.1 against"),
+    ("belief_with_slips", lambda e, r, s: right_belief(e, r, 0.1), "slip that is given"),
+    ("belief_with_slips", lambda e, r, s: max(right_belief(e, r, s).values()), "a dictionary"),
+    # calibration
+    ("calibrated", lambda p, e: [a / b for a, b in zip(p, e[0])], "divide by the sum"),
+    ("calibrated", times, "That multiplies"),
+    ("calibrated", upside_down, "upside down"),
+    ("calibrated", lambda p, e: p, "Nothing has changed"),
+    ("calibrated", lambda p, e: right_calibrated(p, e[:1]), "first the mean"),
+    ("calibrated", mean_of_results, "first the mean"),
+    ("calibrated", mean_of_logarithms, "first the mean"),
+    ("calibrated", lambda p, e: 1.0, "a list of probabilities"),
+    # an induction score
+    ("induction_score_of", occurrence_itself, "the earlier occurrence itself"),
+    ("induction_score_of", transposed, "the row is the token that looks"),
+    ("induction_score_of", over_all_tokens, "mean over the tokens that occurred before"),
+    ("induction_score_of", first_occurrence, "the latest earlier occurrence"),
+    ("induction_score_of", neighbours_left_out, "looks at its own place"),
+    ("induction_score_of", lambda ids, A: right_score(ids, A) or float("nan"), "nan"),
+    # when a skill appears
+    ("takes_off", lambda s, a, v, n: s[::-1][a[::-1].index(max(a))], "the first counts"),
+    ("takes_off", any_in_the_row, "a single lucky one"),
+    ("takes_off", short_slices, "cuts the row short"),
+    ("takes_off", end_of_the_row, "that of its first measurement"),
+    ("takes_off", until_the_end, "what follows does not matter|first counts"),
+    ("takes_off", lambda s, a, v, n: s.index(right_step(s, a, v, n)), "the place in the list"),
 ]
 
 

@@ -9,121 +9,170 @@ import torch.nn.functional as F
 from minillm.course.exercises import grade
 
 
-def right_place(x, vectors, mask):
-    rows = [torch.cat([row[:n], vectors, row[n:]]) for row, n in zip(x, mask.argmax(1).tolist())]
-    return torch.stack(rows)
+def right_places(ids, assistant, eos):
+    learned, answering = [], False
+    for token in ids:
+        learned.append(answering)
+        if token == assistant:
+            answering = True
+        elif token == eos:
+            answering = False
+    return learned
 
 
-def right_prefix(q, k, v, pk, pv, shift=None, divide=True):
-    keys, values = torch.cat([pk, k]), torch.cat([pv, v])
-    scores = q @ keys.T / (q.size(-1) ** 0.5 if divide else 1)
-    seen = torch.ones_like(scores).bool().tril(len(pk) if shift is None else shift)
-    return scores.masked_fill(~seen, -torch.inf).softmax(-1) @ values
+def right_losses(logits, labels):
+    losses = F.cross_entropy(logits[:-1], labels[1:].clamp(min=0), reduction="none").tolist()
+    runs = [[]]
+    for loss, label in zip(losses, labels[1:].tolist()):
+        if label >= 0:
+            runs[-1].append(loss)
+        else:
+            runs.append([])
+    return [sum(run) / len(run) for run in runs if run]
 
 
-def right_fold(weight, bias, scale, inputs):
-    return (weight * scale, bias) if inputs else (weight * scale[:, None], bias * scale)
+def right_look(numbers):
+    n = torch.tensor(numbers)
+    return (n[:, None] == n[None, :]) & (n[:, None] > 0) & torch.ones(len(n), len(n)).bool().tril()
 
 
-def right_near(vectors, table, noise):
-    near = [(F.normalize(some) @ F.normalize(table).T).max(1).values.mean().item() for some in (vectors, noise)]
-    return near[0] - near[1]
+def right_choice(kinds, n):
+    left, covered, chosen = list(range(len(kinds))), set(), []
+    while left and len(chosen) < n:
+        if not any(set(kinds[i]) - covered for i in left):
+            covered = set()
+        best = max(left, key=lambda i: len(set(kinds[i]) - covered))
+        covered |= set(kinds[best])
+        left.remove(best)
+        chosen.append(best)
+    return chosen
 
 
 @pytest.mark.parametrize(
     ("name", "answer"),
     [
-        ("place_prompt", right_place),
-        ("prefix_attention", right_prefix),
-        ("fold_scale", right_fold),
-        ("nearer_than_chance", right_near),
+        ("learned_places", right_places),
+        ("answer_losses", right_losses),
+        ("may_look", right_look),
+        ("choose_varied", right_choice),
     ],
 )
 def test_a_right_answer_is_right(name, answer):
     assert grade(name, answer).status == "right", grade(name, answer)
 
 
-def in_front(x, vectors, mask):
-    return torch.cat([vectors.expand(len(x), *vectors.shape), x], 1)
+def with_opening(ids, assistant, eos):
+    return [on or token == assistant for token, on in zip(ids, right_places(ids, assistant, eos))]
 
 
-def at_the_end(x, vectors, mask):
-    return torch.cat([x, vectors.expand(len(x), *vectors.shape)], 1)
+def without_end(ids, assistant, eos):
+    return [on and token != eos for token, on in zip(ids, right_places(ids, assistant, eos))]
 
 
-def one_late(x, vectors, mask):
-    rows = [torch.cat([row[: n + 1], vectors, row[n + 1 :]]) for row, n in zip(x, mask.argmax(1).tolist())]
-    return torch.stack(rows)
+def shifted(ids, assistant, eos):
+    return [*right_places(ids, assistant, eos)[1:], False]
 
 
-def by_counting_padding(x, vectors, mask):
-    """Counts the zeros, which is right only where they stand on the left."""
-    rows = [torch.cat([row[:n], vectors, row[n:]]) for row, n in zip(x, (1 - mask).sum(1).tolist())]
-    return torch.stack(rows)
+def never_stops(ids, assistant, eos):
+    begin = ids.index(assistant) + 1 if assistant in ids else len(ids)
+    return [place >= begin for place in range(len(ids))]
 
 
-def two_softmaxes(q, k, v, pk, pv):
-    return right_prefix(q, k, v, pk[:0], pv[:0]) + (q @ pk.T / q.size(-1) ** 0.5).softmax(-1) @ pv
+def last_only(ids, assistant, eos):
+    begin = len(ids) - ids[::-1].index(assistant) if assistant in ids else len(ids)
+    return [place >= begin for place in range(len(ids))]
 
 
-def other_order(q, k, v, pk, pv):
-    scores = q @ torch.cat([k, pk]).T / q.size(-1) ** 0.5
-    seen = torch.ones_like(scores).bool().tril(len(pk))
-    return scores.masked_fill(~seen, -torch.inf).softmax(-1) @ torch.cat([pv, v])
+def first_only(ids, assistant, eos):
+    found = right_places(ids, assistant, eos)
+    end = ids.index(eos) if eos in ids else len(ids)
+    return [on and place <= end for place, on in enumerate(found)]
 
 
-def prefix_alone(q, k, v, pk, pv):
-    return (q @ pk.T / q.size(-1) ** 0.5).softmax(-1) @ pv
+def one_mean(logits, labels):
+    return [F.cross_entropy(logits[:-1], labels[1:]).item()]
 
 
-def by_dot(vectors, table, noise):
-    return ((vectors @ table.T).max(1).values.mean() - (noise @ table.T).max(1).values.mean()).item()
+def token_by_token(logits, labels):
+    return F.cross_entropy(logits[:-1], labels[1:], reduction="none")[labels[1:] >= 0].tolist()
 
 
-def by_mean(vectors, table, noise):
-    near = [(F.normalize(some) @ F.normalize(table).T).mean().item() for some in (vectors, noise)]
-    return near[0] - near[1]
+def sums(logits, labels):
+    counts = [len(run) for run in re.findall("1+", "".join("01"[int(x >= 0)] for x in labels[1:].tolist()))]
+    return [loss * n for loss, n in zip(right_losses(logits, labels), counts)]
 
 
-def by_best(vectors, table, noise):
-    near = [(F.normalize(some) @ F.normalize(table).T).max().item() for some in (vectors, noise)]
-    return near[0] - near[1]
+def not_shifted(logits, labels):
+    return right_losses(torch.cat([logits[1:], logits[:1]]), labels)
+
+
+def announced(logits, labels):
+    """Counts a label at place 0, whose logits are those of the last place."""
+    return right_losses(torch.cat([logits[-1:], logits]), torch.cat([torch.tensor([-100]), labels]))
+
+
+def not_causal(numbers):
+    n = torch.tensor(numbers)
+    return (n[:, None] == n[None, :]) & (n[:, None] > 0)
+
+
+def with_padding(numbers):
+    n = torch.tensor(numbers)
+    return (n[:, None] == n[None, :]) & torch.ones(len(n), len(n)).bool().tril()
+
+
+def most_kinds(kinds, n):
+    return sorted(range(len(kinds)), key=lambda i: -len(set(kinds[i])))[:n]
+
+
+def most_answers(kinds, n):
+    return right_choice([[f"{place} {kind}" for place, kind in enumerate(own)] for own in kinds], n)
+
+
+def last_of_equals(kinds, n):
+    return [len(kinds) - 1 - i for i in right_choice(kinds[::-1], n)]
+
+
+def stops_when_covered(kinds, n):
+    chosen = right_choice(kinds, n)
+    covered = [set().union(*(kinds[i] for i in chosen[:k])) for k in range(len(chosen) + 1)]
+    return [i for k, i in enumerate(chosen) if covered[k] != set().union(*kinds)]
 
 
 WRONG = [
-    # the prompt and the padding
-    ("place_prompt", in_front, "before the padding"),
-    ("place_prompt", at_the_end, "behind the text"),
-    ("place_prompt", one_late, "not before it"),
-    ("place_prompt", lambda x, v, m: right_place(x, v.flip(0), m), "reverse"),
-    ("place_prompt", by_counting_padding, "padding on the right"),
-    ("place_prompt", lambda x, v, m: x, "shape"),
-    ("place_prompt", lambda x, v, m: 3, "a tensor of shape"),
-    # a prefix in causal attention
-    ("prefix_attention", lambda *a: right_prefix(*a, shift=0), "the whole prefix"),
-    ("prefix_attention", lambda *a: right_prefix(*a, shift=99), "comes after it"),
-    ("prefix_attention", lambda *a: right_prefix(*a, divide=False), "root of D"),
-    ("prefix_attention", lambda q, k, v, pk, pv: right_prefix(q, k, v, pk[:0], pv[:0]), "does not count"),
-    ("prefix_attention", prefix_alone, "The text does not count"),
-    ("prefix_attention", two_softmaxes, "one softmax"),
-    ("prefix_attention", other_order, "the same order|first query"),
-    ("prefix_attention", lambda q, *rest: q[:1], "shape"),
-    # IA3 merged
-    ("fold_scale", lambda w, b, s, inputs: (w * s, b * s), "an output is a row"),
-    ("fold_scale", lambda w, b, s, inputs: (w * s, b), "an output is a row"),
-    ("fold_scale", lambda w, b, s, inputs: (w * s if inputs else w * s[:, None], b), "part of the output"),
-    ("fold_scale", lambda w, b, s, inputs: (w * s if inputs else w * s[:, None], b * s), "never meet the bias"),
-    ("fold_scale", lambda w, b, s, inputs: (w * s[:, None], b if inputs else b * s), "Inputs are columns"),
-    ("fold_scale", lambda w, b, s, inputs: (w * s[:, None], b * s), "leave the bias"),
-    ("fold_scale", lambda w, b, s, inputs: (w + s[:, None], b + s), "multiplies"),
-    ("fold_scale", lambda w, b, s, inputs: w, "a pair"),
-    # nearness beside chance
-    ("nearer_than_chance", by_dot, "dot product"),
-    ("nearer_than_chance", by_mean, "not the mean over the table"),
-    ("nearer_than_chance", by_best, "not the best"),
-    ("nearer_than_chance", lambda v, t, n: right_near(n, t, v), "other way round"),
-    ("nearer_than_chance", lambda v, t, n: (F.normalize(v) @ F.normalize(t).T).max(1).values.mean(), "take away"),
-    ("nearer_than_chance", lambda v, t, n: v, "one number"),
+    # which tokens are learned
+    ("learned_places", with_opening, "is given to it"),
+    ("learned_places", without_end, "never stops"),
+    ("learned_places", shifted, "one place before|the loss shifts"),
+    ("learned_places", never_stops, "stop at each end"),
+    ("learned_places", last_only, "not only the last"),
+    ("learned_places", first_only, "not only the first"),
+    ("learned_places", lambda ids, a, e: [not on for on in right_places(ids, a, e)], "not the question"),
+    ("learned_places", lambda ids, a, e: [True] * len(ids), "Only what the assistant says"),
+    ("learned_places", lambda ids, a, e: right_places(ids, 8, 2), "ids that are given"),
+    ("learned_places", lambda ids, a, e: 3, "a list of 7 booleans"),
+    # the loss of each answer
+    ("answer_losses", sums, "take the mean"),
+    ("answer_losses", one_mean, "one number for each answer"),
+    ("answer_losses", token_by_token, "mean of each answer"),
+    ("answer_losses", not_shifted, "shift"),
+    ("answer_losses", announced, "announced by nothing"),
+    ("answer_losses", lambda logits, labels: 0.5, "a list of losses"),
+    # who may look at whom
+    ("may_look", not_causal, "comes after it"),
+    ("may_look", with_padding, "number 0 is no text"),
+    ("may_look", lambda n: torch.ones(len(n), len(n)).tril(), "sees the first"),
+    ("may_look", lambda n: right_look(n).T, "turned around"),
+    ("may_look", lambda n: right_look(n) & ~torch.eye(len(n)).bool(), "sees itself"),
+    ("may_look", lambda n: n, "shape"),
+    # varied examples
+    ("choose_varied", most_kinds, "count only what is new"),
+    ("choose_varied", most_answers, "different"),
+    ("choose_varied", lambda kinds, n: list(range(len(kinds)))[:n], "first two"),
+    ("choose_varied", last_of_equals, "comes first"),
+    ("choose_varied", stops_when_covered, "begin anew"),
+    ("choose_varied", lambda kinds, n: right_choice(kinds, 2)[:n] + right_choice(kinds, 2)[: n - 2], "once only"),
+    ("choose_varied", lambda kinds, n: 2, "a list of places"),
 ]
 
 
@@ -132,11 +181,3 @@ def test_a_slip_is_wrong_and_named(name, answer, slip):
     verdict = grade(name, answer)
     assert verdict.status == "wrong"
     assert re.search(slip, verdict.message), verdict.message
-
-
-def test_an_untouched_stub_is_not_answered_yet():
-    def fold_scale(weight, bias, scale, inputs):
-        """What it should do."""
-        ...
-
-    assert grade("fold_scale", fold_scale).status == "not answered yet"

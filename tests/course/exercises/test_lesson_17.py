@@ -6,115 +6,102 @@ import pytest
 import torch
 
 from minillm.course.exercises import grade
-from minillm.metrics import T_975
 
 
-def right_rank(shapes, room):
-    return room // (4 * sum(out + inside for out, inside in shapes))
+def right_steps(steps, share):
+    return round(steps / (1 - share))
 
 
-def right_bytes(there, learned, held):
-    return 4 * there + 3 * 4 * learned + held
+def right_forgotten(R):
+    last, tasks = R[-1], len(R) - 1
+    return sum(max(row[j] for row in R[:-1]) - last[j] for j in range(tasks)) / tasks
 
 
-def right_front(points):
-    return [
-        i
-        for i, (size, score) in enumerate(points)
-        if not any(s <= size and r >= score and (s < size or r > score) for s, r in points)
-    ]
+def right_fisher(w, X):
+    p = torch.sigmoid(X @ w)
+    return ((p * (1 - p))[:, None] * X**2).mean(0)
 
 
-def right_gain(ours, theirs):
-    d = torch.tensor(ours, dtype=torch.float64) - torch.tensor(theirs, dtype=torch.float64)
-    reach = T_975[len(d) - 1] * d.std().item() / len(d) ** 0.5
-    return d.mean().item(), d.mean().item() - reach, d.mean().item() + reach
+def right_end(home, goal, curvature, fisher, strength):
+    return (curvature * goal + strength * fisher * home) / (curvature + strength * fisher)
 
 
 @pytest.mark.parametrize(
     ("name", "answer"),
     [
-        ("largest_rank", right_rank),
-        ("step_bytes", right_bytes),
-        ("pareto_front", right_front),
-        ("paired_gain", right_gain),
+        ("rehearsal_steps", right_steps),
+        ("forgotten", right_forgotten),
+        ("fisher_of_logistic", right_fisher),
+        ("where_it_ends", right_end),
     ],
 )
 def test_a_right_answer_is_right(name, answer):
     assert grade(name, answer).status == "right", grade(name, answer)
 
 
-@pytest.mark.parametrize("name", ["largest_rank", "step_bytes", "pareto_front", "paired_gain"])
-def test_a_stub_is_not_answered_yet(name):
-    def stub(*_):
-        """A docstring, and nothing else."""
-        ...
-
-    assert grade(name, stub).status == "not answered yet"
+def backward(R):
+    return sum(R[-1][j] - R[j][j] for j in range(len(R) - 1)) / (len(R) - 1)
 
 
-def unpaired(ours, theirs):
-    a, b = torch.tensor(ours), torch.tensor(theirs)
-    mean = (a.mean() - b.mean()).item()
-    reach = T_975[len(a) - 1] * (a.var() / len(a) + b.var() / len(b)).sqrt().item()
-    return mean, mean - reach, mean + reach
+def with_the_last_row(R):
+    return sum(max(row[j] for row in R) - R[-1][j] for j in range(len(R) - 1)) / (len(R) - 1)
 
 
-def widened(factor, correction=1):
-    """The right interval with another factor in the place of t over the root of n."""
-
-    def gain(ours, theirs):
-        d = torch.tensor(ours) - torch.tensor(theirs)
-        reach = factor(len(d)) * d.std(correction=correction).item()
-        return d.mean().item(), d.mean().item() - reach, d.mean().item() + reach
-
-    return gain
+def from_the_row_before(R):
+    return sum(R[-2][j] - R[-1][j] for j in range(len(R) - 1)) / (len(R) - 1)
 
 
-def strictly(points):
-    """Beaten only by what is better in both."""
-    return [i for i, (a, b) in enumerate(points) if not any(s < a and r > b for s, r in points)]
+def over_all_tasks(R):
+    return right_forgotten(R) * (len(R) - 1) / len(R)
 
 
-def beaten_by_equals(points):
-    return [
-        i for i, (a, b) in enumerate(points) if not any(k != i and s <= a and r >= b for k, (s, r) in enumerate(points))
-    ]
+def only_the_label_yes(w, X):
+    return ((1 - torch.sigmoid(X @ w))[:, None] * X).square().mean(0)
+
+
+def square_of_the_mean(w, X):
+    p = torch.sigmoid(X @ w)
+    return ((p * (1 - p)).sqrt()[:, None] * X).mean(0).square()
+
+
+def not_squared(w, X):
+    p = torch.sigmoid(X @ w)
+    return ((p * (1 - p))[:, None] * X).mean(0)
 
 
 WRONG = [
-    # the rank that fits a file
-    ("largest_rank", lambda s, room: room // sum(a + b for a, b in s), "four bytes"),
-    ("largest_rank", lambda s, room: room // (4 * sum(a * b for a, b in s)), "not in times out"),
-    ("largest_rank", lambda s, room: -(-room // (4 * sum(a + b for a, b in s))), "[Rr]ound down"),
-    ("largest_rank", lambda s, room: (room - 1) // (4 * sum(a + b for a, b in s)), "fits exactly"),
-    ("largest_rank", lambda s, room: max(1, right_rank(s, room)), "Not even one"),
-    ("largest_rank", lambda s, room: "three", "a whole number"),
-    # what a step holds
-    ("step_bytes", lambda n, k, h: 4 * n + 12 * n + h, "Frozen weights have neither"),
-    ("step_bytes", lambda n, k, h: 4 * n + 8 * k + h, "two numbers for each that learns"),
-    ("step_bytes", lambda n, k, h: 16 * k + h, "Frozen weights stand in memory"),
-    ("step_bytes", lambda n, k, h: 4 * n + 12 * k + 4 * h, "in bytes already"),
-    ("step_bytes", lambda n, k, h: 4 * n + 12 * k, "held for the backward pass counts"),
-    ("step_bytes", lambda n, k, h: 4 * n + 16 * k + h, "stands there once"),
-    ("step_bytes", lambda n, k, h: n + 3 * k + h, "four bytes"),
-    ("step_bytes", lambda n, k, h: None if n else 0, "a number of bytes"),
-    # what nothing beats
-    ("pareto_front", strictly, "as large as point 0"),
-    ("pareto_front", beaten_by_equals, "do not beat each other"),
-    ("pareto_front", lambda p: right_front([(-a, b) for a, b in p]), "Small is good"),
-    ("pareto_front", lambda p: [i for i in range(len(p)) if i not in right_front(p)], "that are beaten"),
-    ("pareto_front", lambda p: [max(range(len(p)), key=lambda i: p[i][1])], "best score alone"),
-    ("pareto_front", lambda p: sorted(right_front(p), key=lambda i: p[i][0]), "order of the list"),
-    ("pareto_front", lambda p: 0, "a list of places"),
-    # differences seed by seed
-    ("paired_gain", lambda a, b: right_gain(b, a), "Turned round"),
-    ("paired_gain", unpaired, "differences first"),
-    ("paired_gain", widened(lambda n: 1.96 / n**0.5), "many runs"),
-    ("paired_gain", widened(lambda n: T_975[n - 1]), "root of n"),
-    ("paired_gain", widened(lambda n: T_975[n] / n**0.5), "degrees of freedom"),
-    ("paired_gain", widened(lambda n: T_975[n - 1] / n**0.5, correction=0), "not by n"),
-    ("paired_gain", lambda a, b: 0.2, "two ends"),
+    # steps of rehearsal
+    ("rehearsal_steps", lambda n, x: round(n * (1 + x)), "a sixth"),
+    ("rehearsal_steps", lambda n, x: n, "in addition"),
+    ("rehearsal_steps", lambda n, x: round(n * (1 - x)), "left for the new task"),
+    ("rehearsal_steps", lambda n, x: round(n / (1 - x) - n), "old steps alone"),
+    ("rehearsal_steps", lambda n, x: round(n / x), "1 - share"),
+    ("rehearsal_steps", lambda n, x: n / (1 - x), "round"),
+    ("rehearsal_steps", lambda n, x: int(n / (1 - x) + 1e-9), "nearest whole number"),
+    # what was forgotten
+    ("forgotten", backward, "backward transfer"),
+    ("forgotten", lambda R: -backward(R), "not with R_jj"),
+    ("forgotten", over_all_tasks, "cannot be forgotten yet"),
+    ("forgotten", with_the_last_row, "the last row is no best"),
+    ("forgotten", from_the_row_before, "earlier rows"),
+    ("forgotten", lambda R: right_forgotten([list(column) for column in zip(*R)]), "within a column"),
+    ("forgotten", lambda R: [right_forgotten(R)] * 2, "one number"),
+    # Fisher information
+    ("fisher_of_logistic", only_the_label_yes, "both labels"),
+    ("fisher_of_logistic", not_squared, "so is x"),
+    ("fisher_of_logistic", lambda w, X: (torch.sigmoid(X @ w)[:, None] * X**2).mean(0), r"p x\^2"),
+    ("fisher_of_logistic", lambda w, X: right_fisher(w, X).sqrt(), "the root"),
+    ("fisher_of_logistic", lambda w, X: right_fisher(w, X) * len(X), "mean is over all examples"),
+    ("fisher_of_logistic", square_of_the_mean, "mean of squares|mean is over"),
+    ("fisher_of_logistic", lambda w, X: float(right_fisher(w, X).sum()), "one for each weight"),
+    # two springs
+    ("where_it_ends", lambda h, g, c, f, s: right_end(g, h, c, f, s), "the other way round"),
+    ("where_it_ends", lambda h, g, c, f, s: g, "the new task alone"),
+    ("where_it_ends", lambda h, g, c, f, s: h, "where it was"),
+    ("where_it_ends", lambda h, g, c, f, s: (h + g) / 2, "equally stiff"),
+    ("where_it_ends", lambda h, g, c, f, s: c * g + s * f * h, "Divide"),
+    ("where_it_ends", lambda h, g, c, f, s: right_end(h, g, c, f, 1.0), "strength multiplies"),
+    ("where_it_ends", lambda h, g, c, f, s: right_end(h, g, c, torch.ones(len(f)), s), "of its own"),
 ]
 
 

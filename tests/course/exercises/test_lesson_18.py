@@ -1,133 +1,143 @@
 """The slips that people make in lesson 18 are wrong, each with its own message. (Its folded solutions are right.)"""
 
-import math
 import re
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from minillm.course.exercises import grade
 
 
-def chosen(gap, temperature, flipped):
-    q = 1 / (1 + math.exp(-gap / temperature))
-    return (1 - flipped) * q + flipped * (1 - q)
+def right_size(shapes, rank):
+    return sum(rank * (out + inside) for out, inside in shapes)
 
 
-def right_accuracy(gaps, temperature, flipped):
-    p = [chosen(gap, temperature, flipped) for gap in gaps]
-    return sum(max(x, 1 - x) for x in p) / len(p)
+def right_gradients(G, A, B, scale):
+    return scale * B.T @ G, scale * G @ A.T
 
 
-def right_places(mask):
-    return (mask.long() * torch.arange(mask.size(1))).amax(1)
+def right_ranks(change, share):
+    squares = torch.linalg.svdvals(change) ** 2
+    return int((squares.cumsum(0) < share * squares.sum() * (1 - 1e-6)).sum()) + 1
 
 
-def binned(chances, right, bins):
-    """(pairs, how sure, how often right) of each bin that is not empty."""
-    groups = {}
-    for chance, hit in zip(chances, right):
-        groups.setdefault(min(int((chance - 0.5) / 0.5 * bins), bins - 1), []).append((chance, hit))
-    return [(len(g), sum(c for c, _ in g) / len(g), sum(h for _, h in g) / len(g)) for g in groups.values()]
-
-
-def right_error(chances, right, bins):
-    return sum(n * abs(sure - hit) for n, sure, hit in binned(chances, right, bins)) / len(chances)
-
-
-def right_league(wins, steps=200):
-    r = torch.zeros(len(wins), dtype=torch.double, requires_grad=True)
-    optimizer = torch.optim.LBFGS([r], max_iter=steps, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
-
-    def closure():
-        optimizer.zero_grad()
-        loss = -(wins * F.logsigmoid(r[:, None] - r[None, :])).sum() / wins.sum()
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    return (r - r.mean()).detach().float()
-
-
-def by_zermelo(wins):
-    """The other way to the same scores: each strength is its wins over what the others' strengths make of them."""
-    s = torch.ones(len(wins), dtype=torch.double)
-    for _ in range(2000):
-        s = wins.sum(1) / ((wins + wins.T) / (s[:, None] + s[None, :])).sum(1)
-        s = s / s.log().mean().exp()
-    return s.log()
+def right_join(first, second):
+    (A1, B1, s1), (A2, B2, s2) = first, second
+    return torch.cat([A1, A2]), torch.cat([s1 * B1, s2 * B2], dim=1)
 
 
 @pytest.mark.parametrize(
     ("name", "answer"),
     [
-        ("possible_accuracy", right_accuracy),
-        ("places_to_read", right_places),
-        ("places_to_read", lambda mask: right_places(mask).tolist()),
-        ("calibration_error", right_error),
-        ("league", right_league),
-        ("league", by_zermelo),
+        ("lora_size", right_size),
+        ("lora_gradients", right_gradients),
+        ("ranks_needed", right_ranks),
+        ("joined_adapters", right_join),
     ],
 )
 def test_a_right_answer_is_right(name, answer):
     assert grade(name, answer).status == "right", grade(name, answer)
 
 
-@pytest.mark.parametrize("name", ["possible_accuracy", "places_to_read", "calibration_error", "league"])
-def test_a_stub_is_not_answered_yet(name):
-    def stub(*_):
-        """A docstring, and nothing else."""
-        ...
+def stub(*arguments):
+    """An answer that nobody has written yet."""
+    ...
 
+
+@pytest.mark.parametrize("name", ["lora_size", "lora_gradients", "ranks_needed", "joined_adapters"])
+def test_an_untouched_exercise_is_not_answered_yet(name):
     assert grade(name, stub).status == "not answered yet"
 
 
-def mean_first(gaps, temperature, flipped):
-    p = sum(chosen(gap, temperature, flipped) for gap in gaps) / len(gaps)
-    return max(p, 1 - p)
+def untransposed(G, A, B, scale):
+    return scale * B.T @ G.T, scale * G.T @ A.T
 
 
-def share_of_wins(wins):
-    share = (wins.sum(1) / (wins + wins.T).sum(1)).logit()
-    return share - share.mean()
+def constant(G, A, B, scale):
+    return torch.tensor([[60.0, 80.0]]), torch.tensor([[10.0], [30.0]])
 
 
-def no_last_edge(chances, right, bins):
-    """A chance of 1 in a bin of its own that nobody reads."""
-    kept = [(c, h) for c, h in zip(chances, right) if int((c - 0.5) / 0.5 * bins) < bins]
-    return right_error([c for c, _ in kept], [h for _, h in kept], bins) if kept else math.nan
+def not_squared(change, share):
+    values = torch.linalg.svdvals(change)
+    return int((values.cumsum(0) < share * values.sum() * (1 - 1e-6)).sum()) + 1
+
+
+def more_than_the_share(change, share):
+    squares = torch.linalg.svdvals(change) ** 2
+    return int((squares.cumsum(0) <= share * squares.sum() * (1 + 1e-6)).sum()) + 1
+
+
+def smallest_first(change, share):
+    squares = torch.linalg.svdvals(change).flip(0) ** 2
+    return int((squares.cumsum(0) < share * squares.sum() * (1 - 1e-6)).sum()) + 1
+
+
+def rooted(change, share):
+    squares = torch.linalg.svdvals(change) ** 2
+    norms = squares.cumsum(0).sqrt() / squares.sum().sqrt()
+    return int((norms < share).sum()) + 1
+
+
+def added(first, second):
+    (A1, B1, s1), (A2, B2, s2) = first, second
+    return A1 + A2, s1 * B1 + s2 * B2
+
+
+def without_scales(first, second):
+    return right_join((*first[:2], 1.0), (*second[:2], 1.0))
+
+
+def scales_twice(first, second):
+    return right_join((first[0], first[1], first[2] ** 2), (second[0], second[1], second[2] ** 2))
+
+
+def one_for_both(first, second):
+    return right_join((*first[:2], second[2]), (*second[:2], first[2]))
+
+
+def only_rank_one(first, second):
+    """Right for two of rank 1: takes the first rank of each."""
+    (A1, B1, s1), (A2, B2, s2) = first, second
+    return torch.cat([A1[:1], A2[:1]]), torch.cat([s1 * B1[:, :1], s2 * B2[:, :1]], dim=1)
 
 
 WRONG = [
-    # the possible accuracy
-    ("possible_accuracy", lambda g, t, f: right_accuracy(g, t, 0.0), "ticked wrongly"),
-    ("possible_accuracy", lambda g, t, f: (1 - f) * right_accuracy(g, t, 0.0), "ends at the better"),
-    ("possible_accuracy", lambda g, t, f: right_accuracy(g, 1.0, f), "Divide the difference"),
-    ("possible_accuracy", mean_first, "[Pp]air by pair"),
-    ("possible_accuracy", lambda g, t, f: sum(chosen(abs(x), t, f) for x in g) / len(g), "most tick wrongly"),
-    ("possible_accuracy", lambda g, t, f: 1 - f, "heed a gap only roughly"),
-    ("possible_accuracy", lambda g, t, f: "high", "a number"),
-    # where to read
-    ("places_to_read", lambda m: m.sum(1) - 1, "padding stands before"),
-    ("places_to_read", lambda m: torch.full((len(m),), m.size(1) - 1), "last place"),
-    ("places_to_read", lambda m: m.sum(1), "one behind"),
-    ("places_to_read", lambda m: m.long().argmax(1), "first real token"),
-    ("places_to_read", lambda m: m.size(1) - 1, "each of 3 rows"),
-    # calibration in a number
-    ("calibration_error", lambda c, r, b: sum(abs(s - h) for _, s, h in binned(c, r, b)) / 2, "counts by its pairs"),
-    ("calibration_error", lambda c, r, b: sum(abs(s - h) for _, s, h in binned(c, r, b)), "its share of the pairs"),
-    ("calibration_error", lambda c, r, b: abs(sum(c) - sum(r)) / len(c), "[Bb]in by bin"),
-    ("calibration_error", lambda c, r, b: sum(abs(x - h) for x, h in zip(c, r)) / len(c), "not pair by pair"),
-    ("calibration_error", no_last_edge, "last bin"),
-    ("calibration_error", lambda c, r, b: None if c else 0, "a number"),
-    # a league
-    ("league", lambda w: -right_league(w), "Turned round"),
-    ("league", lambda w: right_league(w) - right_league(w)[-1], "mean is 0"),
-    ("league", share_of_wins, "against whom"),
-    ("league", lambda w: w.sum(1) / (w + w.T).sum(1), "share of wins"),
-    ("league", lambda w: right_league(w, steps=3) * 0.9, "ln 2"),
-    ("league", lambda w: right_league(w)[0], "a score for each"),
+    # how many numbers learn
+    ("lora_size", lambda shapes, rank: sum(a * b for a, b in shapes), "the matrix itself"),
+    ("lora_size", lambda shapes, rank: sum(rank * a * b for a, b in shapes), "not their product"),
+    ("lora_size", lambda shapes, rank: sum(a + b for a, b in shapes), "for rank 1"),
+    ("lora_size", lambda shapes, rank: sum(rank * a for a, _ in shapes), "B alone"),
+    ("lora_size", lambda shapes, rank: sum(rank * b for _, b in shapes), "A alone"),
+    ("lora_size", lambda shapes, rank: rank * sum(shapes[0]) if shapes else 0, "first matrix only"),
+    ("lora_size", lambda shapes, rank: rank * sum(shapes[-1]) if shapes else 0, "last matrix only"),
+    ("lora_size", lambda shapes, rank: "20", "a whole number"),
+    # the gradients of both
+    ("lora_gradients", lambda *a: right_gradients(*a)[::-1], "of A first"),
+    ("lora_gradients", lambda G, A, B, scale: right_gradients(G, A, B, 1.0), "and so both gradients"),
+    ("lora_gradients", lambda G, A, B, scale: right_gradients(G, A, B, scale**2), "not squared"),
+    ("lora_gradients", untransposed, "not G itself"),
+    ("lora_gradients", lambda *a: tuple(g.T for g in right_gradients(*a)), "the shape of its matrix"),
+    (
+        "lora_gradients",
+        constant,
+        "nothing pulls at A",
+    ),
+    ("lora_gradients", lambda *a: 3, "two tensors"),
+    # how many ranks a change needs
+    ("ranks_needed", not_squared, "without squaring"),
+    ("ranks_needed", lambda c, s: right_ranks(c, s) - 1, "Count the last one too"),
+    ("ranks_needed", smallest_first, "largest come first"),
+    ("ranks_needed", rooted, "take a root"),
+    ("ranks_needed", more_than_the_share, "that is enough"),
+    ("ranks_needed", lambda c, s: min(right_ranks(c, s), 2), "has rank 3"),
+    # two adapters as one
+    ("joined_adapters", added, "stack, do not add"),
+    ("joined_adapters", without_scales, "scales are missing"),
+    ("joined_adapters", scales_twice, "not both"),
+    ("joined_adapters", one_for_both, "exchanged"),
+    ("joined_adapters", only_rank_one, "ranks 1 and 3"),
+    ("joined_adapters", lambda a, b: right_join(a, b)[::-1], "by rows|differs|shape"),
+    ("joined_adapters", lambda a, b: a[0], "two tensors"),
 ]
 
 

@@ -4,123 +4,126 @@ import re
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from minillm.course.exercises import grade
 
 
-def right_step(logits, arm, reward, baseline, rate):
-    p = torch.tensor(logits).softmax(0)
-    return (torch.tensor(logits) + rate * (reward - baseline) * (torch.eye(len(p))[arm] - p)).tolist()
+def right_place(x, vectors, mask):
+    rows = [torch.cat([row[:n], vectors, row[n:]]) for row, n in zip(x, mask.argmax(1).tolist())]
+    return torch.stack(rows)
 
 
-def right_learns(ratio, advantage, clip):
-    return (advantage > 0 and ratio < 1 + clip) or (advantage < 0 and ratio > 1 - clip)
+def right_prefix(q, k, v, pk, pv, shift=None, divide=True):
+    keys, values = torch.cat([pk, k]), torch.cat([pv, v])
+    scores = q @ keys.T / (q.size(-1) ** 0.5 if divide else 1)
+    seen = torch.ones_like(scores).bool().tril(len(pk) if shift is None else shift)
+    return scores.masked_fill(~seen, -torch.inf).softmax(-1) @ values
 
 
-def right_rewards(score, k1, beta):
-    return [-beta * k for k in k1[:-1]] + [score - beta * k1[-1]]
+def right_fold(weight, bias, scale, inputs):
+    return (weight * scale, bias) if inputs else (weight * scale[:, None], bias * scale)
 
 
-def right_advantages(rewards, values, mask, gamma, lam):
-    places = [t for t, real in enumerate(mask) if real]
-    found = [0.0] * len(mask)
-    for i, t in enumerate(places):
-        for k, place in enumerate(places[i:]):
-            after = values[places[i + k + 1]] if i + k + 1 < len(places) else 0.0
-            found[t] += (gamma * lam) ** k * (rewards[place] + gamma * after - values[place])
-    return found
+def right_near(vectors, table, noise):
+    near = [(F.normalize(some) @ F.normalize(table).T).max(1).values.mean().item() for some in (vectors, noise)]
+    return near[0] - near[1]
 
 
-RIGHT = [
-    ("policy_step", right_step),
-    ("still_learns", right_learns),
-    ("token_rewards", right_rewards),
-    ("token_advantages", right_advantages),
-]
-
-
-@pytest.mark.parametrize(("name", "answer"), RIGHT, ids=[name for name, _ in RIGHT])
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("place_prompt", right_place),
+        ("prefix_attention", right_prefix),
+        ("fold_scale", right_fold),
+        ("nearer_than_chance", right_near),
+    ],
+)
 def test_a_right_answer_is_right(name, answer):
     assert grade(name, answer).status == "right", grade(name, answer)
 
 
-@pytest.mark.parametrize("name", [name for name, _ in RIGHT])
-def test_a_stub_is_not_answered_yet(name):
-    def stub(*_):
-        """A docstring, and nothing else."""
-        ...
-
-    assert grade(name, stub).status == "not answered yet"
+def in_front(x, vectors, mask):
+    return torch.cat([vectors.expand(len(x), *vectors.shape), x], 1)
 
 
-def only_the_arm(logits, arm, reward, baseline, rate):
-    return [z + (i == arm) * rate * (reward - baseline) for i, z in enumerate(logits)]
+def at_the_end(x, vectors, mask):
+    return torch.cat([x, vectors.expand(len(x), *vectors.shape)], 1)
 
 
-def of_p(logits, arm, reward, baseline, rate):
-    """The gradient of p instead of that of ln p."""
-    p = torch.tensor(logits).softmax(0)
-    return (torch.tensor(logits) + rate * (reward - baseline) * p[arm] * (torch.eye(len(p))[arm] - p)).tolist()
+def one_late(x, vectors, mask):
+    rows = [torch.cat([row[: n + 1], vectors, row[n + 1 :]]) for row, n in zip(x, mask.argmax(1).tolist())]
+    return torch.stack(rows)
 
 
-def walk(rewards, values, mask, gamma, lam, trusting=False, loud=False, plain=False):
-    """A loop with a slip: expects something of the padding, leaves it in, or forgets gamma at one place."""
-    found, advantage, after = [], 0.0, 0.0
-    for reward, value, real in reversed(list(zip(rewards, values, mask))):
-        if real:
-            advantage = reward + (1.0 if plain else gamma) * after - value + gamma * lam * advantage
-        found.append(advantage if real else value if loud else 0.0)
-        after = value if real or trusting else after
-    return found[::-1]
+def by_counting_padding(x, vectors, mask):
+    """Counts the zeros, which is right only where they stand on the left."""
+    rows = [torch.cat([row[:n], vectors, row[n:]]) for row, n in zip(x, (1 - mask).sum(1).tolist())]
+    return torch.stack(rows)
 
 
-def sums_forwards(rewards, values, mask, gamma, lam):
-    deltas = right_advantages(rewards, values, mask, gamma, 0.0)
-    found, total = [], 0.0
-    for delta, real in zip(deltas, mask):
-        total = delta + gamma * lam * total if real else total
-        found.append(total if real else 0.0)
-    return found
+def two_softmaxes(q, k, v, pk, pv):
+    return right_prefix(q, k, v, pk[:0], pv[:0]) + (q @ pk.T / q.size(-1) ** 0.5).softmax(-1) @ pv
+
+
+def other_order(q, k, v, pk, pv):
+    scores = q @ torch.cat([k, pk]).T / q.size(-1) ** 0.5
+    seen = torch.ones_like(scores).bool().tril(len(pk))
+    return scores.masked_fill(~seen, -torch.inf).softmax(-1) @ torch.cat([pv, v])
+
+
+def prefix_alone(q, k, v, pk, pv):
+    return (q @ pk.T / q.size(-1) ** 0.5).softmax(-1) @ pv
+
+
+def by_dot(vectors, table, noise):
+    return ((vectors @ table.T).max(1).values.mean() - (noise @ table.T).max(1).values.mean()).item()
+
+
+def by_mean(vectors, table, noise):
+    near = [(F.normalize(some) @ F.normalize(table).T).mean().item() for some in (vectors, noise)]
+    return near[0] - near[1]
+
+
+def by_best(vectors, table, noise):
+    near = [(F.normalize(some) @ F.normalize(table).T).max().item() for some in (vectors, noise)]
+    return near[0] - near[1]
 
 
 WRONG = [
-    # a step of REINFORCE
-    ("policy_step", lambda z, a, r, b, s: right_step(z, a, r, b, -s), "Upwards"),
-    ("policy_step", only_the_arm, "other logits move"),
-    ("policy_step", lambda z, a, r, b, s: right_step(z, a, r, 0.0, s), "baseline is missing"),
-    ("policy_step", lambda z, a, r, b, s: right_step(z, a, r, b, 1.0), "rate is missing"),
-    ("policy_step", of_p, "not of p"),
-    ("policy_step", lambda *x: torch.tensor(right_step(*x)).softmax(0).tolist(), "not the probabilities"),
-    ("policy_step", lambda *x: 1.0, "a list of numbers"),
-    # what clipping stops
-    ("still_learns", lambda rho, a, c: a != 0 and abs(rho - 1) < c, "has to be undone"),
-    ("still_learns", lambda rho, a, c: a != 0 and rho < 1 + c, "less likely by more"),
-    ("still_learns", lambda rho, a, c: a != 0, "had its share"),
-    ("still_learns", lambda rho, a, c: right_learns(rho, a, c) or a == 0, "pulls nowhere"),
-    ("still_learns", lambda rho, a, c: right_learns(rho, -a, c), "had its share"),
-    ("still_learns", lambda rho, a, c: right_learns(rho, a, 0.2), "not always 0.2"),
-    ("still_learns", lambda rho, a, c: int(right_learns(rho, a, c)), "True or False"),
-    # the reward of each token
-    ("token_rewards", lambda s, k, b: right_rewards(s, k, -b), "paid for"),
-    ("token_rewards", lambda s, k, b: [s - b * x for x in k], "last token alone"),
-    ("token_rewards", lambda s, k, b: [-b * x for x in k[:-1]] + [s], "pays for its distance as well"),
-    ("token_rewards", lambda s, k, b: [0.0] * (len(k) - 1) + [s - b * sum(k)], "where it stands"),
-    ("token_rewards", lambda s, k, b: right_rewards(s, k, 1.0), "price is missing"),
-    ("token_rewards", lambda s, k, b: [-b * x for x in k], "score of the answer is missing"),
-    ("token_rewards", lambda s, k, b: right_rewards(s, [abs(x) for x in k], b), "no absolute value"),
-    ("token_rewards", lambda s, k, b: right_rewards(s, [max(x, 0) for x in k], b), "cut off"),
-    ("token_rewards", lambda s, k, b: s - b * sum(k), "a list of numbers"),
-    # advantages with a mask
-    ("token_advantages", lambda r, v, m, g, lam: right_advantages(r, v, m, g, 0.0), "lam is missing"),
-    ("token_advantages", lambda r, v, m, g, lam: right_advantages(r, v, m, g, 1.0), "lam = 1"),
-    ("token_advantages", lambda *x: walk(*x, trusting=True), "nothing is expected after the end"),
-    ("token_advantages", lambda *x: walk(*x, loud=True), "the mask is 0"),
-    ("token_advantages", lambda *x: right_advantages(*x)[::-1], "turned round"),
-    ("token_advantages", sums_forwards, "Backwards"),
-    ("token_advantages", lambda r, v, m, g, lam: right_advantages(r, v, m, 1.0, lam), "gamma is missing"),
-    ("token_advantages", lambda r, v, m, g, lam: right_advantages(r, v, m, g, 0.5 / g), "gamma times lam"),
-    ("token_advantages", lambda *x: walk(*x, plain=True), "at the value behind"),
-    ("token_advantages", lambda *x: 0.5, "a list of numbers"),
+    # the prompt and the padding
+    ("place_prompt", in_front, "before the padding"),
+    ("place_prompt", at_the_end, "behind the text"),
+    ("place_prompt", one_late, "not before it"),
+    ("place_prompt", lambda x, v, m: right_place(x, v.flip(0), m), "reverse"),
+    ("place_prompt", by_counting_padding, "padding on the right"),
+    ("place_prompt", lambda x, v, m: x, "shape"),
+    ("place_prompt", lambda x, v, m: 3, "a tensor of shape"),
+    # a prefix in causal attention
+    ("prefix_attention", lambda *a: right_prefix(*a, shift=0), "the whole prefix"),
+    ("prefix_attention", lambda *a: right_prefix(*a, shift=99), "comes after it"),
+    ("prefix_attention", lambda *a: right_prefix(*a, divide=False), "root of D"),
+    ("prefix_attention", lambda q, k, v, pk, pv: right_prefix(q, k, v, pk[:0], pv[:0]), "does not count"),
+    ("prefix_attention", prefix_alone, "The text does not count"),
+    ("prefix_attention", two_softmaxes, "one softmax"),
+    ("prefix_attention", other_order, "the same order|first query"),
+    ("prefix_attention", lambda q, *rest: q[:1], "shape"),
+    # IA3 merged
+    ("fold_scale", lambda w, b, s, inputs: (w * s, b * s), "an output is a row"),
+    ("fold_scale", lambda w, b, s, inputs: (w * s, b), "an output is a row"),
+    ("fold_scale", lambda w, b, s, inputs: (w * s if inputs else w * s[:, None], b), "part of the output"),
+    ("fold_scale", lambda w, b, s, inputs: (w * s if inputs else w * s[:, None], b * s), "never meet the bias"),
+    ("fold_scale", lambda w, b, s, inputs: (w * s[:, None], b if inputs else b * s), "Inputs are columns"),
+    ("fold_scale", lambda w, b, s, inputs: (w * s[:, None], b * s), "leave the bias"),
+    ("fold_scale", lambda w, b, s, inputs: (w + s[:, None], b + s), "multiplies"),
+    ("fold_scale", lambda w, b, s, inputs: w, "a pair"),
+    # nearness beside chance
+    ("nearer_than_chance", by_dot, "dot product"),
+    ("nearer_than_chance", by_mean, "not the mean over the table"),
+    ("nearer_than_chance", by_best, "not the best"),
+    ("nearer_than_chance", lambda v, t, n: right_near(n, t, v), "other way round"),
+    ("nearer_than_chance", lambda v, t, n: (F.normalize(v) @ F.normalize(t).T).max(1).values.mean(), "take away"),
+    ("nearer_than_chance", lambda v, t, n: v, "one number"),
 ]
 
 
@@ -129,3 +132,11 @@ def test_a_slip_is_wrong_and_named(name, answer, slip):
     verdict = grade(name, answer)
     assert verdict.status == "wrong"
     assert re.search(slip, verdict.message), verdict.message
+
+
+def test_an_untouched_stub_is_not_answered_yet():
+    def fold_scale(weight, bias, scale, inputs):
+        """What it should do."""
+        ...
+
+    assert grade("fold_scale", fold_scale).status == "not answered yet"

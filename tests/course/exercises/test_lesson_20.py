@@ -4,47 +4,47 @@ import re
 
 import pytest
 import torch
-from torch.nn.functional import logsigmoid
 
 from minillm.course.exercises import grade
+from minillm.metrics import T_975
 
 
-def right_policy(reference, rewards, beta):
-    return (torch.tensor(reference).log() + torch.tensor(rewards) / beta).softmax(0)
+def right_rank(shapes, room):
+    return room // (4 * sum(out + inside for out, inside in shapes))
 
 
-def right_letter(logits, ids, prompt):
-    return logits.log_softmax(-1)[prompt - 1 : -1].gather(1, ids[prompt:, None]).sum()
+def right_bytes(there, learned, held):
+    return 4 * there + 3 * 4 * learned + held
 
 
-def gap(chosen, rejected, ref_chosen, ref_rejected):
-    return (chosen - ref_chosen) - (rejected - ref_rejected)
+def right_front(points):
+    return [
+        i
+        for i, (size, score) in enumerate(points)
+        if not any(s <= size and r >= score and (s < size or r > score) for s, r in points)
+    ]
 
 
-def right_pull(a, b, c, d, beta):
-    size = beta * torch.sigmoid(-beta * gap(a, b, c, d)) / len(a)
-    return -size, size
+def right_gain(ours, theirs):
+    d = torch.tensor(ours, dtype=torch.float64) - torch.tensor(theirs, dtype=torch.float64)
+    reach = T_975[len(d) - 1] * d.std().item() / len(d) ** 0.5
+    return d.mean().item(), d.mean().item() - reach, d.mean().item() + reach
 
 
-def right_robust(a, b, c, d, beta, flipped):
-    h = gap(a, b, c, d)
-    return -(((1 - flipped) * logsigmoid(beta * h) - flipped * logsigmoid(-beta * h)) / (1 - 2 * flipped)).mean()
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("largest_rank", right_rank),
+        ("step_bytes", right_bytes),
+        ("pareto_front", right_front),
+        ("paired_gain", right_gain),
+    ],
+)
+def test_a_right_answer_is_right(name, answer):
+    assert grade(name, answer).status == "right", grade(name, answer)
 
 
-NAMES = {
-    "best_policy": right_policy,
-    "letter_logprob": right_letter,
-    "preference_pull": right_pull,
-    "robust_dpo": right_robust,
-}
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_right_answer_is_right(name):
-    assert grade(name, NAMES[name]).status == "right", grade(name, NAMES[name])
-
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["largest_rank", "step_bytes", "pareto_front", "paired_gain"])
 def test_a_stub_is_not_answered_yet(name):
     def stub(*_):
         """A docstring, and nothing else."""
@@ -53,81 +53,68 @@ def test_a_stub_is_not_answered_yet(name):
     assert grade(name, stub).status == "not answered yet"
 
 
-def by_exp(reference, rewards, beta):
-    weights = torch.tensor(reference) * (torch.tensor(rewards) / beta).exp()
-    return weights / weights.sum()
+def unpaired(ours, theirs):
+    a, b = torch.tensor(ours), torch.tensor(theirs)
+    mean = (a.mean() - b.mean()).item()
+    reach = T_975[len(a) - 1] * (a.var() / len(a) + b.var() / len(b)).sqrt().item()
+    return mean, mean - reach, mean + reach
 
 
-def own_rows(logits, ids, prompt):
-    return logits.log_softmax(-1).gather(1, ids[:, None])[prompt:].sum()
+def widened(factor, correction=1):
+    """The right interval with another factor in the place of t over the root of n."""
+
+    def gain(ours, theirs):
+        d = torch.tensor(ours) - torch.tensor(theirs)
+        reach = factor(len(d)) * d.std(correction=correction).item()
+        return d.mean().item(), d.mean().item() - reach, d.mean().item() + reach
+
+    return gain
 
 
-def of_places(first, last):
-    """The sum over the tokens from `prompt + first` on, without the `last` ones."""
-
-    def letter(logits, ids, prompt):
-        each = logits.log_softmax(-1)[:-1].gather(1, ids[1:, None]).squeeze(1)
-        return each[prompt - 1 + first : len(each) - last].sum()
-
-    return letter
+def strictly(points):
+    """Beaten only by what is better in both."""
+    return [i for i, (a, b) in enumerate(points) if not any(s < a and r > b for s, r in points)]
 
 
-def pulling(weight, by_mean=True):
-    """The right pull with another size of a pair: weight(h, beta)."""
-
-    def pull(a, b, c, d, beta):
-        size = weight(gap(a, b, c, d), beta) / (len(a) if by_mean else 1)
-        return -size, size
-
-    return pull
-
-
-def robust(mix):
-    """The mean of mix(L(h), L(-h), flipped)."""
-    return lambda a, b, c, d, beta, e: mix(
-        -logsigmoid(beta * gap(a, b, c, d)), -logsigmoid(-beta * gap(a, b, c, d)), e
-    ).mean()
-
-
-def through_exp(a, b, c, d, beta, e):
-    z = beta * gap(a, b, c, d)
-    return (((1 - e) * (1 + (-z).exp()).log() - e * (1 + z.exp()).log()) / (1 - 2 * e)).mean()
+def beaten_by_equals(points):
+    return [
+        i for i, (a, b) in enumerate(points) if not any(k != i and s <= a and r >= b for k, (s, r) in enumerate(points))
+    ]
 
 
 WRONG = [
-    # the best policy
-    ("best_policy", lambda p, r, b: torch.tensor(p) * (torch.tensor(r) / b).exp(), "add up to 1"),
-    ("best_policy", lambda p, r, b: (torch.tensor(r) / b).softmax(0), "reference is missing"),
-    ("best_policy", lambda p, r, b: right_policy(p, r, 1 / b), "Divide the reward by beta"),
-    ("best_policy", lambda p, r, b: right_policy(p, r, 1), "beta is missing"),
-    ("best_policy", lambda p, r, b: right_policy(p, r, -b), "sign is turned round"),
-    ("best_policy", by_exp, "too large"),
-    ("best_policy", lambda p, r, b: 0.5, "a probability for each"),
-    # how likely a letter is
-    ("letter_logprob", lambda x, i, p: right_letter(x, i, p) / (len(i) - p), "not their mean"),
-    ("letter_logprob", lambda x, i, p: right_letter(x, i, 1), "prompt do not count"),
-    ("letter_logprob", own_rows, "one place too far"),
-    ("letter_logprob", of_places(1, 0), "the first and the last"),
-    ("letter_logprob", of_places(0, 1), "the first and the last"),
-    ("letter_logprob", lambda x, i, p: -right_letter(x, i, p), "is negative"),
-    ("letter_logprob", lambda x, i, p: x[p - 1 : -1].gather(1, i[p:, None]).sum(), "log_softmax first"),
-    ("letter_logprob", lambda x, i, p: x.log_softmax(-1), "one number"),
-    # what a pair pulls
-    ("preference_pull", lambda *a: right_pull(*a)[::-1], "signs are turned round"),
-    ("preference_pull", pulling(lambda h, b: b * torch.sigmoid(b * h)), "already won"),
-    ("preference_pull", pulling(lambda h, b: torch.sigmoid(-b * h)), "beta is a factor"),
-    ("preference_pull", pulling(lambda h, b: b * torch.sigmoid(-h)), "multiplied by beta"),
-    ("preference_pull", lambda a, b, c, d, e: right_pull(a, b, 0 * c, 0 * d, e), "reference is missing"),
-    ("preference_pull", pulling(lambda h, b: b * torch.sigmoid(-b * h), by_mean=False), "divide by their number"),
-    ("preference_pull", pulling(lambda h, b: b / 2 + 0 * h), "h = 0 alone"),
-    ("preference_pull", lambda *a: right_pull(*a)[0], "two tensors"),
-    # noise that one knows
-    ("robust_dpo", robust(lambda x, y, e: (1 - e) * x - e * y), "Divide by 1 - 2 flipped"),
-    ("robust_dpo", robust(lambda x, y, e: (1 - e) * x + e * y), "label smoothing"),
-    ("robust_dpo", robust(lambda x, y, e: ((1 - e) * y - e * x) / (1 - 2 * e)), "Without noise"),
-    ("robust_dpo", lambda *a: right_robust(*a) * len(a[0]), "not their sum"),
-    ("robust_dpo", through_exp, "use logsigmoid"),
-    ("robust_dpo", lambda *a: a[0], "one number"),
+    # the rank that fits a file
+    ("largest_rank", lambda s, room: room // sum(a + b for a, b in s), "four bytes"),
+    ("largest_rank", lambda s, room: room // (4 * sum(a * b for a, b in s)), "not in times out"),
+    ("largest_rank", lambda s, room: -(-room // (4 * sum(a + b for a, b in s))), "[Rr]ound down"),
+    ("largest_rank", lambda s, room: (room - 1) // (4 * sum(a + b for a, b in s)), "fits exactly"),
+    ("largest_rank", lambda s, room: max(1, right_rank(s, room)), "Not even one"),
+    ("largest_rank", lambda s, room: "three", "a whole number"),
+    # what a step holds
+    ("step_bytes", lambda n, k, h: 4 * n + 12 * n + h, "Frozen weights have neither"),
+    ("step_bytes", lambda n, k, h: 4 * n + 8 * k + h, "two numbers for each that learns"),
+    ("step_bytes", lambda n, k, h: 16 * k + h, "Frozen weights stand in memory"),
+    ("step_bytes", lambda n, k, h: 4 * n + 12 * k + 4 * h, "in bytes already"),
+    ("step_bytes", lambda n, k, h: 4 * n + 12 * k, "held for the backward pass counts"),
+    ("step_bytes", lambda n, k, h: 4 * n + 16 * k + h, "stands there once"),
+    ("step_bytes", lambda n, k, h: n + 3 * k + h, "four bytes"),
+    ("step_bytes", lambda n, k, h: None if n else 0, "a number of bytes"),
+    # what nothing beats
+    ("pareto_front", strictly, "as large as point 0"),
+    ("pareto_front", beaten_by_equals, "do not beat each other"),
+    ("pareto_front", lambda p: right_front([(-a, b) for a, b in p]), "Small is good"),
+    ("pareto_front", lambda p: [i for i in range(len(p)) if i not in right_front(p)], "that are beaten"),
+    ("pareto_front", lambda p: [max(range(len(p)), key=lambda i: p[i][1])], "best score alone"),
+    ("pareto_front", lambda p: sorted(right_front(p), key=lambda i: p[i][0]), "order of the list"),
+    ("pareto_front", lambda p: 0, "a list of places"),
+    # differences seed by seed
+    ("paired_gain", lambda a, b: right_gain(b, a), "Turned round"),
+    ("paired_gain", unpaired, "differences first"),
+    ("paired_gain", widened(lambda n: 1.96 / n**0.5), "many runs"),
+    ("paired_gain", widened(lambda n: T_975[n - 1]), "root of n"),
+    ("paired_gain", widened(lambda n: T_975[n] / n**0.5), "degrees of freedom"),
+    ("paired_gain", widened(lambda n: T_975[n - 1] / n**0.5, correction=0), "not by n"),
+    ("paired_gain", lambda a, b: 0.2, "two ends"),
 ]
 
 

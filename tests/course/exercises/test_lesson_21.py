@@ -1,49 +1,80 @@
 """The slips that people make in lesson 21 are wrong, each with its own message. (Its folded solutions are right.)"""
 
-import itertools
 import math
 import re
-from math import comb
 
-import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 
 from minillm.course.exercises import grade
 
 
-def right_distribution(p, n):
-    powers = [sum(p[: i + 1]) ** n for i in range(len(p))]
-    return [a - b for a, b in zip(powers, [0.0, *powers])]
+def chosen(gap, temperature, flipped):
+    q = 1 / (1 + math.exp(-gap / temperature))
+    return (1 - flipped) * q + flipped * (1 - q)
 
 
-def right_agreement(a, b):
-    return a * b + (1 - a) * (1 - b)
+def right_accuracy(gaps, temperature, flipped):
+    p = [chosen(gap, temperature, flipped) for gap in gaps]
+    return sum(max(x, 1 - x) for x in p) / len(p)
 
 
-def right_best(proxy, truth, n):
-    order = sorted(range(len(proxy)), key=proxy.__getitem__)
-    return sum(truth[i] * comb(k, n - 1) for k, i in enumerate(order)) / comb(len(proxy), n)
+def right_places(mask):
+    return (mask.long() * torch.arange(mask.size(1))).amax(1)
 
 
-def right_peak(d, gains):
-    (alpha, beta), *_ = np.linalg.lstsq(np.array([[x, -x * x] for x in d]), np.array(gains), rcond=None)
-    return alpha, beta, alpha / (2 * beta) if beta > 0 else math.inf
+def binned(chances, right, bins):
+    """(pairs, how sure, how often right) of each bin that is not empty."""
+    groups = {}
+    for chance, hit in zip(chances, right):
+        groups.setdefault(min(int((chance - 0.5) / 0.5 * bins), bins - 1), []).append((chance, hit))
+    return [(len(g), sum(c for c, _ in g) / len(g), sum(h for _, h in g) / len(g)) for g in groups.values()]
 
 
-RIGHT = {
-    "best_of_distribution": right_distribution,
-    "expected_agreement": right_agreement,
-    "expected_best": right_best,
-    "goodhart_peak": right_peak,
-}
+def right_error(chances, right, bins):
+    return sum(n * abs(sure - hit) for n, sure, hit in binned(chances, right, bins)) / len(chances)
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_a_right_answer_is_right(name):
-    assert grade(name, RIGHT[name]).status == "right", grade(name, RIGHT[name])
+def right_league(wins, steps=200):
+    r = torch.zeros(len(wins), dtype=torch.double, requires_grad=True)
+    optimizer = torch.optim.LBFGS([r], max_iter=steps, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        loss = -(wins * F.logsigmoid(r[:, None] - r[None, :])).sum() / wins.sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return (r - r.mean()).detach().float()
 
 
-@pytest.mark.parametrize("name", RIGHT)
+def by_zermelo(wins):
+    """The other way to the same scores: each strength is its wins over what the others' strengths make of them."""
+    s = torch.ones(len(wins), dtype=torch.double)
+    for _ in range(2000):
+        s = wins.sum(1) / ((wins + wins.T) / (s[:, None] + s[None, :])).sum(1)
+        s = s / s.log().mean().exp()
+    return s.log()
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("possible_accuracy", right_accuracy),
+        ("places_to_read", right_places),
+        ("places_to_read", lambda mask: right_places(mask).tolist()),
+        ("calibration_error", right_error),
+        ("league", right_league),
+        ("league", by_zermelo),
+    ],
+)
+def test_a_right_answer_is_right(name, answer):
+    assert grade(name, answer).status == "right", grade(name, answer)
+
+
+@pytest.mark.parametrize("name", ["possible_accuracy", "places_to_read", "calibration_error", "league"])
 def test_a_stub_is_not_answered_yet(name):
     def stub(*_):
         """A docstring, and nothing else."""
@@ -52,72 +83,51 @@ def test_a_stub_is_not_answered_yet(name):
     assert grade(name, stub).status == "not answered yet"
 
 
-def choices(proxy, truth, n, by=None, worth=None):
-    """The mean over all choices of n, with another choice, or another worth of it."""
-    by, worth = by or proxy, worth or truth
-    groups = list(itertools.combinations(range(len(proxy)), n))
-    return sum(worth[max(group, key=by.__getitem__)] for group in groups) / len(groups)
+def mean_first(gaps, temperature, flipped):
+    p = sum(chosen(gap, temperature, flipped) for gap in gaps) / len(gaps)
+    return max(p, 1 - p)
 
 
-def in_groups(proxy, truth, n):
-    groups = [range(k, k + n) for k in range(0, len(proxy), n)]
-    return sum(truth[max(group, key=proxy.__getitem__)] for group in groups) / len(groups)
+def share_of_wins(wins):
+    share = (wins.sum(1) / (wins + wins.T).sum(1)).logit()
+    return share - share.mean()
 
 
-def with_replacement(proxy, truth, n):
-    order, size = sorted(range(len(proxy)), key=proxy.__getitem__), len(proxy)
-    return sum(truth[i] * (((k + 1) / size) ** n - (k / size) ** n) for k, i in enumerate(order))
-
-
-def fitted(columns, weight=lambda x: 1.0):
-    """A fit to other columns, or with weights: alpha, beta and the peak."""
-
-    def peak(d, gains):
-        rows = np.array([[weight(x) * c for c in columns(x)] for x in d])
-        alpha, beta, *_ = np.linalg.lstsq(rows, np.array([weight(x) * g for x, g in zip(d, gains)]), rcond=None)[0]
-        return alpha, beta, alpha / (2 * beta) if beta > 1e-9 else math.inf
-
-    return peak
-
-
-def changed(change):
-    """The right fit, and something done to it."""
-    return lambda d, gains: change(*right_peak(d, gains))
+def no_last_edge(chances, right, bins):
+    """A chance of 1 in a bin of its own that nobody reads."""
+    kept = [(c, h) for c, h in zip(chances, right) if int((c - 0.5) / 0.5 * bins) < bins]
+    return right_error([c for c, _ in kept], [h for _, h in kept], bins) if kept else math.nan
 
 
 WRONG = [
-    # the distribution of the best
-    ("best_of_distribution", lambda p, n: [sum(p[: i + 1]) ** n for i in range(len(p))], "what came before"),
-    ("best_of_distribution", lambda p, n: right_distribution(p[::-1], n)[::-1], "from the worst to i|worst of n"),
-    ("best_of_distribution", lambda p, n: [x**n for x in p], "all n draws are i"),
-    ("best_of_distribution", lambda p, n: [x**n / sum(y**n for y in p) for x in p], "all n draws are i"),
-    ("best_of_distribution", lambda p, n: [1 - (1 - x) ** n for x in p], "drawn at all"),
-    ("best_of_distribution", lambda p, n: right_distribution(p, n + 1), "One draw too many"),
-    ("best_of_distribution", lambda p, n: p, "no effect"),
-    ("best_of_distribution", lambda p, n: 0.39, "a list of numbers"),
-    # agreement by chance
-    ("expected_agreement", lambda a, b: a * b, "both can be wrong"),
-    ("expected_agreement", lambda a, b: (a + b) / 2, "mean of the two"),
-    ("expected_agreement", lambda a, b: 1 - abs(a - b), "1 less the difference"),
-    ("expected_agreement", min, "the worse one"),
-    ("expected_agreement", lambda a, b: 1 - right_agreement(a, b), "how often they differ"),
-    ("expected_agreement", lambda a, b: 1 - (1 - a) * (1 - b), "at least one"),
-    ("expected_agreement", lambda a, b: "often", "a number was expected"),
-    # the best of all choices of n
-    ("expected_best", lambda p, t, n: choices(p, t, n, by=t), "The proxy chooses"),
-    ("expected_best", lambda p, t, n: choices(p, t, n, worth=p), "the proxy of its choice"),
-    ("expected_best", lambda p, t, n: t[p.index(max(p))], "best of all four"),
-    ("expected_best", in_groups, "two of the six"),
-    ("expected_best", with_replacement, "drawn twice"),
-    ("expected_best", lambda p, t, n: sum(t) / len(t), "nothing was chosen"),
-    ("expected_best", lambda p, t, n: right_best(p, t, n) * comb(len(p), n), "not their sum"),
-    # where the curve turns
-    ("goodhart_peak", changed(lambda a, b, peak: (a, -b, peak)), "what is taken off"),
-    ("goodhart_peak", changed(lambda a, b, peak: (a, b, a / b)), "half as far"),
-    ("goodhart_peak", changed(lambda a, b, peak: (a, b, a * a / (4 * b))), "height of the curve"),
-    ("goodhart_peak", changed(lambda a, b, peak: (b, a, peak)), "alpha first"),
-    ("goodhart_peak", changed(lambda a, b, peak: (a, b, a / (2 * b))), "never turns"),
-    ("goodhart_peak", fitted(lambda x: (x, -x * x), lambda x: 1 / x), "Divided by d"),
+    # the possible accuracy
+    ("possible_accuracy", lambda g, t, f: right_accuracy(g, t, 0.0), "ticked wrongly"),
+    ("possible_accuracy", lambda g, t, f: (1 - f) * right_accuracy(g, t, 0.0), "ends at the better"),
+    ("possible_accuracy", lambda g, t, f: right_accuracy(g, 1.0, f), "Divide the difference"),
+    ("possible_accuracy", mean_first, "[Pp]air by pair"),
+    ("possible_accuracy", lambda g, t, f: sum(chosen(abs(x), t, f) for x in g) / len(g), "most tick wrongly"),
+    ("possible_accuracy", lambda g, t, f: 1 - f, "heed a gap only roughly"),
+    ("possible_accuracy", lambda g, t, f: "high", "a number"),
+    # where to read
+    ("places_to_read", lambda m: m.sum(1) - 1, "padding stands before"),
+    ("places_to_read", lambda m: torch.full((len(m),), m.size(1) - 1), "last place"),
+    ("places_to_read", lambda m: m.sum(1), "one behind"),
+    ("places_to_read", lambda m: m.long().argmax(1), "first real token"),
+    ("places_to_read", lambda m: m.size(1) - 1, "each of 3 rows"),
+    # calibration in a number
+    ("calibration_error", lambda c, r, b: sum(abs(s - h) for _, s, h in binned(c, r, b)) / 2, "counts by its pairs"),
+    ("calibration_error", lambda c, r, b: sum(abs(s - h) for _, s, h in binned(c, r, b)), "its share of the pairs"),
+    ("calibration_error", lambda c, r, b: abs(sum(c) - sum(r)) / len(c), "[Bb]in by bin"),
+    ("calibration_error", lambda c, r, b: sum(abs(x - h) for x, h in zip(c, r)) / len(c), "not pair by pair"),
+    ("calibration_error", no_last_edge, "last bin"),
+    ("calibration_error", lambda c, r, b: None if c else 0, "a number"),
+    # a league
+    ("league", lambda w: -right_league(w), "Turned round"),
+    ("league", lambda w: right_league(w) - right_league(w)[-1], "mean is 0"),
+    ("league", share_of_wins, "against whom"),
+    ("league", lambda w: w.sum(1) / (w + w.T).sum(1), "share of wins"),
+    ("league", lambda w: right_league(w, steps=3) * 0.9, "ln 2"),
+    ("league", lambda w: right_league(w)[0], "a score for each"),
 ]
 
 
@@ -126,12 +136,3 @@ def test_a_slip_is_wrong_and_named(name, answer, slip):
     verdict = grade(name, answer)
     assert verdict.status == "wrong"
     assert re.search(slip, verdict.message), verdict.message
-
-
-def test_a_curve_with_a_constant_is_named():
-    def with_constant(d, gains):
-        if len(d) < 4:
-            return right_peak(d, gains)
-        return fitted(lambda x: (x, -x * x, 1.0))(d, gains)
-
-    assert "no constant" in grade("goodhart_peak", with_constant).message

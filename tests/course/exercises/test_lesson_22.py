@@ -3,43 +3,43 @@
 import re
 
 import pytest
+import torch
 
 from minillm.course.exercises import grade
 
 
-def right_questions(sentences, n):
-    return [(" ".join(sentences[max(0, i - n) : i]), sentences[i]) for i in range(1, len(sentences))]
+def right_step(logits, arm, reward, baseline, rate):
+    p = torch.tensor(logits).softmax(0)
+    return (torch.tensor(logits) + rate * (reward - baseline) * (torch.eye(len(p))[arm] - p)).tolist()
 
 
-def right_preference(rule, prompt, a, b):
-    gap = rule(prompt, a) - rule(prompt, b)
-    return (gap > 0) - (gap < 0)
+def right_learns(ratio, advantage, clip):
+    return (advantage > 0 and ratio < 1 + clip) or (advantage < 0 and ratio > 1 - clip)
 
 
-def runs(text, n):
-    words = text.lower().split()
-    return {tuple(words[i : i + n]) for i in range(len(words) - n + 1)}
+def right_rewards(score, k1, beta):
+    return [-beta * k for k in k1[:-1]] + [score - beta * k1[-1]]
 
 
-def right_leak(learned, texts, n):
-    seen = {run for text in learned for run in runs(text, n)}
-    return sum(bool(runs(text, n) & seen) for text in texts) / len(texts)
-
-
-def right_longer(pairs):
-    sizes = [(len(a.split()), len(b.split())) for a, b in pairs]
-    return sum((a > b) + 0.5 * (a == b) for a, b in sizes) / len(sizes)
+def right_advantages(rewards, values, mask, gamma, lam):
+    places = [t for t, real in enumerate(mask) if real]
+    found = [0.0] * len(mask)
+    for i, t in enumerate(places):
+        for k, place in enumerate(places[i:]):
+            after = values[places[i + k + 1]] if i + k + 1 < len(places) else 0.0
+            found[t] += (gamma * lam) ** k * (rewards[place] + gamma * after - values[place])
+    return found
 
 
 RIGHT = [
-    ("next_sentences", right_questions),
-    ("preferred", right_preference),
-    ("leaked_share", right_leak),
-    ("longer_share", right_longer),
+    ("policy_step", right_step),
+    ("still_learns", right_learns),
+    ("token_rewards", right_rewards),
+    ("token_advantages", right_advantages),
 ]
 
 
-@pytest.mark.parametrize(("name", "answer"), RIGHT)
+@pytest.mark.parametrize(("name", "answer"), RIGHT, ids=[name for name, _ in RIGHT])
 def test_a_right_answer_is_right(name, answer):
     assert grade(name, answer).status == "right", grade(name, answer)
 
@@ -53,66 +53,74 @@ def test_a_stub_is_not_answered_yet(name):
     assert grade(name, stub).status == "not answered yet"
 
 
-def leak_by_words(learned, texts, n):
-    """A bag of single words in the place of runs."""
-    seen = {word for text in learned for word in text.lower().split()}
-    return sum(bool(seen & set(text.lower().split())) for text in texts) / len(texts)
+def only_the_arm(logits, arm, reward, baseline, rate):
+    return [z + (i == arm) * rate * (reward - baseline) for i, z in enumerate(logits)]
 
 
-def leak_of_runs(learned, texts, n):
-    """The share of runs, not of texts."""
-    seen = {run for text in learned for run in runs(text, n)}
-    own = [run for text in texts for run in runs(text, n)]
-    return sum(run in seen for run in own) / len(own)
+def of_p(logits, arm, reward, baseline, rate):
+    """The gradient of p instead of that of ln p."""
+    p = torch.tensor(logits).softmax(0)
+    return (torch.tensor(logits) + rate * (reward - baseline) * p[arm] * (torch.eye(len(p))[arm] - p)).tolist()
 
 
-def leak_with_case(learned, texts, n):
-    def cut(text):
-        words = text.split()
-        return {tuple(words[i : i + n]) for i in range(len(words) - n + 1)}
+def walk(rewards, values, mask, gamma, lam, trusting=False, loud=False, plain=False):
+    """A loop with a slip: expects something of the padding, leaves it in, or forgets gamma at one place."""
+    found, advantage, after = [], 0.0, 0.0
+    for reward, value, real in reversed(list(zip(rewards, values, mask))):
+        if real:
+            advantage = reward + (1.0 if plain else gamma) * after - value + gamma * lam * advantage
+        found.append(advantage if real else value if loud else 0.0)
+        after = value if real or trusting else after
+    return found[::-1]
 
-    seen = {run for text in learned for run in cut(text)}
-    return sum(bool(cut(text) & seen) for text in texts) / len(texts)
 
-
-def dropping_ties(pairs):
-    sizes = [(len(a.split()), len(b.split())) for a, b in pairs]
-    kept = [(a, b) for a, b in sizes if a != b]
-    return sum(a > b for a, b in kept) / max(len(kept), 1)
+def sums_forwards(rewards, values, mask, gamma, lam):
+    deltas = right_advantages(rewards, values, mask, gamma, 0.0)
+    found, total = [], 0.0
+    for delta, real in zip(deltas, mask):
+        total = delta + gamma * lam * total if real else total
+        found.append(total if real else 0.0)
+    return found
 
 
 WRONG = [
-    # questions out of sentences
-    (
-        "next_sentences",
-        lambda s, n: [(" ".join(s[max(0, i - n + 1) : i + 1]), s[i]) for i in range(1, len(s))],
-        "in its own question",
-    ),
-    ("next_sentences", lambda s, n: [(" ".join(s[:i][:n]), s[i]) for i in range(1, len(s))], "not the first n"),
-    ("next_sentences", lambda s, n: [(" ".join(s[:i]), s[i]) for i in range(1, len(s))], "At most n"),
-    ("next_sentences", lambda s, n: [(" ".join(s[max(0, i - n) : i]), s[i]) for i in range(len(s))], "nothing before"),
-    ("next_sentences", lambda s, n: [(" ".join(s[i - n : i]), s[i]) for i in range(n, len(s))], "second sentence"),
-    ("next_sentences", lambda s, n: ["".join(s)], "a list of pairs"),
-    # a preference of a rule
-    ("preferred", lambda r, p, a, b: -right_preference(r, p, a, b), "Turned round"),
-    ("preferred", lambda r, p, a, b: r(p, a) - r(p, b), "Only the sign"),
-    ("preferred", lambda r, p, a, b: 1 if r(p, a) >= r(p, b) else -1, "breaks the symmetry"),
-    ("preferred", lambda r, p, a, b: 1 if r(p, a) > r(p, b) else 0, "Swapped"),
-    ("preferred", lambda r, p, a, b: right_preference(lambda x, y: r(y, x), p, a, b), "."),
-    ("preferred", lambda r, p, a, b: r(p, a) > r(p, b), "1, -1 or 0"),
-    # a leak
-    ("leaked_share", leak_by_words, "not single words"),
-    ("leaked_share", leak_of_runs, "not of their runs"),
-    ("leaked_share", lambda s, t, n: right_leak(s, t, n) * len(t), "not a number of texts"),
-    ("leaked_share", lambda s, t, n: right_leak(s, t, n - 1), "not shorter runs"),
-    ("leaked_share", leak_with_case, "Large and small"),
-    ("leaked_share", lambda s, t, n: right_leak([" ".join(s)], t, n), "by itself"),
-    # is the rule only length?
-    ("longer_share", lambda p: sum(len(a.split()) > len(b.split()) for a, b in p) / len(p), "count as a half"),
-    ("longer_share", lambda p: sum(len(a) > len(b) for a, b in p) / len(p), "not characters"),
-    ("longer_share", dropping_ties, "Ties stay in"),
-    ("longer_share", lambda p: 1 - right_longer(p), "Turned round"),
-    ("longer_share", lambda p: right_longer(p) * len(p), "over the number"),
+    # a step of REINFORCE
+    ("policy_step", lambda z, a, r, b, s: right_step(z, a, r, b, -s), "Upwards"),
+    ("policy_step", only_the_arm, "other logits move"),
+    ("policy_step", lambda z, a, r, b, s: right_step(z, a, r, 0.0, s), "baseline is missing"),
+    ("policy_step", lambda z, a, r, b, s: right_step(z, a, r, b, 1.0), "rate is missing"),
+    ("policy_step", of_p, "not of p"),
+    ("policy_step", lambda *x: torch.tensor(right_step(*x)).softmax(0).tolist(), "not the probabilities"),
+    ("policy_step", lambda *x: 1.0, "a list of numbers"),
+    # what clipping stops
+    ("still_learns", lambda rho, a, c: a != 0 and abs(rho - 1) < c, "has to be undone"),
+    ("still_learns", lambda rho, a, c: a != 0 and rho < 1 + c, "less likely by more"),
+    ("still_learns", lambda rho, a, c: a != 0, "had its share"),
+    ("still_learns", lambda rho, a, c: right_learns(rho, a, c) or a == 0, "pulls nowhere"),
+    ("still_learns", lambda rho, a, c: right_learns(rho, -a, c), "had its share"),
+    ("still_learns", lambda rho, a, c: right_learns(rho, a, 0.2), "not always 0.2"),
+    ("still_learns", lambda rho, a, c: int(right_learns(rho, a, c)), "True or False"),
+    # the reward of each token
+    ("token_rewards", lambda s, k, b: right_rewards(s, k, -b), "paid for"),
+    ("token_rewards", lambda s, k, b: [s - b * x for x in k], "last token alone"),
+    ("token_rewards", lambda s, k, b: [-b * x for x in k[:-1]] + [s], "pays for its distance as well"),
+    ("token_rewards", lambda s, k, b: [0.0] * (len(k) - 1) + [s - b * sum(k)], "where it stands"),
+    ("token_rewards", lambda s, k, b: right_rewards(s, k, 1.0), "price is missing"),
+    ("token_rewards", lambda s, k, b: [-b * x for x in k], "score of the answer is missing"),
+    ("token_rewards", lambda s, k, b: right_rewards(s, [abs(x) for x in k], b), "no absolute value"),
+    ("token_rewards", lambda s, k, b: right_rewards(s, [max(x, 0) for x in k], b), "cut off"),
+    ("token_rewards", lambda s, k, b: s - b * sum(k), "a list of numbers"),
+    # advantages with a mask
+    ("token_advantages", lambda r, v, m, g, lam: right_advantages(r, v, m, g, 0.0), "lam is missing"),
+    ("token_advantages", lambda r, v, m, g, lam: right_advantages(r, v, m, g, 1.0), "lam = 1"),
+    ("token_advantages", lambda *x: walk(*x, trusting=True), "nothing is expected after the end"),
+    ("token_advantages", lambda *x: walk(*x, loud=True), "the mask is 0"),
+    ("token_advantages", lambda *x: right_advantages(*x)[::-1], "turned round"),
+    ("token_advantages", sums_forwards, "Backwards"),
+    ("token_advantages", lambda r, v, m, g, lam: right_advantages(r, v, m, 1.0, lam), "gamma is missing"),
+    ("token_advantages", lambda r, v, m, g, lam: right_advantages(r, v, m, g, 0.5 / g), "gamma times lam"),
+    ("token_advantages", lambda *x: walk(*x, plain=True), "at the value behind"),
+    ("token_advantages", lambda *x: 0.5, "a list of numbers"),
 ]
 
 
