@@ -95,7 +95,7 @@ class Shards:
         if tokenizer.fingerprint != self.manifest["tokenizer"]:
             raise ValueError(
                 f"the shards in {self.path} were made with another tokenizer than that of {origin}: "
-                f"make them with it (prepare --tokenizer), or train a new model, which takes theirs"
+                f"make them with it (prepare --from), or train a new model, which takes theirs"
             )
 
     def part(self, name: str) -> Fields:

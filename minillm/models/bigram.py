@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-PART = 1 << 22  # tokens that are counted at a time
+PART = 1 << 19  # tokens that are counted at a time
 
 
 @dataclass(frozen=True)
