@@ -28,7 +28,7 @@ import torch
 from minillm.data.examples import corpus_frame
 from minillm.data.shards import FORMAT, MANIFEST, PARTS, PROGRESS, TOKENIZER, VERSION
 from minillm.system import load_file, read_object, save_file, to_json, write_json
-from minillm.text import Block, Seen, Tokenizer, block_form, block_texts, blocks, clean, exact_keys, mix, near_keys
+from minillm.text import Block, Seen, Tokenizer, block_form, block_texts, read_blocks, clean, exact_keys, mix, near_keys
 
 SHOWN = 5  # complaints about records that are kept
 
@@ -190,7 +190,7 @@ class Sharding:
         first, start, line = self.state["place"]
         for number in range(first, len(self.sources)):
             path = self.sources[number].path
-            for block in blocks(path, block_form(path, self.options.documents), start, line):
+            for block in read_blocks(path, block_form(path, self.options.documents), start, line):
                 yield number, block
             start, line = 0, 1
 
@@ -274,7 +274,7 @@ def sample(sources: Sequence[Source], options: Options, size: float, total: floa
     """Documents from all over the files, about `size` of their `total` bytes, as the shards will hold them."""
     every, number = max(round(total / size), 1), 0
     for source in sources:
-        for block in blocks(source.path, block_form(source.path, options.documents)):
+        for block in read_blocks(source.path, block_form(source.path, options.documents)):
             if number % every == 0:
                 texts, _ = block_texts(block)
                 yield from filter(None, map(clean, texts)) if options.clean else texts

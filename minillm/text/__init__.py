@@ -13,7 +13,7 @@ tokenizer        one class over all of these: special tokens, padding, files
 chat_template    a conversation as ids; templates: other people's, as text
 """
 
-from minillm.text.blocks import Block, block_form, block_texts, blocks, text_files
+from minillm.text.blocks import Block, block_form, block_texts, read_blocks, text_files
 from minillm.text.bpe import BYTES, GPT2_PATTERN, train_bpe
 from minillm.text.chat_template import CHAT_ROLES, apply_chat_template, render
 from minillm.text.cleaning import clean, clean_corpus

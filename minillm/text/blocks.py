@@ -72,7 +72,7 @@ def text_files(folder: StrPath) -> list[Path]:
     return found
 
 
-def blocks(path: StrPath, form: str, start: int = 0, line: int = 1, size: int = BLOCK) -> Iterator[Block]:
+def read_blocks(path: StrPath, form: str, start: int = 0, line: int = 1, size: int = BLOCK) -> Iterator[Block]:
     """The blocks of a file from one of them on, of about `size` bytes each.
 
     Raises: ValueError for a file that cannot be read, is empty or damaged, and for a document without end.

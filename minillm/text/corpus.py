@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from itertools import islice
 from typing import Literal, TypeVar
 
-from minillm.text.blocks import WHOLE, block_form, block_texts, blocks, split_documents
+from minillm.text.blocks import WHOLE, block_form, block_texts, read_blocks, split_documents
 from minillm.text.gutenberg import START, book_text
 from minillm.text.record_files import StrPath, holds_records, leave_out, read_each, text_field
 from minillm.text.utf8 import decoded, read_text
@@ -54,7 +54,7 @@ class Streamed:
         return list(islice(self, some.start, some.stop, some.step))
 
     def _read(self, wrong: list[str]) -> Iterator[str]:
-        for block in blocks(self.path, self.form):
+        for block in read_blocks(self.path, self.form):
             texts, complaints = block_texts(block)
             wrong += complaints
             yield from texts
@@ -94,7 +94,7 @@ def read_documents(path: StrPath, documents: Literal["blank-line", "file"] = "bl
 
 def read_packed(path: StrPath) -> list[str]:
     """The whole text of a file of plain text, in a list; a .gz is unpacked."""
-    (block,) = blocks(path, "file")
+    (block,) = read_blocks(path, "file")
     text = book_text(path, decoded(path, block.content))
     if not text.strip():
         raise ValueError(f"{path}: the file holds no text, only white space; bring a file with text in it")
