@@ -5,6 +5,7 @@ terminal     what a terminal is shown; advice: a sentence at the end of a run th
 settings     groups of settings that commands share; methods: `--method`, what of a trained model learns
 life         the life of a run, once; finetune: of what tunes a trained model; heads: of what puts a head on it
 size         of a model that goes on from a run; memory: whether one fits
+corpus       the text that pretrain and mlm learn from; prepare: shards, of text larger than memory
 one each     pretrain (and bigram), mlm; classify, pair, tag, encode, sft, reward, dpo; ppo
              generate, chat, predict, evaluate, merge, export; models; tour, with its page, tour_report
 """

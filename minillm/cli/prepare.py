@@ -107,7 +107,7 @@ def claimed_shards(settings: PrepareSettings, given: dict) -> Iterator[tuple[Pre
             refuse(given, ("vocab_size", "sample"), "they are of a bpe tokenizer that is trained")
         if (out / PROGRESS).exists():
             raise ValueError(f"--out {out}: work was begun there; go on with --resume, or name a new folder")
-        if out.exists() and any(path.name != ".lock" for path in out.iterdir()):
+        if out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
             raise ValueError(f"--out {out}: there is something in this folder already; name a new one")
         saved = written_down(settings)  # before the folder is there: what is wrong leaves nothing
     out.mkdir(parents=True, exist_ok=True)
@@ -189,7 +189,8 @@ def prepare(settings: PrepareSettings, saved: dict) -> int:
     """Make the tokenizer, if it is not there, then the shards."""
     sources = find_sources(settings)
     sizes = [os.path.getsize(one.path) for one in sources]
-    text = sum(size * (PACKED if str(one.path).endswith((".gz", ".parquet")) else 1) for size, one in zip(sizes, sources))
+    packed = [str(one.path).endswith((".gz", ".parquet")) for one in sources]
+    text = sum(size * (PACKED if small else 1) for size, small in zip(sizes, packed))
     options = options_of(settings, text)
     begun = time.monotonic()
     if not (settings.out / TOKENIZER).exists():

@@ -154,12 +154,12 @@ class Pretrain(TrainingCommand):
 
     def announce(self) -> None:
         corpus, size, training = self.corpus, self.settings.size, self.settings.training
-        width = corpus.characters() / len(self.tokens)
+        width, documents = corpus.characters() / len(self.tokens), corpus.documents
         batch = training.batch_size * training.accumulate * size.context
         known = ", ".join(f"{name} {value:.3f}" for name, value in self.levels.items() if value is not None)
         print(
-            f"{corpus.name}: {corpus.documents('train'):,} documents, {len(self.tokens):,} tokens of {width:.1f} characters, "
-            f"and {corpus.documents('valid'):,} documents to measure on\n"
+            f"{corpus.name}: {documents('train'):,} documents, {len(self.tokens):,} tokens of {width:.1f} characters, "
+            f"and {documents('valid'):,} documents to measure on\n"
             f"{size.model}: {size.depth} layers, {size.width} channels, context {size.context}, "
             f"{self.tokenizer.vocab_size:,} tokens, {sum(p.numel() for p in self.model.parameters()):,} parameters\n"
             f"losses to compare with, in nats per token: {known}\n"

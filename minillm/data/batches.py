@@ -115,7 +115,7 @@ class Batches:
         check_seed(seed or 0)
         self.examples, self.batch_size, self.seed = examples, batch_size, seed
         self.epoch, self.position = 0, 0
-        self.rank, self.world = 0, 1  # of so many processes: each takes one batch of `world`, and all stand at one place
+        self.rank, self.world = 0, 1  # of so many processes: each takes every `world`th batch
         self._shuffled = (-1, None)
 
     def __len__(self) -> int:

@@ -28,7 +28,7 @@ import torch
 from minillm.data.examples import corpus_frame
 from minillm.data.shards import FORMAT, MANIFEST, PARTS, PROGRESS, TOKENIZER, VERSION
 from minillm.system import load_file, read_object, save_file, to_json, write_json
-from minillm.text import Block, Seen, Tokenizer, block_form, block_texts, read_blocks, clean, exact_keys, mix, near_keys
+from minillm.text import Block, Seen, Tokenizer, block_form, block_texts, clean, exact_keys, mix, near_keys, read_blocks
 
 SHOWN = 5  # complaints about records that are kept
 
@@ -168,7 +168,7 @@ class Sharding:
         if "state" not in saved:
             return
         if saved["state"]["made_by"] != self.state["made_by"]:
-            raise ValueError(f"{self.out} was begun with other settings or another tokenizer: begin anew, in a new folder")
+            raise ValueError(f"{self.out} was begun with other settings or another tokenizer: name a new folder")
         self.state = saved["state"]
         for number in range(self.state["commits"] if self.options.dedup != "none" else 0):
             self.seen.keep(load_file(self._keys_file(number))[0]["keys"].numpy().view(np.uint64))
@@ -182,7 +182,7 @@ class Sharding:
             if sum(len(ids) for ids, *_ in self.buffer["train"]) >= self.options.shard_tokens:
                 self._commit(saved)
             progress(int(before[place.source]) + place.read)
-        self._make_sure_of_validation()
+        self._fill_both_sides()
         self._commit(saved)
         return self._finish()
 
@@ -218,20 +218,21 @@ class Sharding:
     def _share(self, valid: bool) -> float:
         return 0.0 if valid or any(source.valid for source in self.sources) else self.options.valid_fraction
 
-    def _make_sure_of_validation(self) -> None:
-        """Of a text so short that no document was chosen, the last one is."""
-        if self.state["parts"]["valid"]["documents"] or self.buffer["valid"]:
-            return
-        if sum(len(lengths) for _, lengths, _ in self.buffer["train"]) < 2:
-            raise ValueError(
-                "there is too little text: measuring needs a document that nothing is learned from; bring more, "
-                "separate documents by blank lines, or give --valid"
-            )
-        ids, lengths, characters = self.buffer["train"].pop()
-        cut = len(ids) - lengths[-1]
-        self.buffer["valid"].append((ids[cut:], lengths[-1:], characters[-1:]))
-        if cut:
-            self.buffer["train"].append((ids[:cut], lengths[:-1], characters[:-1]))
+    def _fill_both_sides(self) -> None:
+        """Of a text so short that no document was chosen for a side, the last one is. Raises: ValueError for one."""
+        for part, other in (PARTS, PARTS[::-1]):
+            if self.state["parts"][part]["documents"] or self.buffer[part]:
+                continue
+            if sum(len(lengths) for _, lengths, _ in self.buffer[other]) < 2 or any(one.valid for one in self.sources):
+                raise ValueError(
+                    f"there is too little text: no document is left for {part}; bring more, separate documents by "
+                    "blank lines, or give --valid"
+                )
+            ids, lengths, characters = self.buffer[other].pop()
+            cut = len(ids) - lengths[-1]
+            self.buffer[part].append((ids[cut:], lengths[-1:], characters[-1:]))
+            if cut:
+                self.buffer[other].append((ids[:cut], lengths[:-1], characters[:-1]))
 
     def _commit(self, saved: dict) -> None:
         """Write what is buffered, then that it is written."""

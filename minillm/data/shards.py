@@ -91,7 +91,7 @@ class Shards:
         self.fits(self.tokenizer, f"{self.path / TOKENIZER}")
 
     def fits(self, tokenizer: Tokenizer, origin: object) -> None:
-        """Raises: ValueError for another tokenizer than the one that made the shards. Args: origin: where it is from."""
+        """Raises: ValueError for another tokenizer than that of the shards. Args: origin: where it is from."""
         if tokenizer.fingerprint != self.manifest["tokenizer"]:
             raise ValueError(
                 f"the shards in {self.path} were made with another tokenizer than that of {origin}: "

@@ -54,7 +54,7 @@ def block_form(path: StrPath, documents: str = "blank-line") -> str:
     """How a file is read, by its name. Raises: ValueError for tables and .json, which can only be read whole."""
     suffixes = [suffix.lower() for suffix in Path(path).suffixes]
     packed = suffixes[-1:] == [".gz"]
-    suffix = ([""] + suffixes)[-2 if packed and len(suffixes) > 1 else -1]
+    suffix = ["", *suffixes][-2 if packed and len(suffixes) > 1 else -1]
     if suffix in WHOLE or (packed and suffix in PARQUET):
         raise ValueError(f"{path}: expected .txt, .jsonl, .gz of these or .parquet, which can be read in parts")
     if suffix in PARQUET:
@@ -94,8 +94,9 @@ def read_blocks(path: StrPath, form: str, start: int = 0, line: int = 1, size: i
 
 
 def _cut(path: str, form: str, file, start: int, line: int, size: int) -> Iterator[Block]:
+    # What is read depends on where a block starts, and on nothing before it: resumed work sees the same blocks.
     rest, first, whole = b"", start == 0, form == "file"  # a book is whole too: its licence is at its end
-    while piece := file.read(size - len(rest) if len(rest) < size else size):  # a block follows from its start alone
+    while piece := file.read(size - len(rest) if len(rest) < size else len(rest)):
         rest += piece
         if len(rest) > LONGEST:
             what = "one line" if form == "lines" else "text without a blank line"
@@ -203,4 +204,3 @@ def _records(path: str, text: str, first: int) -> tuple[list[str], list[str]]:
         if text.strip():
             found.append(text)
     return found, wrong
-

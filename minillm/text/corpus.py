@@ -1,8 +1,8 @@
 """A person's text in: files into documents, and a split in which nothing leaks.
 
 Text comes out as it stands in the file, but for a byte order mark, which is dropped, line ends, which become "\\n", and
-what `gutenberg` says of books. A large file is not read whole: its documents come one after the other, as often as they are
-asked for (`Streamed`). Left out: tidying the text (`cleaning`), documents that occur twice (`dedup`).
+what `gutenberg` says of books. A large file is not read whole: its documents come one after the other, as often as they
+are asked for (`Streamed`). Left out: tidying the text (`cleaning`), documents that occur twice (`dedup`).
 """
 
 import os

@@ -17,7 +17,7 @@ BANDS, ROWS = 14, 8
 
 
 def exact_keys(documents: Sequence[str]) -> np.ndarray:
-    """A 64-bit number of each document (N, 1), equal for copies; of 100 million others two are alike in 1 of 3,000 runs.
+    """A 64-bit number of each document (N, 1), equal for copies; of 100 million others two agree in 1 of 3,000 runs.
 
     >>> keys = exact_keys(["a tale", "A  tale", "a song"])
     >>> bool(keys[0] == keys[1]), bool(keys[0] == keys[2])

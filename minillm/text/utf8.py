@@ -1,4 +1,4 @@
-"""A plain text file, whole or in parts: UTF-8, or a sentence that says what it is instead. Left out: guessing encodings."""
+"""A plain text file, whole or in parts: UTF-8, or a sentence that says what it is. Left out: guessing encodings."""
 
 import codecs
 import os

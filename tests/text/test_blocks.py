@@ -11,11 +11,11 @@ from minillm.text import (
     Seen,
     block_form,
     block_texts,
-    read_blocks,
     corpus,
     exact_keys,
     near_duplicates,
     near_keys,
+    read_blocks,
     read_documents,
     split,
     text_files,
@@ -111,15 +111,15 @@ def test_what_is_no_text_is_refused_with_its_place_in_the_file(tmp_path, content
 def test_a_packed_file_cut_short_a_text_without_end_and_a_table_are_refused(tmp_path, monkeypatch):
     short, table = tmp_path / "a.txt.gz", tmp_path / "a.csv"
     short.write_bytes(gzip.compress(made_text(5).encode())[:-20])
-    with pytest.raises(ValueError, match="not a whole .gz file"):
+    with pytest.raises(ValueError, match="not a whole"):
         documents_in(short, 100)
-    with pytest.raises(ValueError, match="expected .txt, .jsonl"):
+    with pytest.raises(ValueError, match="which can be read in parts"):
         block_form(table)
     monkeypatch.setattr("minillm.text.blocks.LONGEST", 1 << 20)
     long = tmp_path / "b.txt"
     long.write_text("word " * 300_000)
     with pytest.raises(ValueError, match="over 1 MB of text without a blank line from line 1 on"):
-        documents_in(long, 1000)
+        documents_in(long, 100_000)
     with pytest.raises(ValueError, match="no text in this folder"):
         text_files(tmp_path / "nowhere")
 
