@@ -6,6 +6,7 @@ settings     groups of settings that commands share; methods: `--method`, what o
 life         the life of a run, once; finetune: of what tunes a trained model; heads: of what puts a head on it;
              rehearsal: so that the text of pre-training is not forgotten
 size         of a model that goes on from a run; memory: whether one fits
+corpus       the text that pretrain and mlm learn from; prepare: shards, of text larger than memory
 one each     pretrain (and bigram), mlm; classify, pair, tag, encode, sft, reward, dpo; ppo
              generate, chat, answer, predict, evaluate, merge, export; models; tour, with its page, tour_report
 """

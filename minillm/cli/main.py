@@ -18,6 +18,7 @@ from minillm.cli.models import ModelsSettings, run_models
 from minillm.cli.pair import Pair, PairSettings
 from minillm.cli.ppo import RLHF, PPOSettings
 from minillm.cli.predict import PredictSettings, run_predict
+from minillm.cli.prepare import PrepareSettings, run_prepare
 from minillm.cli.pretrain import Bigram, BigramSettings, Pretrain, PretrainSettings
 from minillm.cli.reward import RewardSettings, RewardTask
 from minillm.cli.sft import SFT, SFTSettings
@@ -34,6 +35,7 @@ def _does(summary: str, settings: type, function: Callable, **more) -> Command:
 
 
 COMMANDS = {
+    "prepare": _does("turn text of any size into shards of token ids", PrepareSettings, run_prepare),
     "bigram": _trains("count pairs of tokens: the baseline", BigramSettings, Bigram),
     "pretrain": _trains("train a decoder from scratch on text", PretrainSettings, Pretrain),
     "mlm": _trains("train an encoder from scratch on text, by restoring hidden words", MLMSettings, MLM),

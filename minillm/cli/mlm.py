@@ -4,27 +4,28 @@ Masked language modelling, alone or with next-sentence prediction (Devlin et al.
 row of its own; with next sentences, a row is the two halves of a document, or the halves of two.
 """
 
-import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from minillm.cli.advice import advice, say
+from minillm.cli.corpus import check_text_flags, load_corpus
 from minillm.cli.flags import auto, change, flag, group, program
 from minillm.cli.life import TrainingCommand, train_config
 from minillm.cli.memory import check_size
 from minillm.cli.methods import fold_adapters
-from minillm.cli.pretrain import load_corpus, make_tokenizer
 from minillm.cli.settings import MOST_LAYERS, Machine, PreTraining, RunChoice, TextSource
 from minillm.cli.size import check_size_flags, with_size_of
 from minillm.data import (
     IGNORE_INDEX,
-    Padded,
-    encode_once,
+    Documents,
+    Frame,
+    PaddedPieces,
+    Pieces,
     encoder_frame,
     mask_tokens,
-    mean_token_length,
     pair_example,
     text_example,
 )
@@ -96,6 +97,7 @@ class MLM(TrainingCommand):
     @classmethod
     def complete(cls, settings: MLMSettings, given: dict) -> MLMSettings:
         check_size_flags(settings.from_, given, EncoderSize)
+        check_text_flags(settings.text, given)
         return settings
 
     def read(self) -> None:
@@ -106,34 +108,32 @@ class MLM(TrainingCommand):
         self.settings = change(self.settings, context=self.settings.size.context or CONTEXT)
         self.corpus = load_corpus(self.settings.text, self.settings.machine.seed)
         if self.settings.from_ is not None:
-            mean_token_length(self.corpus.train, self.tokenizer, self.settings.from_)
+            self.corpus.check(self.tokenizer, self.settings.from_)
 
     def build(self) -> None:
         settings = self.settings
         if settings.from_ is None:
-            self.tokenizer = self.tokenizer_of(lambda: make_tokenizer(settings.text, self.corpus))
+            self.tokenizer = self.tokenizer_of(lambda: self.corpus.make_tokenizer(settings.text))
             self.encoder = build_encoder(settings, self.tokenizer, self.compute)
         self.model = SequenceClassifier(self.encoder, 2) if settings.next_sentence else self.encoder
         self.objective = masked_lm_and_next_sentence if settings.next_sentence else masked_lm
         self.unit = "batches" if settings.next_sentence else self.unit  # a batch has one loss, of both
         self.examples = {part: self.rows(part) for part in ("train", "valid")}
         more = (self.tokenizer.pad_id, settings.training.batch_size)
-        self.batches = Padded(self.examples["train"], *more, seed=settings.machine.seed, change=self.hide)
-        self.valid = Padded(self.examples["valid"], *more, change=self.hide)
+        self.batches = PaddedPieces(self.examples["train"], *more, seed=settings.machine.seed, change=self.hide)
+        self.valid = PaddedPieces(self.examples["valid"], *more, change=self.hide)
 
-    def rows(self, part: str) -> list[dict]:
+    def rows(self, part: str) -> Sequence:
         """Documents, or pieces of those that are too long; with next sentences, halves that belong together or not."""
         frame, context = encoder_frame(self.tokenizer), self.settings.size.context
-        encoded = encode_once(getattr(self.corpus, part), self.tokenizer, self.tokens_file(part))
+        documents = Documents(self.corpus.tokens(part, self.tokenizer, self.tokens_file(part)), self.tokenizer)
         if self.settings.next_sentence:
-            return halves(encoded, frame, context, self.settings.machine.seed)
-        room = context - 2
-        if room < 1:
+            return Halves(documents, frame, context, self.settings.machine.seed)
+        if context < 3:
             raise ValueError(
                 f"--context {context}: two special tokens stand around each text, so it must be at least 3"
             )
-        pieces = [ids[start : start + room] for ids in encoded for start in range(0, max(len(ids), 1), room)]
-        return [text_example(ids, frame, context) for ids in pieces if ids]
+        return Pieces(documents, context - 2, lambda ids: text_example(ids, frame, context), around=2)
 
     def hide(self, batch: dict, generator: torch.Generator) -> dict:
         """A batch with some of its tokens masked."""
@@ -159,7 +159,7 @@ class MLM(TrainingCommand):
         )
 
     def fingerprint(self) -> str:
-        return hashlib.sha256("\0".join(self.corpus.train).encode()).hexdigest()
+        return self.corpus.of_text()
 
     def report(self, history: History) -> None:
         scores = self.scores()
@@ -209,17 +209,25 @@ def build_encoder(settings: MLMSettings, tokenizer: Tokenizer, compute: Compute)
     return Encoder(config)
 
 
-def halves(encoded: list[list[int]], frame, context: int, seed: int) -> list[dict]:
-    """Each document cut in the middle; every other one gets the second half of another document."""
-    generator = torch.Generator().manual_seed(seed)
-    encoded = [ids for ids in encoded if len(ids) > 1]
-    if len(encoded) < 2:
-        raise ValueError("--next-sentence needs at least two documents, to put the halves of two together")
-    others = torch.randint(1, len(encoded), (len(encoded),), generator=generator).tolist()
-    examples = []
-    for index, (ids, away) in enumerate(zip(encoded, others)):
-        follows = index % 2
-        other = ids if follows else encoded[(index + away) % len(encoded)]
-        example = pair_example(ids[: len(ids) // 2], other[len(other) // 2 :], frame, context)
-        examples.append({**example, "follows": follows})
-    return examples
+class Halves(Sequence):
+    """Each document cut in the middle, as a group of one example; every other one gets the second half of another."""
+
+    def __init__(self, documents: Documents, frame: Frame, context: int, seed: int):
+        self.documents, self.frame, self.context = documents, frame, context
+        self.chosen = (documents.lengths > 1).nonzero().flatten()
+        number = len(self.chosen)
+        if number < 2:
+            raise ValueError("--next-sentence needs at least two documents, to put the halves of two together")
+        away = torch.randint(1, number, (number,), generator=torch.Generator().manual_seed(seed))
+        index = torch.arange(number)
+        self.other = torch.where(index % 2 == 1, index, (index + away) % number)
+        lengths = documents.lengths[self.chosen]
+        self.lengths = (lengths // 2 + (lengths - lengths // 2)[self.other] + 3).clamp(max=context)
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, index: int) -> tuple[dict]:
+        ids, other = (self.documents[int(self.chosen[place])] for place in (index, self.other[index]))
+        example = pair_example(ids[: len(ids) // 2], other[len(other) // 2 :], self.frame, self.context)
+        return ({**example, "follows": index % 2},)

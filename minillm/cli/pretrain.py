@@ -1,6 +1,5 @@
 """`train.py pretrain` and `bigram`: raw text to a decoder that generates."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,19 +8,20 @@ from torch import nn
 
 from minillm import models, tales
 from minillm.cli.advice import advice, say
+from minillm.cli.corpus import check_text_flags, load_corpus
 from minillm.cli.flags import auto, change, flag, group, program
 from minillm.cli.life import TrainingCommand, train_config
 from minillm.cli.memory import check_size
 from minillm.cli.methods import fold_adapters
 from minillm.cli.settings import MOST_LAYERS, Machine, PreTraining, RunChoice, TextSource
 from minillm.cli.size import check_size_flags, with_size_of
-from minillm.data import Windows, mean_token_length, tokenize_once
+from minillm.data import Windows
 from minillm.hub import load_causal, load_tokenizer, source
 from minillm.inference import write
 from minillm.models import LSTMLM, OWN_RECIPES, BigramLM, Decoder, LSTMConfig, ModelConfig, bigram_loss
 from minillm.report import loss_curve, picture
 from minillm.system import Compute, write_text
-from minillm.text import Tokenizer, read_documents, split, split_stream
+from minillm.text import Tokenizer
 from minillm.training import OPTIMIZERS, History, causal_lm, causal_objective, mean_loss
 
 MODELS = {Decoder: "decoder", LSTMLM: "lstm", BigramLM: "bigram"}  # what --model calls them
@@ -112,6 +112,7 @@ class Pretrain(TrainingCommand):
     @classmethod
     def complete(cls, settings: PretrainSettings, given: dict) -> PretrainSettings:
         check_size_flags(settings.from_, given, ModelSize)
+        check_text_flags(settings.text, given)
         return settings
 
     def read(self) -> None:
@@ -127,20 +128,18 @@ class Pretrain(TrainingCommand):
         self.settings = follow_depth(self.settings, self.compute.device.type)
         self.corpus = load_corpus(self.settings.text, self.settings.machine.seed)
         if self.settings.from_ is not None:
-            mean_token_length(self.corpus.train, self.tokenizer, self.settings.from_)
+            self.corpus.check(self.tokenizer, self.settings.from_)
 
     def build(self) -> None:
         if self.settings.from_ is None:
-            self.tokenizer = self.tokenizer_of(lambda: make_tokenizer(self.settings.text, self.corpus))
+            self.tokenizer = self.tokenizer_of(lambda: self.corpus.make_tokenizer(self.settings.text))
             self.model = build_decoder(self.settings, self.tokenizer, self.compute)
         self.objective = causal_objective(self.model)
-        whole, context = self.corpus.whole, self.settings.size.context
-        batch_size, seed = self.settings.training.batch_size, self.settings.machine.seed
+        context, batch_size = self.settings.size.context, self.settings.training.batch_size
         self.tokens, self.valid_tokens = (
-            tokenize_once(getattr(self.corpus, part), self.tokenizer, self.tokens_file(part), whole)
-            for part in ("train", "valid")
+            self.corpus.tokens(part, self.tokenizer, self.tokens_file(part)) for part in ("train", "valid")
         )
-        self.batches = Windows(self.tokens, context, batch_size, seed=seed)
+        self.batches = Windows(self.tokens, context, batch_size, seed=self.settings.machine.seed)
         self.valid = Windows(self.valid_tokens, context, batch_size)
 
     def example_batch(self) -> dict:
@@ -149,19 +148,19 @@ class Pretrain(TrainingCommand):
 
     def prepare(self) -> None:
         valid, vocab_size = self.valid_tokens, self.tokenizer.vocab_size
-        floor = tales.entropy_floor(self.corpus.valid, int((valid.targets() >= 0).sum()))
-        self.levels = {"bigram": bigram_loss(self.tokens, valid, vocab_size), "floor": floor}
+        bigram = bigram_loss(self.tokens, valid, vocab_size, self.corpus.counted)
+        self.levels = {"bigram": bigram, "floor": self.corpus.floor(valid)}
         training = self.settings.training
         self.config = train_config(training, self.settings.machine, steps=training.max_steps)
 
     def announce(self) -> None:
         corpus, size, training = self.corpus, self.settings.size, self.settings.training
-        width = sum(map(len, corpus.train)) / len(self.tokens)
+        width, documents = corpus.characters() / len(self.tokens), corpus.documents
         batch = training.batch_size * training.accumulate * size.context
         known = ", ".join(f"{name} {value:.3f}" for name, value in self.levels.items() if value is not None)
         print(
-            f"{corpus.name}: {len(corpus.train):,} documents, {len(self.tokens):,} tokens of {width:.1f} characters, "
-            f"and {len(corpus.valid):,} documents to measure on\n"
+            f"{corpus.name}: {documents('train'):,} documents, {len(self.tokens):,} tokens of {width:.1f} characters, "
+            f"and {documents('valid'):,} documents to measure on\n"
             f"{size.model}: {size.depth} layers, {size.width} channels, context {size.context}, "
             f"{self.tokenizer.vocab_size:,} tokens, {sum(p.numel() for p in self.model.parameters()):,} parameters\n"
             f"losses to compare with, in nats per token: {known}\n"
@@ -169,7 +168,7 @@ class Pretrain(TrainingCommand):
         )
 
     def fingerprint(self) -> str:
-        return hashlib.sha256(self.tokens.ids.numpy().tobytes()).hexdigest()
+        return self.corpus.of_tokens(self.tokens)
 
     def more_config(self) -> dict:
         return {"documents": "file" if self.corpus.whole else "blank-line"}
@@ -265,53 +264,3 @@ def build_decoder(settings: PretrainSettings, tokenizer: Tokenizer, compute: Com
         dropout=size.dropout,
     )
     return Decoder(config)
-
-
-# Text, for mlm too
-
-
-@dataclass
-class Corpus:
-    """Text on both sides of the split, and what is known of it."""
-
-    train: list[str]
-    valid: list[str]
-    whole: bool  # one long text, cut anywhere
-    name: str
-
-
-def load_corpus(source: TextSource, seed: int) -> Corpus:
-    """Read the user's text, or the tales. Raises: ValueError for anything that is no text."""
-    if source.data is None:
-        if source.valid is not None:
-            raise ValueError("--valid needs --data: the tales have a validation text of their own")
-        train, valid = (tales.load_documents(f"tales_{part}.txt") for part in ("train", "valid"))
-        return Corpus(train, valid, False, "tales")
-    whole = source.documents == "file"
-    name = str(source.data)
-    if source.valid is not None:
-        train, valid = (read_documents(path, source.documents) for path in (source.data, source.valid))
-        return Corpus(train, valid, whole, name)
-    if whole:
-        (text,) = read_documents(source.data, "file")
-        first, last = split_stream(text, source.valid_fraction)
-        return Corpus([first], [last], True, name)
-    documents = read_documents(source.data)
-    if len(documents) < 2:
-        raise ValueError(
-            f"{source.data}: holds one document, and measuring needs a second: separate documents by blank lines, "
-            "give --valid, or use --documents file, which keeps the end of the text aside"
-        )
-    train, valid = split(documents, source.valid_fraction, seed)
-    return Corpus(train, valid, False, name)
-
-
-def make_tokenizer(source: TextSource, corpus: Corpus) -> Tokenizer:
-    """The tokenizer that --tokenizer names, trained on the training text. (Characters are taken from all of it.)"""
-    if source.tokenizer == "bpe":
-        return Tokenizer.train(corpus.train, source.vocab_size)
-    if source.tokenizer == "characters":
-        return Tokenizer.characters(corpus.train + corpus.valid)
-    if Path(source.tokenizer).suffix == ".json":
-        return Tokenizer.load(source.tokenizer)
-    return Tokenizer.from_tiktoken(source.tokenizer)

@@ -4,6 +4,7 @@ examples      a record as what a model reads: one text, a pair, tagged words, a 
 batches       a corpus as one row of tokens; windows on it; padded batches; by_length: those for scoring
 masking       what a masked language model is asked; packing: several examples in a row
 kept          token ids that are worked out once, and then read from a file
+shards        a corpus larger than memory, mapped; sharding: how it is made
 mixing        several sources of batches in one stream
 records       labelled files, read and checked; tagged, conversations, preferences: the same of those; messages
 """
@@ -15,7 +16,7 @@ from minillm.data.examples import (
     IGNORE_INDEX, Frame, mean_token_length, chat_example, decoder_frame, encoder_frame, frame_of, pair_example,
     show_example, tag_example, text_example,
 )  # fmt: skip
-from minillm.data.kept import encode_once, tokenize_once
+from minillm.data.kept import tokenize_once
 from minillm.data.masking import mask_tokens
 from minillm.data.messages import user_message
 from minillm.data.mixing import Mixed
@@ -24,5 +25,9 @@ from minillm.data.preferences import Preference, Prompt, read_preferences, read_
 from minillm.data.records import (
     Parts, Record, RecordReader, check_not_empty, check_words, classify_example, label_names, load_parts,
     read_labelled, read_scored_pairs, tagged_example, texts_example, unknown_labels,
+)  # fmt: skip
+from minillm.data.sharding import Options, Sharding, Source, clean_up, sample
+from minillm.data.shards import (
+    MANIFEST, PROGRESS, TOKENIZER, Documents, PaddedPieces, Pieces, Shards, is_shards,
 )  # fmt: skip
 from minillm.data.tagged import is_span, read_tagged, words_field

@@ -7,9 +7,9 @@ Shapes: B batch, T time (the context), N tokens of the corpus.
 """
 
 import os
+from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 
 import numpy as np
 import torch
@@ -32,9 +32,9 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def targets(self) -> Tensor:
-        """The token that follows each but the last, IGNORE_INDEX where it is not predicted: (N - 1,)."""
-        after = self.ids[1:].long()
+    def targets(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """The token that follows each but the last, IGNORE_INDEX where it is not predicted: (N - 1,), or a part."""
+        after = self.ids[start + 1 : None if stop is None else stop + 1].long()
         return after if self.bos_id is None else after.masked_fill(after == self.bos_id, IGNORE_INDEX)
 
 
@@ -50,9 +50,8 @@ def tokenize(
         file: keep the ids there and map it into memory, for a corpus that does not fit.
     """
     begin, end = ([], []) if whole else corpus_frame(tokenizer)
-    documents = iter(documents)
-    batches = iter(lambda: tokenizer.encode_batch(list(islice(documents, 1000))), [])
-    rows = (np.array([*begin, *ids, *end], dtype=np.int32) for batch in batches for ids in batch)
+    found = (ids for some in in_groups(documents) for ids in tokenizer.encode_arrays(some))
+    rows = (np.concatenate([begin, ids, end], dtype=np.int32, casting="unsafe") for ids in found)
     if file:
         with open(file, "wb") as sink:
             lengths = [sink.write(row) // row.itemsize for row in rows]
@@ -62,6 +61,19 @@ def tokenize(
         lengths, ids = list(map(len, rows)), np.concatenate([np.zeros(0, np.int32), *rows])
     starts = None if whole else torch.tensor([0, *lengths]).cumsum(0)[:-1]
     return Tokens(torch.from_numpy(ids), starts, begin[0] if begin and end else None)
+
+
+def in_groups(documents: Iterable[str], size: int = 1 << 20) -> Iterator[list[str]]:
+    """The documents in lists of about `size` characters together."""
+    group, there = [], 0
+    for document in documents:
+        group.append(document)
+        there += len(document)
+        if there >= size:
+            yield group
+            group, there = [], 0
+    if group:
+        yield group
 
 
 def window_table(length: int, context: int, starts: Tensor | None = None) -> Tensor:
@@ -79,15 +91,15 @@ def window_table(length: int, context: int, starts: Tensor | None = None) -> Ten
             [3, 5],
             [4, 8]])
     """
-    rows, begin, first = [], 0, 1
-    starts = [0] if starts is None else starts.tolist()
+    rows, begin, first = array("q"), 0, 1
+    starts = [0] if starts is None else starts.numpy().data
     while first < length:
         start = starts[bisect_right(starts, first) - 1]
         begin = start if begin < start < first else first - 1
         begin = min(begin, max(length - 1 - context, 0))  # the last window is pulled back so that it is a whole one
-        rows.append((begin, first))
+        rows.extend((begin, first))
         first = begin + context + 1
-    return torch.tensor(rows, dtype=torch.long).reshape(-1, 2)
+    return torch.from_numpy(np.array(rows, dtype=np.int64)).reshape(-1, 2)
 
 
 class Batches:
@@ -103,6 +115,7 @@ class Batches:
         check_seed(seed or 0)
         self.examples, self.batch_size, self.seed = examples, batch_size, seed
         self.epoch, self.position = 0, 0
+        self.rank, self.world = 0, 1  # of so many processes: each takes every `world`th batch
         self._shuffled = (-1, None)
 
     def __len__(self) -> int:
@@ -135,12 +148,19 @@ class Batches:
     def forever(self) -> Iterator[dict[str, Tensor]]:
         """Full batches without end, from where `load_state_dict` put us. A batch may span two epochs."""
         while True:
-            rows = self.order(self.epoch)[self.position : self.position + self.batch_size]
-            self.position += len(rows)
-            while len(rows) < self.batch_size:
-                self.epoch, self.position = self.epoch + 1, self.batch_size - len(rows)
-                rows = torch.cat([rows, self.order(self.epoch)[: self.position]])
-            yield self.batch(rows)
+            for turn in range(self.world):
+                rows = self._next_rows()
+                if turn == self.rank:
+                    mine = self.batch(rows)
+            yield mine
+
+    def _next_rows(self) -> Tensor:
+        rows = self.order(self.epoch)[self.position : self.position + self.batch_size]
+        self.position += len(rows)
+        while len(rows) < self.batch_size:
+            self.epoch, self.position = self.epoch + 1, self.batch_size - len(rows)
+            rows = torch.cat([rows, self.order(self.epoch)[: self.position]])
+        return rows
 
     def state_dict(self) -> dict[str, int]:
         """Where `forever` stands."""

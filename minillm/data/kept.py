@@ -12,7 +12,7 @@ from minillm.data.examples import corpus_frame
 from minillm.system import load_file, save_file
 from minillm.text import Tokenizer
 
-KINDS = {"ids": torch.int32, "starts": torch.int64, "lengths": torch.int64}  # of what a file holds
+KINDS = {"ids": torch.int32, "starts": torch.int64}  # of what a file holds
 
 
 def tokenize_once(
@@ -28,18 +28,6 @@ def tokenize_once(
     tensors = _kept(file, _checksum(documents, tokenizer, str(whole)), names, work_out)
     begin, end = ([], []) if whole else corpus_frame(tokenizer)  # nothing announces <|bos|>, unless it ends a text too
     return Tokens(tensors["ids"], tensors.get("starts"), begin[0] if begin and end else None)
-
-
-def encode_once(documents: Sequence[str], tokenizer: Tokenizer, file: str | os.PathLike | None) -> list[list[int]]:
-    """`tokenizer.encode_batch`, but where `file` holds the ids they are read from there; else they are put there."""
-
-    def work_out() -> dict[str, Tensor]:
-        rows = tokenizer.encode_batch(documents)
-        ids = torch.tensor([i for row in rows for i in row], dtype=torch.int32)
-        return {"ids": ids, "lengths": torch.tensor(list(map(len, rows)), dtype=torch.int64)}
-
-    tensors = _kept(file, _checksum(documents, tokenizer, "rows"), ("ids", "lengths"), work_out)
-    return [row.tolist() for row in tensors["ids"].split(tensors["lengths"].tolist())]
 
 
 def _kept(

@@ -7,11 +7,14 @@ Left out: back-off and Kneser-Ney smoothing (Chen & Goodman 1999); additive smoo
 Shapes: B batch, T time, V vocabulary.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+PART = 1 << 19  # tokens that are counted at a time
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,21 @@ class CountBigram(nn.Module):
         if smoothing < 0:
             raise ValueError(f"smoothing is {smoothing}: it must not be negative")
         self.vocab_size, self.smoothing = vocab_size, smoothing
-        before, after = ids[:-1].long(), ids[1:].long() if targets is None else targets.long()
-        before, after = before[after >= 0], after[after >= 0]
-        keys, counts = torch.unique(before * vocab_size + after, return_counts=True)
+        keys, counts, total = count_pairs([(ids[:-1], ids[1:] if targets is None else targets)], vocab_size)
+        self._keep(keys, counts, total)
+
+    def _keep(self, keys: Tensor, counts: Tensor, total: Tensor) -> None:
+        vocab_size = self.vocab_size
         self.register_buffer("key", F.pad(keys, (0, 1), value=vocab_size**2))  # ascending; the last is of no pair
         self.register_buffer("count", F.pad(counts, (0, 1)).double())
-        self.register_buffer("total", torch.bincount(before, minlength=vocab_size).double())  # (V,)
+        self.register_buffer("total", total.double())  # (V,)
+
+    @classmethod
+    def of_parts(cls, parts: Iterable[tuple[Tensor, Tensor]], vocab_size: int) -> "CountBigram":
+        """Count parts of a text, (tokens, labels) of one length, of which one at a time is in memory."""
+        model = cls(torch.zeros(0), vocab_size)
+        model._keep(*count_pairs(parts, vocab_size))
+        return model
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, *, keep: Tensor | None = None) -> Tensor:
         """Log-probabilities (B, T, V) of input_ids (B, T), or (N, V) of the N positions where keep (B, T) is true.
@@ -80,11 +92,28 @@ class CountBigram(nn.Module):
         return torch.where(whole > 0, counts / whole, 1 / self.vocab_size).log().float()
 
 
-def bigram_loss(train, valid, vocab_size: int) -> float:
+def count_pairs(parts: Iterable[tuple[Tensor, Tensor]], vocab_size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The pairs before * V + after that occur in parts of a text, ascending; how often each; and each token before."""
+    keys = counts = torch.zeros(0, dtype=torch.long)
+    total = torch.zeros(vocab_size, dtype=torch.long)
+    for before, after in parts:
+        before, after = before[after >= 0].long(), after[after >= 0].long()
+        total += torch.bincount(before, minlength=vocab_size)
+        found, times = torch.unique(before * vocab_size + after, return_counts=True)
+        keys, place = torch.unique(torch.cat([keys, found]), return_inverse=True)
+        counts = torch.zeros(len(keys), dtype=torch.long).index_add_(0, place, torch.cat([counts, times]))
+    return keys, counts, total
+
+
+def bigram_loss(train, valid, vocab_size: int, most: int | None = None) -> float:
     """Nats per validation token of the counted bigram of the training text.
 
-    Args: train, valid: with `ids` (N,) and `targets()` (N - 1,), labels that are negative where nothing is predicted.
+    Args: train, valid: with `ids` (N,) and `targets(start, stop)`, labels that are negative where nothing is predicted;
+        most: count so many tokens of the training text only.
     """
-    model, labels = CountBigram(train.ids, vocab_size, targets=train.targets()), valid.targets()
+    end = min(len(train.ids), most or len(train.ids)) - 1
+    bounds = [(start, min(start + PART, end)) for start in range(0, end, PART)]
+    parts = ((train.ids[start:stop], train.targets(start, stop)) for start, stop in bounds)
+    model, labels = CountBigram.of_parts(parts, vocab_size), valid.targets()
     real = labels >= 0
     return -model.logprobs(valid.ids[:-1].long()[real], labels[real]).double().mean().item()

@@ -22,7 +22,7 @@ from minillm.system.files import check_readable, write_atomic
 # As safetensors calls them.
 STORED_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 STORED_DTYPES |= {"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8}
-STORED_DTYPES |= {"U8": torch.uint8, "BOOL": torch.bool}
+STORED_DTYPES |= {"U8": torch.uint8, "U16": torch.uint16, "U32": torch.uint32, "BOOL": torch.bool}
 STORED_NAMES = {dtype: name for name, dtype in STORED_DTYPES.items()}
 CHECKSUM, SAME = "minillm.sha256", "minillm.same"  # our keys among the metadata: others have a sha256 of their own
 

@@ -1,6 +1,7 @@
 """Raw text to token ids.
 
 utf8, corpus     files into documents; a split in which nothing leaks; gutenberg: a book without its licence
+blocks, seen     files beyond memory, in parts; which of their documents came before
 record_files     files of records, read and checked; tables: of rows and columns, and the names that fields go by
 cleaning         tidy a corpus, with markup (HTML out of text), normal (Unicode's forms) and dedup (near duplicates)
 plain_bpe, bpe   learn byte-pair merges: as on a blackboard, and fast
@@ -12,13 +13,14 @@ tokenizer        one class over all of these: special tokens, padding, files
 chat_template    a conversation as ids; templates: other people's, as text
 """
 
+from minillm.text.blocks import Block, block_form, block_texts, read_blocks, text_files
 from minillm.text.bpe import BYTES, GPT2_PATTERN, train_bpe
 from minillm.text.chat_template import CHAT_ROLES, apply_chat_template, render
 from minillm.text.cleaning import clean, clean_corpus
 from minillm.text.corpus import read_documents, split, split_stream
 from minillm.text.dedup import (
     bands_and_rows, candidate_pairs, collision_probability, estimated_jaccard, exact_duplicates, jaccard,
-    near_duplicates, shingles, signatures,
+    mix, near_duplicates, shingles, signatures,
 )  # fmt: skip
 from minillm.text.plain_bpe import encode_plain, train_plain
 from minillm.text.record_files import (
@@ -27,6 +29,7 @@ from minillm.text.record_files import (
 from minillm.text.parts import check_added, check_model
 from minillm.text.pipeline import Pipeline
 from minillm.text.pre_tokenizers import BYTE_CHARACTERS
+from minillm.text.seen import Seen, exact_keys, near_keys
 from minillm.text.roles import Roles, nearest_roles
 from minillm.text.templates import TEMPLATE_NAMES, TEMPLATES, name_of
 from minillm.text.tokenizer import Tokenizer

@@ -46,7 +46,8 @@ def strip_invisible(text: str) -> str:
     >>> strip_invisible("soft\\u00adly \\u200bthere\\x07\\x0cnext page")
     'softly there\\nnext page'
     """
-    return LOOSE_JOINERS.sub("", INVISIBLE.sub("", LINE_ENDS.sub("\n", text)))
+    text = INVISIBLE.sub("", LINE_ENDS.sub("\n", text))
+    return LOOSE_JOINERS.sub("", text) if "\u200c" in text or "\u200d" in text else text
 
 
 def collapse_space(text: str) -> str:
@@ -55,8 +56,8 @@ def collapse_space(text: str) -> str:
     >>> collapse_space("  a \\u00a0 b \\n\\n\\n\\tc\\n")
     'a b\\n\\nc'
     """
-    text = re.sub(r"[^\S\n]+", " ", text)
-    text = re.sub(r" ?\n ?", "\n", text)
+    text = re.sub(r"[^\S\n ][^\S\n]*| [^\S\n]+", " ", text)  # a space alone stays, and takes no time
+    text = re.sub(r" \n ?|\n ", "\n", text)
     return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 

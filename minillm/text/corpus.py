@@ -1,24 +1,67 @@
 """A person's text in: files into documents, and a split in which nothing leaks.
 
 Text comes out as it stands in the file, but for a byte order mark, which is dropped, line ends, which become "\\n", and
-what `gutenberg` says of books. Left out: tidying the text (`cleaning`), documents that occur twice (`dedup`), files
-beyond memory.
+what `gutenberg` says of books. A large file is not read whole: its documents come one after the other, as often as they
+are asked for (`Streamed`). Left out: tidying the text (`cleaning`), documents that occur twice (`dedup`).
 """
 
+import os
 import random
-import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import islice
 from typing import Literal, TypeVar
 
-from minillm.text.gutenberg import book_text
-from minillm.text.record_files import StrPath, holds_records, read_each, text_field
-from minillm.text.utf8 import read_text
+from minillm.text.blocks import WHOLE, block_form, block_texts, read_blocks, split_documents
+from minillm.text.gutenberg import START, book_text
+from minillm.text.record_files import StrPath, holds_records, leave_out, read_each, text_field
+from minillm.text.utf8 import decoded, read_text
 
 T = TypeVar("T")
+LARGE = 1 << 24  # bytes of a file that is not kept in memory
 
 
-def read_documents(path: StrPath, documents: Literal["blank-line", "file"] = "blank-line") -> list[str]:
-    """The documents of a file, in order, none of them empty.
+class Streamed:
+    """The documents of a file, or some of them, which are read from it whenever they are gone through."""
+
+    def __init__(self, path: StrPath):
+        self.path, self.form, self.chosen = path, block_form(path), None
+        wrong: list[str] = []
+        self.length = sum(1 for _ in self._read(wrong))
+        leave_out(wrong, self.length + len(wrong))
+        if not self.length:
+            raise ValueError(f"{path}: the file holds no text, only white space; bring a file with text in it")
+
+    def part(self, chosen: Sequence[int]) -> "Streamed":
+        """Those of these numbers, which ascend."""
+        part = object.__new__(Streamed)
+        part.path, part.form, part.chosen, part.length = self.path, self.form, chosen, len(chosen)
+        return part
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[str]:
+        chosen = iter(self.chosen if self.chosen is not None else range(self.length))
+        wanted = next(chosen, None)
+        for number, text in enumerate(self._read([])):
+            if wanted is None:
+                return
+            if number == wanted:
+                yield text
+                wanted = next(chosen, None)
+
+    def __getitem__(self, some: slice) -> list[str]:
+        return list(islice(self, some.start, some.stop, some.step))
+
+    def _read(self, wrong: list[str]) -> Iterator[str]:
+        for block in read_blocks(self.path, self.form):
+            texts, complaints = block_texts(block)
+            wrong += complaints
+            yield from texts
+
+
+def read_documents(path: StrPath, documents: Literal["blank-line", "file"] = "blank-line") -> list[str] | Streamed:
+    """The documents of a file, in order, none of them empty; those of a large one, or of a .gz, are not all in memory.
 
     A file of records (.jsonl, .json, .csv, .tsv) holds one document a record, in the field "text".
 
@@ -35,6 +78,9 @@ def read_documents(path: StrPath, documents: Literal["blank-line", "file"] = "bl
     """
     if documents not in ("blank-line", "file"):
         raise ValueError(f'documents is {documents!r}; choose "blank-line" or "file"')
+    if is_large(path):
+        found = Streamed(path) if documents == "blank-line" or block_form(path) != "text" else read_packed(path)
+        return found if documents == "blank-line" else ["\n\n".join(found)]
     if holds_records(path):
         found = read_each(path, [("text",)], lambda line, record: text_field(path, line, record))
     else:
@@ -46,10 +92,23 @@ def read_documents(path: StrPath, documents: Literal["blank-line", "file"] = "bl
     return ["\n\n".join(found)] if documents == "file" else found
 
 
-def split_documents(text: str) -> list[str]:
-    """Cut text at its blank lines; white space alone is a blank line. Indentation of a first line stays."""
-    pieces = re.split(r"(?:\A|\n)(?:[^\S\n]*\n)+", text)
-    return [piece.rstrip() for piece in pieces if piece.strip()]
+def read_packed(path: StrPath) -> list[str]:
+    """The whole text of a file of plain text, in a list; a .gz is unpacked."""
+    (block,) = read_blocks(path, "file")
+    text = book_text(path, decoded(path, block.content))
+    if not text.strip():
+        raise ValueError(f"{path}: the file holds no text, only white space; bring a file with text in it")
+    return [text]
+
+
+def is_large(path: StrPath) -> bool:
+    """Whether a file is one to read in blocks: a large one that can be, or a packed one."""
+    if str(path).lower().endswith((".gz", ".parquet")):
+        return True
+    if str(path).lower().endswith(WHOLE) or not os.path.isfile(path) or os.path.getsize(path) < LARGE:
+        return False
+    with open(path, "rb") as file:
+        return not START.search(file.read(1 << 16).decode(errors="replace"))  # a book is read whole
 
 
 def split(
@@ -87,6 +146,8 @@ def split(
     valid = valid or set(min(order, key=len))
     if len(valid) == len(documents):  # rounding gave validation everything
         valid.difference_update(order[0])
+    if isinstance(documents, Streamed):
+        return documents.part([i for i in range(len(documents)) if i not in valid]), documents.part(sorted(valid))
     train = [document for index, document in enumerate(documents) if index not in valid]
     return train, [documents[index] for index in sorted(valid)]
 

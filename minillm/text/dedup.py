@@ -63,7 +63,7 @@ def shingles(documents: Iterable[str], width: int = 5) -> list[np.ndarray]:
     ids = np.array(words + [0] * width, dtype=np.uint64)
     hashes = np.zeros(len(words), dtype=np.uint64)
     for offset in range(width):
-        hashes = _mix(hashes + ids[offset : offset + len(words)])
+        hashes = mix(hashes + ids[offset : offset + len(words)])
     hashes %= np.uint64(MERSENNE)
     sets, begin = [], 0
     for length in lengths:  # the runs that begin in a document's last words reach into the next one: skip them
@@ -72,7 +72,7 @@ def shingles(documents: Iterable[str], width: int = 5) -> list[np.ndarray]:
     return sets
 
 
-def _mix(x: np.ndarray) -> np.ndarray:
+def mix(x: np.ndarray) -> np.ndarray:
     """Spread 64-bit numbers over all 64-bit numbers, one to one (the finalizer of SplitMix64)."""
     x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -154,7 +154,7 @@ def candidate_pairs(signatures: np.ndarray, bands: int, rows: int) -> np.ndarray
     for band in range(bands):
         key = np.zeros(len(signatures), dtype=np.uint64)
         for row in range(band * rows, (band + 1) * rows):
-            key = _mix(key + signatures[:, row])
+            key = mix(key + signatures[:, row])
         order = np.argsort(key, kind="stable")  # a bucket is a run of equal keys, in the order of the documents
         is_first = np.r_[True, key[order][1:] != key[order][:-1]]
         first = order[np.maximum.accumulate(np.where(is_first, np.arange(len(order)), 0))]

@@ -26,6 +26,10 @@ class Engine:
         """The ids of a text in which nothing is special."""
         raise NotImplementedError
 
+    def parts(self, text: str) -> Iterable[str]:
+        """The text in parts whose ids, one behind the other, are its ids: of a long text, where that is known."""
+        return (text,)
+
     def encode(self, text: str, allow_special: bool = False, first: bool = True, begins=True) -> list[int]:
         """The ids of a text, in which names of special tokens are those tokens if `allow_special`.
 
@@ -70,6 +74,10 @@ class BytePairs(Engine):
         if not text.isascii():
             check_surrogates(text)  # tiktoken would replace them without a word
         return self._words.encode(text)
+
+    def parts(self, text: str) -> Iterable[str]:
+        """Parts of a long text, see `LongWords`."""
+        return self._words.texts(text)
 
 
 class Characters(Engine):

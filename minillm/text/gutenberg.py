@@ -14,7 +14,7 @@ FULL = 0.95  # of the lines are no longer than the width that the book was wrapp
 WRAPPED = 0.75  # of a paragraph's line ends, where the next word had no room; fewer in verse
 
 
-def book_text(path, text: str) -> str:
+def book_text(path, text: str, say: bool = True) -> str:
     """A book without what Project Gutenberg put around it and with its lines joined, which is said; else the text."""
     start = START.search(text)
     if start is None:
@@ -22,10 +22,9 @@ def book_text(path, text: str) -> str:
     end = END.search(text, start.end())
     book = text[start.end() : end.start() if end else len(text)].strip("\n")
     around = text.count("\n") - book.count("\n")
-    print(
-        f"{path}: a book of Project Gutenberg; {around} lines of header and licence are left out, wrapped lines joined",
-        file=sys.stderr,
-    )
+    if say:
+        left_out = f"{around} lines of header and licence are left out, wrapped lines joined"
+        print(f"{path}: a book of Project Gutenberg; {left_out}", file=sys.stderr)
     return join_wrapped(book) + "\n"
 
 

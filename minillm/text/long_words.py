@@ -12,6 +12,8 @@ their own bytes. So the last ids of a part, which its end may have changed, are 
 they began.
 """
 
+import re
+from collections.abc import Iterator
 from itertools import chain, pairwise
 
 import tiktoken
@@ -22,6 +24,9 @@ PART = 1 << 14  # characters
 AROUND = 2048  # characters on both sides of a cut that belong to one word
 DROPPED = 512  # bytes at the end of a part, at least, that are encoded again
 LONGEST_BLANK = 200_000  # characters that tiktoken's regular expression stands
+LONG = 1 << 18  # characters of a text that is encoded in parts, and of such a part
+# Where no word of GPT-2's pattern goes on: nothing in it has white space but at its front, and nothing looks back.
+BORDER = re.compile(r"(?<=[A-Za-z])(?= [A-Za-z])")
 
 
 class LongWords:
@@ -40,6 +45,17 @@ class LongWords:
             cuts = cuts if has_long_blank(text) else []  # other ids are better than none
             parts = [self.encoding.encode_ordinary(text[a:b]) for a, b in pairwise([0, *cuts, len(text)])]
         return list(chain.from_iterable(parts))
+
+    def texts(self, text: str) -> Iterator[str]:
+        """A text in parts, where it is long, whose ids one behind the other are its ids."""
+        start = 0
+        while self.pattern == GPT2_PATTERN and len(text) - start > 2 * LONG:
+            border = BORDER.search(text, start + LONG, start + 2 * LONG)
+            if border is None:
+                break
+            yield text[start : border.start()]
+            start = border.start()
+        yield text[start:] if start else text
 
     def _cuts(self, text: str) -> list[int]:
         """Places within giant words, about a part from each other."""

@@ -13,13 +13,14 @@ Paper: Radford et al. 2019, "Language models are unsupervised multitask learners
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from itertools import count
+from itertools import chain, count, islice
 from operator import index
 from pathlib import Path
 
+import numpy as np
 import tiktoken
 import torch
 from torch import Tensor
@@ -131,11 +132,13 @@ class Tokenizer:
         """The ids of many texts, in parallel; special tokens are ordinary text."""
         if isinstance(texts, str):
             raise ValueError("encode_batch takes a list of texts, but this is one: use encode, or put it in a list.")
-        threads = os.cpu_count() or 1
-        share = -(-len(texts) // threads) or 1
-        shares = [texts[start : start + share] for start in range(0, len(texts), share)]
-        with ThreadPoolExecutor(threads) as pool:  # a share each: a thread per text costs more than a short text does
-            return [ids for some in pool.map(lambda some: list(map(self.encode, some)), shares) for ids in some]
+        return _in_parallel(self.encode, texts)
+
+    def encode_arrays(self, texts: Sequence[str], threads: int | None = None) -> list[np.ndarray]:
+        """The ids of many texts as int32 arrays, in parallel: a tenth of the memory of lists, also of a giant text."""
+        parts = [list(self.engine.parts(text)) for text in texts]
+        found = iter(_in_parallel(lambda part: np.array(self.encode(part), np.int32), list(chain(*parts)), threads))
+        return [np.concatenate(list(islice(found, len(some)))) for some in parts]
 
     def decode(self, ids: Iterable[int], skip_special: bool = False) -> str:
         """The text of a list or 1-D tensor of ids; bytes that are not valid UTF-8 become U+FFFD.
@@ -234,6 +237,16 @@ class Tokenizer:
     def __repr__(self) -> str:
         ids = f"{self.vocab_size} ids: {len(self.text_ids)} of text, {len(self.specials)} special"
         return f"Tokenizer({self.kind}, {ids}, fingerprint {self.fingerprint[:8]})"
+
+
+def _in_parallel(function: Callable, texts: Sequence[str], threads: int | None = None) -> list:
+    threads = threads or os.cpu_count() or 1
+    if threads == 1:
+        return list(map(function, texts))
+    share = -(-len(texts) // threads) or 1
+    shares = [texts[start : start + share] for start in range(0, len(texts), share)]
+    with ThreadPoolExecutor(threads) as pool:  # a share each: a thread per text costs more than a short text does
+        return [found for some in pool.map(lambda some: list(map(function, some)), shares) for found in some]
 
 
 def _with_specials(size: int, own: dict[str, int] | None = None) -> dict[str, int]:

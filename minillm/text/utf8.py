@@ -1,4 +1,4 @@
-"""A plain text file, whole: UTF-8, or a sentence that says what it is instead. Left out: guessing encodings."""
+"""A plain text file, whole or in parts: UTF-8, or a sentence that says what it is. Left out: guessing encodings."""
 
 import codecs
 import os
@@ -27,18 +27,25 @@ def read_text(path: StrPath) -> str:
         raise ValueError(f"{path}: this is a folder; name one file in it") from None
     if not data:
         raise ValueError(f"{path}: the file is empty (0 bytes); bring a file with text in it")
-    for mark, encoding in UTF16_AND_32.items():
-        if data.startswith(mark):
-            raise ValueError(f"{path}: the file is {encoding}, expected UTF-8; {CONVERT.format(encoding, path)}")
+    return decoded(path, data)
+
+
+def decoded(path: StrPath, data: bytes, offset: int = 0, line: int = 1) -> str:
+    """The text in bytes of a file, of which `offset` bytes and `line` - 1 lines stand before; ValueError if none."""
+    if offset == 0:
+        for mark, encoding in UTF16_AND_32.items():
+            if data.startswith(mark):
+                raise ValueError(f"{path}: the file is {encoding}, expected UTF-8; {CONVERT.format(encoding, path)}")
     if (at := data.find(b"\0")) >= 0:
-        where = f"at byte offset {at}, line {1 + data.count(10, 0, at)}"  # 10: a line feed
+        where = f"at byte offset {offset + at}, line {line + data.count(10, 0, at)}"  # 10: a line feed
         raise ValueError(f"{path}: looks like a binary file (a zero byte {where}); bring a plain text file in UTF-8")
     try:
-        text = data.decode().removeprefix("\ufeff")
+        text = data.decode()
     except UnicodeDecodeError as error:
-        at, line = error.start, 1 + data.count(10, 0, error.start)
+        at, line = error.start, line + data.count(10, 0, error.start)
         raise ValueError(
-            f"{path}: not UTF-8: byte 0x{data[at]:02x} at byte offset {at}, line {line}; "
+            f"{path}: not UTF-8: byte 0x{data[at]:02x} at byte offset {offset + at}, line {line}; "
             f"if the file is in Windows-1252 or Latin-1, {CONVERT.format('WINDOWS-1252', path)}"
         ) from None
+    text = text.removeprefix("\ufeff") if offset == 0 else text
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -106,6 +106,27 @@ def test_a_run_stopped_at_a_random_moment_ends_with_the_same_bits(zoo, signals):
         assert not differences(whole, finish(zoo, name)), (name, signals)
 
 
+def test_shards_killed_at_any_operation_on_files_end_with_the_same_bits(zoo):
+    words = "prepare --data text.txt --vocab-size 280 --dedup exact --shard-tokens 300 --workers 1 --out out".split()
+    fresh(zoo)
+    with pytest.MonkeyPatch.context() as patch:  # children inherit it
+        patch.setattr("minillm.text.blocks.read_blocks.__defaults__", (0, 1, 200))
+        ended = run(words, zoo)
+        assert ended.status == 0, ended
+        whole, draw = contents(zoo / "out"), random.Random(4)
+        assert len(whole) > 6
+        every = range(1, ended.operations + 1)
+        for at in every if ATTACKS else draw.sample(every, 12):
+            fresh(zoo)
+            assert run(words, zoo, die_at=at).status == KILLED, at
+            begun = any((zoo / "out" / name).exists() for name in ("progress.json", "manifest.json"))
+            if begun and draw.random() < 0.5:  # once more, while it goes on
+                run([*words, "--resume"], zoo, die_at=draw.randint(1, ended.operations))
+            found = run([*words, "--resume"] if begun else words, zoo)
+            assert found.status == 0, (at, found)
+            assert not differences(whole, contents(zoo / "out")), at
+
+
 @pytest.mark.parametrize("words", ["generate --from pretrain", "eval --from pretrain --data text.txt"])
 def test_a_file_of_answers_is_whole_or_absent_after_a_kill_and_the_next_run_leaves_nothing_beside_it(zoo, words):
     command, out = [*words.split(), *MACHINE, "--out", "out/a.jsonl"], zoo / "out"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from minillm.cli import main
-from minillm.cli.pretrain import load_corpus
+from minillm.cli.corpus import load_corpus
 from minillm.cli.settings import TextSource
 from minillm.data import label_names, load_parts, mean_token_length, read_labelled, unknown_labels
 from minillm.text import Tokenizer

@@ -58,11 +58,14 @@ class Corpus:
     def __init__(self, ids):
         self.ids = ids.int()
 
-    def targets(self):
-        return self.ids[1:].long().masked_fill(self.ids[1:] == 0, IGNORE_INDEX)
+    def targets(self, start=0, stop=None):
+        after = self.ids[1:][start:stop]
+        return after.long().masked_fill(after == 0, IGNORE_INDEX)
 
 
-def test_the_loss_of_the_counted_bigram_equals_a_slow_loop_over_the_validation_text():
+@pytest.mark.parametrize("part", [1, 7, 10_000])  # tokens that are counted at a time
+def test_the_loss_of_the_counted_bigram_equals_a_slow_loop_over_the_validation_text(part, monkeypatch):
+    monkeypatch.setattr("minillm.models.bigram.PART", part)
     train, valid = text(400, seed=0), text(150, seed=1)
     follows, total, terms = Counter(), 0.0, 0
     for a, b in zip(train.tolist(), train[1:].tolist()):
