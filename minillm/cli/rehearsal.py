@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from minillm.cli.flags import change, flag, flag_name
 from minillm.cli.life import as_saved
-from minillm.cli.pretrain import load_corpus
+from minillm.cli.corpus import load_corpus
 from minillm.cli.settings import TextSource
 from minillm.data import IGNORE_INDEX, Mixed, Padded, Windows, conversation_example, read_conversations, tokenize_once
 from minillm.hub import source
