@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from minillm.cli.corpus import load_corpus
 from minillm.cli.flags import change, flag, flag_name
 from minillm.cli.life import as_saved
-from minillm.cli.corpus import load_corpus
 from minillm.cli.settings import TextSource
-from minillm.data import IGNORE_INDEX, Mixed, Padded, Windows, conversation_example, read_conversations, tokenize_once
+from minillm.data import IGNORE_INDEX, Mixed, Padded, Windows, conversation_example, read_conversations
 from minillm.hub import source
 from minillm.peft import METHODS, bare, switched_off
 from minillm.system import Compute, reading
@@ -153,8 +153,8 @@ class Rehearsal:
         longest = getattr(model.config, "context", LONGEST)
         if kept.text is not None and (self.shares.rehearse or settings.method.method not in METHODS):
             corpus, context = load_corpus(kept.text, kept.seed), min(longest, LONGEST)
-            parts = {"old": corpus.train, "old_valid": corpus.valid}
-            train, valid = (tokenize_once(own, tokenizer, file(part), corpus.whole) for part, own in parts.items())
+            self.corpus = corpus
+            train, valid = (corpus.tokens(part, tokenizer, file(f"old_{part}")) for part in ("train", "valid"))
             if min(len(train), len(valid)) < 2:
                 raise ValueError(f"{corpus.name}: a text too short to rehearse: name more, or leave it, --rehearse 0")
             self.text = Windows(train, min(context, len(train) - 1), ROWS, seed)
@@ -169,7 +169,7 @@ class Rehearsal:
         """A checksum of what is learned again, by which a resumed run knows it; "" for nothing."""
         digest = hashlib.sha256()
         if self.shares.rehearse:
-            digest.update(self.text.tokens.ids.numpy().tobytes())
+            digest.update(self.corpus.of_tokens(self.text.tokens).encode())
         for group in self.answers.groups if self.answers else ():
             digest.update(repr(group[0]["input_ids"]).encode())
         return digest.hexdigest() if self.share else ""

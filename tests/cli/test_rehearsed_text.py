@@ -6,7 +6,7 @@ import pytest
 
 from minillm.cli import life, main
 from minillm.cli.rehearsal import ROWS
-from minillm.data import Windows, tokenize
+from minillm.data import Shards, Windows, tokenize
 from minillm.hub import load
 from minillm.text import read_documents, split
 from minillm.training import causal_lm, mean_loss
@@ -119,3 +119,15 @@ def test_a_text_that_is_gone_is_said_to_be_where_nobody_asked_for_it(base, tmp_p
     (base.parent / "text.txt").unlink()
     assert tuned(base, tmp_path / "out") == 0
     assert "text.txt, which" in capsys.readouterr().out
+
+
+def test_a_text_that_is_in_shards_is_rehearsed_from_there(base, tmp_path):
+    shards = str(tmp_path / "shards")
+    text = ["--data", str(base.parent / "text.txt"), "--vocab-size", "280", "--workers", "1"]
+    assert main(["prepare", *text, "--valid-fraction", "0.3", "--out", shards]) == 0
+    size = "--depth 1 --width 16 --context 32 --max-steps 5 --dtype fp32 --device cpu --heads 1".split()
+    assert main(["pretrain", "--data", shards, *size, "--out", str(tmp_path / "new")]) == 0
+    assert tuned(base, tmp_path / "out", "--from", str(tmp_path / "new")) == 0
+    model, _ = load(tmp_path / "new")
+    expected = mean_loss(model, causal_lm, Windows(Shards(shards).tokens("valid"), 32, ROWS))
+    assert loss_before(tmp_path / "out") == pytest.approx(expected, abs=1e-6)
