@@ -26,7 +26,7 @@ from minillm.training.objectives import (
     penalised,
 )  # fmt: skip
 from minillm.training.optim import OPTIMIZERS, build_optimizer, orthogonalise, schedule, set_rates
-from minillm.training.preparing import LossFunction, places, prepared, preparing
+from minillm.training.preparing import LossFunction, keep_next, places, prepared, preparing
 from minillm.training.recompute import recompute, recomputes
 from minillm.training.runs import (
     RUNS, RunFolder, describe, knows_template, latest_run, load_weights, named_or_latest, unwrap,
