@@ -197,9 +197,11 @@ class Trainer:
         norm = None
         while norm is None:  # one whose fp16 gradients overflowed is tried again, at half the scale
             total, terms, divisor = self.backward(micro_batches)
-            if self.on_cpu or self.scaler.is_enabled():
+            if self.on_cpu:
                 self.check(float(total), history.step)
             norm = self.update(divisor / terms.clamp(min=1))
+            if norm is None:
+                self.check(float(total), history.step)
         loss = total / terms.clamp(min=1)
         return {"step": history.step, "loss": loss, "grad_norm": norm, "share_of_lr": share, "tokens": terms}
 
