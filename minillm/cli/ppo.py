@@ -29,7 +29,7 @@ from minillm.cli.life import TrainingCommand, numbers_in
 from minillm.cli.memory import check_tokens
 from minillm.cli.methods import SELECTIVE, MethodSettings, frozen_dtype, prepare
 from minillm.cli.reward import load_answering
-from minillm.cli.settings import RECOMPUTE, ChatTemplate, Machine, RunChoice
+from minillm.cli.settings import COMPILE, RECOMPUTE, ChatTemplate, Machine, RunChoice
 from minillm.data import Prompt, read_prompts
 from minillm.hub import base_of, load_causal, load_model, load_tokenizer, model_kind, source
 from minillm.models import RewardModel
@@ -66,6 +66,7 @@ class PPOTraining:
     missing_eos_penalty: float = flag(1.0, "deviations of reward that an answer without an end costs")
     group_size: int = flag(GRPOConfig.group_size, "of grpo and reinforce: answers to each prompt")
     recompute: bool = flag(False, RECOMPUTE)
+    compile: bool = flag(False, COMPILE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ loss and back at once, and what is left of it is the gradient of its vectors.
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from minillm.data import IGNORE_INDEX
 from minillm.training.losses import masked_lm_sum
@@ -15,6 +16,7 @@ from minillm.training.preparing import keep_next, preparing
 
 PART = 2**22  # logits that are computed at once
 LARGE = 2**14  # tokens: a smaller vocabulary needs none of this
+COMPILED = 16  # parts in a compiled graph, which writes out each of them
 
 
 class _Parts(torch.autograd.Function):
@@ -42,6 +44,10 @@ class _Parts(torch.autograd.Function):
         return gradient * share, None, None, None, *(own * share for own in of_weights)
 
 
+def _part(head: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+    return masked_lm_sum(head(x), labels)[0]
+
+
 @preparing(keep_next)
 def causal_lm_by_parts(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """`causal_lm`, with the same loss and gradients but for rounding, and the logits of a few positions in memory."""
@@ -54,7 +60,10 @@ def causal_lm_by_parts(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tens
         rows, columns, labels = batch["kept"]
         x = x[rows, columns]
     rows = max(PART // len(model.embedding.weight), 1)
-    if torch.is_grad_enabled():
+    if torch.compiler.is_compiling():  # which cannot read a gradient in the forward pass: logits are computed twice
+        parts = ((x[first::COMPILED], labels[first::COMPILED]) for first in range(COMPILED))
+        total = sum(checkpoint(_part, head, *part, use_reentrant=False) for part in parts)
+    elif torch.is_grad_enabled():
         total = _Parts.apply(x, labels, head, rows, *(p for p in head.parameters() if p.requires_grad))
     else:
         parts = (masked_lm_sum(head(one), own)[0] for one, own in zip(x.split(rows), labels.split(rows)))
