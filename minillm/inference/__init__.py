@@ -1,7 +1,7 @@
 """Using a model that is trained; in the order to read it:
 
 sampling      the next token: greedy, temperature, top-k, top-p, min-p, a penalty on repetition
-generation    one token after another; few_rows: fast products for it; beams: beam search
+generation    one token after another; few_rows, one_position: fast products for it; beams: beam search
 writing       texts and answers, whole or as they grow
 prompting     how likely a model finds a text, or each answer to a prompt
 few_shot      answers from a few examples in the prompt, calibrated, and how many are right

@@ -22,5 +22,7 @@ from minillm.models.heads import (
 from minillm.models.layers import layer_depths, layer_stack
 from minillm.models.lstm import LSTMLM, LSTMConfig, lstm_step
 from minillm.models.modes import evaluating
-from minillm.models.recipes import RECIPES, NoShift, PlainNorm, ReLUSquared, TokenShift, zero_init
+from minillm.models.recipes import (
+    RECIPES, FeedForward, GatedFeedForward, NoShift, PlainNorm, ReLUSquared, TokenShift, zero_init,
+)  # fmt: skip
 from minillm.models.transformer import Block, Decoder, Encoder, ModelConfig, Transformer
