@@ -1,8 +1,19 @@
 """A GPU that is not there: that it refuses what a GPU refuses, and counts what a GPU would do."""
 
+import json
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from virtual_gpu import VirtualGPU
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+import launches  # noqa: E402
+
+STORED = json.loads((BENCHMARKS / "launches.json").read_text())
+QUICK = ("pretrain", "sft", "dpo", "a token of generation")
 
 
 def test_it_speaks_of_devices_as_a_gpu_does_and_computes_the_same_numbers():
@@ -57,3 +68,24 @@ def test_waits_are_counted_where_a_gpu_would_be_waited_for():
             before = gpu.waits.total()
             wait()
             assert gpu.waits.total() > before
+
+
+@pytest.mark.parametrize(
+    "stage", [*QUICK, *(pytest.param(s, marks=pytest.mark.compiled) for s in launches.STAGES if s not in QUICK)]
+)
+def test_a_step_starts_no_more_kernels_and_waits_no_more_than_is_stored(stage):
+    found = launches.count(stage)
+    assert found["launches"] <= 1.02 * STORED[stage]["launches"] + 1  # torch's own operations change a little
+    assert found["waits"] <= STORED[stage]["waits"] + 0.01
+
+
+def test_a_step_waits_for_nothing_but_the_reading_of_its_loss_every_ten_steps():
+    for stage, row in STORED.items():
+        if stage not in ("pretrain, fp16", "ppo, a round", "a token of generation"):
+            assert row["waits"] == 0.1, stage
+
+
+def test_the_table_of_the_results_is_the_stored_one():
+    table = (BENCHMARKS / "RESULTS.md").read_text()
+    for stage, row in STORED.items():
+        assert f"| {stage} | {row['launches']:,.0f} | {row['waits']:.1f} |" in table

@@ -8,7 +8,8 @@ The numbers are computed on the CPU and are right. A device is a mark on a stora
 functions, speaks of devices: names in, names out. Another, below autograd and autocast, sees every operation, those of
 the backward pass included: it checks that all tensors are in one place, and counts.
 
-Blind to: which kernel is chosen, memory, streams, the operations that autocast casts on a GPU alone.
+Blind to: which kernel is chosen, memory, streams, the operations that autocast casts on a GPU alone, and what the
+backward pass computes again (`recompute`), which asks for devices where no mode hears it.
 """
 
 import contextlib
@@ -149,9 +150,11 @@ class VirtualGPU(TorchFunctionMode):
         first = args[0] if args and isinstance(args[0], Tensor) and args[0].layout == torch.strided else None
         if first is not None and name == "__get__":
             answers = {"device": torch.device(place(first)), "is_cuda": place(first) == "cuda"}
-            return answers.get(func.__self__.__name__) if place(first) == "cuda" and (
-                func.__self__.__name__ in answers
-            ) else func(*args, **kwargs)
+            return (
+                answers.get(func.__self__.__name__)
+                if place(first) == "cuda" and (func.__self__.__name__ in answers)
+                else func(*args, **kwargs)
+            )
         if first is not None and place(first) == "cuda" and name in ("numpy", "__array__"):
             raise TypeError(REFUSED)
         if first is not None and name in ("to", "cuda", "cpu", "type_as"):

@@ -99,7 +99,12 @@ def with_reference(
     with evaluating(reference):
         for batch in batches:
             with compute.autocast():
-                found += pair_logprob(reference, compute.to_device(split_answers(reference, batch))).float().view(-1, 2).tolist()
+                found += (
+                    pair_logprob(reference, compute.to_device(split_answers(reference, batch)))
+                    .float()
+                    .view(-1, 2)
+                    .tolist()
+                )
     said = dict(zip(order, found))
     return [tuple({**one, "reference": x} for one, x in zip(pair, said[i])) for i, pair in enumerate(examples)]
 

@@ -64,7 +64,7 @@ def hidden_of_pairs(model: Decoder, input_ids: Tensor, keep: Tensor) -> Tensor:
 
 
 def split_pairs(input_ids: Tensor, keep: Tensor, context: int) -> dict[str, Tensor]:
-    """What `hidden_of_pairs` reads: `prompts` (B, P) and, behind them, `answers` (2 B, T), each with what is seen of it.
+    """What `hidden_of_pairs` reads: `prompts` (B, P) and behind them `answers` (2 B, T), each with what is seen of it.
 
     Returns: `kept`, row and column of the N positions that are kept, (2, N), in the answers; without `prompts`, where
         nothing is shared, in the rows as they were.

@@ -66,7 +66,9 @@ class Constitution:
         found = []
         for batch in Padded(examples, self.tokenizer.pad_id, self.batch_size, causal=True):
             with self.compute.autocast():
-                logprobs = pair_logprob(self.model, self.compute.to_device(split_answers(self.model, batch))).float().cpu()
+                logprobs = (
+                    pair_logprob(self.model, self.compute.to_device(split_answers(self.model, batch))).float().cpu()
+                )
             found.append(logprobs[0::2] - logprobs[1::2])
         return torch.cat([*found, torch.zeros(0)]).view(-1, len(self.questions))
 

@@ -261,8 +261,7 @@ class Trainer:
         saved = self.run_folder is not None and self.run_folder.last_file.exists()
         kept = f"; the last good checkpoint is in {self.run_folder.path}" if saved else " before anything was saved"
         return FloatingPointError(
-            f"the {what} is {loss} at step {step}: training stopped{kept}. "
-            "Lower the learning rate, or use --dtype fp32"
+            f"the {what} is {loss} at step {step}: training stopped{kept}. Lower the learning rate, or use --dtype fp32"
         )
 
     @torch.no_grad()

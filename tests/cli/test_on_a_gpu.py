@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     with pytest.MonkeyPatch.context() as patch:
         quick(patch)
-        for name in ("pretrain", "mlm", "sft", "reward", "classify", "tag", "lora"):
+        for name in ("pretrain", "mlm", "sft", "reward", "classify", "tag", "tuned"):
             run(folder, name)
     return folder
 
@@ -54,13 +54,13 @@ COMMANDS = {
     "reward": f"reward --data pairs.jsonl --from sft {SHORT}",
     "classify": f"classify --data classes.jsonl --from mlm {SHORT}",
     "tag": f"tag --data tags.jsonl --from mlm {SHORT}",
-    "lora": f"sft --method lora --data chats.jsonl --from pretrain {SHORT}",
+    "tuned": f"sft --method lora --data chats.jsonl --from pretrain {SHORT}",
 }
 MORE = {
     "bigram": "bigram --data text.txt --vocab-size 280 --max-steps 3 --batch-size 4 --context 32 --samples 1",
     "lstm": f"pretrain --model lstm --data text.txt {SIZE} {SHORT} --context 32 --samples 1".replace("--heads 2", ""),
     "gpt2": f"pretrain --recipe gpt2 --data text.txt {SIZE} {SHORT} --context 32 --samples 1",
-    "llama": f"pretrain --recipe llama --data text.txt {SIZE} {SHORT} --context 32 --samples 1 --recompute",
+    "llama": f"pretrain --recipe llama --data text.txt {SIZE} {SHORT} --context 32 --samples 1",
     "bert": f"mlm --recipe bert --next-sentence --data text.txt {SIZE} {SHORT}",
     "pair": f"pair --data texts.jsonl --from mlm {SHORT}",
     "encode": f"encode --data alike.jsonl --from mlm {SHORT}",
@@ -81,10 +81,10 @@ MORE = {
 }
 USES = {
     "generate": "generate --from pretrain --n 2 --max-new-tokens 8",
-    "beside an adapter": "generate --from lora --prompt hello --n 2 --max-new-tokens 8",
+    "beside an adapter": "generate --from tuned --prompt hello --n 2 --max-new-tokens 8",
     "predict": "predict --from classify --text film",
     "predict tags": "predict --from tag --text Tom",
-    "merge": "merge --from lora --out merged",
+    "merge": "merge --from tuned --out merged",
 }
 
 
@@ -100,12 +100,18 @@ def run(folder, name, dtype="bf16", **virtual):
     return gpu
 
 
-@pytest.mark.parametrize("name", [*MORE, *USES])
+QUICK = ("dpo", "ppo", "generate", "merge")  # the rest takes a minute
+
+
+@pytest.mark.parametrize(
+    "name", [*QUICK, *(pytest.param(name, marks=pytest.mark.compiled) for name in (*MORE, *USES) if name not in QUICK)]
+)
 def test_a_command_runs_on_a_gpu(name, folder, capsys):
     gpu = run(folder, name)
     assert gpu.launches or name == "merge"
 
 
+@pytest.mark.compiled
 def test_fp16_and_going_on_work_there_too(folder, tmp_path, capsys):
     (tmp_path / "text.txt").write_bytes((folder / "text.txt").read_bytes())
     assert run(tmp_path, "pretrain", "fp16").launches
