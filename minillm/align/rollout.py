@@ -121,7 +121,7 @@ def _drawn(policy, tokenizer, rows: list[list[int]], length: int, temperature, g
     device = next(policy.parameters()).device
     batch = tokenizer.pad(rows, side="left")
     prompts, mask = batch["input_ids"].to(device), batch["attention_mask"].to(device)
-    more = {"attention_mask": mask, "pad_id": tokenizer.pad_id}
+    more = {"attention_mask": mask, "pad_id": tokenizer.pad_id, "exact": True}  # it is held to these numbers
     ids = generate(policy, prompts, length, temperature, stop=tokenizer.stop_ids, generator=generator, **more)
     new = ids[:, prompts.size(1) :]
     ends = _ends(new, tokenizer)

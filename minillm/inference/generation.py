@@ -86,7 +86,7 @@ def generate(
     model: nn.Module, input_ids: Tensor, max_new_tokens: int, temperature: float = 1.0, top_k: int = 0,
     top_p: float = 1.0, stop: Stops = (), generator: torch.Generator | None = None, *,
     attention_mask: Tensor | None = None, pad_id: int = 0, use_cache: bool = True, min_p: float = 0.0,
-    repetition_penalty: float = 1.0, finished: Callable[[list[int]], bool] | None = None,
+    repetition_penalty: float = 1.0, finished: Callable[[list[int]], bool] | None = None, exact: bool = False,
 ) -> Tensor:  # fmt: skip
     """Continue each prompt of input_ids (B, T) by at most `max_new_tokens` tokens; temperature 0 is greedy.
 
@@ -95,6 +95,7 @@ def generate(
         attention_mask: (B, T), 0 on padding, which must be on the left; pad_id stands after the end of a text
         min_p: as of `filter_logits`; repetition_penalty: as of `penalise`, for the tokens of prompt and text
         finished: asked with the new tokens of a text whether it ends
+        exact: with the roundings of the model as it is trained, which in bf16 on a CPU takes longer
     Returns: (B, T + new)
     Raises: ValueError as `check_sampling` and `prepare_generation`.
     """
@@ -103,7 +104,7 @@ def generate(
     T, ids = input_ids.size(1), F.pad(input_ids, (0, max_new_tokens), value=pad_id)
     going = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
     every, steps = 1 if ids.device.type == "cpu" else ASK_EVERY, torch.zeros((), dtype=torch.long, device=ids.device)
-    with evaluating(model), few_rows(model, len(ids)):
+    with evaluating(model), few_rows(model, len(ids), exact):
         for length in range(T, T + max_new_tokens if len(ids) else T):
             logits = _next_logits(window, ids[:, :length], T, attention_mask, repetition_penalty)
             ids[:, length] = choose_token(logits, temperature, top_k, top_p, generator, min_p).where(going, pad_id)
