@@ -29,9 +29,9 @@ class Actor(nn.Module):
         nn.init.zeros_(self.value.weight)
         nn.init.zeros_(self.value.bias)
 
-    def forward(self, rollout: Rollout, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, rollout: Rollout, temperature: float, kept=None) -> tuple[Tensor, Tensor, Tensor]:
         """log p of each answer token, its value and the entropy where it was drawn: each (B, T - 1), 0 elsewhere."""
-        x, tokens = answer_states(self.policy, rollout)
+        x, tokens = answer_states(self.policy, rollout, kept)
         logits = self.policy.head(x).float() / temperature
         logprobs = -F.cross_entropy(logits, tokens, reduction="none")
         each = (logprobs, in_fp32(self.value, x).squeeze(-1), token_entropy(logits))

@@ -35,6 +35,7 @@ class PPOConfig:
     evaluate_every: int = 10  # rounds
     device: str = "auto"
     dtype: str = "auto"
+    compile: bool = False
     seed: int = 0
 
     def __post_init__(self):

@@ -13,14 +13,14 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from minillm.align.pairs import next_tokens_of_pairs
+from minillm.align.pairs import next_tokens_of_pairs, split_answers
 from minillm.align.reward import pair_of_answers
 from minillm.align.rollout import Conversation, check_vocabulary, scatter_to_mask
 from minillm.data import IGNORE_INDEX, Padded
 from minillm.models import evaluating
 from minillm.system import Compute, pick_device
 from minillm.text import Tokenizer
-from minillm.training import History, TrainConfig, dpo_loss, fit, ipo_loss, next_tokens, simpo_loss
+from minillm.training import History, TrainConfig, dpo_loss, fit, ipo_loss, next_tokens, preparing, simpo_loss
 
 Loss = Callable[..., tuple[Tensor, Tensor, Tensor]]  # of four (B,): policy and reference, chosen and rejected
 BETAS = {"dpo": 0.1, "ipo": 0.1, "simpo": 2.0}  # of SimPO the paper's, whose rewards are of a token and so are small
@@ -77,6 +77,7 @@ def direct_preference(loss: Loss, average: bool = False) -> Callable:
     was asked without.
     """
 
+    @preparing(split_answers)
     def objective(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
         policy, reference = pair_logprob(model.eval(), batch, average), batch["reference"]
         value, _, _ = loss(policy[0::2], policy[1::2], reference[0::2], reference[1::2])
@@ -98,7 +99,12 @@ def with_reference(
     with evaluating(reference):
         for batch in batches:
             with compute.autocast():
-                found += pair_logprob(reference, compute.to_device(batch)).float().view(-1, 2).tolist()
+                found += (
+                    pair_logprob(reference, compute.to_device(split_answers(reference, batch)))
+                    .float()
+                    .view(-1, 2)
+                    .tolist()
+                )
     said = dict(zip(order, found))
     return [tuple({**one, "reference": x} for one, x in zip(pair, said[i])) for i, pair in enumerate(examples)]
 
@@ -118,7 +124,8 @@ def margins(model: nn.Module, batches: Padded, loss: Loss, compute: Compute, ave
     policies, references, lengths = [], [], []
     for batch in batches:
         with compute.autocast():
-            policies.append(pair_logprob(model, compute.to_device(batch), average).float().cpu())
+            there = compute.to_device(split_answers(model, batch))
+            policies.append(pair_logprob(model, there, average).float().cpu())
         references.append(batch["reference"].float())
         lengths.append((batch["labels"][:, 1:] != IGNORE_INDEX).sum(1).clamp(min=1))
     policy, reference = torch.cat(policies), torch.cat(references)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from minillm.data import IGNORE_INDEX
 from minillm.models import Decoder, RewardModel
-from minillm.training import inputs_of, next_tokens, recomputes
+from minillm.training import inputs_of, keep_next, next_tokens, places, recomputes
 
 
 class Beginnings:
@@ -60,19 +60,37 @@ def hidden_of_pairs(model: Decoder, input_ids: Tensor, keep: Tensor) -> Tensor:
             position that is kept
     Returns: (N, C)
     """
+    return _hidden(model, split_pairs(input_ids, keep, model.config.context))
+
+
+def split_pairs(input_ids: Tensor, keep: Tensor, context: int) -> dict[str, Tensor]:
+    """What `hidden_of_pairs` reads: `prompts` (B, P) and behind them `answers` (2 B, T), each with what is seen of it.
+
+    Returns: `kept`, row and column of the N positions that are kept, (2, N), in the answers; without `prompts`, where
+        nothing is shared, in the rows as they were.
+    """
     alike = (input_ids[0::2] == input_ids[1::2]) & ~(keep[0::2] | keep[1::2])
     common = alike.long().cumprod(1).sum(1)  # (B,)
     P, each = int(common.max()), common.repeat_interleave(2)
     ends = (keep * torch.arange(1, keep.size(1) + 1, device=keep.device)).amax(1)  # behind the last that is kept
     T = int((ends - each).max())
-    if P == 0 or T <= 0 or P + T > model.config.context:  # the longest of both kinds, though of two pairs
-        return model.hidden(input_ids)[keep]
+    if P == 0 or T <= 0 or P + T > context:  # the longest of both kinds, though of two pairs
+        return {"answers": input_ids, "kept": torch.stack(keep.nonzero(as_tuple=True))}
     prompts, before = _part(common - P, P, 0, common, input_ids[0::2])
     answers, behind, kept = _part(each, T, 0, ends, input_ids, keep)
+    seen = torch.cat((before.repeat_interleave(2, dim=0), behind), dim=1)
+    kept = torch.stack((kept & behind.bool()).nonzero(as_tuple=True))
+    return {"prompts": prompts, "before": before, "answers": answers, "seen": seen, "kept": kept}
+
+
+def _hidden(model: Decoder, parts: dict[str, Tensor]) -> Tensor:
+    """The vectors (N, C) that `split_pairs` keeps."""
+    rows, columns = parts["kept"][:2]
+    if "prompts" not in parts:
+        return model.hidden(parts["answers"])[rows, columns]
     cache = Beginnings()
-    model.hidden(prompts, before, cache=cache)
-    x = model.hidden(answers, torch.cat((before.repeat_interleave(2, dim=0), behind), dim=1), cache=cache)
-    return x[kept & behind.bool()]
+    model.hidden(parts["prompts"], parts["before"], cache=cache)
+    return model.hidden(parts["answers"], parts["seen"], cache=cache)[rows, columns]
 
 
 def _part(begin: Tensor, T: int, low: int, end: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
@@ -83,21 +101,35 @@ def _part(begin: Tensor, T: int, low: int, end: Tensor, *rows: Tensor) -> tuple[
     return first, real, *others
 
 
+def split_answers(model: nn.Module, batch: dict[str, Tensor], steady: bool = False) -> dict[str, Tensor]:
+    """A batch of pairs, prepared for `next_tokens_of_pairs`."""
+    if not shares_beginnings(model, batch.get("attention_mask")):
+        return keep_next(model, batch, False)
+    labels = batch["labels"][:, 1:]
+    parts = split_pairs(batch["input_ids"][:, :-1], labels != IGNORE_INDEX, model.config.context)
+    return {**batch, **parts, "kept": torch.cat((parts["kept"], places(labels)[2:]))}
+
+
 def next_tokens_of_pairs(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Logits (N, V) and labels (N,) as of `objectives.next_tokens`, of pairs in neighbouring rows."""
-    if not shares_beginnings(model, batch.get("attention_mask")):
-        return next_tokens(model, batch)
-    labels = batch["labels"][:, 1:]
-    keep = labels != IGNORE_INDEX
-    return model.head(hidden_of_pairs(model, batch["input_ids"][:, :-1], keep)), labels[keep]
+    batch = batch if "kept" in batch else split_answers(model, batch)
+    return (model.head(_hidden(model, batch)), batch["kept"][2]) if "answers" in batch else next_tokens(model, batch)
+
+
+def split_at_ends(model: RewardModel, batch: dict[str, Tensor], steady: bool = False) -> dict[str, Tensor]:
+    """A batch of pairs, prepared for `rewards_of_pairs`."""
+    mask, ids = batch.get("attention_mask"), batch["input_ids"]
+    last = isinstance(model, RewardModel) and model.pooling == "last" and "segment_ids" not in batch
+    if not (last and shares_beginnings(model.trunk, mask)):
+        return batch
+    lengths = torch.full_like(ids[:, 0], ids.size(1)) if mask is None else mask.sum(1)
+    keep = torch.arange(ids.size(1), device=ids.device) == lengths[:, None] - 1
+    return {**batch, **split_pairs(ids, keep, model.trunk.config.context)}
 
 
 def rewards_of_pairs(model: RewardModel, batch: dict[str, Tensor]) -> Tensor:
     """The rewards (2 B,) that a RewardModel gives texts, of pairs in neighbouring rows."""
-    mask, ids = batch.get("attention_mask"), batch["input_ids"]
-    last = isinstance(model, RewardModel) and model.pooling == "last" and "segment_ids" not in batch
-    if not (last and shares_beginnings(model.trunk, mask)):
+    batch = batch if "answers" in batch else split_at_ends(model, batch)
+    if "answers" not in batch:
         return model(**inputs_of(batch))
-    lengths = torch.full_like(ids[:, 0], ids.size(1)) if mask is None else mask.sum(1)
-    keep = torch.arange(ids.size(1), device=ids.device) == lengths[:, None] - 1
-    return model.score(hidden_of_pairs(model.trunk, ids, keep))
+    return model.score(_hidden(model.trunk, batch))

@@ -27,7 +27,7 @@ from minillm.align.config import PPOConfig, compute_of
 from minillm.align.reward import Reward, rewards_of
 from minillm.align.rollout import Conversation, Rollout, answer_logprobs, check_vocabulary, prompt_ids, sample
 from minillm.data import Batches
-from minillm.system import patient_interrupt, reading
+from minillm.system import Compiled, patient_interrupt, reading
 from minillm.text import Tokenizer
 from minillm.training import (
     History,
@@ -36,6 +36,7 @@ from minillm.training import (
     gae,
     kl_estimates,
     masked_mean,
+    places,
     ppo_policy_loss,
     ppo_value_loss,
     schedule,
@@ -91,6 +92,7 @@ class PPO:
         self.run_folder, self.history, self.beta, self.warned = run_folder, History(), config.kl_coef, False
         self.generator = torch.Generator(self.compute.device).manual_seed(config.seed)
         self.optimizer = build_optimizer(self.actor, "adamw", config.learning_rate)
+        self.loss = Compiled(self.summed) if config.compile else self.summed
 
     def train(self, evaluate: Callable | None = None, resume: bool = False, progress: bool = True) -> History:
         """All rounds, or those that are left, each logged, until the last or an interrupt."""
@@ -148,11 +150,13 @@ class PPO:
         scores = self.scores(rollout)
         old = self.before(rollout)
         advantages, returns = self.advantages(rollout, scores, old)
-        updates = []
+        updates, answers = [], rollout.bare()
         for _ in range(config.epochs):
             for index in self.minibatches(len(scores)):
                 before = {key: t[index] for key, t in old.items()}
-                updates.append(self.update(rollout.rows(index), before, advantages[index], returns[index]))
+                updates.append(self.update(answers.rows(index), before, advantages[index], returns[index]))
+        for one in updates:
+            self.check(one["grad_norm"])  # on a device not before now
         history.step += 1
         history.tokens += int(rollout.mask.sum())
         kl = float(old["k1"].sum(1).mean())
@@ -223,23 +227,35 @@ class PPO:
 
     def update(self, rollout: Rollout, old: dict[str, Tensor], advantages: Tensor, returns: Tensor) -> dict:
         """One step on some answers."""
-        config, mask = self.config, rollout.mask.float()
+        kept = places(rollout.labels[:, 1:])
         with self.compute.autocast():
-            logprobs, values, entropy = self.actor(rollout, config.temperature)
-        policy_loss, seen = self.policy_loss(logprobs, old["logprobs"], advantages, mask)
-        value_loss, _ = ppo_value_loss(values, old["values"], returns, mask, config.value_clip_range)
-        # Schulman et al. 2017, equation 9, with the sign turned
-        loss = policy_loss + config.value_coef * value_loss - config.entropy_coef * masked_mean(entropy, mask)
+            loss, seen = self.loss(rollout.bare(), kept, old, advantages, returns)
         loss.backward()
         learning = [p for p in self.actor.parameters() if p.grad is not None]
-        norm = nn.utils.clip_grad_norm_(learning, config.max_grad_norm)
+        norm = nn.utils.clip_grad_norm_(learning, self.config.max_grad_norm)
+        if self.compute.device.type == "cpu":
+            self.check(norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return {**seen, "grad_norm": norm}
+
+    def summed(self, rollout: Rollout, kept: Tensor, old: dict, advantages: Tensor, returns: Tensor) -> tuple:
+        """The loss of some answers, and what it is made of."""
+        config, mask = self.config, rollout.mask.float()
+        logprobs, values, entropy = self.actor(rollout, config.temperature, kept)
+        with torch.autocast(mask.device.type, enabled=False):
+            policy_loss, seen = self.policy_loss(logprobs, old["logprobs"], advantages, mask)
+            value_loss, _ = ppo_value_loss(values, old["values"], returns, mask, config.value_clip_range)
+            # Schulman et al. 2017, equation 9, with the sign turned
+            loss = policy_loss + config.value_coef * value_loss - config.entropy_coef * masked_mean(entropy, mask)
+        return loss, {**seen, "policy_loss": policy_loss.detach(), "value_loss": value_loss.detach()}
+
+    def check(self, norm: Tensor) -> None:
+        """Raises: FloatingPointError for a gradient that is no number."""
         if not math.isfinite(norm):
             raise FloatingPointError(
                 f"the gradient is {float(norm)} in round {self.history.step + 1}: lower the learning rate, or use fp32"
             )
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return {**seen, "policy_loss": policy_loss.detach(), "value_loss": value_loss.detach(), "grad_norm": norm}
 
     def policy_loss(self, logprobs: Tensor, old: Tensor, advantages: Tensor, mask: Tensor) -> tuple[Tensor, dict]:
         """The clipped loss of the policy, and its metrics."""
@@ -257,7 +273,8 @@ class PPO:
     def restore(self) -> None:
         """Go on from `save`, as if nothing had happened."""
         state = self.run_folder.load_training()
-        if {**state["config"], "device": ""} != {**asdict(self.config), "device": ""}:
+        free = {"device": "", "compile": False}  # what may be another
+        if {**state["config"], **free} != {**asdict(self.config), **free}:
             raise ValueError(f"{self.run_folder.path}: this run began with other settings; resume with the same")
         if state["device"] != self.compute.device.type:  # what is drawn at random is not the same there
             raise ValueError(

@@ -14,14 +14,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from minillm.align.pairs import rewards_of_pairs
+from minillm.align.pairs import rewards_of_pairs, split_at_ends
 from minillm.align.rollout import Conversation, check_vocabulary, prompt_ids
 from minillm.data import IGNORE_INDEX, Padded, chat_example
 from minillm.inference import predict
 from minillm.peft import bare
 from minillm.system import Compute, pick_device
 from minillm.text import Tokenizer
-from minillm.training import History, LossFunction, TrainConfig, fit, preference_loss
+from minillm.training import History, LossFunction, TrainConfig, fit, preference_loss, preparing
 
 Reward = Callable[[Sequence[Conversation], Sequence[str]], Tensor]
 
@@ -85,6 +85,7 @@ def preference(centre: float = 0.0) -> LossFunction:
     """
     preference_loss(torch.zeros(0), torch.zeros(0), centre=centre)  # complains before anything has begun
 
+    @preparing(split_at_ends)
     def loss(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
         rewards = rewards_of_pairs(model.eval(), batch)  # (2 B,)
         pairs = len(rewards) // 2

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from minillm.align.dpo import pair_logprob
+from minillm.align.pairs import split_answers
 from minillm.align.reward import Reward, answer_example, rewards_of
 from minillm.align.rollout import Conversation, check_vocabulary
 from minillm.data import Padded
@@ -65,7 +66,9 @@ class Constitution:
         found = []
         for batch in Padded(examples, self.tokenizer.pad_id, self.batch_size, causal=True):
             with self.compute.autocast():
-                logprobs = pair_logprob(self.model, self.compute.to_device(batch)).float().cpu()
+                logprobs = (
+                    pair_logprob(self.model, self.compute.to_device(split_answers(self.model, batch))).float().cpu()
+                )
             found.append(logprobs[0::2] - logprobs[1::2])
         return torch.cat([*found, torch.zeros(0)]).view(-1, len(self.questions))
 

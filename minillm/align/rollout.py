@@ -20,6 +20,7 @@ from minillm.data import IGNORE_INDEX
 from minillm.inference import generate
 from minillm.peft import bare
 from minillm.text import Tokenizer
+from minillm.training import places
 
 Conversation = Sequence[dict[str, str]]
 
@@ -39,9 +40,13 @@ class Rollout(NamedTuple):
         """Where answer tokens are predicted, boolean (B, T - 1), beside `token_logprobs`."""
         return self.labels[:, 1:] != IGNORE_INDEX
 
+    def bare(self) -> "Rollout":
+        """The tensors without the texts."""
+        return self._replace(conversations=[], answers=[])
+
     def rows(self, index: Tensor) -> "Rollout":
         """Some of the answers."""
-        some = index.tolist()
+        some = index.tolist() if self.answers else []  # which a device is waited for
         lists = ([part[i] for i in some] for part in (self.conversations, self.answers))
         return Rollout(*lists, *(tensor[index] for tensor in self[2:]))
 
@@ -116,7 +121,7 @@ def _drawn(policy, tokenizer, rows: list[list[int]], length: int, temperature, g
     device = next(policy.parameters()).device
     batch = tokenizer.pad(rows, side="left")
     prompts, mask = batch["input_ids"].to(device), batch["attention_mask"].to(device)
-    more = {"attention_mask": mask, "pad_id": tokenizer.pad_id}
+    more = {"attention_mask": mask, "pad_id": tokenizer.pad_id, "exact": True}  # it is held to these numbers
     ids = generate(policy, prompts, length, temperature, stop=tokenizer.stop_ids, generator=generator, **more)
     new = ids[:, prompts.size(1) :]
     ends = _ends(new, tokenizer)
@@ -130,10 +135,13 @@ def _ends(ids: Tensor, tokenizer: Tokenizer) -> Tensor:
     return torch.isin(ids, torch.tensor(sorted(tokenizer.stop_ids), device=ids.device))
 
 
-def answer_states(policy: nn.Module, rollout: Rollout) -> tuple[Tensor, Tensor]:
-    """The policy's hidden states (N, C) where an answer token is predicted, and the tokens that stood there (N,)."""
-    x = policy.hidden(rollout.input_ids[:, :-1], rollout.attention_mask[:, :-1])
-    return x[rollout.mask], rollout.labels[:, 1:][rollout.mask]
+def answer_states(policy: nn.Module, rollout: Rollout, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The policy's hidden states (N, C) where an answer token is predicted, and the tokens that stood there (N,).
+
+    kept: `places(rollout.labels[:, 1:])`, where they are known.
+    """
+    rows, columns, tokens = places(rollout.labels[:, 1:]) if kept is None else kept
+    return policy.hidden(rollout.input_ids[:, :-1], rollout.attention_mask[:, :-1])[rows, columns], tokens
 
 
 def scatter_to_mask(values: Tensor, mask: Tensor) -> Tensor:

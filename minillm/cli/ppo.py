@@ -31,7 +31,7 @@ from minillm.cli.life import TrainingCommand, numbers_in
 from minillm.cli.memory import check_tokens
 from minillm.cli.methods import SELECTIVE, MethodSettings, frozen_dtype, prepare
 from minillm.cli.reward import load_answering
-from minillm.cli.settings import RECOMPUTE, ChatTemplate, Machine, RunChoice
+from minillm.cli.settings import COMPILE, RECOMPUTE, ChatTemplate, Machine, RunChoice
 from minillm.data import Prompt, read_prompts, user_message
 from minillm.hub import base_of, load_causal, load_model, load_tokenizer, model_kind, source
 from minillm.models import RewardModel
@@ -75,6 +75,7 @@ class PPOTraining:
     length_cost: float = flag(GRPOConfig.length_cost, "but of ppo: reward that a token of an answer costs")
     drop_alike: bool = flag(GRPOConfig.drop_alike, "but of ppo: learn nothing from groups that agree")
     recompute: bool = flag(False, RECOMPUTE)
+    compile: bool = flag(False, COMPILE)
 
 
 @dataclass(frozen=True, kw_only=True)

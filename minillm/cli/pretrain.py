@@ -63,7 +63,6 @@ class PretrainTraining(PreTraining):
     matrix_learning_rate: float | None = auto("peak rate of Muon; auto: from --optimizer")
     head_learning_rate: float | None = auto("peak rate of the output layer; auto: from --optimizer")
     decay: str = flag("linear", "how the rates fall", choices=("linear", "cosine", "constant"))
-    compile: bool = flag(False, "torch.compile the model; pays on a GPU")
 
 
 @dataclass(frozen=True, kw_only=True)

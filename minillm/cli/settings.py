@@ -8,6 +8,7 @@ from minillm.text import TEMPLATE_NAMES
 from minillm.training import OPTIMIZERS
 
 RECOMPUTE = "compute activations again when they are needed: less memory, a third more time"
+COMPILE = "torch.compile model and loss together; pays on a GPU, after a minute; where it fails, says why and goes on"
 MOST_LAYERS = 1000  # that anybody has trained (Wang et al. 2022, "DeepNet")
 
 
@@ -80,6 +81,7 @@ class Training:
     eval_every: int | None = auto("steps between evaluations; auto: a tenth of the run")
     patience: int = flag(0, "evaluations without a better one before stopping (0: never)")
     recompute: bool = flag(False, RECOMPUTE)
+    compile: bool = flag(False, COMPILE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Using a model that is trained; in the order to read it:
 
 sampling      the next token: greedy, temperature, top-k, top-p, min-p, a penalty on repetition
-generation    one token after another; few_rows: fast products for it; beams: beam search;
+generation    one token after another; few_rows, one_position: fast products for it; beams: beam search;
               speculative: with a draft, exactly as without; on_policy: batches that a model writes itself
 writing       texts and answers, whole or as they grow
 prompting     how likely a model finds a text, or each answer to a prompt

@@ -20,6 +20,7 @@ from minillm.models import evaluating
 
 Stops = Iterable[int | Sequence[int]]
 ROOM = 256  # positions that a cache has room for behind the prompt, at first
+ASK_EVERY = 16  # tokens after which a device is asked whether all texts have ended; it is waited for then
 
 
 class ContextWindow:
@@ -85,7 +86,7 @@ def generate(
     model: nn.Module, input_ids: Tensor, max_new_tokens: int, temperature: float = 1.0, top_k: int = 0,
     top_p: float = 1.0, stop: Stops = (), generator: torch.Generator | None = None, *,
     attention_mask: Tensor | None = None, pad_id: int = 0, use_cache: bool = True, min_p: float = 0.0,
-    repetition_penalty: float = 1.0, finished: Callable[[list[int]], bool] | None = None,
+    repetition_penalty: float = 1.0, finished: Callable[[list[int]], bool] | None = None, exact: bool = False,
 ) -> Tensor:  # fmt: skip
     """Continue each prompt of input_ids (B, T) by at most `max_new_tokens` tokens; temperature 0 is greedy.
 
@@ -94,6 +95,7 @@ def generate(
         attention_mask: (B, T), 0 on padding, which must be on the left; pad_id stands after the end of a text
         min_p: as of `filter_logits`; repetition_penalty: as of `penalise`, for the tokens of prompt and text
         finished: asked with the new tokens of a text whether it ends
+        exact: with the roundings of the model as it is trained, which in bf16 on a CPU takes longer
     Returns: (B, T + new)
     Raises: ValueError as `check_sampling` and `prepare_generation`.
     """
@@ -101,15 +103,17 @@ def generate(
     window, stops = prepare_generation(model, input_ids, attention_mask, max_new_tokens, stop, use_cache)
     T, ids = input_ids.size(1), F.pad(input_ids, (0, max_new_tokens), value=pad_id)
     going = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
-    with evaluating(model), few_rows(model, len(ids)):
+    every, steps = 1 if ids.device.type == "cpu" else ASK_EVERY, torch.zeros((), dtype=torch.long, device=ids.device)
+    with evaluating(model), few_rows(model, len(ids), exact):
         for length in range(T, T + max_new_tokens if len(ids) else T):
             logits = _next_logits(window, ids[:, :length], T, attention_mask, repetition_penalty)
             ids[:, length] = choose_token(logits, temperature, top_k, top_p, generator, min_p).where(going, pad_id)
             if stops or finished is not None:
+                steps += going.any()
                 going = _still_going(going, ids[:, T : length + 1], stops, finished)
-                if not going.any():
-                    return ids[:, : length + 1]
-    return ids
+                if (length + 1 - T) % every == 0 and not going.any():
+                    break
+    return ids[:, : T + int(steps)] if stops or finished is not None else ids
 
 
 def _next_logits(window: ContextWindow, ids: Tensor, T: int, mask: Tensor | None, penalty: float) -> Tensor:
@@ -125,8 +129,8 @@ def _next_logits(window: ContextWindow, ids: Tensor, T: int, mask: Tensor | None
 
 def prepare_generation(
     model: nn.Module, input_ids: Tensor, mask: Tensor | None, max_new_tokens: int, stop: Stops, use_cache: bool = True
-) -> tuple[ContextWindow, list[list[int]]]:
-    """The window on the texts, and each stop as a list.
+) -> tuple[ContextWindow, list[Tensor]]:
+    """The window on the texts, and each stop as a tensor beside them.
 
     Raises: ValueError for what is no batch, an empty prompt, padding on the right, a prompt that does not fit into the
         model's context, and a stop that is a text or empty.
@@ -148,20 +152,19 @@ def prepare_generation(
             raise ValueError(f"stop has the text {sequence[0]!r}: give tokenizer.encode of it, or `write` the text")
         if not sequence:
             raise ValueError("a stop is empty, and every text would end at once: leave it out")
-    return window, stops
+    return window, [torch.tensor(sequence, device=input_ids.device) for sequence in stops]
 
 
-def ends_with(new: Tensor, stops: list[list[int]]) -> Tensor:
+def ends_with(new: Tensor, stops: list[Tensor]) -> Tensor:
     """Which rows of the new tokens (B, n) end with a stop sequence, (B,)."""
     ended = torch.zeros(len(new), dtype=torch.bool, device=new.device)
     for sequence in stops:
         if new.size(1) >= len(sequence):
-            tail = torch.tensor(sequence, device=new.device)
-            ended |= (new[:, new.size(1) - len(sequence) :] == tail).all(1)
+            ended |= (new[:, new.size(1) - len(sequence) :] == sequence).all(1)
     return ended
 
 
-def _still_going(going: Tensor, new: Tensor, stops: list[list[int]], finished) -> Tensor:
+def _still_going(going: Tensor, new: Tensor, stops: list[Tensor], finished) -> Tensor:
     """Which of the texts that were going neither end with a stop nor are finished, (B,)."""
     going = going & ~ends_with(new, stops)
     if finished is not None:

@@ -62,7 +62,7 @@ def filter_logits(
 
 def _beyond(logits: Tensor, top_p: float) -> Tensor:
     """Where the tokens are that do not belong to the likeliest whose probability is at least top_p, (B, V)."""
-    if logits.size(-1) > LARGE:  # sorting all of them would take as long as a small model does
+    if logits.size(-1) > LARGE and not logits.is_cuda:  # on a CPU sorting all would take as long as a small model
         ordered, order = logits.topk(SORTED)
         cut = _cut((ordered - logits.logsumexp(-1, keepdim=True)).exp(), top_p)
         if bool(cut[..., -1].all()):

@@ -31,5 +31,7 @@ from minillm.models.modes import evaluating
 from minillm.models.quantized import (
     BITS, BLOCK, QuantizedLinear, bytes_of, quantize, quantize_blocks, rounding_error,
 )  # fmt: skip
-from minillm.models.recipes import RECIPES, NoShift, PlainNorm, ReLUSquared, TokenShift, zero_init
+from minillm.models.recipes import (
+    RECIPES, FeedForward, GatedFeedForward, NoShift, PlainNorm, ReLUSquared, TokenShift, zero_init,
+)  # fmt: skip
 from minillm.models.transformer import Block, Decoder, Encoder, ModelConfig, Transformer

@@ -113,6 +113,8 @@ NETWORKS = {"mlp": MLPEncoder, "lstm": LSTMEncoder}
 class Prompted(Adapter):
     """A trunk with a prompt of P vectors before every text; called as the trunk is."""
 
+    looked = False  # whether a batch was seen to have one text a row
+
     def __init__(self, base: nn.Module, method: SoftPrompt, name="default", generator: torch.Generator | None = None):
         super().__init__(base, method, name)
         words = bare(base).embedding.weight.detach()
@@ -168,8 +170,7 @@ class Prompted(Adapter):
             )
         first = first_real(attention_mask)
         if attention_mask is not None:
-            if bool((attention_mask > 1).any()):
-                raise ValueError("a row holds several texts, and a prompt stands before one: do not pack them")
+            self.refuse_packed(attention_mask)
             attention_mask = insert(attention_mask, attention_mask.new_ones(len(self.table)), first)
         if past:
             return self.base.hidden(None, attention_mask, inputs_embeds=x, segment_ids=segment_ids, cache=inner)
@@ -178,6 +179,14 @@ class Prompted(Adapter):
             segment_ids = insert(segment_ids, segment_ids.new_zeros(len(self.table)), first)
         x = self.base.hidden(None, attention_mask, inputs_embeds=x, segment_ids=segment_ids, cache=inner)
         return cut(x, len(self.table), first)
+
+    def refuse_packed(self, attention_mask: Tensor) -> None:
+        """Raises: ValueError for several texts in a row. On a device the first batch alone is looked at: it waits."""
+        if torch.compiler.is_compiling() or (attention_mask.device.type != "cpu" and self.looked):
+            return
+        self.looked = True
+        if bool((attention_mask > 1).any()):
+            raise ValueError("a row holds several texts, and a prompt stands before one: do not pack them")
 
     def forward(self, input_ids=None, attention_mask=None, *, keep: Tensor | None = None, **inputs) -> Tensor:
         """Logits (B, T, V), or (N, V) of the positions in keep (B, T), as of the trunk."""

@@ -10,7 +10,6 @@ import os
 import random
 import sys
 import time
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,12 +44,18 @@ class Compute(NamedTuple):
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
+    def pinned(self, batch: dict) -> dict:
+        """The tensors of a batch in page-locked memory, from which they travel to a device without being waited for."""
+        if self.device.type == "cpu":
+            return batch
+        return {key: value.pin_memory() if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
+
     def to_device(self, batch: dict) -> dict:
-        """The tensors of a batch, moved without waiting where the device allows it."""
+        """The tensors of a batch, moved without waiting if they are `pinned`."""
         if self.device.type == "cpu":
             return batch
         return {
-            key: value.pin_memory().to(self.device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+            key: value.to(self.device, non_blocking=True) if isinstance(value, torch.Tensor) else value
             for key, value in batch.items()
         }
 
@@ -149,22 +154,6 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - a user's loss_fn may draw from it
     torch.manual_seed(seed)
-
-
-def compiled(model: torch.nn.Module) -> torch.nn.Module:
-    """torch.compile where it works; a notice and the plain model where it does not.
-
-    torch compiles at the first call, and complains only then of a compiler that is missing: so a sum is compiled first.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the sum's, which nobody asked for
-            torch.compile(lambda x: x + 1)(torch.zeros(1, device=next(model.parameters()).device))
-        return torch.compile(model)
-    except Exception as error:  # of many kinds, by what is missing
-        why = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        print(f"--compile does not work here ({why}); going on without it")
-        return model
 
 
 def random_state() -> dict:

@@ -39,24 +39,29 @@ class Timer:
     warm_up, sample = 3, 12  # steps
 
     def __init__(self, step: int, unit: str = "tokens"):
-        self.begin, self.unit = step, unit
-        self.announce_at = step + self.warm_up + self.sample
-        self.marks = []
+        self.begin, self.unit, self.announced = step, unit, False
+        self.marks: list[tuple[float, int, int]] = []  # when, after which step and how many tokens
 
     def report(self, record: dict) -> str:
         """A line about the step that has just ended."""
-        self.marks.append((time.perf_counter(), record["tokens"]))
-        (then, before), (now, after) = self.marks[-min(50, len(self.marks))], self.marks[-1]
+        self.marks.append((time.perf_counter(), record["step"], record["tokens"]))
+        (then, _, before), (now, _, after) = self.marks[-min(50, len(self.marks))], self.marks[-1]
         speed = (after - before) / (now - then) if now > then else 0
         validation = f" val {record['val_loss']:.3f}" if "val_loss" in record else ""
         return f"loss {record['loss']:.3f}{validation} {speed:,.0f} {self.unit}/s"
 
+    def may_announce(self) -> bool:
+        """Whether enough was seen, for the first time, to say how long it will take."""
+        seen = [step for _, step, _ in self.marks if step > self.begin + self.warm_up]
+        ready = not self.announced and bool(seen) and seen[-1] - seen[0] >= self.sample - 1
+        self.announced = self.announced or ready
+        return ready
+
     def announcement(self, steps: int, where: str) -> str:
         """How long the rest of `steps` will take."""
-        times = [time for time, _ in self.marks]
-        per_step = (times[-1] - times[self.warm_up]) / (len(times) - 1 - self.warm_up)
-        left = per_step * (steps - self.begin - len(times))
-        return f"about {duration(left)} to go on {where}"
+        first = next(mark for mark in self.marks if mark[1] > self.begin + self.warm_up)
+        per_step = (self.marks[-1][0] - first[0]) / (self.marks[-1][1] - first[1])
+        return f"about {duration(per_step * (steps - self.marks[-1][1]))} to go on {where}"
 
 
 def duration(seconds: float) -> str:

@@ -1,9 +1,9 @@
 """Training: one loop for every objective. Read in this order:
 
 losses        every formula, as a function of tensors: language modelling, preferences, policy optimisation
-objectives    loss functions of a model and a batch, as `fit` wants them
+objectives    loss functions of a model and a batch, as `fit` wants them; preparing: what they look up in a batch before
 optim         the table of optimizers, Muon, schedules; plain_optim: each as a formula of tensors, to be read
-trainer       TrainConfig and fit: the loop
+trainer       TrainConfig and fit: the loop; feed: its batches, ready before they are asked for
 runs          the run folder: configuration, weights, checkpoint, log; states: what a checkpoint holds
 sequence_to_sequence  one text into another: teacher forcing, for an encoder-decoder
 distillation  learning from a teacher's whole distribution
@@ -27,13 +27,14 @@ from minillm.training.losses import (
     simpo_loss, token_entropy, whiten,
 )  # fmt: skip
 from minillm.training.objectives import (
-    LossFunction, as_sum, causal_lm, classification, contrastive, inputs_of, masked_lm, masked_lm_and_next_sentence,
+    as_sum, causal_lm, classification, contrastive, inputs_of, masked_lm, masked_lm_and_next_sentence,
     mean_loss, next_tokens, penalised,
 )  # fmt: skip
 from minillm.training.optim import OPTIMIZERS, build_optimizer, orthogonalise, schedule, set_rates
 from minillm.training.plain_optim import (
     PLAIN_STEPS, adam_step, adamw_step, descend, momentum_step, muon_step, sgd_step,
 )  # fmt: skip
+from minillm.training.preparing import LossFunction, keep_next, places, prepared, preparing
 from minillm.training.recompute import recompute, recomputes
 from minillm.training.runs import (
     RUNS, RunFolder, describe, knows_template, latest_run, load_weights, named_or_latest, unwrap,

@@ -1,20 +1,20 @@
 """Loss functions for `fit`: from a model and a batch to the (sum, number of terms) of the loss, one for each objective.
 
 The formulas are in `losses`; here is only which tensors of a batch they get. In a small model the output layer costs
-most, so logits are computed where there is a label and nowhere else: `model(..., keep=positions)`.
+most, so logits are computed where there is a label and nowhere else: `model(..., keep=places)`. On a device a batch's
+labels are looked for before it travels, by `prepared`: to ask the device where they are would mean to wait for it.
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from minillm.data import IGNORE_INDEX
 from minillm.models import evaluating
 from minillm.system import Compute
 from minillm.training.losses import info_nce, masked_lm_loss, masked_lm_sum
-
-LossFunction = Callable[[nn.Module, dict], Tensor | tuple[Tensor, Tensor]]
+from minillm.training.preparing import LossFunction, keep_here, keep_next, places, prepared, preparing
 
 
 def as_sum(loss: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | int]:
@@ -35,7 +35,7 @@ def mean_loss(
     with evaluating(model):
         for batch in batches:
             with compute.autocast():
-                loss, count = as_sum(loss_fn(model, compute.to_device(batch)))
+                loss, count = as_sum(loss_fn(model, compute.to_device(prepared(loss_fn, model, batch))))
             total, terms = total + float(loss), terms + int(count)
     return total / max(terms, 1)
 
@@ -50,20 +50,26 @@ def penalised(loss_fn: LossFunction, penalty: Callable[[nn.Module], Tensor]) -> 
         total, count = as_sum(loss_fn(model, batch))
         return total + count * penalty(model), count
 
-    return loss
+    return preparing(partial(prepared, loss_fn))(loss)
 
 
 def next_tokens(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """A causal model's predictions of the N labels of a batch. The last token predicts nothing, so it is not read.
 
     Args: batch: input_ids and labels (B, T), and attention_mask (B, T) where there is padding.
-    Returns: logits (N, V) and labels (N,).
+    Returns: logits (N, V) and labels (N,); of a prepared batch that has labels nearly everywhere, (B, T - 1, V) and
+        (B, T - 1).
     """
-    mask, labels = batch.get("attention_mask"), batch["labels"][:, 1:]
-    keep = labels != IGNORE_INDEX
-    return model(batch["input_ids"][:, :-1], None if mask is None else mask[:, :-1], keep=keep), labels[keep]
+    batch = batch if "kept" in batch else keep_next(model, batch, False)
+    ids, mask = batch["input_ids"][:, :-1], batch.get("attention_mask")
+    mask = None if mask is None else mask[:, :-1]
+    if batch["kept"] is None:
+        return model(ids, mask), batch["labels"][:, 1:]
+    rows, columns, labels = batch["kept"]
+    return model(ids, mask, keep=(rows, columns)), labels
 
 
+@preparing(keep_next)
 def causal_lm(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Language modelling: predict each next token. batch: as for `next_tokens`."""
     return masked_lm_sum(*next_tokens(model, batch))
@@ -74,20 +80,22 @@ def inputs_of(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: batch[key] for key in ("input_ids", "attention_mask", "segment_ids") if key in batch}
 
 
+@preparing(keep_here)
 def masked_lm(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Predict what was masked. batch: input_ids, attention_mask and labels (B, T), as `data.mask_tokens` makes them."""
-    keep = batch["labels"] != IGNORE_INDEX
-    return masked_lm_sum(model(**inputs_of(batch), keep=keep), batch["labels"][keep])
+    rows, columns, labels = batch["kept"] if "kept" in batch else places(batch["labels"])
+    return masked_lm_sum(model(**inputs_of(batch), keep=(rows, columns)), labels)
 
 
+@preparing(keep_here)
 def masked_lm_and_next_sentence(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     """BERT's two objectives: the mean loss of masked tokens, plus that of next-sentence prediction.
 
     Args: model: a SequenceClassifier on an Encoder; batch: as for `masked_lm`, and `follows` (B,), 1 where it does.
     """
-    keep, inputs = batch["labels"] != IGNORE_INDEX, inputs_of(batch)
-    x = model.trunk.hidden(**inputs)  # (B, T, C), computed once for both
-    masked = masked_lm_loss(model.trunk.head(x[keep]), batch["labels"][keep])
+    rows, columns, labels = batch["kept"] if "kept" in batch else places(batch["labels"])
+    x = model.trunk.hidden(**inputs_of(batch))  # (B, T, C), computed once for both
+    masked = masked_lm_loss(model.trunk.head(x[rows, columns]), labels)
     return masked + masked_lm_loss(model.classify(x, batch["attention_mask"]), batch["follows"])
 
 

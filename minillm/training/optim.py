@@ -59,19 +59,24 @@ class Muon(torch.optim.Optimizer):
                 self._move(params, group)
 
     def _move(self, params: list[nn.Parameter], group: dict) -> None:
-        """Update matrices of one shape, some of them transposed."""
-        directions = []
+        """Update matrices of one shape, some of them transposed, by operations on all of them at once."""
+        wide, tall = ([p for p in params if (p.size(0) > p.size(1)) == high] for high in (False, True))
+        params, rate = wide + tall, -group["lr"]
         for p in params:
             if not self.state[p]:
                 self.state[p]["momentum_buffer"] = torch.zeros_like(p)
-            momentum = self.state[p]["momentum_buffer"]
-            momentum.lerp_(p.grad, 1 - group["momentum"])
-            nesterov = p.grad.lerp(momentum, group["momentum"])
-            directions.append(nesterov if p.size(0) <= p.size(1) else nesterov.mT)
-        for p, direction in zip(params, orthogonalise(torch.stack(directions).to(self.dtype))):
-            p.mul_(1 - group["lr"] * group["weight_decay"])
-            scale = max(1, p.size(0) / p.size(1)) ** 0.5  # a tall matrix has more rows to move
-            p.add_(direction if p.size(0) <= p.size(1) else direction.mT, alpha=-group["lr"] * scale)
+        gradients, momenta = [p.grad for p in params], [self.state[p]["momentum_buffer"] for p in params]
+        torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+        nesterov = list(torch._foreach_lerp(gradients, momenta, group["momentum"]))
+        directions = torch.stack(nesterov[: len(wide)] + [one.mT for one in nesterov[len(wide) :]])
+        directions = orthogonalise(directions.to(self.dtype)).to(params[0].dtype)
+        if group["weight_decay"]:
+            torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+        if wide:
+            torch._foreach_add_(wide, directions[: len(wide)].unbind(), alpha=rate)
+        if tall:  # which have more rows to move
+            upright = directions[len(wide) :].mT.contiguous()
+            torch._foreach_add_(tall, upright.unbind(), alpha=rate * (tall[0].size(0) / tall[0].size(1)) ** 0.5)
 
 
 class CombinedOptimizer(torch.optim.Optimizer):

@@ -8,29 +8,26 @@ best weights beside the last, a checkpoint from which a killed run resumes bit f
 finite. Left out: curricula, fp8.
 """
 
-import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from minillm.system import (
-    Compute,
-    Timer,
-    compiled,
-    patient_interrupt,
-    pick_device,
-)
-from minillm.training.objectives import LossFunction, as_sum
+from minillm.system import Compiled, Compute, Timer, patient_interrupt, pick_device
+from minillm.training.feed import Feed
+from minillm.training.objectives import as_sum
 from minillm.training.optim import build_optimizer, optimizer_spec, schedule, set_rates
+from minillm.training.preparing import LossFunction, prepared
 from minillm.training.runs import RunFolder, unwrap
 from minillm.training.states import changing
 
 SMALLEST_SCALE = 2.0**-10  # of a loss in fp16; a gradient that overflows even so is not finite at all
+READ = ("loss", "grad_norm", "tokens")  # of a step, what is computed on the device
+READ_EVERY = 10  # steps: until then a device is not waited for
 LARGEST_FP32 = torch.finfo(torch.float32).max  # rates are multiplied with weights in fp32
 
 
@@ -145,41 +142,52 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.dtype == torch.float16)
         self.history = History()
         self.best_weights = None
-        self.forward = compiled(model) if config.compile else model
+        self.on_cpu = compute.device.type == "cpu"
+        self.loss = Compiled(self.summed) if config.compile else self.summed
+
+    def summed(self, model: nn.Module, batch: dict) -> tuple[Tensor, Tensor | int]:
+        """The sum of a batch's loss, and its number of terms."""
+        return as_sum(self.loss_fn(model, batch))
 
     def train(self, evaluate: Callable | None, progress: bool) -> None:
         """All the steps that are left."""
-        history, config = self.history, self.config
-        batches = self.endless_batches()
+        history, config, unread = self.history, self.config, []
         started = self.compute.synchronise() - history.seconds
         timer = Timer(history.step, config.unit)
         bar = tqdm(total=config.steps, initial=history.step, unit="step", disable=not progress, mininterval=0.5)
-        with patient_interrupt() as interrupted, bar:  # an error closes the bar: its message begins a line of its own
+        with patient_interrupt() as interrupted, bar, self.feed() as feed:  # an error closes the bar, which ends a line
             while history.step < config.steps and not history.stopped:
-                record = self.step(list(itertools.islice(batches, config.accumulate)))
+                unread.append(self.step(feed.take(config.accumulate)))
                 due = history.step % config.eval_every == 0 or history.step == config.steps
+                if not (due or interrupted.requested or self.on_cpu or len(unread) == READ_EVERY):
+                    continue
+                self.read(unread)
                 if evaluate is not None and due:
-                    record |= self.evaluate(evaluate)
-                history.records.append(record)
+                    unread[-1] |= self.evaluate(evaluate)
                 history.seconds = time.perf_counter() - started
-                if self.run_folder is not None:
+                history.records += unread
+                for record in unread if self.run_folder is not None else ():
                     self.run_folder.log(record)
-                bar.update()
-                bar.set_postfix_str(timer.report(record))
-                if history.step == timer.announce_at and progress:
+                bar.update(len(unread))
+                bar.set_postfix_str(timer.report(unread[-1]))
+                if timer.may_announce() and progress:
                     bar.write(timer.announcement(config.steps, self.compute.name))
+                unread = []
                 history.stopped = history.stopped or ("interrupted" if interrupted.requested else "")
                 if due or history.stopped:
-                    self.save_checkpoint()
+                    self.save_checkpoint(feed)
 
-    def endless_batches(self) -> Iterator[dict]:
-        """Batches without end, from where the run stands."""
-        if hasattr(self.batches, "forever"):
-            return self.batches.forever()
-        return itertools.islice(_repeat(self.batches), self.history.step * self.config.accumulate, None)
+    def feed(self) -> Feed:
+        """The batches, from where the run stands."""
+        steady = self.config.compile or not self.on_cpu
+
+        def prepare(batch: dict) -> dict:
+            return prepared(self.loss_fn, self.model, batch, steady)
+
+        return Feed(self.batches, prepare, self.compute, self.history.step * self.config.accumulate)
 
     def step(self, micro_batches: list[dict]) -> dict:
-        """One update of the weights. Returns what is logged of it."""
+        """One update of the weights. Returns what is logged of it; `read` makes numbers of its tensors."""
         if not micro_batches:
             raise ValueError("no batches to train on, or no more: give a list, or an iterable that can be repeated")
         history, config = self.history, self.config
@@ -189,35 +197,41 @@ class Trainer:
         norm = None
         while norm is None:  # one whose fp16 gradients overflowed is tried again, at half the scale
             total, terms, divisor = self.backward(micro_batches)
-            if not math.isfinite(total):
-                raise self.not_finite("loss", total)
-            norm = self.update(divisor / max(terms, 1))
-        history.tokens += terms
-        loss = total / max(terms, 1)
-        return {"step": history.step, "loss": loss, "grad_norm": norm, "share_of_lr": share, "tokens": history.tokens}
+            if self.on_cpu:
+                self.check(float(total), history.step)
+            norm = self.update(divisor / terms.clamp(min=1))
+            if norm is None:
+                self.check(float(total), history.step)
+        loss = total / terms.clamp(min=1)
+        return {"step": history.step, "loss": loss, "grad_norm": norm, "share_of_lr": share, "tokens": terms}
 
-    def backward(self, micro_batches: list[dict]) -> tuple[float, int, int]:
+    def backward(self, micro_batches: list[dict]) -> tuple[Tensor, Tensor, Tensor]:
         """Accumulate the gradients of the summed loss / divisor. Returns the sum, its number of terms, and divisor."""
         self.model.train()
         total, terms, divisor = 0.0, 0, None
         for batch in micro_batches:
             with self.compute.autocast():
-                loss, count = as_sum(self.loss_fn(self.forward, self.compute.to_device(batch)))
-            divisor = divisor or max(int(count), 1)  # keeps fp16 gradients near the size of a mean's
+                loss, count = self.loss(self.model, batch)
+            count = torch.as_tensor(count)
+            divisor = count.clamp(min=1) if divisor is None else divisor  # keeps fp16 gradients near a mean's
             self.scaler.scale(loss / divisor).backward()
-            total, terms = total + float(loss.detach()), terms + int(count)
-        return total, terms, divisor
+            total, terms = total + self.wide(loss.detach()), terms + count
+        return total, terms, self.wide(divisor)
 
-    def update(self, weight: float) -> float | None:
+    def wide(self, number: Tensor) -> Tensor:
+        """A number as exact as the device has it."""
+        return number.double() if self.on_cpu else number.float()
+
+    def update(self, weight: Tensor) -> Tensor | None:
         """Multiply the gradients by `weight`, clip them, step. Returns their norm before clipping; None: no step."""
         scale = self.scaler.get_scale()
         self.scaler.unscale_(self.optimizer)
         gradients = [p.grad for g in self.optimizer.param_groups for p in g["params"] if p.grad is not None]
-        norm = float(torch.nn.utils.get_total_norm(gradients)) * weight if gradients else 0.0
-        if self.config.clip and norm > self.config.clip:
-            weight *= self.config.clip / norm
-        if weight != 1.0 and gradients:
-            torch._foreach_mul_(gradients, weight)
+        norm = self.wide(torch.nn.utils.get_total_norm(gradients)) * weight if gradients else 0 * weight
+        if self.config.clip:
+            weight = weight * (self.config.clip / norm).clamp(max=1)
+        if gradients and not (self.on_cpu and weight == 1):
+            torch._foreach_mul_(gradients, float(weight) if self.on_cpu else weight)
         self.scaler.step(self.optimizer)  # skips a step whose fp16 gradients overflowed
         self.scaler.update()
         taken = self.scaler.get_scale() >= scale
@@ -225,16 +239,29 @@ class Trainer:
             self.after_step(unwrap(self.model), self.history.step)
         self.optimizer.zero_grad(set_to_none=True)
         if not taken and scale < SMALLEST_SCALE:
-            raise self.not_finite("norm of the gradient", norm)
+            raise self.not_finite("norm of the gradient", float(norm), self.history.step)
         return norm if taken else None
 
-    def not_finite(self, what: str, loss: float) -> FloatingPointError:
+    def read(self, records: list[dict]) -> None:
+        """Make numbers of what stayed on the device, which is waited for once; the first bad loss is an error."""
+        found = torch.stack([self.wide(record[key]) for record in records for key in READ]).view(-1, len(READ)).tolist()
+        for record, values in zip(records, found):
+            record |= zip(READ, values)
+            self.check(record["loss"], record["step"])
+            self.history.tokens += int(record["tokens"])
+            record["tokens"] = self.history.tokens
+
+    def check(self, loss: float, step: int) -> None:
+        """Raises: FloatingPointError for a loss that is no number."""
+        if not math.isfinite(loss):
+            raise self.not_finite("loss", loss, step)
+
+    def not_finite(self, what: str, loss: float, step: int) -> FloatingPointError:
         """The error to raise for such a loss: where, what is left, what to do."""
         saved = self.run_folder is not None and self.run_folder.last_file.exists()
         kept = f"; the last good checkpoint is in {self.run_folder.path}" if saved else " before anything was saved"
         return FloatingPointError(
-            f"the {what} is {loss} at step {self.history.step}: training stopped{kept}. "
-            "Lower the learning rate, or use --dtype fp32"
+            f"the {what} is {loss} at step {step}: training stopped{kept}. Lower the learning rate, or use --dtype fp32"
         )
 
     @torch.no_grad()
@@ -246,7 +273,7 @@ class Trainer:
             scores = evaluate(self.model)
         scores = scores if isinstance(scores, dict) else {"val_loss": float(scores)}
         if math.isnan(scores["val_loss"]):  # inf is a loss, the worst
-            raise self.not_finite("validation loss", scores["val_loss"])
+            raise self.not_finite("validation loss", scores["val_loss"], history.step)
         history.since_best += 1
         if scores["val_loss"] < history.best:
             history.best, history.best_step, history.since_best = scores["val_loss"], history.step, 0
@@ -259,13 +286,13 @@ class Trainer:
             history.stopped = f"no better evaluation in {history.since_best}"
         return scores
 
-    def save_checkpoint(self) -> None:
+    def save_checkpoint(self, feed: Feed) -> None:
         """Write all that `load_checkpoint` needs: weights, optimizer, random generators, place in the data, totals."""
         if self.run_folder is None:
             return
         more = {"scaler": self.scaler.state_dict(), "steps": self.config.steps}
         if hasattr(self.batches, "state_dict"):
-            more["batches"] = self.batches.state_dict()
+            more["batches"] = feed.state
         self.run_folder.save_training(self.model, self.optimizer, self.history, **more)
 
     def load_checkpoint(self) -> None:
@@ -290,13 +317,3 @@ class Trainer:
         elif self.run_folder is not None:
             self.run_folder.save_model(self.model)
         self.model.eval()
-
-
-def _repeat(batches: Iterable[dict]) -> Iterator[dict]:
-    """The batches again and again; none if there are none."""
-    found = True
-    while found:
-        found = False
-        for batch in batches:
-            found = True
-            yield batch

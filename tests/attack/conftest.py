@@ -52,7 +52,7 @@ def short_lives(world, tmp_path, monkeypatch):
     monkeypatch.setattr(ppo, "STANDARD", 12)
     monkeypatch.setattr(pretrain, "write", few(pretrain.write))
     monkeypatch.setattr(generate, "write", few(generate.write))
-    monkeypatch.setattr("minillm.training.trainer.compiled", lambda model: model)
+    monkeypatch.setattr("minillm.training.trainer.Compiled", lambda function: function)
     monkeypatch.setattr("minillm.cli.models.make_models", lambda *folders: None)  # by processes of its own
     monkeypatch.setattr("minillm.cli.tour.STAGES", ())
     monkeypatch.setattr("minillm.cli.tour.life_story", lambda *some: "")
