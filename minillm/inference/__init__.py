@@ -8,6 +8,7 @@ few_shot      answers from a few examples in the prompt, calibrated, and how man
 answering     questions to an assistant, and how many of its answers are right
 predict       the outputs of a head for texts, and the tag of each word
 interpret     what each head attends to; induction heads
+truth         a model beside the world's exact probabilities
 """
 
 from minillm.inference.answering import Question, ask, ask_base, plain, questions_of, right, summary
@@ -21,4 +22,5 @@ from minillm.inference.interpret import attention_maps, induction_scores
 from minillm.inference.predict import predict, tags_of
 from minillm.inference.prompting import few_shot_prompt, score_candidates, sentence_logprob, sentence_logprobs
 from minillm.inference.sampling import TEMPERATURE, TOP_P, check_sampling, filter_logits
+from minillm.inference.truth import against_the_world, beside_the_world
 from minillm.inference.writing import reply, write

@@ -3,6 +3,7 @@
 teller        how a program speaks, and what runs it: to write, to read, to judge; forms, words: what it says
 world, plots  the state of a tale, and what may happen; clinic, patterns: documents of other kinds
 documents     `make_tales(n, seed)`, the exact `logprob(text)`, `parse(text)`; judging: `judge(text)`
+next_token    `NextToken`: the exact distribution of the next token, the perfect teacher of a model
 tasks         labelled tasks, whose answers the world knows; pairs, instructions; gists, relations: what they ask
 letters       a task without a right answer; letter_scores says how good any answer is; preferences, criticism
 files         all of it as files, made at first use: `data_file(name)`, `load_documents(name)`
@@ -19,6 +20,7 @@ from minillm.tales.instructions import EXACT, KINDS, OPEN_KINDS, make_instructio
 from minillm.tales.judging import Judgement, judge
 from minillm.tales.letter_scores import BEST_SCORE, WEIGHTS, LetterScore, score_letter, understand
 from minillm.tales.letters import LETTER_FORMS, Traits, ask_for_letter, draw_traits, make_prompts, write_letter
+from minillm.tales.next_token import NextToken, divergence, entropy, ways_on
 from minillm.tales.pairs import make_entailment, make_next_sentence, make_paraphrases
 from minillm.tales.patterns import game_ceiling, make_pattern_questions
 from minillm.tales.preferences import BIASES, FLIPPED, TEMPERATURE, best_accuracy, chance_of_choice, make_preferences

@@ -12,7 +12,7 @@ tokenizer        one class over all of these: special tokens, padding, files
 chat_template    a conversation as ids; templates: other people's, as text
 """
 
-from minillm.text.bpe import BYTES, GPT2_PATTERN, train_bpe
+from minillm.text.bpe import BYTES, GPT2_PATTERN, fitting, train_bpe
 from minillm.text.chat_template import CHAT_ROLES, apply_chat_template, render
 from minillm.text.cleaning import clean, clean_corpus
 from minillm.text.corpus import read_documents, split, split_stream
