@@ -4,6 +4,7 @@ teller        how a program speaks, and what runs it: to write, to read, to judg
 world, plots  the state of a tale, and what may happen; clinic, patterns: documents of other kinds
 documents     `make_tales(n, seed)`, the exact `logprob(text)`, `parse(text)`; judging: `judge(text)`
 next_token    `NextToken`: the exact distribution of the next token, the perfect teacher of a model
+grammar       the mix as data, for a page of HTML that has no Python
 tasks         labelled tasks, whose answers the world knows; pairs, instructions; gists, relations: what they ask
 letters       a task without a right answer; letter_scores says how good any answer is; preferences, criticism
 files         all of it as files, made at first use: `data_file(name)`, `load_documents(name)`
@@ -16,6 +17,7 @@ from minillm.tales.documents import (
     parse, reading, tell,
 )  # fmt: skip
 from minillm.tales.files import data_file, load_documents
+from minillm.tales.grammar import grammar
 from minillm.tales.instructions import EXACT, KINDS, OPEN_KINDS, make_instructions, right_answer
 from minillm.tales.judging import Judgement, judge
 from minillm.tales.letter_scores import BEST_SCORE, WEIGHTS, LetterScore, score_letter, understand

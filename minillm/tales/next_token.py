@@ -116,7 +116,7 @@ class NextToken:
         self._ways: tuple[str, list[tuple[str, float]]] | None = None  # a prefix, and all ways on from it
 
     def after(self, ids: Sequence[int]) -> dict[int, float]:
-        """{id: probability} behind the tokens of a document from its begin, without <|bos|>; {} if no document has them.
+        """{id: probability} behind the tokens of a document, without <|bos|>; {} where no document begins so.
 
         The end of a document is the tokenizer's `eos_id`. The probabilities sum to 1, the likeliest first.
         """

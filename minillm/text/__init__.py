@@ -26,7 +26,7 @@ from minillm.text.record_files import (
 )  # fmt: skip
 from minillm.text.parts import check_added, check_model
 from minillm.text.pipeline import Pipeline
-from minillm.text.pre_tokenizers import BYTE_CHARACTERS
+from minillm.text.pre_tokenizers import BYTE_CHARACTERS, pattern_for_tiktoken
 from minillm.text.roles import Roles, nearest_roles
 from minillm.text.templates import TEMPLATE_NAMES, TEMPLATES, name_of
 from minillm.text.tokenizer import Tokenizer
