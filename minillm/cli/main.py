@@ -14,6 +14,7 @@ from minillm.cli.generate import GenerateSettings, run_generate
 from minillm.cli.merge import MergeSettings, run_merge
 from minillm.cli.mlm import MLM, MLMSettings
 from minillm.cli.models import ModelsSettings, run_models
+from minillm.cli.page import PageSettings, run_page
 from minillm.cli.pair import Pair, PairSettings
 from minillm.cli.ppo import RLHF, PPOSettings
 from minillm.cli.predict import PredictSettings, run_predict
@@ -51,6 +52,7 @@ COMMANDS = {
     "chat": _does("talk to a model, turn by turn, at the keyboard", ChatSettings, run_chat),
     "tour": _does("the whole life of a model, and a page about it", TourSettings, run_tour, start=lambda a: main(a)),
     "models": _does("train the models that the lessons stand on", ModelsSettings, run_models),
+    "page": _does("turn a run into one HTML file: type, and see what the model sees", PageSettings, run_page),
     "eval": _does("score a trained model on text, exactly", EvaluateSettings, run_evaluate),
 }
 

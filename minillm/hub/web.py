@@ -15,12 +15,17 @@ from torch import Tensor, nn
 
 from minillm import peft
 from minillm.models import RECIPES
-from minillm.text import Pipeline, Tokenizer, pattern_for_tiktoken
+from minillm.text import TIDY, Pipeline, Tokenizer, pattern_for_tiktoken
 from minillm.training import describe
 
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 GROUP = 32  # numbers that share a scale
-BLOCKS = {"PostNormBlock": "post", "ParallelBlock": "parallel", "BranchNormBlock": "branch", "SandwichBlock": "sandwich"}
+BLOCKS = {
+    "PostNormBlock": "post",
+    "ParallelBlock": "parallel",
+    "BranchNormBlock": "branch",
+    "SandwichBlock": "sandwich",
+}
 NORMS = {"PlainNorm": "plain", "LayerNorm": "layer", "RMSNorm": "rms", "SteadyRMSNorm": "rms", "OnePlusRMSNorm": "rms1"}
 ACTIVATIONS = {"ReLUSquared": "relu2", "SiLU": "silu", "GELU": "gelu"}
 HEADS = {"LMHead": "plain", "CappedLMHead": "plain", "MaskedLMHead": "masked"}
@@ -215,8 +220,7 @@ def web_tokenizer(tokenizer: Tokenizer) -> dict:
     engine = tokenizer.engine
     if not isinstance(engine, Pipeline):
         own = engine.record()
-        tokens = [None if token is None else token for token in own["tokens"]]
-        return {"kind": own["kind"], "pattern": own["pattern"], "tokens": tokens, "specials": own["specials"], **roles}
+        return {name: own[name] for name in ("kind", "pattern", "tokens", "specials")} | roles
     specials = {token.content: token.id for token in engine.added}
     tokens: list[str | None] = [None] * tokenizer.vocab_size
     said, model = engine.description, engine.model
@@ -224,7 +228,8 @@ def web_tokenizer(tokenizer: Tokenizer) -> dict:
         for name, i in model.vocab.items():
             tokens[i] = name
         return {"kind": "wordpiece", "tokens": tokens, "specials": specials, "unknown": model.unknown,
-                "longest": model.longest, "bert": bert_normal(said), **roles}  # fmt: skip
+                "longest": model.longest, "bert": bert_normal(said),
+                "tidies": TIDY if (said["decoder"] or {}).get("cleanup", True) else [], **roles}  # fmt: skip
     pattern = pattern_for_tiktoken(said["pre_tokenizer"])
     normal = said["normalizer"] or {"type": ""}
     if pattern is None or not engine.byte_level or normal["type"] not in ("", "NFC", "NFKC"):

@@ -28,7 +28,7 @@ from minillm.training.objectives import (
 from minillm.training.optim import OPTIMIZERS, build_optimizer, orthogonalise, schedule, set_rates
 from minillm.training.recompute import recompute, recomputes
 from minillm.training.runs import (
-    RUNS, RunFolder, describe, knows_template, latest_run, load_weights, named_or_latest, unwrap,
+    RUNS, RunFolder, describe, knows_template, latest_run, stage_of, load_weights, named_or_latest, unwrap,
 )  # fmt: skip
 from minillm.training.states import changing
 from minillm.training.trainer import History, TrainConfig, fit

@@ -97,7 +97,8 @@ class Tokenizer {
     if (this.kind !== "wordpiece") return textOf(ids.map((id) => bytesOf(this.names.get(id) ?? "") || this.tokens[id]).join(""));
     return ids.map((id, i) => {
       const token = this.names.get(id) ?? this.tokens[id];
-      return token.startsWith("##") ? token.slice(2) : (i ? " " : "") + token;
+      const piece = i && token.startsWith("##") ? token.slice(2) : (i ? " " : "") + token;
+      return this.tidies.reduce((text, [apart, together]) => text.replaceAll(apart, together), piece);
     }).join("");
   }
 
