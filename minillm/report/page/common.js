@@ -58,8 +58,8 @@ const runs = [];
 const piece = (id) => visible(tokenizer.piece(id));
 
 function panel(title, says, lesson, ...children) { // each has one sentence that says what it shows
-  const link = lesson && make("a", { href: lesson.href, textContent: lesson.name });
-  const sentence = make("p", { className: "says" }, says, ...(link ? [" (", link, ")"] : []));
+  const link = lesson && make("span", { className: "lesson" }, "(", make("a", { href: lesson.href, textContent: lesson.name }), ")");
+  const sentence = make("p", { className: "says" }, says, ...(link ? [" ", link] : []));
   return make("section", {}, make("h2", { textContent: title }), sentence, ...children);
 }
 const lesson = (number) => data.lessons[number];

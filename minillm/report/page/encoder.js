@@ -29,7 +29,7 @@ class ReadingView {
     const form = make("section", {}, ...this.fields.map(([name, area]) => make("label", { className: "text" }, make("span", { textContent: name }), area)), this.buttons, this.problem);
     const tokens = panel("Tokens", this.says.tokens, lesson("02"), this.row.box);
     const answer = panel(this.says.title, this.says.answer, lesson(this.says.lesson), this.answer);
-    const heads = this.run.model.looks ? [panel("Where each head looks", "A row is a token that reads, a column one that it looks at, before or behind it; a head that is switched off adds nothing.", lesson("08"), this.maps.top, this.maps.box, this.maps.pair)] : [];
+    const heads = this.run.model.looks ? [panel("Where each head looks", `A row is a token that reads, a column one that it looks at${this.run.model.config.causal ? "" : ", before or behind it"}; a head that is switched off adds nothing.`, lesson("08"), this.maps.top, this.maps.box, this.maps.pair)] : [];
     if (!this.shared) return [form, answer];
     return [form, tokens, make("div", { className: "two" }, answer, ...heads)];
   }
@@ -181,7 +181,7 @@ class TagView extends ReadingView {
 
 class RewardView extends ReadingView {
   says = {
-    tokens: "The conversation as the model reads it; below each token the reward, if the answer ended there.",
+    tokens: "The conversation as the model reads it; coloured by what each token changed; below each pause the reward, if the answer ended there.",
     title: "How good is the answer?", answer: "The reward that the model gives the whole answer; only differences between answers to one prompt mean something.", lesson: "18",
   };
 
@@ -196,7 +196,7 @@ class RewardView extends ReadingView {
   look(at) {
     if (at < this.opened) return super.look(at);
     const change = this.rewardAt(at) - this.rewardAt(at - 1);
-    return { heat: Math.min(1, Math.abs(change) / 2), classes: [change < 0 ? "" : "less"].filter(Boolean), below: this.rewardAt(at).toFixed(1) };
+    return { heat: Math.min(1, Math.abs(change) / 2), classes: [change < 0 ? "" : "less"].filter(Boolean), below: /[.,!?]$/.test(tokenizer.piece(this.ids[at])) || at === this.ids.length - 1 ? this.rewardAt(at).toFixed(1) : "" };
   }
 
   showAnswer() {

@@ -6,21 +6,25 @@
 const dot = (a, b) => { let sum = 0; for (let i = 0; i < a.length; i++) sum += a[i] * b[i]; return sum; };
 const add = (x, y) => x.map((v, i) => v + y[i]);
 
-// W x for each x: a row of W and a vector give one number.
+// W x for each x: a row of W and a vector give one number. Of quantised weights, a group at a time.
 function linear({ numbers, shape: [rows, columns], scales, group }, xs) {
-  const ys = xs.map(() => new Float32Array(rows));
-  const step = group ?? columns, steps = Math.ceil(columns / step);
-  for (let i = 0; i < rows; i++) {
-    xs.forEach((x, t) => {
+  const ys = xs.map(() => new Float32Array(rows)), step = group ?? columns, steps = Math.ceil(columns / step);
+  for (let t = 0; t < xs.length; t++) {
+    const x = xs[t], y = ys[t];
+    for (let i = 0, at = 0, g = 0; i < rows; i++) {
       let sum = 0;
-      for (let g = 0; g < steps; g++) {
-        const begin = g * step, end = Math.min(begin + step, columns);
-        let part = 0;
-        for (let j = begin, at = i * columns + begin; j < end; j++) part += numbers[at++] * x[j];
-        sum += scales ? part * scales[i * steps + g] : part;
+      for (let end = step, j = 0; j < columns; end += step) {
+        let part = 0, other = 0; // two sums, so that a product need not wait for the last one
+        const stop = Math.min(end, columns);
+        for (; j + 3 < stop; j += 4, at += 4) {
+          part += numbers[at] * x[j] + numbers[at + 1] * x[j + 1];
+          other += numbers[at + 2] * x[j + 2] + numbers[at + 3] * x[j + 3];
+        }
+        for (part += other; j < stop; j++) part += numbers[at++] * x[j];
+        sum += scales ? part * scales[g++] : part;
       }
-      ys[t][i] = sum;
-    });
+      y[i] = sum;
+    }
   }
   return ys;
 }
@@ -34,18 +38,20 @@ function row({ numbers, shape, scales, group }, i) { // one row of a table: the 
 function softmax(scores) { // probabilities: all positive, and their sum is one
   let highest = -Infinity, total = 0;
   for (const score of scores) highest = Math.max(highest, score);
-  const powers = Float64Array.from(scores, (score) => Math.exp(score - highest));
-  for (const power of powers) total += power;
-  return powers.map((power) => power / total);
+  const powers = new Float64Array(scores.length);
+  for (let i = 0; i < powers.length; i++) total += powers[i] = Math.exp(scores[i] - highest);
+  for (let i = 0; i < powers.length; i++) powers[i] /= total;
+  return powers;
 }
 
 // Norms: "layer" and "plain" take the mean away, "rms" does not; "plain" has no weights, "rms1" multiplies by 1 + w.
 function normalised(x, kind, eps, weight, bias) {
   let mean = 0, square = 0;
-  if (kind === "layer" || kind === "plain") for (const v of x) mean += v / x.length;
-  for (const v of x) square += (v - mean) ** 2 / x.length;
-  const scale = 1 / Math.sqrt(square + eps);
-  return x.map((v, i) => (v - mean) * scale * (weight ? weight[i] + (kind === "rms1") : 1) + (bias ? bias[i] : 0));
+  if (kind === "layer" || kind === "plain") for (let i = 0; i < x.length; i++) mean += x[i] / x.length;
+  for (let i = 0; i < x.length; i++) square += (x[i] - mean) ** 2 / x.length;
+  const scale = 1 / Math.sqrt(square + eps), more = kind === "rms1" ? 1 : 0;
+  if (!weight) return x.map((v) => (v - mean) * scale);
+  return x.map((v, i) => (v - mean) * scale * (weight[i] + more) + (bias ? bias[i] : 0));
 }
 
 const erf = (x) => { // Abramowitz & Stegun 7.1.26
@@ -176,20 +182,22 @@ class Transformer {
     this.values[layer].push(...this.linear(at + "value", xs).map(split));
     const scale = 1 / Math.sqrt(this.config.query_scale || D), window = kind === "l" ? this.config.window : Infinity;
     const beside = this.strength ? this.prefix(layer) : null;
+    const { keys, values } = { keys: this.keys[layer], values: this.values[layer] }, places = beside?.keys[0].length ?? 0;
     const out = queries.map((query, t) => {
-      const here = first + t, y = new Float32Array(heads * D), end = causal ? here + 1 : this.keys[layer].length;
+      const here = first + t, y = new Float32Array(heads * D), end = causal ? here + 1 : keys.length;
       for (let h = 0; h < heads; h++) {
         const group = Math.floor((h * groups) / heads); // several heads may share keys and values
-        const far = (s) => Math.abs(here - s) >= window;
-        const keys = [...(beside?.keys[group] ?? []), ...this.keys[layer].slice(0, end).map((key) => key[group])];
-        const extra = keys.length - end;
-        const scores = keys.map((key, s) =>
-          s >= extra && far(s - extra) ? -Infinity : capped(dot(query[h], key) * scale, this.config.score_cap));
+        const scores = new Float64Array(places + end);
+        for (let p = 0; p < places; p++) scores[p] = capped(dot(query[h], beside.keys[group][p]) * scale, this.config.score_cap);
+        for (let s = 0; s < end; s++) {
+          const far = Math.abs(here - s) >= window;
+          scores[places + s] = far ? -Infinity : capped(dot(query[h], keys[s][group]) * scale, this.config.score_cap);
+        }
         const weights = softmax(scores); // how much of each position's value is taken
-        this.maps[layer][h][here] = weights.subarray(extra + this.begun);
+        this.maps[layer][h][here] = weights.subarray(places + this.begun);
         if (this.off.has(`${layer}.${h}`)) continue;
-        for (let s = 0; s < keys.length; s++) {
-          const value = s < extra ? beside.values[group][s] : this.values[layer][s - extra][group], w = weights[s];
+        for (let s = 0; s < weights.length; s++) {
+          const value = s < places ? beside.values[group][s] : values[s - places][group], w = weights[s];
           if (w) for (let i = 0; i < D; i++) y[h * D + i] += w * value[i];
         }
         this.gate(layer, query[h], group, y, h * D);

@@ -115,7 +115,7 @@ class TextView {
   get ended() { return this.picked >= this.first.length && tokenizer.stop.includes(this.ids[this.picked]) && this.picked > 0; }
   get settings() { const { temperature, topK, topP } = this.sampling; return [+temperature.value, +topK.value, +topP.value]; }
 
-  next() { return this.take(draw(filtered(this.speaks.model.logits[this.picked], ...this.settings))); }
+  async next() { if (this.speaks.model.logits[this.picked]) await this.take(draw(filtered(this.speaks.model.logits[this.picked], ...this.settings))); }
 
   back() {
     this.stop();
@@ -126,7 +126,12 @@ class TextView {
     });
   }
 
-  empty() { this.stop(); if (this.talking) this.startAgain(); else { this.text.value = ""; this.read(""); } }
+  empty() {
+    this.stop();
+    if (this.talking) return this.startAgain();
+    this.text.value = "";
+    return this.read("");
+  }
 
   // Tokens until the text ends: as many in a frame as there is time for.
   async run() {
@@ -349,13 +354,19 @@ class TextView {
     this.stop();
     this.talking = talking;
     this.writing.hidden = talking;
-    this.steps.querySelector("select[aria-label=Examples]").hidden = talking;
+    this.steps.querySelector("select").hidden = talking;
+    this.steps.querySelector("#next").classList.toggle("first", !talking);
     if (this.talkBox) this.talkBox.hidden = !talking;
     if (talking) return this.messages.length ? this.open() : this.startAgain();
     return this.read(this.text.value);
   }
 
-  startAgain() { this.messages = []; this.showTalk(); return this.open(); }
+  startAgain() {
+    this.messages = [];
+    this.question.value ||= data.chat.examples[0] ?? "";
+    this.showTalk();
+    return this.open();
+  }
 
   async ask() {
     const content = this.question.value.trim();

@@ -29,21 +29,31 @@ class World {
   weigh(ids) {
     const { eos } = this.tokenizer, chances = new Map();
     if (ids.includes(eos)) return chances;
-    this.text = this.tokenizer.decode(ids);
-    this.found = (written, p) => { // a way on: which token does it put behind `ids`?
+    let total = 0;
+    for (const [written, p] of this.waysOn(this.tokenizer.decode(ids))) { // which token does it put behind `ids`?
       const ends = written.endsWith(END), all = this.tokenizer.encode(ends ? written.slice(0, -1) : written);
       if (ends) all.push(eos);
-      if (all.length > ids.length && ids.every((id, i) => id === all[i])) {
-        chances.set(all[ids.length], (chances.get(all[ids.length]) ?? 0) + p);
-      }
-    };
-    const all = this.mix.tale + this.mix.pattern;
+      if (all.length <= ids.length || !ids.every((id, i) => id === all[i])) continue;
+      chances.set(all[ids.length], (chances.get(all[ids.length]) ?? 0) + p);
+      total += p;
+    }
+    return new Map([...chances].map(([id, p]) => [id, p / total]).sort((a, b) => b[1] - a[1]));
+  }
+
+  // [text, probability] of every way on from a text; those of a shorter text, as long as they reach.
+  waysOn(text) {
+    const before = this.ways ?? { text: "\0", found: [] };
+    this.text = text;
+    if (text.startsWith(before.text)) {
+      const left = before.found.filter(([written]) => written.startsWith(text));
+      if (left.length && left.every(([written]) => written.length > text.length && this.fixesNext(written))) return left;
+    }
+    const ways = [], all = this.mix.tale + this.mix.pattern;
+    this.found = (written, p) => ways.push([written, p]);
     this.tale(this.root, "", {}, this.mix.tale / all);
     this.patterns(this.mix.pattern / all);
-    let total = 0;
-    for (const p of chances.values()) total += p;
-    for (const [id, p] of chances) chances.set(id, p / total);
-    return new Map([...chances].sort((a, b) => b[1] - a[1]));
+    this.ways = { text, found: ways };
+    return ways;
   }
 
   // Go on with `more` behind `written`, if the text goes on so or has ended; stop where the next token is certain.
