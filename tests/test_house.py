@@ -175,7 +175,8 @@ def test_every_file_and_everything_public_says_what_it_is_and_stays_readable(pat
 
 def test_the_library_does_not_grow_without_a_reason():
     lines = sum(path.read_text().count("\n") for path in MODULES if "course" not in path.parts)
-    assert lines <= 25_000  # a fifth of it for real models: families, tokenizers, GGUF, templates
+    # a fifth of it for real models: families, tokenizers, GGUF, templates; 1,000 for the page and the exact next token
+    assert lines <= 26_200
 
 
 def readme() -> str:

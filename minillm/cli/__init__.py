@@ -6,7 +6,8 @@ settings     groups of settings that commands share; methods: `--method`, what o
 life         the life of a run, once; finetune: of what tunes a trained model; heads: of what puts a head on it
 size         of a model that goes on from a run; memory: whether one fits
 one each     pretrain (and bigram), mlm; classify, pair, tag, encode, sft, reward, dpo; ppo
-             generate, chat, predict, evaluate, merge, export; models; tour, with its page, tour_report
+             generate, chat, predict, evaluate, merge, export; models; tour, with its tour_report
+page         a run as one page of HTML; page_data: what stands in it beside the model
 """
 
 from minillm.cli.classify import Classify, ClassifySettings

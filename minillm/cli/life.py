@@ -85,6 +85,7 @@ class TrainingCommand:
             print(f"stopped at step {history.step}; go on with: {resume}")
             return 130
         self.report(history)
+        print(f"see it from inside, in a browser: {program()} page --from {self.run.path}")
         return 0
 
     # What a command says

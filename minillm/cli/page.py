@@ -29,6 +29,7 @@ TASKS = {  # of heads: which view the page has
 }
 FIELDS = {"reward": ("The prompt", "The answer"), "vectors": ("Texts, one a line",)}
 FP16_PARAMETERS, INT8_PARAMETERS = 12e6, 60e6  # up to so many, weights are stored in fp16, and in int8; else in int4
+PAIRS = 20  # of letters to choose between
 LARGE = 60e6  # bytes of a page that a browser takes its time over
 LESSONS = ("01", "02", "04", "05", "08", "09", "18", "21")  # that panels lead to
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -139,7 +140,7 @@ def content(run: RunFolder, model: nn.Module, tokenizer: Tokenizer, task: str, s
     if of_letters and settings.pairs != 0:
         compute = pick_device(settings.machine.device, settings.machine.dtype)
         data |= judged_pairs(
-            run, model, tokenizer, settings.pairs or 20, settings.reward, compute, settings.machine.seed
+            run, model, tokenizer, settings.pairs or PAIRS, settings.reward, compute, settings.machine.seed
         )
     elif settings.reward is not None:
         raise ValueError("--reward has no use here: it judges letters that are chosen between; leave it out")

@@ -1,6 +1,7 @@
 """What `page` shows beside a model: examples to begin with, and letters that the reader chooses between."""
 
 import json
+from itertools import islice
 from pathlib import Path
 
 from torch import nn
@@ -61,14 +62,32 @@ def examples_of(run: RunFolder, task: str, stage: str, own: bool) -> list:
 
 def own_examples(run: RunFolder, task: str) -> list:
     """Of a model that learned from other texts: the first of them, where they are still there."""
+    few = {"text": GENERAL, "mask": ["The capital of France is Paris."], "vectors": ["\n".join(SENTENCES)]}
     if isinstance(run, Foreign):
-        return {"text": GENERAL, "mask": ["The capital of France is Paris."], "vectors": ["\n".join(SENTENCES)]}.get(
-            task, []
-        )
-    path = run.config()["settings"].get("data")
-    if task not in ("text", "mask") or not path or not Path(path).is_file() or Path(path).suffix != ".txt":
-        return []
-    return [text[:LONGEST] for text in read_documents(Path(path), "blank-line")[:EXAMPLES]]
+        return few.get(task, [])
+    path = Path(run.config()["settings"].get("data") or "")
+    if path.suffix == ".txt" and path.is_file():
+        return [text[:LONGEST] for text in read_documents(path, "blank-line")[:EXAMPLES]]
+    try:
+        with open(path, encoding="utf-8") as file:
+            records = [json.loads(line) for line in islice(file, EXAMPLES)] if path.suffix == ".jsonl" else []
+        return [one for record in records if (one := fields_of_record(record, task))] or few.get(task, [])
+    except (OSError, ValueError):  # it is gone, or something else now
+        return few.get(task, [])
+
+
+def fields_of_record(record: dict, task: str) -> str | list[str] | None:
+    """What a record has for the fields of a view; None for nothing."""
+    names = [("prompt", "chosen")] if task == "reward" else [("text_a", "text_b"), ("text",)]
+    if isinstance(record.get("tokens"), list):
+        return plain_text(record["tokens"])
+    found = next(
+        (texts for some in names if all(isinstance(text, str) for text in (texts := [record.get(n) for n in some]))),
+        None,
+    )
+    if found is None:
+        return None
+    return "\n".join(found) if task == "vectors" else found if len(found) > 1 else found[0]
 
 
 def plain_text(words: list[str]) -> str:

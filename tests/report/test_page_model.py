@@ -117,7 +117,8 @@ def test_the_lstm_the_bigram_and_the_logit_lens():
 
 
 METHODS = {
-    "lora": peft.LoRA(rank=3), "adalora": peft.AdaLoRA(rank=3, target_rank=2), "ia3": peft.IA3(), "bitfit": peft.BitFit(),
+    "lora": peft.LoRA(rank=3), "adalora": peft.AdaLoRA(rank=3, target_rank=2), "ia3": peft.IA3(),
+    "bitfit": peft.BitFit(),
     "adapter": peft.Bottleneck(rank=3), "prompt": peft.SoftPrompt(length=3), "ptuning": peft.PTuning(length=2),
     "prefix": peft.PrefixTuning(length=4), "llama_adapter": peft.LlamaAdapter(length=4),
 }  # fmt: skip

@@ -9,6 +9,7 @@ class TextView {
     this.focus = null;    // the row of a head's map under the pointer
     this.messages = [];
     this.talking = false;
+    this.exact = [];      // [position]: the world's surprise
   }
 
   get first() { return tokenizer.begin.length ? tokenizer.begin : []; }
@@ -96,10 +97,17 @@ class TextView {
     found = found.slice(0, context);
     for (const run of runs) if (!(await run.read(found, () => mine === this.asked))) return;
     if (mine !== this.asked) return;
-    this.ids = found;
+    this.keep(found);
     this.picked = Math.min(at ?? found.length - 1, found.length - 1);
     this.focus = null;
     this.show();
+  }
+
+  keep(found) { // what is known of the tokens before the first that is another stays
+    let same = 0;
+    while (same < found.length && this.ids[same] === found[same]) same++;
+    this.exact.length = Math.min(this.exact.length, same);
+    this.ids = found;
   }
 
   pick(at) { this.picked = Math.max(0, Math.min(at, this.ids.length - 1)); this.show(); }
@@ -107,9 +115,8 @@ class TextView {
   async take(id) { // put a token behind the picked one
     if (this.ended || this.picked + 1 >= (this.speaks.model.config.context ?? 1024)) return this.stop();
     await this.set([...this.ids.slice(0, this.picked + 1), id]);
-    this.tell(this.picked);
-    if (this.talking) this.hear();
-    else this.text.value = tokenizer.decode(this.ids.slice(this.first.length).filter((id) => !tokenizer.stop.includes(id)));
+    this.say();
+    this.remember();
   }
 
   get ended() { return this.picked >= this.first.length && tokenizer.stop.includes(this.ids[this.picked]) && this.picked > 0; }
@@ -120,10 +127,7 @@ class TextView {
   back() {
     this.stop();
     const least = this.talking ? this.opened : Math.max(1, this.first.length);
-    if (this.ids.length > least) this.set(this.ids.slice(0, -1)).then(() => {
-      if (this.talking) this.hear();
-      else this.text.value = tokenizer.decode(this.ids.slice(this.first.length));
-    });
+    if (this.ids.length > least) this.set(this.ids.slice(0, -1)).then(() => { this.say(); this.remember(); });
   }
 
   empty() {
@@ -133,21 +137,32 @@ class TextView {
     return this.read("");
   }
 
-  // Tokens until the text ends: as many in a frame as there is time for.
+  // Tokens until the text ends: as many for a picture as there is time for.
   async run() {
     if (this.running) return this.stop();
     this.running = true;
     this.go.textContent = "Stop";
-    const { show } = this;
-    while (this.running && !this.ended && this.picked + 1 < (this.speaks.model.config.context ?? 1024)) {
-      const until = performance.now() + 12;
-      this.show = () => { if (world) this.worldAfter(this.picked); };
-      do await this.next(); while (this.running && !this.ended && performance.now() < until && !this.speaks.heavy);
-      this.show = show;
-      this.show();
+    const { model, heavy } = this.speaks, context = model.config.context ?? 1024, ids = this.ids.slice(0, this.picked + 1);
+    const ended = () => ids.length >= context || (ids.length > this.first.length && ids.length > 1 && tokenizer.stop.includes(ids.at(-1)));
+    while (this.running && !ended()) {
+      const until = performance.now() + 40;
+      do {
+        ids.push(draw(filtered(model.logits[ids.length - 1], ...this.settings)));
+        if (!heavy) for (const run of runs) await run.read(ids);
+        if (!heavy) this.worldAfter(ids.length - 1, ids);
+      } while (!ended() && performance.now() < until && !heavy);
+      await this.set([...ids]);
+      this.say();
       await new Promise((resolve) => (document.hidden ? setTimeout(resolve) : requestAnimationFrame(resolve)));
+      if (this.ids.length !== ids.length) break; // somebody has typed meanwhile
     }
     this.stop();
+    this.remember();
+  }
+
+  say() { // the text, or the conversation, as far as the tokens go
+    if (this.talking) return this.hear();
+    this.text.value = tokenizer.decode(this.ids.slice(this.first.length).filter((id) => !tokenizer.stop.includes(id)));
   }
 
   stop() { this.running = false; if (this.go) this.go.textContent = "Run"; }
@@ -160,15 +175,18 @@ class TextView {
 
   // ---- What is shown
 
-  worldAfter(position) { // the world's own probabilities behind a token; empty where it cannot have written the text
+  worldAfter(position, ids = this.ids) { // the world's probabilities behind a token; empty where it is not the world's
     const begin = this.first.length;
-    return world && !this.talking && position + 1 >= begin ? world.after(this.ids.slice(begin, position + 1)) : new Map();
+    return world && !this.talking && position + 1 >= begin ? world.after(ids.slice(begin, position + 1)) : new Map();
   }
 
   worldSurprise(position) { // NaN: unknown; Infinity: impossible here
-    if (position < Math.max(this.first.length, 1)) return NaN;
-    const exact = this.worldAfter(position - 1);
-    return exact.size ? -Math.log(exact.get(this.ids[position]) ?? 0) : NaN;
+    if (!world || this.talking || position < Math.max(this.first.length, 1)) return NaN;
+    if (this.exact[position] === undefined) {
+      const chances = Number.isFinite(this.exact[position - 1] ?? 0) ? this.worldAfter(position - 1) : new Map();
+      this.exact[position] = chances.size ? -Math.log(chances.get(this.ids[position]) ?? 0) : NaN;
+    }
+    return this.exact[position];
   }
 
   slip() { // the first token that the world cannot have written, or -1; an unfinished last word may still become one
@@ -353,6 +371,7 @@ class TextView {
   switchTo(talking) {
     this.stop();
     this.talking = talking;
+    this.exact = [];
     this.writing.hidden = talking;
     this.steps.querySelector("select").hidden = talking;
     this.steps.querySelector("#next").classList.toggle("first", !talking);
