@@ -81,10 +81,8 @@ def fields_of_record(record: dict, task: str) -> str | list[str] | None:
     names = [("prompt", "chosen")] if task == "reward" else [("text_a", "text_b"), ("text",)]
     if isinstance(record.get("tokens"), list):
         return plain_text(record["tokens"])
-    found = next(
-        (texts for some in names if all(isinstance(text, str) for text in (texts := [record.get(n) for n in some]))),
-        None,
-    )
+    rows = ([record.get(name) for name in some] for some in names)
+    found = next((texts for texts in rows if all(isinstance(text, str) for text in texts)), None)
     if found is None:
         return None
     return "\n".join(found) if task == "vectors" else found if len(found) > 1 else found[0]

@@ -112,6 +112,7 @@ class TokenRow {
 
   // looks: [{id, heat 0 to 1, classes, below}] for each token
   show(looks) {
+    const lines = Math.max(...looks.map(({ below }) => (below ? below.split("\n").length : 0)));
     while (this.made.length > looks.length) this.made.pop().forEach((element) => element.remove());
     looks.forEach((look, at) => {
       if (this.made[at]?.id !== look.id) this.put(at, look.id);
@@ -119,9 +120,16 @@ class TokenRow {
       token.className = ["token", ...look.classes].join(" ");
       token.style.setProperty("--heat", look.heat.toFixed(3));
       token.title = look.title ?? "";
-      below.textContent = look.below ?? "";
-      below.hidden = !look.below;
+      below.textContent = look.below || "\u00a0"; // so that all stand on one line
+      below.hidden = !lines;
     });
+    const picked = this.made.find(([token]) => token.classList.contains("picked"))?.[0];
+    if (picked && picked !== this.last) { // keep it in sight
+      const { top, bottom } = picked.getBoundingClientRect(), box = this.box.getBoundingClientRect();
+      if (bottom > box.bottom) this.box.scrollTop += bottom - box.bottom;
+      else if (top < box.top) this.box.scrollTop -= box.top - top;
+    }
+    this.last = picked;
   }
 
   put(at, id) {

@@ -70,7 +70,7 @@ class ReadingView {
 
   again() { this.run.again(); return this.compute(); }
   pick(at) { this.picked = at; this.show(); }
-  recall() { this.fill([data.start].flat()); return this.read(); }
+  async recall() { this.fill([data.start].flat()); await this.read(); }
   key_() {}
   switchTo() {}
 
@@ -188,6 +188,7 @@ class RewardView extends ReadingView {
   framed([prompt, answer]) {
     const ids = template([{ role: "user", content: prompt }], true);
     this.opened = ids.length;
+    this.picked = Infinity; // the end
     return [[...ids, ...tokenizer.encode(answer), tokenizer.eos], []];
   }
 

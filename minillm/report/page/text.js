@@ -248,7 +248,7 @@ class TextView {
       else if (value < 0) classes.push("less");
       const heat = focus ? (looks[position] ?? 0) : Math.min(1, Math.abs(value) / full || 0);
       const shown = [this.numbers.checked && position >= this.first.length ? nats(focus ? looks[position] ?? 0 : value) : "", this.idsShown.checked ? String(id) : ""];
-      return { id, heat, classes, below: shown.filter(Boolean).join(" · ") };
+      return { id, heat, classes, below: shown.filter(Boolean).join("\n") };
     }));
     const [, full] = this.measure(this.ids.length - 1);
     this.scale.replaceChildren(...(this.colour.value === "none" ? [] : ["0 ", make("span", { className: "scale" }), ` ${this.ids.length > 1 ? full : 6} nats`]));
