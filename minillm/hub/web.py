@@ -1,8 +1,8 @@
 """A model and its tokenizer as a web page reads them (`report/page`): sizes, parts, the weights in one row of bytes.
 
-Weights are fp32, fp16, or int8 and int4 in groups of a row, each with a scale in fp16: a group is stored as its largest
-number over 127 or over 8, the usual way (GGUF's Q8_0 and Q4_0). What has no columns stays in fp16. Adapters stay beside
-the weights, so that the page can switch them off.
+Weights are fp32, fp16, or int8 and int4 in groups of a row, each with a scale in fp16, of int4 also with its least
+number: GGUF's Q8_0 and Q4_1, so that a model in one of them loses nothing. What has no columns stays in fp16. Adapters
+stay beside the weights, so that the page can switch them off.
 """
 
 import math
@@ -163,49 +163,56 @@ def pack(tensors: Iterable[tuple[str, Tensor]], precision: str) -> tuple[list[di
         entries.append({"name": name, "shape": list(tensor.shape), "at": len(data), "kind": kind})
         if kind.startswith("int"):
             entries[-1]["group"] = GROUP
-            data += quantised(tensor, 127 if kind == "int8" else 8)
+            data += quantised(tensor, kind)
         else:
             data += tensor.numpy().astype("<f4" if kind == "fp32" else "<f2").tobytes()
         data += b"\0" * (-len(data) % 4)
     return entries, bytes(data)
 
 
-def grouped(matrix: Tensor, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Whole numbers for a matrix (R, C), and a scale in fp16 for each group of a row. most: 127, or 8 for four bits.
+def grouped(matrix: Tensor, precision: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Whole numbers (R, C) for a matrix, and of each group of a row the scale and the least number, (R, groups) fp16.
 
-    Source: llama.cpp, Q8_0 and Q4_0, where the largest number of a group becomes -8.
+    A number is its whole number times the scale; of int4, 0 to 15, plus the least number of its group.
+    Source: llama.cpp, Q8_0 and Q4_1.
     """
     rows, columns = matrix.shape
     padded = np.zeros((rows, math.ceil(columns / GROUP) * GROUP), np.float32)
     padded[:, :columns] = matrix.numpy()
+    padded[:, columns:] = padded[:, columns - 1 : columns]  # changes neither the least nor the largest
     groups = padded.reshape(rows, -1, GROUP)
-    largest = np.take_along_axis(groups, np.abs(groups).argmax(-1)[..., None], -1)
-    scales = ((-largest if most == 8 else np.abs(largest)) / most).astype("<f2")
-    safe = np.where(scales == 0, 1, scales).astype(np.float32)
-    low, high = (-8, 7) if most == 8 else (-127, 127)
-    whole = np.clip(np.rint(groups / safe), low, high).astype(np.int8)
-    return whole.reshape(rows, -1)[:, :columns], scales[..., 0]
+    if precision == "int8":
+        low = np.zeros(groups.shape[:2], "<f2")
+        scales, ends = (np.abs(groups).max(-1) / 127).astype("<f2"), (-127, 127)
+    else:
+        low = groups.min(-1).astype("<f2")
+        scales, ends = ((groups.max(-1) - low.astype(np.float32)) / 15).astype("<f2"), (0, 15)
+    safe = np.where(scales == 0, 1, scales).astype(np.float32)[..., None]
+    whole = np.clip(np.rint((groups - low.astype(np.float32)[..., None]) / safe), *ends).astype(np.int8)
+    return whole.reshape(rows, -1)[:, :columns], scales, low
 
 
-def quantised(matrix: Tensor, most: int) -> bytes:
-    """The bytes of a matrix in groups: all scales, then the numbers, of four bits two in a byte, the first one low."""
-    whole, scales = grouped(matrix, most)
-    head = scales.tobytes()
-    head += b"\0" * (-len(head) % 4)
+def quantised(matrix: Tensor, precision: str) -> bytes:
+    """The bytes of a matrix in groups: the scales, of int4 the least numbers, the numbers, two in a byte, one low."""
+    whole, scales, low = grouped(matrix, precision)
+    data = b""
+    for numbers in (scales, low) if precision == "int4" else (scales,):
+        data += numbers.tobytes()
+        data += b"\0" * (-len(data) % 4)
     flat = whole.reshape(-1)
-    if most == 127:
-        return head + flat.tobytes()
-    flat = np.append(flat, [0] * (len(flat) % 2)).astype(np.int16) + 8
-    return head + (flat[0::2] | (flat[1::2] << 4)).astype(np.uint8).tobytes()
+    if precision == "int8":
+        return data + flat.tobytes()
+    flat = np.append(flat, [0] * (len(flat) % 2)).astype(np.uint8)
+    return data + (flat[0::2] | (flat[1::2] << 4)).tobytes()
 
 
 def rounded_weights(model: nn.Module, precision: str) -> None:
     """Give a model the weights that a page has of it, in place: for comparing the two, and for measuring the loss."""
     for parameter in {id(p): p for p in model.parameters()}.values():
         if precision.startswith("int") and parameter.dim() == 2:
-            whole, scales = grouped(parameter.detach().float(), 127 if precision == "int8" else 8)
-            spread = np.repeat(scales.astype(np.float32), GROUP, axis=1)[:, : parameter.size(1)]
-            parameter.data = torch.from_numpy(whole * spread)
+            whole, *ends = grouped(parameter.detach().float(), precision)
+            scales, low = (np.repeat(end.astype(np.float32), GROUP, axis=1)[:, : parameter.size(1)] for end in ends)
+            parameter.data = torch.from_numpy(whole * scales + low)
         elif precision != "fp32":
             parameter.data = parameter.data.half().float()
 

