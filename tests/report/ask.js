@@ -6,9 +6,9 @@ if (asked.texts) said.ids = asked.texts.map((text) => tokenizer.encode(text));
 if (asked.decode) said.texts = asked.decode.map((ids) => tokenizer.decode(ids));
 if (asked.model) {
   const weights = unpack(bytesOfBase64(asked.data), asked.entries), model = build(asked.model, weights);
-  model.strength = asked.strength ?? 1;
   for (const head of asked.off ?? []) model.off.add(head);
-  said.rows = asked.rows.map((ids, i) => {
+  said.all = (asked.strengths ?? [1]).map((strength) => asked.rows.map((ids, i) => {
+    model.strength = strength;
     model.clear();
     const segments = asked.segments?.[i] ?? [];
     for (const n of asked.steps ?? [ids.length]) model.read(ids.slice(0, n), segments);
@@ -17,7 +17,8 @@ if (asked.model) {
     const output = asked.model.top && headOutputs(asked.model.top, weights, model.hidden);
     const top = asked.model.top?.kind === "TokenClassifier" ? numbers(output) : output && Array.from(output);
     return { logits: numbers(model.logits), maps, top, lens: asked.lens && numbers(model.lens(ids.length - 1)) };
-  });
+  }));
+  [said.rows] = said.all;
 }
 if (asked.filters) said.filters = asked.filters.map(([logits, ...how]) => Array.from(filtered(logits, ...how)));
 if (asked.world) {

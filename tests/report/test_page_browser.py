@@ -4,9 +4,12 @@ import json
 import os
 import random
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.image
 import pytest
 import torch
 
@@ -330,3 +333,14 @@ def test_what_comes_from_data_stays_text(browser, pages, tmp_path):
     with opened(browser, tmp_path / "page.html") as page:
         assert page.title() == "<b>run, from inside" == page.inner_text("h1")
         assert page.input_value("#text").startswith("</script>") and page.locator("img").count() == 0
+
+
+@pytest.mark.skipif(shutil.which("firefox-esr") is None, reason="Firefox is not here: apt-get install firefox-esr")
+def test_firefox_opens_it_from_disk_too(pages, tmp_path):
+    """It is only looked at: a picture in which the bars of model and world are."""
+    picture, address = tmp_path / "page.png", pages("pretrain").resolve().as_uri()
+    command = ["firefox-esr", "--headless", "--profile", str(tmp_path), "--window-size", "1200,1500", "--screenshot"]
+    subprocess.run([*command, str(picture), address], check=True, capture_output=True, timeout=120)
+    pixels = (matplotlib.image.imread(picture)[..., :3] * 255).round().astype(int)
+    for colour in ((42, 107, 176), (168, 84, 12)):  # --model and --world of page.css
+        assert (abs(pixels - colour).max(-1) < 3).sum() > 2000
