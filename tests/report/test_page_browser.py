@@ -215,8 +215,7 @@ def test_the_address_holds_what_one_sees(browser, pages):
         page.wait_for_timeout(200)
         assert page.evaluate("page.view.picked") == 2
         page.fill("#text", "Another")
-        page.wait_for_timeout(200)
-        assert "text=Another" in page.url
+        page.wait_for_url(re.compile("text=Another"))
 
 
 def test_a_conversation_is_the_template_as_tokens(browser, pages):
