@@ -8,7 +8,8 @@ life         the life of a run, once; finetune: of what tunes a trained model; h
 size         of a model that goes on from a run; memory: whether one fits
 corpus       the text that pretrain and mlm learn from; prepare: shards, of text larger than memory
 one each     pretrain (and bigram), mlm; classify, pair, tag, encode, sft, reward, dpo; ppo
-             generate, chat, answer, predict, evaluate, merge, export; models; tour, with its page, tour_report
+             generate, chat, answer, predict, evaluate, merge, export; models; tour, with its tour_report
+page         a run as one page of HTML; page_data: what stands in it beside the model
 """
 
 from minillm.cli.classify import Classify, ClassifySettings

@@ -33,7 +33,15 @@ from minillm.hub import (
     source,
     stage_of,
 )
-from minillm.inference import answers_by_likelihood, ask, ask_base, few_shot_accuracy, summary
+from minillm.inference import (
+    against_the_world,
+    answers_by_likelihood,
+    ask,
+    ask_base,
+    beside_the_world,
+    few_shot_accuracy,
+    summary,
+)
 from minillm.metrics import bits_per_byte, bits_per_character, perplexity
 from minillm.system import Compute, check_file, to_json, write_json
 from minillm.text import Tokenizer, read_documents
@@ -47,6 +55,7 @@ HEADS: dict[str, tuple[type[Task], type]] = {
     "reward": (RewardTask, RewardSettings),
 }
 SHOTS, QUESTIONS = (0, 1, 4, 8), 200  # of the patterns
+BESIDE = 30  # documents of each kind that are held against the world's own probabilities
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +149,7 @@ class Scored:
         """The tales first; then, for what the model can try, the clinic, in-context patterns and instructions."""
         scores = self.on_texts(tales.load_documents("tales_valid.txt"))
         tasks = {
+            "world": self.on_the_world,
             "clinic": lambda: self.on_texts(tales.load_documents("clinic_valid.txt")),
             "patterns": self.on_patterns,
             "instructions": self.on_instructions,
@@ -151,6 +161,13 @@ class Scored:
                 scores[name] = None
                 print(f"{name}: not asked. {error}", file=sys.stderr)
         return scores
+
+    def on_the_world(self) -> dict:
+        """How far the model's probabilities are from the exact ones, token by token, and where they are furthest."""
+        documents = tales.load_documents("tales_valid.txt")[:BESIDE]
+        world = tales.NextToken(self.tokenizer)
+        found = beside_the_world(self.model, self.tokenizer, documents, world, self.compute)
+        return against_the_world(found, self.tokenizer, documents)
 
     def on_patterns(self) -> dict:
         """Accuracy on in-context patterns by number of examples, with the best that is possible."""

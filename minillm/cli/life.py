@@ -84,6 +84,7 @@ class TrainingCommand:
             resume = f"{program()} {self.name} --resume --out {self.run.path}"
             print(f"stopped at step {history.step}; go on with: {resume}")
             return 130
+        print(f"see it from inside, in a browser: {program()} page --from {self.run.path}")
         self.report(history)
         return 0
 

@@ -15,6 +15,7 @@ from minillm.cli.generate import GenerateSettings, run_generate
 from minillm.cli.merge import MergeSettings, run_merge
 from minillm.cli.mlm import MLM, MLMSettings
 from minillm.cli.models import ModelsSettings, run_models
+from minillm.cli.page import PageSettings, run_page
 from minillm.cli.pair import Pair, PairSettings
 from minillm.cli.ppo import RLHF, PPOSettings
 from minillm.cli.predict import PredictSettings, run_predict
@@ -55,6 +56,7 @@ COMMANDS = {
     "answer": _does("answer questions from documents, and name the source", AnswerSettings, run_answer),
     "tour": _does("the whole life of a model, and a page about it", TourSettings, run_tour, start=lambda a: main(a)),
     "models": _does("train the models that the lessons stand on", ModelsSettings, run_models),
+    "page": _does("turn a run into one HTML file: type, and see what the model sees", PageSettings, run_page),
     "eval": _does("score a trained model on text, exactly", EvaluateSettings, run_evaluate),
 }
 

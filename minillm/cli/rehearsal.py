@@ -23,7 +23,16 @@ from minillm.peft import METHODS, bare, switched_off
 from minillm.system import Compute, reading
 from minillm.tales import data_file
 from minillm.text import Tokenizer
-from minillm.training import LossFunction, RunFolder, TrainConfig, as_sum, causal_objective, mean_loss
+from minillm.training import (
+    LossFunction,
+    RunFolder,
+    TrainConfig,
+    as_sum,
+    causal_objective,
+    mean_loss,
+    prepared,
+    preparing,
+)  # fmt: skip
 
 ROWS = 4  # windows, or conversations, in a step
 MEASURED = 64  # batches of validation text, spread over all of it
@@ -237,6 +246,10 @@ def beside(objective: LossFunction, key: str, text: LossFunction) -> LossFunctio
     Of the latter the mean counts, for as many terms as there are rows, so that steps of both kinds weigh the same.
     """
 
+    def prepare(model: nn.Module, batch: dict, steady: bool) -> dict:
+        return prepared(objective if key in batch else text, model, batch, steady)
+
+    @preparing(prepare)
     def loss(model: nn.Module, batch: dict) -> tuple[Tensor, Tensor | int]:
         if key in batch:
             return as_sum(objective(model, batch))

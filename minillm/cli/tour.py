@@ -1,5 +1,6 @@
 """`train.py tour`: the whole life of a language model, stage by stage, and a page that tells it."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,10 @@ from minillm.system import duration, write_text
 from minillm.training import RunFolder
 
 PAGE = "report.html"
+LIVE = {  # pages that compute, beside the report: what `page` is told
+    "page.html": (("--from", "pretrain"), ("--beside", "sft")),
+    "letters.html": (("--from", "dpo"), ("--reward", "reward")),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +51,8 @@ PAGE_SECONDS = 60  # that the page takes: all models answer the same prompts
 
 def run_tour(settings: TourSettings, given: dict, start: Callable[[list[str]], int]) -> int:
     """The whole life in order: text to tokens, bigram, pre-training, instruction tuning, reward model, PPO, DPO, and
-    an evaluation of all of them; then one page, report.html, that tells it with pictures and samples.
+    an evaluation of all of them; then report.html, which tells it with pictures and samples, and beside it two pages
+    with the models in them: page.html, before and after tuning, and letters.html, where you choose between letters.
 
     python train.py tour                     about twelve minutes on two processor cores
     python train.py tour --out runs/mine     again, elsewhere
@@ -70,6 +76,10 @@ def run_tour(settings: TourSettings, given: dict, start: Callable[[list[str]], i
     print("\nall models answer the same prompts", flush=True)
     runs = {stage.name: RunFolder(out / stage.name) for stage in STAGES}
     write_text(out / PAGE, life_story(runs, settings.machine))
+    for name, flags in LIVE.items():
+        places = [word for flag, stage in flags for word in (flag, str(out / stage))]
+        if start(["page", *places, "--out", str(out / name)]):
+            print(f"the report goes without {name}", file=sys.stderr)
     print(f"{out / PAGE} tells it all; open it in a browser")
     return 0
 

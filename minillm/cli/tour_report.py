@@ -12,7 +12,17 @@ from minillm.align import PPOConfig, sample_answers, true_scores
 from minillm.cli.settings import Machine
 from minillm.data import Windows, read_conversations, read_prompts, tokenize
 from minillm.hub import load_causal, load_tokenizer
-from minillm.inference import Question, ask, ask_base, plain, questions_of, summary, write
+from minillm.inference import (
+    Question,
+    against_the_world,
+    ask,
+    ask_base,
+    beside_the_world,
+    plain,
+    questions_of,
+    summary,
+    write,
+)
 from minillm.metrics import Interval, bootstrap_interval
 from minillm.report import COLOURS, coloured_text, html, picture
 from minillm.system import Compute, duration, pick_device
@@ -23,6 +33,7 @@ SHOWN_PROMPTS = 3  # prompts whose answers stand side by side
 LETTERS = 100  # whose true scores are compared
 CONVERSATIONS = 60  # whose questions are asked
 DOCUMENTS = 200  # of validation text
+BESIDE = 20  # of them that are held against the world's own probabilities
 TITLES = {
     "bigram": "A table of pairs",
     "pretrain": "A transformer learns to tell tales",
@@ -83,6 +94,11 @@ def life_story(runs: dict[str, RunFolder], machine: Machine) -> str:
             "training. The text is a small world in which every probability is known: its loss has a floor, and a "
             "letter has a true score, which no model is told."
         ),
+        html.link(
+            "page.html", "See what the models see", ": the model before and after tuning, beside the exact world."
+        ),
+        html.link("letters.html", "Choose between letters", " yourself, and compare with those who judged here."),
+        *truth(runs["pretrain"]),
         *gains(found, folder),
         *costs(metrics, runs),
         *tokens(load_tokenizer(runs["pretrain"]), folder),
@@ -115,6 +131,28 @@ def measured(stage: str, run: RunFolder, prompts: list, compute: Compute, seed: 
     words = sum(len(letter.split()) for letter in own) / len(own)
     deviation = float(torch.tensor(scores).std())
     return Found(loss, summary(questions, said)["exact_match"], bootstrap_interval(scores), deviation, words, own)
+
+
+def truth(run: RunFolder) -> list[str]:
+    """How far the pre-trained model is from the world's own probabilities, and where it is furthest."""
+    tokenizer, model = load_tokenizer(run), load_causal(run)
+    documents = tales.load_documents("tales_valid.txt")[:BESIDE]
+    found = beside_the_world(model, tokenizer, documents, tales.NextToken(tokenizer))
+    said = against_the_world(found, tokenizer, documents)
+
+    def likely(chances: dict[str, float]) -> str:
+        return ", ".join(f"{text!r} {p:.0%}" for text, p in chances.items())
+
+    rows = [(slip["after"], likely(slip["model"]), likely(slip["world"]), slip["kl"]) for slip in said["slips"]]
+    return [
+        html.heading("How far from the truth"),
+        html.paragraph(
+            f"At each token the world's own probabilities are known. The model's are {said['kl']:.3f} nats away on "
+            f"average (KL divergence; the world's entropy is {said['entropy']:.3f}); {said['impossible']:.1%} of its "
+            "probability goes to what cannot come. It is furthest here:"
+        ),
+        html.table(("after", "the model says", "the world says", "nats"), rows),
+    ]
 
 
 def test_questions() -> list[Question]:

@@ -10,6 +10,7 @@ gguf             GGUF files: fields and tensors; gguf_blocks: how numbers are pa
 tokenizer_json   tokenizers in Hugging Face's format, in; write_tokenizer: out; gguf_tokenizer: those of GGUF files
 describe         tokenizers of older files, described in that format
 peft_adapters    LoRA in the format of Hugging Face's peft, in and out
+web              a model and its tokenizer for a page of HTML that runs them
 """
 
 from minillm.hub.foreign import FOREIGN_FAMILIES
@@ -26,3 +27,4 @@ from minillm.hub.pretrained import is_foreign, load_foreign, save_foreign
 from minillm.hub.sources import Foreign, dtype_of_others, holds_head, reading_length, source, stage_of
 from minillm.hub.tokenizer_json import read_tokenizer
 from minillm.hub.write_tokenizer import write_tokenizer
+from minillm.hub.web import PRECISIONS, WebModel, rounded_weights, web_model, web_tokenizer

@@ -11,6 +11,7 @@ retrieve      documents as vectors, the nearest to a question
 predict       the outputs of a head for texts, and the tag of each word
 interpret     what each head attends to; induction heads; residual: the stream between layers, seen and changed;
               probes: what can be read off vectors, with controls
+truth         a model beside the world's exact probabilities
 """
 
 from minillm.inference.answering import Question, ask, ask_base, plain, questions_of, right, summary
@@ -34,4 +35,5 @@ from minillm.inference.retrieve import (
 )  # fmt: skip
 from minillm.inference.sampling import TEMPERATURE, TOP_P, check_sampling, filter_logits
 from minillm.inference.speculative import Speculation, accept, generate_speculatively, residual_distribution
+from minillm.inference.truth import against_the_world, beside_the_world
 from minillm.inference.writing import reply, write

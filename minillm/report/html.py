@@ -10,22 +10,34 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-STYLESHEET = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
+LOOK = """
+:root { color-scheme: light dark; --paper: #fff; --ink: #1d2126; --quiet: #596068; --line: #d9dde2; --soft: #f3f5f7;
+  --link: #1f5fa8; }
+@media (prefers-color-scheme: dark) {
+  :root { --paper: #15181c; --ink: #e6e9ec; --quiet: #a5adb6; --line: #363c44; --soft: #1f242a; --link: #86b9f2; }
+}
+body { font: 16px/1.5 system-ui, sans-serif; background: var(--paper); color: var(--ink); margin: 2rem auto;
+  padding: 0 1rem; }
+h1 { line-height: 1.2; } a { color: var(--link); }
+"""
+STYLESHEET = (
+    LOOK
+    + """
+body { max-width: 60rem; }
+h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: 1rem 0; }
 th, td { padding: .3rem .8rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
 td:last-child:not(.number) { min-width: 14rem; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
 blockquote { margin: 2rem 0 1rem; padding-left: 1rem; border-left: .25rem solid var(--line); white-space: pre-wrap; }
-figure { margin: 1rem 0; } figcaption { opacity: .75; font-size: .9rem; }
+figure { margin: 1rem 0; } figcaption { color: var(--quiet); font-size: .9rem; }
 img { max-width: 100%; height: auto; background: white; border-radius: .3rem; }
-.texts { display: grid; grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr)); gap: 1rem; }
+.texts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(16rem, 100%), 1fr)); gap: 1rem; }
 .texts > div { background: var(--soft); padding: .8rem 1rem; border-radius: .4rem; }
 .texts h3 { margin: 0 0 .3rem; font-size: .95rem; } .texts p { margin: 0; white-space: pre-wrap; }
 """
+)
 
 
 def page(title: str, parts: Sequence[str]) -> str:
@@ -76,6 +88,11 @@ def shown(value) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def link(address: str, text: str, after: str = "") -> str:
+    """A paragraph that leads to another file, and what is said of it."""
+    return f'<p><a href="{escape(address, quote=True)}">{escape(text)}</a>{escape(after)}</p>'
 
 
 def image(path: str | os.PathLike, caption: str) -> str:

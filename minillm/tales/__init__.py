@@ -6,6 +6,8 @@ documents     `make_tales(n, seed)`, the exact `logprob(text)`, `parse(text)`; j
 lookups       questions about one tale of a collection
 puzzles       swaps and chains, whose every step can be checked
 states        the state at every place of a tale
+next_token    `NextToken`: the exact distribution of the next token, the perfect teacher of a model
+grammar       the mix as data, for a page of HTML that has no Python
 tasks         labelled tasks, whose answers the world knows; pairs, instructions; gists, relations: what they ask
 language      a second language, into which every text can be put and back
 letters       a task without a right answer; letter_scores says how good any answer is; preferences, criticism
@@ -19,6 +21,7 @@ from minillm.tales.documents import (
     parse, reading, tell,
 )  # fmt: skip
 from minillm.tales.files import data_file, load_documents
+from minillm.tales.grammar import grammar
 from minillm.tales.instructions import EXACT, KINDS, OPEN_KINDS, REFUSAL, make_instructions, right_answer
 from minillm.tales.judging import Judgement, judge
 from minillm.tales.language import LANGUAGE, from_lantic, make_translations, to_lantic
@@ -27,6 +30,7 @@ from minillm.tales.letters import LETTER_FORMS, Traits, ask_for_letter, draw_tra
 from minillm.tales.lookups import (
     Lookup, make_collection, make_lookup_instructions, make_lookups, make_question_pairs, planted, with_document,
 )  # fmt: skip
+from minillm.tales.next_token import NextToken, divergence, entropy, ways_on
 from minillm.tales.pairs import make_entailment, make_next_sentence, make_paraphrases
 from minillm.tales.patterns import game_ceiling, make_pattern_questions
 from minillm.tales.preferences import BIASES, FLIPPED, TEMPERATURE, best_accuracy, chance_of_choice, make_preferences

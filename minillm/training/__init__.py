@@ -37,7 +37,7 @@ from minillm.training.plain_optim import (
 from minillm.training.preparing import LossFunction, keep_next, places, prepared, preparing
 from minillm.training.recompute import recompute, recomputes
 from minillm.training.runs import (
-    RUNS, RunFolder, describe, knows_template, latest_run, load_weights, named_or_latest, unwrap,
+    RUNS, RunFolder, describe, knows_template, latest_run, stage_of, load_weights, named_or_latest, unwrap,
 )  # fmt: skip
 from minillm.training.sequence_to_sequence import teacher_forced, translate, translation_example
 from minillm.training.states import changing

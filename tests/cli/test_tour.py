@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from minillm.cli import main, tour, tour_report
+from minillm.cli import main, page, tour, tour_report
 from minillm.models import Decoder, ModelConfig
 from minillm.report import html as report
 from minillm.system import Compute
@@ -46,8 +46,9 @@ class Tags(html.parser.HTMLParser):
 def small(monkeypatch):
     stages = [stage._replace(command=(*stage.command, *SMALL[stage.name])) for stage in tour.STAGES]
     monkeypatch.setattr(tour, "STAGES", stages)
-    for name, value in {"LETTERS": 4, "CONVERSATIONS": 2, "DOCUMENTS": 4, "SHOWN_PROMPTS": 2}.items():
+    for name, value in {"LETTERS": 4, "CONVERSATIONS": 2, "DOCUMENTS": 4, "SHOWN_PROMPTS": 2, "BESIDE": 2}.items():
         monkeypatch.setattr(tour_report, name, value)
+    monkeypatch.setattr(page, "PAIRS", 2)
 
 
 def test_a_tour_goes_through_every_stage_and_ends_with_a_page_that_needs_no_other_file(small, tmp_path, capsys):
@@ -56,8 +57,10 @@ def test_a_tour_goes_through_every_stage_and_ends_with_a_page_that_needs_no_othe
     page = (out / "report.html").read_text(encoding="utf-8")
     tags = Tags()
     tags.feed(page)
-    assert not tags.open and len(tags.asked) == 10  # pictures, each inside the page
-    assert all(asked.startswith("data:image/png;base64,") for asked in tags.asked)
+    pictures = [asked for asked in tags.asked if asked.startswith("data:image/png;base64,")]
+    assert not tags.open and len(pictures) == 10  # each inside the page
+    assert [asked for asked in tags.asked if asked not in pictures] == ["page.html", "letters.html"]
+    assert all((out / name).stat().st_size > 100_000 for name in ("page.html", "letters.html"))
     assert all(title in page for title in tour_report.TITLES.values())
     assert len(re.findall("<blockquote>", page)) == 2
     said = capsys.readouterr().out

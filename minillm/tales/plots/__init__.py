@@ -21,7 +21,11 @@ PLOTS = {
 
 def tell_tale(teller: Teller, plots: Iterable[str] = tuple(PLOTS), pools: dict[str, Options] = POOLS) -> World:
     """A whole tale of one of these plots, its words from these lists: who, what happened, how they felt, the end."""
-    world = World(teller, pools)
+    return tell_in(World(teller, pools), plots)
+
+
+def tell_in(world: World, plots: Iterable[str] = tuple(PLOTS)) -> World:
+    """The same in a world that has its teller."""
     common.opening(world)
     world.plot = world.tell(**{name: PLOTS[name][0] for name in plots})
     PLOTS[world.plot][1](world)
