@@ -31,7 +31,7 @@ FIELDS = {"reward": ("The prompt", "The answer"), "vectors": ("Texts, one a line
 FP16_PARAMETERS, INT8_PARAMETERS = 12e6, 60e6  # up to so many, weights are stored in fp16, and in int8; else in int4
 PAIRS = 20  # of letters to choose between
 LARGE = 60e6  # bytes of a page that a browser takes its time over
-LESSONS = ("01", "02", "04", "05", "08", "09", "18", "21")  # that panels lead to
+LESSONS = ("01", "02", "04", "05", "11", "12", "21", "24")  # that panels lead to
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 CONTINUES = ("pretrain", "bigram", "sft", "letters", "ppo", "dpo")  # stages of models that begin with the tales
 

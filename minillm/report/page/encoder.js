@@ -29,7 +29,7 @@ class ReadingView {
     const form = make("section", {}, ...this.fields.map(([name, area]) => make("label", { className: "text" }, make("span", { textContent: name }), area)), this.buttons, this.problem);
     const tokens = panel("Tokens", this.says.tokens, lesson("02"), this.row.box);
     const answer = panel(this.says.title, this.says.answer, lesson(this.says.lesson), this.answer);
-    const heads = this.run.model.looks ? [panel("Where each head looks", `A row is a token that reads, a column one that it looks at${this.run.model.config.causal ? "" : ", before or behind it"}; a head that is switched off adds nothing.`, lesson("08"), this.maps.top, this.maps.box, this.maps.pair)] : [];
+    const heads = this.run.model.looks ? [panel("Where each head looks", `A row is a token that reads, a column one that it looks at${this.run.model.config.causal ? "" : ", before or behind it"}; a head that is switched off adds nothing.`, lesson("11"), this.maps.top, this.maps.box, this.maps.pair)] : [];
     if (!this.shared) return [form, answer];
     return [form, tokens, make("div", { className: "two" }, answer, ...heads)];
   }
@@ -97,7 +97,7 @@ class ReadingView {
 class MaskView extends ReadingView {
   says = {
     tokens: "Click a token to hide it, and again to show it: the model has to say what stood there, from both sides.",
-    title: "What stood there?", answer: "What the model puts in the place of the picked token; click a bar to fill it in.", lesson: "08",
+    title: "What stood there?", answer: "What the model puts in the place of the picked token; click a bar to fill it in.", lesson: "11",
   };
 
   panels() {
@@ -138,7 +138,7 @@ class MaskView extends ReadingView {
 class ClassView extends ReadingView {
   says = {
     tokens: "What the model reads, its special tokens among it.",
-    title: "Which class?", answer: "How likely each class is, from one vector for the whole text.", lesson: "09",
+    title: "Which class?", answer: "How likely each class is, from one vector for the whole text.", lesson: "12",
   };
 
   showAnswer() {
@@ -150,7 +150,7 @@ class ClassView extends ReadingView {
 class TagView extends ReadingView {
   says = {
     tokens: "Each token with the tag that the model gives it, by name and by colour; a word's tag is that of its first token.",
-    title: "Which tag?", answer: "How likely each tag is for the picked token, from its own vector.", lesson: "09",
+    title: "Which tag?", answer: "How likely each tag is for the picked token, from its own vector.", lesson: "12",
   };
 
   // A word's tag is that of its first token: what goes on within the word has it too.
@@ -182,7 +182,7 @@ class TagView extends ReadingView {
 class RewardView extends ReadingView {
   says = {
     tokens: "The conversation as the model reads it; coloured by what each token changed; below each pause the reward, if the answer ended there.",
-    title: "How good is the answer?", answer: "The reward that the model gives the whole answer; only differences between answers to one prompt mean something.", lesson: "18",
+    title: "How good is the answer?", answer: "The reward that the model gives the whole answer; only differences between answers to one prompt mean something.", lesson: "21",
   };
 
   framed([prompt, answer]) {
@@ -209,7 +209,7 @@ class RewardView extends ReadingView {
 class VectorView extends ReadingView {
   says = {
     tokens: "", title: "How near are they?",
-    answer: "Each text becomes one vector of length 1; a number is the cosine of the angle between two of them, 1 for the same direction.", lesson: "09",
+    answer: "Each text becomes one vector of length 1; a number is the cosine of the angle between two of them, 1 for the same direction.", lesson: "12",
   };
 
   get shared() { return false; }

@@ -10,9 +10,9 @@ class RateView {
     this.box = make("div");
     this.progress = make("p", { className: "small", ariaLive: "polite" });
     this.score = make("div");
-    const rate = panel("Which letter is better?", "Two answers that the model gave to one prompt, in random order; what you choose is what a reward model, or DPO, can learn from.", lesson("18"), this.box, this.progress,
+    const rate = panel("Which letter is better?", "Two answers that the model gave to one prompt, in random order; what you choose is what a reward model, or DPO, can learn from.", lesson("21"), this.box, this.progress,
       make("div", { className: "row" }, button("Both alike", () => this.choose(null), { id: "alike" }), button("Undo", () => { this.choices.pop(); this.show(); }), (this.save = button("Download preferences.jsonl", () => this.download(), { className: "first", id: "download" }))));
-    const agree = panel("How often did you agree?", "With the world, which knows how good each letter is; with a constitution, asked point by point; and with a reward model, if there is one.", lesson("21"), this.score);
+    const agree = panel("How often did you agree?", "With the world, which knows how good each letter is; with a constitution, asked point by point; and with a reward model, if there is one.", lesson("24"), this.score);
     this.show();
     return [rate, agree];
   }
