@@ -10,7 +10,7 @@ from torch import nn
 
 from minillm import tales
 from minillm.cli.flags import auto, flag, group
-from minillm.cli.page_data import examples_of, judged_pairs, start_of
+from minillm.cli.page_data import judged_pairs, page_examples, start_of
 from minillm.cli.settings import ChatTemplate, Machine
 from minillm.data import frame_of
 from minillm.hub import PRECISIONS, Foreign, load_labels, load_model, load_tokenizer, source, web_model, web_tokenizer
@@ -121,12 +121,12 @@ def content(run: RunFolder, model: nn.Module, tokenizer: Tokenizer, task: str, s
     """What the page's views need beside the model."""
     own = isinstance(run, Foreign) or run.config()["settings"].get("data") is not None
     stage = "" if isinstance(run, Foreign) else stage_of(run)
-    data: dict = {"tokenizer": web_tokenizer(tokenizer), "examples": examples_of(run, task, stage, own)}
+    data: dict = {"tokenizer": web_tokenizer(tokenizer), "examples": page_examples(run, task, stage, own)}
     data["world"] = tales.grammar() if task == "text" and not own and stage in CONTINUES else None
     data["start"] = start_of(data["examples"], task, tokenizer, data["world"] is not None)
     data["chat"] = chat_frames(tokenizer) if task == "reward" or (task == "text" and run.answers) else None
     if data["chat"] is not None:
-        data["chat"]["examples"] = [] if own else examples_of(run, "chat", stage, own)
+        data["chat"]["examples"] = [] if own else page_examples(run, "chat", stage, own)
     if task != "text":
         trunk = getattr(model, "trunk", model)
         frame = frame_of(trunk, tokenizer)

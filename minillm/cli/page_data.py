@@ -29,7 +29,7 @@ SENTENCES = [
 ]
 
 
-def examples_of(run: RunFolder, task: str, stage: str, own: bool) -> list:
+def page_examples(run: RunFolder, task: str, stage: str, own: bool) -> list:
     """Texts to choose from in a view; of a view with two fields, pairs of texts. own: the model learned other texts."""
     if own:
         return own_examples(run, task)

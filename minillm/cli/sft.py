@@ -102,15 +102,17 @@ class SFT(Rehearses, Task):
         return "letters" if settings.letters else cls.name
 
     def load_parts(self) -> Parts:
-        self.files = ("letters", "instructions") if self.settings.letters else ("instructions",)
+        self.files = ("letters",) if self.settings.letters else ("instructions",)
         parts = super().load_parts()
-        if self.settings.records.data is None and not self.settings.letters:
+        if self.settings.letters:  # what was learned before is still asked; learning it again is rehearsal
+            parts.valid += self.read_file(data_file("instructions_valid.jsonl"))
+            parts.test += self.read_file(data_file("instructions_test.jsonl"))
+        elif self.settings.records.data is None:
             parts.train += self.read_file(data_file("passages_train.jsonl"))  # easier, and not for the scores
         return parts
 
     def read_file(self, path: Path) -> list[ConversationRecord]:
-        rehearsed = self.settings.letters and path.name == "instructions_train.jsonl"  # they come between
-        return [] if rehearsed else read_conversations(path)
+        return read_conversations(path)
 
     def new_model(self, texts: list[str]) -> tuple[Tokenizer, nn.Module]:
         run, method = source(self.settings.from_, self.settings.chat.template), self.settings.method.method

@@ -98,7 +98,7 @@ def life_story(runs: dict[str, RunFolder], machine: Machine) -> str:
             "page.html", "See what the models see", ": the model before and after tuning, beside the exact world."
         ),
         html.link("letters.html", "Choose between letters", " yourself, and compare with those who judged here."),
-        *truth(runs["pretrain"]),
+        *distance_section(runs["pretrain"]),
         *gains(found, folder),
         *costs(metrics, runs),
         *tokens(load_tokenizer(runs["pretrain"]), folder),
@@ -133,7 +133,7 @@ def measured(stage: str, run: RunFolder, prompts: list, compute: Compute, seed: 
     return Found(loss, summary(questions, said)["exact_match"], bootstrap_interval(scores), deviation, words, own)
 
 
-def truth(run: RunFolder) -> list[str]:
+def distance_section(run: RunFolder) -> list[str]:
     """How far the pre-trained model is from the world's own probabilities, and where it is furthest."""
     tokenizer, model = load_tokenizer(run), load_causal(run)
     documents = tales.load_documents("tales_valid.txt")[:BESIDE]

@@ -67,7 +67,7 @@ def dtype_of_others(run: RunFolder, dtype: torch.dtype | None) -> torch.dtype | 
     """`dtype` for a model that others made, and for an adapter on one; None for what is ours, which is fp32."""
     seen = set()
     while not isinstance(run, Foreign):
-        base = run.config().get("base")
+        base = run.config().get("base") if run.started else None  # a base that is gone is missed when it is loaded
         if not base or run.path in seen:
             return None
         seen.add(run.path)

@@ -135,7 +135,7 @@ def generate_speculatively(
         context = getattr(one.config, "context", longest) if hasattr(one, "config") else longest
         if longest > context:
             raise ValueError(f"{longest} tokens do not fit into a model's context of {context}: ask for fewer")
-    stops = [[s] if isinstance(s, int) else list(s) for s in stop]
+    stops = [torch.tensor([s] if isinstance(s, int) else list(s)) for s in stop]
     sampling = (temperature, top_k, top_p, min_p)
     large, small = (Reader(one, longest, sampling, input_ids.device) for one in (model, draft))
     with evaluating(model), evaluating(draft), few_rows(model, ahead + 1), few_rows(draft, 1):

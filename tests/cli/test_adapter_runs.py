@@ -108,8 +108,8 @@ def test_a_killed_run_goes_on_to_the_same_bits(bases, records, tmp_path, monkeyp
     assert tune("classify", tmp_path / "mlm", records, tmp_path / "whole", *more) == 0
     save, calls = trainer.Trainer.save_checkpoint, []
 
-    def stop(self):
-        save(self)
+    def stop(self, *more):
+        save(self, *more)
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt

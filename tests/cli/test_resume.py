@@ -28,8 +28,8 @@ def stopped(monkeypatch, arguments):
     """Run a command that is killed after its first checkpoint."""
     save = trainer.Trainer.save_checkpoint
 
-    def stop(self):
-        save(self)
+    def stop(self, *more):
+        save(self, *more)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from minillm.report.diagrams.canvas import MARGIN, Canvas
 from minillm.report.diagrams.registry import diagram
-from minillm.report.diagrams.shapes import Axes, cells, chain, legend, signed, tokens
+from minillm.report.diagrams.shapes import Axes, cells, chained, legend, signed, tokens
 
 
 def sigmoid(x: float) -> float:
@@ -255,7 +255,7 @@ def one_stage_or_two() -> Canvas:
         "on the preferences directly.",
     )
     c.text(MARGIN, c.y + 8, "reward model, then PPO", anchor="start", bold=True)
-    chain(c, c.y + 22, [("preferences", "sky"), ("reward\nmodel", "plain"), ("sample,\nscore, step", "grey"),
+    chained(c, c.y + 22, [("preferences", "sky"), ("reward\nmodel", "plain"), ("sample,\nscore, step", "grey"),
                         ("policy", "orange")], gap=20)  # fmt: skip
     y = c.y + 76
     c.text(MARGIN, y + 8, "DPO", anchor="start", bold=True)

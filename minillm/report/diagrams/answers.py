@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from minillm.report.diagrams.canvas import MARGIN, Canvas
 from minillm.report.diagrams.registry import diagram
-from minillm.report.diagrams.shapes import Axes, brace, cells, chain, legend, lying_bars, tokens
+from minillm.report.diagrams.shapes import Axes, brace, cells, chained, legend, lying_bars, tokens
 
 CANDIDATE, REFERENCE = "the owl the owl slept", "the owl slept in a mill"
 
@@ -171,7 +171,7 @@ def prompt_or_tune() -> Canvas:
     ):
         c.text(MARGIN, c.y + 8, name, anchor="start", bold=True)
         y = c.y + 22
-        row = chain(c, y, [(first, "sky"), (second, fill), ("answer", "green")], high=38)
+        row = chained(c, y, [(first, "sky"), (second, fill), ("answer", "green")], high=38)
         if name == "tuning":
             box = c.box(row[1].x, row[1].bottom + 30, row[1].w, 24, "examples", "sky")
             c.arrow(box.n, row[1].s, label="gradients")

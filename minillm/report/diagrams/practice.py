@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from minillm.report.diagrams.canvas import MARGIN, Canvas
 from minillm.report.diagrams.registry import diagram
-from minillm.report.diagrams.shapes import Axes, brace, cells, chain, legend, tokens
+from minillm.report.diagrams.shapes import Axes, brace, cells, chained, legend, tokens
 
 
 @diagram
@@ -17,7 +17,7 @@ def retrieval() -> Canvas:
         "question together are the prompt of a language model, which answers.",
     )
     top = c.y + 6
-    row = chain(c, top, [("question", "sky"), ("encoder", "blue"), ("vector", "orange")], high=30, gap=30)
+    row = chained(c, top, [("question", "sky"), ("encoder", "blue"), ("vector", "orange")], high=30, gap=30)
     store = c.rect(MARGIN, top + 62, 372, 52, "plain", edge="line")
     c.text(MARGIN + 8, top + 73, "documents, encoded beforehand", anchor="start", ink="muted")
     found = tokens(c, top + 84, [f"doc {i + 1}" for i in range(5)], ["card", "card", "green", "card", "card"],

@@ -177,7 +177,7 @@ def stack(
     return boxes
 
 
-def chain(
+def chained(
     c: Canvas, y: float, labels: Sequence[tuple[str, str]], high: float = 36, gap: float = 22, size: float = 12
 ) -> list[Box]:
     """Boxes from left to right over the whole width, with arrows between them."""
