@@ -5,12 +5,13 @@ That is the text of pre-training, and the conversations of earlier instruction t
 """
 
 import hashlib
-from collections.abc import Callable
+import math
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from minillm.cli.corpus import load_corpus
@@ -22,7 +23,6 @@ from minillm.hub import source
 from minillm.peft import METHODS, bare, switched_off
 from minillm.system import Compute, reading
 from minillm.tales import data_file
-from minillm.text import Tokenizer
 from minillm.training import (
     LossFunction,
     RunFolder,
@@ -153,9 +153,10 @@ def missing(settings: Any, name: str) -> str:
 
 
 class Rehearsal:
-    """What is to be kept, as batches to learn from and to measure on."""
+    """What is to be kept, as batches to learn from and to measure on; of the conversations, so many as `steps` take."""
 
-    def __init__(self, kept: Learned, settings: Any, tokenizer: Tokenizer, model: nn.Module, file: Callable):
+    def __init__(self, kept: Learned, task: Any, steps: int):
+        settings, tokenizer, model, file = task.settings, task.tokenizer, task.model, task.tokens_file
         self.shares, seed = settings.rehearsal, settings.machine.seed
         self.answers: Padded | None = None
         self.text: Windows | None = None
@@ -170,6 +171,9 @@ class Rehearsal:
             self.valid = Windows(valid, min(context, len(valid) - 1), ROWS)
         if self.shares.rehearse_answers:
             records = [record for name in kept.conversations for record in read_conversations(conversations_file(name))]
+            needed = math.ceil(steps / (1 - self.share) * self.shares.rehearse_answers) * ROWS
+            order = torch.randperm(len(records), generator=torch.Generator().manual_seed(seed))
+            records = [records[i] for i in order[:needed].tolist()]  # no more than are read
             examples = [conversation_example(record, tokenizer, longest) for record in records]
             answered = [one for one in examples if any(label != IGNORE_INDEX for label in one["labels"][1:])]
             self.answers = Padded(answered, tokenizer.pad_id, ROWS, seed, causal=True)
@@ -222,7 +226,7 @@ class Rehearses:
         super().prepare()
         settings, text = self.settings, causal_objective(bare(self.model))
         self.kept, self.text_objective = to_keep(settings), text
-        self.old = Rehearsal(self.may_rehearse(self.kept), settings, self.tokenizer, self.model, self.tokens_file)
+        self.old = Rehearsal(self.may_rehearse(self.kept), self, self.config.steps)
         with switched_off(self.model, self.adapter) if self.adapter else nullcontext():  # a new prompt is noise
             self.before = self.old.loss(self.model, text, self.compute)
         self.batches = self.old.among(self.batches, settings.machine.seed)

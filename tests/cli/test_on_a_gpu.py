@@ -100,12 +100,8 @@ def run(folder, name, dtype="bf16", **virtual):
     return gpu
 
 
-QUICK = ("dpo", "ppo", "generate", "merge")  # the rest takes a minute
-
-
-@pytest.mark.parametrize(
-    "name", [*QUICK, *(pytest.param(name, marks=pytest.mark.compiled) for name in (*MORE, *USES) if name not in QUICK)]
-)
+@pytest.mark.compiled
+@pytest.mark.parametrize("name", [*MORE, *USES])
 def test_a_command_runs_on_a_gpu(name, folder, capsys):
     gpu = run(folder, name)
     assert gpu.launches or name == "merge"

@@ -101,16 +101,12 @@ def test_dpo_rehearses_text_and_answers_and_passes_on_what_was_learned(runs, tmp
     rows = [{"prompt": f"is {i} odd?", "chosen": "yes", "rejected": "no"} for i in range(40)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert tuned(runs, tmp_path / "sft") == 0
-    begin = ["--from", str(tmp_path / "sft"), "--data", str(tmp_path / "pairs.jsonl"), "--epochs", "20"]
-    found = {}
-    for name, more in (("plain", ["--rehearse", "0", "--rehearse-answers", "0"]), ("both", [])):
-        out = ["--out", str(tmp_path / name), "--dtype", "fp32", "--device", "cpu"]
-        assert main(["dpo", *begin, *more, *out]) == 0
-        found[name] = json.loads((tmp_path / name / "metrics.json").read_text())
-        assert learned(RunFolder(tmp_path / name)) == learned(RunFolder(tmp_path / "sft"))
-    assert found["plain"]["steps"] == 100 and found["both"]["steps"] == round(100 / 0.6)
-    assert found["plain"]["pairs"] and found["both"]["examples"]
-    assert found["both"]["accuracy"] == 1
+    begin = ["--from", str(tmp_path / "sft"), "--data", str(tmp_path / "pairs.jsonl"), "--dtype", "fp32"]
+    assert main(["dpo", *begin, "--device", "cpu", "--out", str(tmp_path / "dpo")]) == 0
+    found = json.loads((tmp_path / "dpo" / "metrics.json").read_text())
+    assert learned(RunFolder(tmp_path / "dpo")) == learned(RunFolder(tmp_path / "sft"))
+    assert found["steps"] == round(100 / 0.6) and found["examples"] and "pairs" not in found
+    assert found["accuracy"] == 1 and found["text_loss"] < found["text_loss_before"] + 0.2
 
 
 def test_steps_of_both_kinds_weigh_the_same():

@@ -19,10 +19,10 @@ SMALL = {
     "bigram": ("--max-steps", "2", "--vocab-size", "300"),
     "pretrain": ("--max-steps", "2", "--vocab-size", "1536", "--depth", "1", "--width", "16", "--heads", "1"),
     "sft": (*FEW, "--examples", "8"),
-    "letters": (*FEW, "--examples", "8"),
+    "letters": (*FEW, "--examples", "8", "--rehearse", "0"),
     "reward": (*FEW, "--examples", "8"),
     "ppo": ("--rounds", "1", "--batch-size", "4", "--minibatch-size", "4", "--max-new-tokens", "4"),
-    "dpo": (*FEW, "--examples", "8"),
+    "dpo": (*FEW, "--examples", "8", "--rehearse", "0"),
 }
 
 

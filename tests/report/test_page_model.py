@@ -19,7 +19,7 @@ from minillm.models import RECIPES, Decoder, Encoder, ModelConfig
 from minillm.tales import NextToken
 from minillm.text import Tokenizer
 
-pytestmark = needs_node
+pytestmark = [needs_node, pytest.mark.browser]  # slow beside the others
 FAMILIES = {  # what only some families have, so that every part is run
     "mistral": {"pattern": "l", "window": 5},
     "smollm3": {"pattern": "gn"},
