@@ -25,6 +25,7 @@ class PPOConfig:
     value_clip_range: float = 0.2
     value_coef: float = 0.1
     entropy_coef: float = 0.0
+    ptx_coef: float = 0.0  # what the loss on texts that were learned before counts, in each update
     gamma: float = 1.0  # discount
     lam: float = 0.95  # of GAE
     kl_coef: float = 0.05  # beta, at first: reward per nat of KL divergence from the reference
@@ -47,7 +48,7 @@ class PPOConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be positive")
         if not self.learning_rate < math.inf:
             raise ValueError(f"learning_rate is {self.learning_rate}: it must be finite")
-        for name in ("kl_coef", "target_kl", "missing_eos_penalty", "value_coef", "entropy_coef"):
+        for name in ("kl_coef", "target_kl", "missing_eos_penalty", "value_coef", "entropy_coef", "ptx_coef"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be 0 or more")
             if getattr(self, name) > LARGEST:

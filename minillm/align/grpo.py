@@ -64,10 +64,20 @@ def rloo(config: GRPOConfig) -> GRPOConfig:
 
 
 def train_grpo(
-    policy, tokenizer, prompts, reward, config: GRPOConfig, evaluate=None, *, reference=None, run=None, **more
+    policy,
+    tokenizer,
+    prompts,
+    reward,
+    config: GRPOConfig,
+    evaluate=None,
+    *,
+    reference=None,
+    run=None,
+    texts=None,
+    **more,
 ) -> History:
     """`train_ppo`, with its arguments, by GRPO; by REINFORCE with the settings of `reinforce`."""
-    return GRPO(policy, tokenizer, prompts, reward, config, reference, run).train(evaluate, **more)
+    return GRPO(policy, tokenizer, prompts, reward, config, reference, run, texts).train(evaluate, **more)
 
 
 class GRPO(PPO):

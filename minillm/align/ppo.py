@@ -17,6 +17,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,12 +34,14 @@ from minillm.training import (
     History,
     RunFolder,
     build_optimizer,
+    causal_lm,
     gae,
     kl_estimates,
     masked_mean,
     places,
     ppo_policy_loss,
     ppo_value_loss,
+    prepared,
     schedule,
     set_rates,
     whiten,
@@ -56,6 +59,7 @@ def train_ppo(
     evaluate: Callable[[nn.Module], dict] | None = None,
     *,
     reference: nn.Module | None = None,
+    texts: Any = None,
     run: RunFolder | None = None,
     resume: bool = False,
     progress: bool = True,
@@ -65,13 +69,14 @@ def train_ppo(
     Args:
         prompts: conversations that end with a user's message; reward: (conversations, answers) -> (B,)
         evaluate: called every `config.evaluate_every` rounds; what it returns is logged
+        texts: batches without end, as of `data.Mixed`, that are learned beside, with `config.ptx_coef`, and so kept
         reference: without one, the policy without the adapters that learn, or a copy of it as it is where none does
         run, resume: as for `fit`; given the policy that it began with, a resumed run goes on to the same bits on a CPU
             (a GPU may add numbers up in another order)
     Raises: ValueError for no prompts, prompts that fill the context, a model that reads other tokens and a reference
         that is the policy itself, and FloatingPointError for a reward or a loss that is no number.
     """
-    return PPO(policy, tokenizer, prompts, reward, config, reference, run).train(evaluate, resume, progress)
+    return PPO(policy, tokenizer, prompts, reward, config, reference, run, texts).train(evaluate, resume, progress)
 
 
 class PPO:
@@ -79,7 +84,9 @@ class PPO:
 
     times = 1  # that each prompt of a round is asked
 
-    def __init__(self, policy, tokenizer, prompts, reward, config: PPOConfig, reference=None, run_folder=None):
+    def __init__(
+        self, policy, tokenizer, prompts, reward, config: PPOConfig, reference=None, run_folder=None, texts=None
+    ):
         check_vocabulary(policy, tokenizer, "policy")
         prompt_ids(tokenizer, prompts, policy.config.context)
         check_vocabulary(policy if reference is None else reference, tokenizer, "reference")
@@ -93,6 +100,7 @@ class PPO:
         self.generator = torch.Generator(self.compute.device).manual_seed(config.seed)
         self.optimizer = build_optimizer(self.actor, "adamw", config.learning_rate)
         self.loss = Compiled(self.summed) if config.compile else self.summed
+        self.texts, self.drawn = (texts if config.ptx_coef else None), None
 
     def train(self, evaluate: Callable | None = None, resume: bool = False, progress: bool = True) -> History:
         """All rounds, or those that are left, each logged, until the last or an interrupt."""
@@ -230,6 +238,10 @@ class PPO:
         kept = places(rollout.labels[:, 1:])
         with self.compute.autocast():
             loss, seen = self.loss(rollout.bare(), kept, old, advantages, returns)
+            if self.texts is not None:
+                seen["text_loss"] = self.text_loss()
+                loss = loss + self.config.ptx_coef * seen["text_loss"]
+                seen["text_loss"] = seen["text_loss"].detach()
         loss.backward()
         learning = [p for p in self.actor.parameters() if p.grad is not None]
         norm = nn.utils.clip_grad_norm_(learning, self.config.max_grad_norm)
@@ -238,6 +250,13 @@ class PPO:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return {**seen, "grad_norm": norm}
+
+    def text_loss(self) -> Tensor:
+        """The mean loss on the next texts that were learned before (Ouyang et al. 2022, equation 2, "PPO-ptx")."""
+        self.drawn = self.drawn or self.texts.forever()
+        batch = prepared(causal_lm, self.policy, next(self.drawn))
+        total, terms = causal_lm(self.policy, self.compute.to_device(batch))
+        return total / terms
 
     def summed(self, rollout: Rollout, kept: Tensor, old: dict, advantages: Tensor, returns: Tensor) -> tuple:
         """The loss of some answers, and what it is made of."""
@@ -268,6 +287,7 @@ class PPO:
         if self.run_folder is not None:
             more = {"beta": self.beta, "config": asdict(self.config), "device": self.compute.device.type}
             more["generator"] = self.generator.get_state()
+            more |= {} if self.texts is None else {"texts": self.texts.state_dict()}
             self.run_folder.save_training(self.actor, self.optimizer, self.history, **more)
 
     def restore(self) -> None:
@@ -284,4 +304,6 @@ class PPO:
         with reading(self.run_folder.last_file):
             self.generator.set_state(state["generator"])
             self.beta = float(state["beta"])
+            if self.texts is not None:
+                self.texts.load_state_dict(state["texts"])
         self.run_folder.restore(state, self.actor, self.optimizer, self.history)

@@ -7,7 +7,7 @@ life         the life of a run, once; finetune: of what tunes a trained model; h
              rehearsal: so that the text of pre-training is not forgotten
 size         of a model that goes on from a run; memory: whether one fits
 corpus       the text that pretrain and mlm learn from; prepare: shards, of text larger than memory
-one each     pretrain (and bigram), mlm; classify, pair, tag, encode, sft, reward, dpo; ppo
+one each     pretrain (and bigram), mlm; classify, pair, tag, encode, sft, reward, dpo; ppo (ppo_settings, ppo_inputs)
              generate, chat, answer, predict, evaluate, merge, export; models; tour, with its tour_report
 page         a run as one page of HTML; page_data: what stands in it beside the model
 """
@@ -18,6 +18,8 @@ from minillm.cli.finetune import tuning_config
 from minillm.cli.flags import build, change
 from minillm.cli.main import main
 from minillm.cli.methods import METHODS, MethodSettings, Prepared, prepare
-from minillm.cli.ppo import STANDARD, WATCHED, PPOSettings, load_prompts, load_reward, ppo_config
+from minillm.cli.ppo import STANDARD, WATCHED
+from minillm.cli.ppo_inputs import load_prompts, load_reward
+from minillm.cli.ppo_settings import PPOSettings, ppo_config
 from minillm.cli.reward import RewardSettings, against_truth, load_answering
 from minillm.cli.sft import SFTSettings, questions_in

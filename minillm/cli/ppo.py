@@ -2,9 +2,6 @@
 
 import hashlib
 import itertools
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -13,84 +10,31 @@ from minillm.align import (
     PPO,
     Conversation,
     ExactReward,
-    GRPOConfig,
-    PPOConfig,
-    RewardModelScorer,
     compare_answers,
     compute_of,
     prompt_ids,
-    reinforce,
-    rloo,
     sample_answers,
     true_scores,
     write_answers,
 )
 from minillm.cli.advice import advice, before_alignment, say
-from minillm.cli.flags import change, flag, flag_name, flat_values, group
+from minillm.cli.flags import change
 from minillm.cli.life import TrainingCommand, numbers_in
 from minillm.cli.memory import check_tokens
-from minillm.cli.methods import SELECTIVE, MethodSettings, frozen_dtype, prepare
+from minillm.cli.methods import frozen_dtype, prepare
+from minillm.cli.ppo_inputs import check_puzzles, load_prompts, load_reward, puzzle_prompts
+from minillm.cli.ppo_settings import PPOSettings, check_useless_flags, is_exact, ppo_config
+from minillm.cli.rehearsal import Rehearsal, to_keep, with_shares
 from minillm.cli.reward import load_answering
-from minillm.cli.settings import COMPILE, RECOMPUTE, ChatTemplate, Machine, RunChoice
-from minillm.data import Prompt, read_prompts, user_message
-from minillm.hub import base_of, load_causal, load_model, load_tokenizer, model_kind, source
-from minillm.models import RewardModel
-from minillm.peft import AdapterRun, bare
+from minillm.hub import base_of, load_causal, source
+from minillm.peft import AdapterRun
 from minillm.report import picture, rounds
-from minillm.system import Compute, pick_device
-from minillm.tales import data_file, make_puzzles, solve
-from minillm.text import Tokenizer, keep_good
-from minillm.training import WEIGHINGS, History, named_or_latest
+from minillm.system import pick_device
+from minillm.training import History, causal_lm, named_or_latest
 
-ALGORITHMS = ("ppo", "grpo", "reinforce", "rloo")
-EXACT = "exact"  # --reward exact: a program checks the answers
-PUZZLES = 4000  # to learn on, where nobody brings any
 STANDARD = 200  # answers by which rewards are put to mean 0 and deviation 1
 SCALE = ("reward_mean", "reward_deviation")  # of the raw rewards, in config.json: what makes them 0 and 1
 WATCHED = 60  # prompts that are answered at each evaluation
-
-
-@dataclass(frozen=True, kw_only=True)
-class PPOTraining:
-    """Training."""
-
-    algorithm: str = flag("ppo", "a value for each token; groups of answers; or the plainest", choices=ALGORITHMS)
-    rounds: int = flag(PPOConfig.rounds, "times that answers are sampled and learned from")
-    batch_size: int = flag(PPOConfig.batch_size, "answers in a round")
-    minibatch_size: int = flag(PPOConfig.minibatch_size, "answers in an update")
-    epochs: int = flag(PPOConfig.epochs, "passes over a round")
-    max_new_tokens: int = flag(PPOConfig.max_new_tokens, "tokens of an answer at most")
-    temperature: float = flag(PPOConfig.temperature, "of sampling")
-    learning_rate: float = flag(PPOConfig.learning_rate, "peak rate of AdamW; falls to 0")
-    clip_range: float = flag(PPOConfig.clip_range, "how far a token's probability may move in a round, as a share")
-    kl_coef: float = flag(PPOConfig.kl_coef, "reward that a nat of distance from the reference costs, at first")
-    target_kl: float = flag(PPOConfig.target_kl, "nats an answer towards which that price moves (0: it stays)")
-    horizon: int = flag(PPOConfig.horizon, "answers in which it moves there")
-    entropy_coef: float = flag(PPOConfig.entropy_coef, "reward for being undecided")
-    missing_eos_penalty: float = flag(1.0, "deviations of reward that an answer without an end costs")
-    group_size: int = flag(GRPOConfig.group_size, "but of ppo: answers to each prompt")
-    scale: bool = flag(GRPOConfig.scale, "of grpo: advantages are divided by the deviation of their group")
-    clip_high: float = flag(GRPOConfig.clip_high, "of grpo: how far a probability may rise (0: as --clip-range)")
-    weigh: str = flag(GRPOConfig.weigh, "of grpo: tokens count the same, answers do, or a constant", choices=WEIGHINGS)
-    length_cost: float = flag(GRPOConfig.length_cost, "but of ppo: reward that a token of an answer costs")
-    drop_alike: bool = flag(GRPOConfig.drop_alike, "but of ppo: learn nothing from groups that agree")
-    recompute: bool = flag(False, RECOMPUTE)
-    compile: bool = flag(False, COMPILE)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PPOSettings:
-    """Task."""
-
-    data: Path | None = flag(None, 'prompts to answer, {"prompt"}; without it, tales that ask for letters')
-    test: Path | None = flag(None, "prompts to compare answers on at the end; without it, the last tenth of --data")
-    from_: Path | None = flag(None, "the run to begin with (default: the newest of letters, else of sft)")
-    reward: Path | None = flag(None, "the run of reward to please (default: the newest); or exact: a program checks")
-    training: PPOTraining = group(PPOTraining)
-    method: MethodSettings = group(MethodSettings)
-    chat: ChatTemplate = group(ChatTemplate)
-    run: RunChoice = group(RunChoice)
-    machine: Machine = group(Machine)
 
 
 class RLHF(TrainingCommand):
@@ -108,7 +52,7 @@ class RLHF(TrainingCommand):
 
     name = "ppo"
     unit = "answer tokens"
-    other_data = "the prompts are not those that this run began with; bring them back to resume"
+    other_data = "the prompts, or what is rehearsed, are not those that this run began with; bring them back to resume"
 
     @classmethod
     def complete(cls, settings: PPOSettings, given: dict) -> PPOSettings:
@@ -117,7 +61,7 @@ class RLHF(TrainingCommand):
         origin = named_or_latest(settings.from_, *(("sft",) if exact else ("letters", "sft")))
         settings = change(settings, from_=origin.path, reward=judge)
         check_useless_flags(settings, given)
-        return settings
+        return with_shares(settings, given)
 
     def read(self) -> None:
         settings, training = self.settings, self.settings.training
@@ -159,8 +103,14 @@ class RLHF(TrainingCommand):
         else:
             some = list(itertools.islice(itertools.cycle(self.prompts), STANDARD))
             self.reward.standardise(some, self.sampled(self.before, some, self.settings.machine.seed)[0])
-        kind = PPO if self.settings.training.algorithm == "ppo" else GRPO
-        self.loop = kind(self.model, self.tokenizer, self.prompts, self.reward, self.config, None, self.run)
+        settings, config = self.settings, self.config
+        self.kept = to_keep(settings)
+        updates = config.rounds * config.epochs * -(-config.batch_size // config.minibatch_size)
+        self.old_texts = Rehearsal(self.kept.of_one_quality(), self, 2 * updates)
+        self.text_before = self.old_texts.loss(self.before, causal_lm, self.compute)
+        kind = PPO if settings.training.algorithm == "ppo" else GRPO
+        texts = self.old_texts.alone(settings.machine.seed)
+        self.loop = kind(self.model, self.tokenizer, self.prompts, self.reward, config, None, self.run, texts)
 
     def announce(self) -> None:
         settings, config, reference = self.settings, self.config, "a frozen copy of the policy"
@@ -177,12 +127,14 @@ class RLHF(TrainingCommand):
         print(f"reference: {reference}\nreward: {settings.reward}")
 
     def fingerprint(self) -> str:
-        return hashlib.sha256(repr(self.prompts).encode()).hexdigest()
+        prompts = hashlib.sha256(repr(self.prompts).encode()).hexdigest()
+        return " ".join(filter(None, [prompts, self.old_texts.fingerprint()]))
 
     def more_config(self) -> dict:
         adapter = self.prepared.adapter
         base = base_of(source(self.settings.from_), self.run, adapter) if adapter else None
-        return {"base": base, **dict(zip(SCALE, (self.reward.mean, self.reward.deviation)))}
+        scale = dict(zip(SCALE, (self.reward.mean, self.reward.deviation)))
+        return {"base": base, "learned": self.kept.as_json(), **scale}
 
     def learn(self, resume: bool) -> History:
         self.old = self.sampled(self.before, self.test, self.settings.machine.seed)[0]
@@ -203,113 +155,12 @@ class RLHF(TrainingCommand):
         scores = compare_answers(self.test, after, self.old, distances)
         scores |= {"reward": float(self.reward(self.test, after).mean())}
         scores |= {"reward_before": float(self.reward(self.test, self.old).mean())} if self.exact else {}
+        if self.text_before is not None:
+            after_loss = self.old_texts.loss(self.model, causal_lm, self.compute)
+            scores |= {"text_loss": after_loss, "text_loss_before": self.text_before}
         with picture(self.run.path / "ppo.png", (2, 4), figsize=(10, 4.2)) as axes:
             rounds({self.settings.training.algorithm: history}, axes)
         metrics = self.write_metrics(history, val_loss=None, bigram_loss=None, floor=None, **scores)
         print(f"{numbers_in(scores)}; {metrics['seconds']:.0f} seconds")
         print(f"{self.run.path}/samples.txt: answers before and after; {self.run.path}/ppo.png: how it went")
         say(advice(scores=scores, baselines=before_alignment(scores), names=["true_score"]))
-
-
-def check_useless_flags(settings: PPOSettings, given: dict) -> None:
-    """Raises: ValueError for a flag that would change nothing."""
-    algorithm, method = settings.training.algorithm, settings.method.method
-    useless = {
-        "adapter_dropout": "in ppo dropout is off, so that a token's ratio begins at 1",
-        "layer_decay": "ppo has one rate in all layers",
-        "unfreeze": "in ppo all layers learn from the beginning",
-    }
-    if algorithm == "ppo":
-        names = ("group_size", "scale", "clip_high", "weigh", "length_cost", "drop_alike")
-        useless |= dict.fromkeys(names, "ppo has no groups, as --algorithm grpo and reinforce have")
-    if algorithm in ("reinforce", "rloo"):
-        names = ("epochs", "minibatch_size", "clip_range", "clip_high", "scale")
-        useless |= dict.fromkeys(names, f"{algorithm} takes one step a round, of all answers")
-    if method not in SELECTIVE:
-        useless["learning_rate"] = f"what --method {method} learns has --adapter-learning-rate"
-    for name, reason in useless.items():
-        if name in given:
-            raise ValueError(f"{flag_name(name)} has no use here: {reason}; leave it out")
-    if method == "adalora":
-        raise ValueError("--method adalora shares out its ranks over the steps of a loss, and ppo has none: take lora")
-
-
-def is_exact(reward: Path | None) -> bool:
-    """Whether --reward names no run but the program that checks."""
-    return reward is not None and reward.name == EXACT and not reward.exists()
-
-
-def puzzle_prompts(seed: int) -> tuple[list[Conversation], list[Conversation]]:
-    """Puzzles to learn on, and STANDARD others to compare answers on."""
-    test = [puzzle.prompt for puzzle in make_puzzles(STANDARD, 2 * seed + 1)]
-    train = [puzzle.prompt for puzzle in make_puzzles(PUZZLES, 2 * seed) if puzzle.prompt not in test]
-    return [*map(user_message, train)], [*map(user_message, test)]
-
-
-def check_puzzles(prompts: list[Conversation]) -> None:
-    """Raises: ValueError for a prompt whose answers no program can check."""
-    for prompt in prompts:
-        try:
-            solve(prompt[-1]["content"])
-        except ValueError as error:
-            raise ValueError(f"--reward exact checks puzzles, and among the prompts is {error}") from None
-
-
-def load_prompts(
-    data: Path | None, test: Path | None, tokenizer: Tokenizer, context: int
-) -> tuple[list[Conversation], list[Conversation]]:
-    """Prompts to learn on, and others to compare answers on; the tales' own without data.
-
-    One that leaves no room for an answer is left out and said.
-    """
-
-    def fitting(record: Prompt) -> Conversation:
-        try:
-            prompt_ids(tokenizer, [record.messages], context)
-        except ValueError as error:
-            raise ValueError(f"{record.place}: {error}") from None
-        return record.messages
-
-    files = [data, test]
-    if data is None:
-        if test:
-            raise ValueError("--test needs --data: the tales have prompts of their own to compare answers on")
-        files = [data_file(f"prompts_{part}.jsonl") for part in ("train", "test")]
-    parts = [
-        keep_good([(record.line, record) for record in read_prompts(file)], lambda _, record: fitting(record))
-        for file in filter(None, files)
-    ]
-    if len(parts) == 2:
-        return parts[0], parts[1]
-    train = list({repr(prompt): prompt for prompt in parts[0]}.values())  # each once, to stand on one side
-    kept = max(len(train) // 10, 1)
-    if len(train) <= kept:
-        raise ValueError(f"{data}: holds one prompt, and comparing needs a second; bring more, or --test")
-    return train[:-kept], train[-kept:]
-
-
-def load_reward(settings: PPOSettings, tokenizer: Tokenizer, compute: Compute) -> RewardModelScorer:
-    """The reward model. Raises: ValueError for a run of another kind, and for one of another vocabulary."""
-    run = source(settings.reward)
-    model = load_model(run.path)
-    if not isinstance(bare(model), RewardModel):
-        raise ValueError(f"{run.path} holds {model_kind(model)}, and ppo needs a reward model: a run of reward")
-    if load_tokenizer(run).fingerprint != tokenizer.fingerprint:
-        raise ValueError(
-            f"{run.path} reads with another tokenizer than {settings.from_}: train the reward model on that run"
-        )
-    return RewardModelScorer(model, tokenizer, compute)
-
-
-def ppo_config(training: PPOTraining, machine: Machine, rate: float = 0.0) -> PPOConfig:
-    """The settings of the loop. rate: of an adapter, 0 where there is none."""
-    kind = PPOConfig if training.algorithm == "ppo" else GRPOConfig
-    values: dict[str, Any] = flat_values(training) | flat_values(machine)
-    own = {field.name: values[field.name] for field in fields(kind) if field.name in values}
-    if rate:
-        own["learning_rate"] = rate
-    if training.algorithm in ("reinforce", "rloo"):
-        return {"reinforce": reinforce, "rloo": rloo}[training.algorithm](
-            kind(**own | {"minibatch_size": training.batch_size})
-        )
-    return kind(**own)

@@ -18,7 +18,7 @@ from minillm.cli.corpus import load_corpus
 from minillm.cli.flags import change, flag, flag_name
 from minillm.cli.life import as_saved
 from minillm.cli.settings import TextSource
-from minillm.data import IGNORE_INDEX, Mixed, Padded, Windows, conversation_example, read_conversations
+from minillm.data import IGNORE_INDEX, Batches, Mixed, Padded, Windows, conversation_example, read_conversations
 from minillm.hub import source
 from minillm.peft import METHODS, bare, switched_off
 from minillm.system import Compute, reading
@@ -200,11 +200,18 @@ class Rehearsal:
 
     def among(self, batches: Padded, seed: int) -> Mixed | Padded:
         """Batches, of which these shares are old."""
-        if not self.share:
-            return batches
-        old = {self.text: self.shares.rehearse, self.answers: self.shares.rehearse_answers}
-        old = {source: share for source, share in old.items() if share}
-        return Mixed([batches, *old], [1 - self.share, *old.values()], seed)
+        old = self.old()
+        return Mixed([batches, *old], [1 - self.share, *old.values()], seed) if old else batches
+
+    def alone(self, seed: int) -> Mixed | None:
+        """Batches of what is old alone; None where nothing is."""
+        old = self.old()
+        return Mixed([*old], [*old.values()], seed) if old else None
+
+    def old(self) -> dict[Batches, float]:
+        """What is learned again, and its share."""
+        shares = {self.text: self.shares.rehearse, self.answers: self.shares.rehearse_answers}
+        return {source: share for source, share in shares.items() if share}
 
     def longer(self, config: TrainConfig) -> TrainConfig:
         """As many more steps as what is old takes, so that no new example is read less often."""

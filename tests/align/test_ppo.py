@@ -24,7 +24,7 @@ from minillm.models import LSTMLM, LSTMConfig, RewardModel
 from minillm.peft import AdapterRun, adapters
 from minillm.peft.files import METHODS
 from minillm.system import Compute, load_file, save_file
-from minillm.training import RunFolder, describe
+from minillm.training import RunFolder, causal_lm, describe
 
 SETTINGS = {"rounds": 3, "batch_size": 8, "minibatch_size": 4, "max_new_tokens": 6, "learning_rate": 5e-3, **FP32}
 
@@ -571,3 +571,38 @@ def test_what_is_no_decoder_is_refused():
     for policy, reference, role in ((lstm, None, "policy"), (decoder(), lstm, "reference")):
         with pytest.raises(ValueError, match=f"the {role} is of kind LSTMLM: what is aligned is a decoder"):
             train(policy, reference=reference)
+
+
+class Texts:
+    """A batch of texts, again and again."""
+
+    batch = {
+        "input_ids": torch.tensor([[3, 5, 7, 9], [4, 6, 8, 4]]),
+        "labels": torch.tensor([[3, 5, 7, 9], [4, 6, 8, 4]]),
+    }
+
+    def forever(self):
+        return itertools.repeat(self.batch)
+
+
+def test_texts_that_were_learned_before_add_their_loss_times_its_price():
+    """The gradient of an update is that of PPO and that of language modelling, each by itself (PPO-ptx)."""
+
+    def gradients(texts, ptx_coef):
+        policy = decoder()
+        run = PPO(policy, TOKENIZER, PROMPTS, various, config(ptx_coef=ptx_coef, max_grad_norm=1e9), None, None, texts)
+        rollout = sample_of(run)
+        old, found = run.before(rollout), {}
+        run.optimizer.step = lambda: found.update({n: p.grad.clone() for n, p in policy.named_parameters()})
+        seen = run.update(rollout, old, *run.advantages(rollout, run.scores(rollout), old))
+        return found, seen
+
+    alone, seen = gradients(None, 0.5)
+    both, said = gradients(Texts(), 0.5)
+    policy = decoder()
+    total, terms = causal_lm(policy, Texts.batch)
+    (total / terms).backward()
+    assert "text_loss" not in seen and float(said["text_loss"]) == pytest.approx(float(total / terms), abs=1e-6)
+    for name, parameter in policy.named_parameters():
+        torch.testing.assert_close(both[name], alone[name] + 0.5 * parameter.grad, atol=1e-6, rtol=1e-4)
+    assert same(gradients(Texts(), 0.0)[0], alone)  # at no price nothing is read
