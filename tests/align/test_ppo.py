@@ -573,16 +573,14 @@ def test_what_is_no_decoder_is_refused():
             train(policy, reference=reference)
 
 
+IDS = torch.tensor([[3, 5, 7, 9], [4, 6, 8, 4]])
+
+
 class Texts:
     """A batch of texts, again and again."""
 
-    batch = {
-        "input_ids": torch.tensor([[3, 5, 7, 9], [4, 6, 8, 4]]),
-        "labels": torch.tensor([[3, 5, 7, 9], [4, 6, 8, 4]]),
-    }
-
     def forever(self):
-        return itertools.repeat(self.batch)
+        return itertools.repeat({"input_ids": IDS, "labels": IDS})
 
 
 def test_texts_that_were_learned_before_add_their_loss_times_its_price():
@@ -600,7 +598,7 @@ def test_texts_that_were_learned_before_add_their_loss_times_its_price():
     alone, seen = gradients(None, 0.5)
     both, said = gradients(Texts(), 0.5)
     policy = decoder()
-    total, terms = causal_lm(policy, Texts.batch)
+    total, terms = causal_lm(policy, {"input_ids": IDS, "labels": IDS})
     (total / terms).backward()
     assert "text_loss" not in seen and float(said["text_loss"]) == pytest.approx(float(total / terms), abs=1e-6)
     for name, parameter in policy.named_parameters():
