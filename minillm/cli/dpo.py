@@ -59,7 +59,7 @@ class DPO(Rehearses, PreferenceTask):
 
     @classmethod
     def complete(cls, settings: DPOSettings, given: dict) -> DPOSettings:
-        return with_shares(super().complete(settings, given), given)
+        return with_shares(super().complete(settings, given), given, letters=False)
 
     def new_model(self, texts: list[str]) -> tuple[Tokenizer, nn.Module]:
         settings = self.settings

@@ -61,7 +61,7 @@ class RLHF(TrainingCommand):
         origin = named_or_latest(settings.from_, *(("sft",) if exact else ("letters", "sft")))
         settings = change(settings, from_=origin.path, reward=judge)
         check_useless_flags(settings, given)
-        return with_shares(settings, given)
+        return with_shares(settings, given, letters=False)
 
     def read(self) -> None:
         settings, training = self.settings, self.settings.training

@@ -126,15 +126,17 @@ def to_keep(settings: Any, say: bool = False) -> Learned:
     return found.at_hand()
 
 
-def with_shares(settings: Any, given: dict) -> Any:
+def with_shares(settings: Any, given: dict, letters: bool = True) -> Any:
     """The settings of a new run with the shares that hold: nothing is rehearsed that is not there.
 
+    Args: letters: whether they may be rehearsed.
     Raises: ValueError for what is no share, and for one that was asked for and cannot be had.
     """
     shares = {name: getattr(settings.rehearsal, name) for name in ("rehearse", "rehearse_answers")}
     if not all(0 <= share < 1 for share in shares.values()) or sum(shares.values()) >= 1:
         raise ValueError("--rehearse and --rehearse-answers: shares of the steps, from 0 up, together less than 1")
     adapter, kept = settings.method.method in METHODS, to_keep(settings, say=True)
+    kept = kept if letters else kept.of_one_quality()
     there = {"rehearse": kept.text is not None, "rehearse_answers": bool(kept.conversations)}
     for name, share in shares.items():
         if name in given and share and not there[name]:

@@ -115,3 +115,17 @@ def test_steps_of_both_kinds_weigh_the_same():
     assert both(None, {"reference": torch.ones(3)}) == (3, 3)
     total, rows = both(None, {"input_ids": torch.zeros(5, 2)})
     assert (float(total), rows) == (10.0, 5)  # the mean, 2, for each of 5 rows
+
+
+def test_a_run_that_learned_letters_alone_has_nothing_that_dpo_may_rehearse(runs, tmp_path):
+    assert tuned(runs, tmp_path / "sft") == 0
+    file = tmp_path / "sft" / "config.json"
+    config = json.loads(file.read_text())
+    config["learned"] |= {"text": None, "conversations": ["letters"]}
+    file.write_text(json.dumps(config))
+    rows = [{"prompt": f"is {i} odd?", "chosen": "yes", "rejected": "no"} for i in range(20)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    begin = ["--from", str(tmp_path / "sft"), "--data", str(tmp_path / "pairs.jsonl"), *TUNE]
+    assert main(["dpo", *begin, "--out", str(tmp_path / "dpo")]) == 0
+    settings = json.loads((tmp_path / "dpo" / "config.json").read_text())["settings"]
+    assert settings["rehearse"] == settings["rehearse_answers"] == 0
