@@ -111,6 +111,7 @@ def test_further_training_goes_on_from_a_run(run, text, tmp_path, capsys):
     assert b.records()[0]["loss"] < 5.6  # ln 300 is 5.7: it did not start from nothing
 
 
+@pytest.mark.attack  # with the other kills; seconds of starting
 def test_a_killed_run_resumes_bit_for_bit(text, tmp_path):
     """kill -9 in the middle, --resume, and every file that matters is the one of an unbroken run."""
     command = [sys.executable, str(ROOT / "train.py"), "pretrain", "--data", str(text), *TINY]

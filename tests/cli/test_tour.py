@@ -51,6 +51,7 @@ def small(monkeypatch):
     monkeypatch.setattr(page, "PAIRS", 2)
 
 
+@pytest.mark.lessons  # as long as some of them
 def test_a_tour_goes_through_every_stage_and_ends_with_a_page_that_needs_no_other_file(small, tmp_path, capsys):
     out = tmp_path / "tour"
     assert main(["tour", "--out", str(out)]) == 0
