@@ -11,7 +11,17 @@ LONGEST = 30  # seconds of the processor
 TINY = "--depth 1 --width 16 --heads 1 --vocab-size 270 --max-steps 2 --dtype fp32 --device cpu".split()
 STEPS = "--max-steps 2 --dtype fp32 --device cpu".split()
 
-BEGINNINGS = {  # what a command needs to get anywhere; an attack's own flags come after, and win
+BEGINNINGS = {
+    "answer": ["--from", "sft", "--with", "text.txt", "--question", "who sat?"],
+    "page": ["--from", "pretrain"],
+    "prepare": [
+        "--data",
+        "text.txt",
+        "--vocab-size",
+        "280",
+        "--workers",
+        "1",
+    ],  # what a command needs to get anywhere; an attack's own flags come after, and win
     "bigram": ["--data", "text.txt", *TINY],
     "pretrain": ["--data", "text.txt", *TINY, "--context", "16"],
     "mlm": ["--data", "text.txt", *TINY, "--context", "16"],

@@ -118,4 +118,5 @@ def test_nonsense_ends_in_a_sentence_and_leaves_nothing_half_written(
         line
     )
     if status == 2 and out.exists() and out.is_dir():
-        assert json.loads((out / "config.json").read_text())["stage"], line  # it had begun, and can be resumed
+        begun = "progress.json" if command == "prepare" else "config.json"
+        assert json.loads((out / begun).read_text()), line  # it had begun, and can be resumed
