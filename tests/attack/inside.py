@@ -11,7 +11,7 @@ LONGEST = 30  # seconds of the processor
 TINY = "--depth 1 --width 16 --heads 1 --vocab-size 270 --max-steps 2 --dtype fp32 --device cpu".split()
 STEPS = "--max-steps 2 --dtype fp32 --device cpu".split()
 
-BEGINNINGS = {
+BEGINNINGS = {  # what a command needs to get anywhere; an attack's own flags come after, and win
     "answer": ["--from", "sft", "--with", "text.txt", "--question", "who sat?"],
     "page": ["--from", "pretrain"],
     "prepare": [
