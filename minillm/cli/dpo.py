@@ -22,9 +22,10 @@ from minillm.cli.rehearsal import Learned, RehearsalSettings, Rehearses, beside,
 from minillm.cli.reward import PreferenceSettings, PreferenceTask, load_answering
 from minillm.data import Padded
 from minillm.hub import Foreign, load_causal, source
+from minillm.peft import bare
 from minillm.report import log_probabilities, picture
 from minillm.text import Tokenizer
-from minillm.training import History
+from minillm.training import History, causal_objective
 
 COMPARED_PROMPTS, COMPARED_OF_OTHERS = 200, 24  # prompts whose answers are compared; large models write slowly
 
@@ -87,10 +88,10 @@ class DPO(Rehearses, PreferenceTask):
     def prepare(self) -> None:
         super().prepare()
         if self.old.share:
-            self.unit, self.objective = "examples", beside(self.objective, "reference", self.text_objective)
-
-    def more_config(self) -> dict:
-        return {**super().more_config(), "learned": self.kept.as_json()}
+            self.unit, self.objective = (
+                "examples",
+                beside(self.objective, "reference", causal_objective(bare(self.model))),
+            )
 
     def watch(self, model: nn.Module) -> dict:
         return margins(model, self.valid, self.loss, self.compute, self.average)
@@ -111,7 +112,8 @@ class DPO(Rehearses, PreferenceTask):
             log_probabilities(History(self.run.records()), ax=ax)
         before, after, distances = answers
         write_answers(self.run, self.asked, after, before)
-        return {**self.on_pairs(), **self.text_losses(), **compare_answers(self.asked, after, before, distances)}
+        kept = self.old.scores(self.model, self.compute)
+        return {**self.on_pairs(), **kept, **compare_answers(self.asked, after, before, distances)}
 
     def on_pairs(self) -> dict:
         """How often the policy finds the chosen answer the better one, and by how much: on test, and on validation."""

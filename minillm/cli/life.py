@@ -249,6 +249,8 @@ def check_context(context: int | None, model: nn.Module, run: RunFolder) -> None
 
 # A run that goes on
 
+NOT_SAID = ("rehearse", "rehearse_answers", "ptx_coef")  # in config.json of older versions, which had none of it
+
 
 @contextlib.contextmanager
 def open_run(settings: Any, given: dict, name: str, folder: str) -> Iterator[tuple[RunFolder, Any]]:
@@ -296,6 +298,7 @@ def as_saved(value: Any) -> Any:
 def restore_settings(kind: type, saved: dict) -> Any:
     """Settings from what `saved_settings` made of them. Raises: ValueError for those of another version of minillm."""
     known = {field.name: (field, hint) for _, field, hint in fields_of(kind)}
+    saved = {name: 0.0 for name in NOT_SAID if name in known} | saved
     unknown = sorted(saved.keys() - known.keys())
     if unknown:
         raise ValueError(f"this run has settings of another version of minillm ({', '.join(unknown)}): begin it anew")

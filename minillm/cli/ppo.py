@@ -30,7 +30,7 @@ from minillm.hub import base_of, load_causal, source
 from minillm.peft import AdapterRun
 from minillm.report import picture, rounds
 from minillm.system import pick_device
-from minillm.training import History, causal_lm, named_or_latest
+from minillm.training import History, named_or_latest
 
 STANDARD = 200  # answers by which rewards are put to mean 0 and deviation 1
 SCALE = ("reward_mean", "reward_deviation")  # of the raw rewards, in config.json: what makes them 0 and 1
@@ -61,6 +61,8 @@ class RLHF(TrainingCommand):
         origin = named_or_latest(settings.from_, *(("sft",) if exact else ("letters", "sft")))
         settings = change(settings, from_=origin.path, reward=judge)
         check_useless_flags(settings, given)
+        if not settings.training.ptx_coef:  # what counts nothing is not read
+            settings = change(settings, rehearse=0.0, rehearse_answers=0.0)
         return with_shares(settings, given, letters=False)
 
     def read(self) -> None:
@@ -107,7 +109,7 @@ class RLHF(TrainingCommand):
         self.kept = to_keep(settings)
         updates = config.rounds * config.epochs * -(-config.batch_size // config.minibatch_size)
         self.old_texts = Rehearsal(self.kept.of_one_quality(), self, 2 * updates)
-        self.text_before = self.old_texts.loss(self.before, causal_lm, self.compute)
+        self.old_texts.before = self.old_texts.loss(self.before, self.compute)
         kind = PPO if settings.training.algorithm == "ppo" else GRPO
         texts = self.old_texts.alone(settings.machine.seed)
         self.loop = kind(self.model, self.tokenizer, self.prompts, self.reward, config, None, self.run, texts)
@@ -155,9 +157,7 @@ class RLHF(TrainingCommand):
         scores = compare_answers(self.test, after, self.old, distances)
         scores |= {"reward": float(self.reward(self.test, after).mean())}
         scores |= {"reward_before": float(self.reward(self.test, self.old).mean())} if self.exact else {}
-        if self.text_before is not None:
-            after_loss = self.old_texts.loss(self.model, causal_lm, self.compute)
-            scores |= {"text_loss": after_loss, "text_loss_before": self.text_before}
+        scores |= self.old_texts.scores(self.model, self.compute)
         with picture(self.run.path / "ppo.png", (2, 4), figsize=(10, 4.2)) as axes:
             rounds({self.settings.training.algorithm: history}, axes)
         metrics = self.write_metrics(history, val_loss=None, bigram_loss=None, floor=None, **scores)

@@ -162,15 +162,20 @@ class Rehearsal:
         self.shares, seed = settings.rehearsal, settings.machine.seed
         self.answers: Padded | None = None
         self.text: Windows | None = None
+        self.valid: Windows | None = None
+        self.before: float | None = None
         longest = getattr(model.config, "context", LONGEST)
         if kept.text is not None and (self.shares.rehearse or settings.method.method not in METHODS):
             corpus, context = load_corpus(kept.text, kept.seed), min(longest, LONGEST)
             self.corpus = corpus
-            train, valid = (corpus.tokens(part, tokenizer, file(f"old_{part}")) for part in ("train", "valid"))
-            if min(len(train), len(valid)) < 2:
-                raise ValueError(f"{corpus.name}: a text too short to rehearse: name more, or leave it, --rehearse 0")
-            self.text = Windows(train, min(context, len(train) - 1), ROWS, seed)
-            self.valid = Windows(valid, min(context, len(valid) - 1), ROWS)
+            for part in ("valid", "train")[: 1 + bool(self.shares.rehearse)]:
+                tokens = corpus.tokens(part, tokenizer, file(f"old_{part}"))
+                if len(tokens) < 2:
+                    raise ValueError(
+                        f"{corpus.name}: a text too short to rehearse: name more, or leave it, --rehearse 0"
+                    )
+                windows = Windows(tokens, min(context, len(tokens) - 1), ROWS, seed if part == "train" else None)
+                self.text, self.valid = (windows, self.valid) if part == "train" else (None, windows)
         if self.shares.rehearse_answers:
             records = [record for name in kept.conversations for record in read_conversations(conversations_file(name))]
             needed = math.ceil(steps / (1 - self.share) * self.shares.rehearse_answers) * ROWS
@@ -194,11 +199,18 @@ class Rehearsal:
         """Of the steps, that go on learning what is old."""
         return self.shares.rehearse + self.shares.rehearse_answers
 
-    def loss(self, model: nn.Module, objective: LossFunction, compute: Compute) -> float | None:
+    def loss(self, model: nn.Module, compute: Compute) -> float | None:
         """Nats per token of the old validation text; None without one."""
-        if self.text is None:
+        if self.valid is None:
             return None
+        objective = causal_objective(bare(model))
         return mean_loss(model.to(compute.device), objective, self.valid.spread(MEASURED), compute)
+
+    def scores(self, model: nn.Module, compute: Compute) -> dict[str, float]:
+        """The loss on the old text, and what it was before; nothing where that is not known."""
+        if self.before is None:
+            return {}
+        return {"text_loss": self.loss(model, compute), "text_loss_before": self.before}
 
     def among(self, batches: Padded, seed: int) -> Mixed | Padded:
         """Batches, of which these shares are old."""
@@ -225,7 +237,6 @@ class Rehearses:
     """What a `Task` of a language model has besides, if it is to keep what was learned before; stands before `Task`."""
 
     other_data = "the examples, or what is rehearsed, are not those that this run began with; bring them back to resume"
-    before: float | None = None  # the loss on the text of pre-training
 
     def may_rehearse(self, kept: Learned) -> Learned:
         """What of it is to be rehearsed."""
@@ -233,24 +244,19 @@ class Rehearses:
 
     def prepare(self) -> None:
         super().prepare()
-        settings, text = self.settings, causal_objective(bare(self.model))
-        self.kept, self.text_objective = to_keep(settings), text
+        self.kept = to_keep(self.settings)
         self.old = Rehearsal(self.may_rehearse(self.kept), self, self.config.steps)
         with switched_off(self.model, self.adapter) if self.adapter else nullcontext():  # a new prompt is noise
-            self.before = self.old.loss(self.model, text, self.compute)
-        self.batches = self.old.among(self.batches, settings.machine.seed)
-        if self.old.share and settings.training.max_steps is None:
+            self.old.before = self.old.loss(self.model, self.compute)
+        self.batches = self.old.among(self.batches, self.settings.machine.seed)
+        if self.old.share and self.settings.training.max_steps is None:
             self.config = self.old.longer(self.config)
 
     def fingerprint(self) -> str:
         return " ".join(filter(None, [super().fingerprint(), self.old.fingerprint()]))
 
-    def text_losses(self) -> dict[str, float]:
-        """The loss on the text of pre-training, and what it was before; nothing where that is not known."""
-        if self.before is None:
-            return {}
-        after = self.old.loss(self.model, self.text_objective, self.compute)
-        return {"text_loss": after, "text_loss_before": self.before}
+    def more_config(self) -> dict:
+        return {**super().more_config(), "learned": self.kept.as_json()}
 
 
 def beside(objective: LossFunction, key: str, text: LossFunction) -> LossFunction:

@@ -169,7 +169,7 @@ class SFT(Rehearses, Task):
         ]
         write_text(self.run.path / "samples.txt", "\n\n".join(shown[:SHOWN]) + "\n")
         scores = summary(questions, answers)
-        scores |= self.text_losses()
+        scores |= self.old.scores(self.model, self.compute)
         letters = [(q.messages, answer) for q, answer in zip(questions, answers) if q.kind == "letter"]
         if letters:
             true = true_scores(*zip(*letters))

@@ -15,6 +15,7 @@ Left out: letters and answers, whose authors make choices that do not show in th
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from torch import Tensor
 
@@ -95,11 +96,9 @@ def ways_on(program: Callable, prefix: str, enough: Callable[[str], bool]) -> li
     found, scripts = [], [()]
     while scripts:
         teller = _Ahead(prefix, scripts.pop(), enough)
-        try:
+        with suppress(_Enough):
             program(teller)
             teller.say(END)
-        except _Enough:
-            pass
         found += teller.found
         scripts += teller.open
     return found

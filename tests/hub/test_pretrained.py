@@ -228,7 +228,7 @@ print((rss() - before) * 1024 / sum(p.numel() * p.element_size() for p in model.
 """
 
 
-@pytest.mark.parametrize(("stored", "dtype"), [("BF16", "fp32"), ("F32", "bf16")])
+@pytest.mark.parametrize(("stored", "dtype"), [("F32", "fp32"), ("BF16", "fp32"), ("F32", "bf16")])
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks Linux how much memory was taken")
 def test_a_model_takes_hardly_more_memory_than_its_weights(stored, dtype, tmp_path):
     size = SIZE | {"vocab_size": 8000, "hidden_size": 512, "num_hidden_layers": 8, "intermediate_size": 1536}
