@@ -166,16 +166,16 @@ class Rehearsal:
         self.before: float | None = None
         longest = getattr(model.config, "context", LONGEST)
         if kept.text is not None and (self.shares.rehearse or settings.method.method not in METHODS):
-            corpus, context = load_corpus(kept.text, kept.seed), min(longest, LONGEST)
-            self.corpus = corpus
-            for part in ("valid", "train")[: 1 + bool(self.shares.rehearse)]:
-                tokens = corpus.tokens(part, tokenizer, file(f"old_{part}"))
+            self.corpus = load_corpus(kept.text, kept.seed)
+
+            def windows(part: str, seed: int | None) -> Windows:
+                tokens = self.corpus.tokens(part, tokenizer, file(f"old_{part}"))
                 if len(tokens) < 2:
-                    raise ValueError(
-                        f"{corpus.name}: a text too short to rehearse: name more, or leave it, --rehearse 0"
-                    )
-                windows = Windows(tokens, min(context, len(tokens) - 1), ROWS, seed if part == "train" else None)
-                self.text, self.valid = (windows, self.valid) if part == "train" else (None, windows)
+                    raise ValueError(f"{self.corpus.name}: too short to rehearse: name more text, or --rehearse 0")
+                return Windows(tokens, min(longest, LONGEST, len(tokens) - 1), ROWS, seed)
+
+            self.valid = windows("valid", None)
+            self.text = windows("train", seed) if self.shares.rehearse else None
         if self.shares.rehearse_answers:
             records = [record for name in kept.conversations for record in read_conversations(conversations_file(name))]
             needed = math.ceil(steps / (1 - self.share) * self.shares.rehearse_answers) * ROWS

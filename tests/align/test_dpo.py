@@ -73,7 +73,7 @@ def margins_of(policy, reference, size=3):
 
 
 def test_how_often_the_chosen_answer_is_the_likelier_one_a_token_is_that_of_a_loop():
-    policy, reference = decoder(), decoder(seed=1)
+    policy, reference = decoder(), decoder(seed=2)
     found = margins_of(policy, reference)
     for name, model in (("likelier", policy), ("likelier_before", reference)):
         rows = [torch.cat(alone(model, pair, average=True)).tolist() for pair in PAIRS]

@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     with pytest.MonkeyPatch.context() as patch:
         quick(patch)
-        for name in ("pretrain", "mlm", "sft", "reward", "classify", "tag", "tuned"):
+        for name in ("pretrain", "mlm", "sft", "reward", "classify", "tag", "tuned", "weighed"):
             run(folder, name)
     return folder
 
@@ -54,6 +54,7 @@ COMMANDS = {
     "reward": f"reward --data pairs.jsonl --from sft {SHORT}",
     "classify": f"classify --data classes.jsonl --from mlm {SHORT}",
     "tag": f"tag --data tags.jsonl --from mlm {SHORT}",
+    "weighed": f"pretrain --recipe gpt2 --data text.txt {SIZE} {SHORT} --context 32 --samples 1",  # norms that learn
     "tuned": f"sft --method lora --data chats.jsonl --from pretrain {SHORT}",
 }
 MORE = {
@@ -75,9 +76,10 @@ MORE = {
     "classify, prompt": f"classify --method prompt --data classes.jsonl --from mlm {SHORT}",
     **{
         method: f"sft --method {method} --data chats.jsonl --from pretrain {SHORT.replace('3', '14')}"
-        for method in ("head", "last", *peft.METHODS)  # our norms have nothing to learn
+        for method in ("head", "last", *peft.METHODS)
         if method != "lora"
     },
+    "norm": f"sft --method norm --data chats.jsonl --from weighed {SHORT}",
 }
 USES = {
     "generate": "generate --from pretrain --n 2 --max-new-tokens 8",

@@ -25,11 +25,9 @@ def source(cell: dict) -> str:
 
 
 def definitions() -> dict[str, str]:
-    """Every public class and function of the library, and where it is; pictures have plain words for names."""
+    """Every public class and function of the library, and where it is."""
     found = {}
     for path in (ROOT / "minillm").rglob("*.py"):
-        if path.parent.name == "diagrams":
-            continue
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
                 found[node.name] = str(path.relative_to(ROOT))

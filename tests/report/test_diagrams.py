@@ -166,7 +166,7 @@ OTHER_SIZES = {
     "kv_cache": {"words": "abcde"},
     "grouped_queries": {"heads": 8, "groups": (8, 2, 1)},
     "one_hot_lookup": {"table": [[0.1, -0.2, 0.3]] * 5},
-    "chain_rule": {"words": "abcdef", "chances": [0.5] * 6},
+    "sentence_probability": {"words": "abcdef", "chances": [0.5] * 6},
     "text_to_loss": {"text": "a b c d", "ids": (1, 2, 3, 4), "chances": (0.1, 0.2, 0.3)},
     "ladder_to_the_floor": {"losses": {"uniform": 3.0, "bigram": 1.1, "transformer": 0.6}, "floor": 0.5},
     "forgetting_matrix": {"tasks": "ABCD", "optima": ((1, 0), (0, 1), (-1, 0), (0, -1))},
@@ -270,7 +270,10 @@ class TestNumbers:
 
     def test_losses_of_texts(self):
         assert shows(
-            draw("chain_rule", words="ab", chances=(0.5, 0.125)), "P(text) = 0.0625", f"{math.log(4):.3f}", "4.00"
+            draw("sentence_probability", words="ab", chances=(0.5, 0.125)),
+            "P(text) = 0.0625",
+            f"{math.log(4):.3f}",
+            "4.00",
         )
         canvas = draw("ladder_to_the_floor", sentences=["a b", "a b", "a c", "a c"], floor=0.5)
         assert shows(canvas, f"{math.log(3):.2f}", f"{math.log(2):.2f}", "floor 0.50")

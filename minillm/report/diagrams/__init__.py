@@ -21,7 +21,7 @@ from minillm.report.diagrams.alignment import (
     reward_model, reward_to_tokens,
 )  # fmt: skip
 from minillm.report.diagrams.answers import (
-    base_or_tuned, bleu_ngrams, brevity_penalty, calibration, conversation_mask, few_shot_prompt,
+    base_or_tuned, bleu_ngrams, brevity, calibration, conversation_mask, few_shot_prompt,
     longest_common_subsequence, ngram_overlap, packing, prompt_or_tune,
 )  # fmt: skip
 from minillm.report.diagrams.attention import (
@@ -42,7 +42,7 @@ from minillm.report.diagrams.judges import (
     best_of_n, chain_of_thought, goodhart, grpo_group, pass_at_k, process_or_outcome, rlaif_loop,
 )  # fmt: skip
 from minillm.report.diagrams.language import (
-    bigram_table, chain_rule, context_window, cosine, ladder_to_the_floor, next_token, one_hot_lookup,
+    bigram_table, sentence_probability, context_window, cosine, ladder_to_the_floor, next_token, one_hot_lookup,
 )  # fmt: skip
 from minillm.report.diagrams.learning import (
     beam_search, early_stopping, gradient_accumulation, gradient_clipping, optimizer_memory, sampling_filters,
@@ -50,7 +50,7 @@ from minillm.report.diagrams.learning import (
 )  # fmt: skip
 from minillm.report.diagrams.lessons import LESSONS
 from minillm.report.diagrams.peft import (
-    ia3_scaling, pareto_front, prefix_keys, soft_prompt, trained_share, training_memory, where_peft_stands,
+    ia3_scaling, learned_against_kept, prefix_keys, soft_prompt, trained_share, training_memory, where_peft_stands,
 )  # fmt: skip
 from minillm.report.diagrams.practice import (
     chat_template, closed_or_open_book, gguf_file, nearest_neighbour, retrieval, split_documents,

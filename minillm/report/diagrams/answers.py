@@ -87,7 +87,7 @@ def longest_common_subsequence(candidate: str = "the owl in a mill slept", refer
 
 
 @diagram
-def brevity_penalty(candidate: int = 4, reference: int = 6) -> Canvas:
+def brevity(candidate: int = 4, reference: int = 6) -> Canvas:
     """BLEU's brevity penalty: what is too short loses, what is too long does not."""
     ratio = candidate / reference
     penalty = min(1.0, math.exp(1 - 1 / ratio))

@@ -39,7 +39,7 @@ def next_token(
 
 
 @diagram
-def chain_rule(
+def sentence_probability(
     words: Sequence[str] = ("the", "owl", "slept", "."), chances: Sequence[float] = (0.5, 0.4, 0.25, 0.8)
 ) -> Canvas:
     """The probability of a text is a product, its loss a mean."""

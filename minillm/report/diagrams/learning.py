@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from minillm.report.diagrams.canvas import MARGIN, Canvas
 from minillm.report.diagrams.registry import diagram
-from minillm.report.diagrams.shapes import Axes, bars, brace, cells, legend, softmax, tokens
+from minillm.report.diagrams.shapes import Axes, brace, cells, legend, softmax, standing_bars, tokens
 
 
 @diagram
@@ -72,7 +72,7 @@ def sampling_filters(
     for index, (name, values) in enumerate(panels.items()):
         x, y = 18 + 190 * (index % 2), c.y + 118 + 136 * (index // 2)
         c.text(x + 86, y - 104, name, bold=True)
-        bars(c, x, y, values, words, width=30, gap=5, high=66, largest=most,
+        standing_bars(c, x, y, values, words, width=30, gap=5, high=66, largest=most,
              fills=["sky" if value else "card" for value in values])  # fmt: skip
         for i, value in enumerate(values):
             if not value:

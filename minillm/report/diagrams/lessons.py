@@ -1,7 +1,7 @@
 """Which diagrams belong to which lesson of the second edition, in the order in which a lesson comes to them."""
 
 LESSONS: dict[str, tuple[str, ...]] = {
-    "01_language_models": ("next_token", "chain_rule", "bigram_table", "ladder_to_the_floor"),
+    "01_language_models": ("next_token", "sentence_probability", "bigram_table", "ladder_to_the_floor"),
     "02_text_to_tokens": ("text_to_loss", "bpe_tree", "padding", "lsh_bands"),
     "03_embeddings": ("one_hot_lookup", "context_window", "cosine"),
     "04_attention_and_transformer": (
@@ -28,13 +28,13 @@ LESSONS: dict[str, tuple[str, ...]] = {
     "11_masked_language_modelling": ("causal_or_masked", "prediction_matrix", "bert_masking"),
     "12_a_head_for_every_task": ("heads_on_a_trunk", "pooling", "bio_tags", "in_batch_negatives"),
     "13_pretrain_then_finetune": ("transfer", "starting_points", "layer_rates"),
-    "14_measuring_text": ("ngram_overlap", "longest_common_subsequence", "brevity_penalty", "bleu_ngrams"),
+    "14_measuring_text": ("ngram_overlap", "longest_common_subsequence", "brevity", "bleu_ngrams"),
     "15_prompting": ("few_shot_prompt", "prompt_or_tune", "calibration", "induction_head"),
     "16_instruction_tuning": ("conversation_mask", "base_or_tuned", "packing"),
     "17_finetuning_and_forgetting": ("two_valleys", "forgetting_matrix", "rehearsal", "penalties"),
     "18_lora": ("lora_shapes", "lora_merge", "adapters_switched", "adalora_ranks"),
     "19_soft_prompts_and_adapters": ("soft_prompt", "prefix_keys", "ia3_scaling", "where_peft_stands"),
-    "20_peft_compared": ("trained_share", "training_memory", "pareto_front"),
+    "20_peft_compared": ("trained_share", "training_memory", "learned_against_kept"),
     "21_reward_models": ("bradley_terry", "reward_model", "reliability_bins"),
     "22_rlhf_ppo": ("ppo_clipping", "reward_to_tokens", "ppo_models"),
     "23_dpo": ("dpo_models", "dpo_loss", "one_stage_or_two"),

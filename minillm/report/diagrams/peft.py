@@ -204,7 +204,7 @@ def training_memory(weights: float = 1.3e6, trained: float = 0.04e6, activations
 
 
 @diagram
-def pareto_front(points: dict[str, tuple[float, float]] | None = None) -> Canvas:
+def learned_against_kept(points: dict[str, tuple[float, float]] | None = None) -> Canvas:
     """The Pareto front: whatever no other beats in both.
 
     Args:

@@ -88,7 +88,7 @@ def legend(c: Canvas, pairs: Sequence[tuple[str, str]], y: float | None = None, 
         x += wide
 
 
-def bars(
+def standing_bars(
     c: Canvas, x: float, y: float, values: Sequence[float], names: Sequence[str], *, width: float = 34,
     high: float = 70, gap: float = 6, form: str = "{:.2f}", fills: Sequence[str] | str = "sky", largest: float = 0,
     size: float = 12,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from minillm.report.diagrams.canvas import MARGIN, Canvas
 from minillm.report.diagrams.registry import diagram
-from minillm.report.diagrams.shapes import Axes, bars, cells, legend, lying_bars, tokens
+from minillm.report.diagrams.shapes import Axes, cells, legend, lying_bars, standing_bars, tokens
 from minillm.report.diagrams.style import width_of
 
 
@@ -243,7 +243,7 @@ def distillation() -> Canvas:
         c.arrow(text.e, (86, text.cy), (86, box.cy), box.w_)
     for box, values, fill in ((teacher, (0.6, 0.3, 0.1), "grey"), (student, (0.8, 0.1, 0.1), "orange")):
         c.arrow(box.e, (224, box.cy))
-        bars(c, 230, box.cy + 22, values, (), width=20, gap=3, high=40, largest=0.9, fills=fill, form="")
+        standing_bars(c, 230, box.cy + 22, values, (), width=20, gap=3, high=40, largest=0.9, fills=fill, form="")
     loss = c.box(318, top + 42, 68, 36, "KL\ndivergence", "red")
     for box in (teacher, student):
         c.arrow((300, box.cy), (352, box.cy), (352, loss.y if box is teacher else loss.bottom))
