@@ -226,3 +226,20 @@ def picture(path: str | os.PathLike, grid: tuple[int, int] = (1, 1), **figure):
         yield drawn.subplots(*grid)
         drawn.savefig(content, dpi=110, format="png")
     write_atomic(path, [content.getvalue()])
+
+
+def finished_pictures() -> list[tuple[bytes, str]]:
+    """Every open figure of pyplot as PNG, with the words on it that say what it shows.
+
+    They are closed, so that a notebook does not show them again.
+    """
+    import matplotlib.pyplot as plt
+
+    found = []
+    for number in plt.get_fignums():
+        figure, content = plt.figure(number), io.BytesIO()
+        words = [word for ax in figure.axes for word in (ax.get_title(), ax.get_xlabel(), ax.get_ylabel()) if word]
+        figure.savefig(content, format="png", bbox_inches="tight")
+        plt.close(number)
+        found.append((content.getvalue(), "; ".join(dict.fromkeys(words))))
+    return found
