@@ -2,7 +2,8 @@
 
 with folded():                    # all that is printed and drawn in here
     print("loss", loss)
-folded("The answer is 42.")       # a text, as the last line of a cell
+folded()                          # as the last line of a cell: the figures that it has drawn
+folded("The answer is 42.")       # or a text
 """
 
 import base64
@@ -35,6 +36,7 @@ class folded(contextlib.redirect_stdout):
     def _repr_html_(self) -> str:
         text = self._new_target.getvalue().strip("\n")
         shown = f"<pre>{html.escape(text, quote=False)}</pre>" if text else ""
+        self.pictures += finished_pictures()
         for picture, words in self.pictures:
             data = base64.b64encode(picture).decode()
             shown += f'<p><img src="data:image/png;base64,{data}" alt="Figure: {html.escape(words)}"></p>'
