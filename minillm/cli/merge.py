@@ -27,7 +27,7 @@ def run_merge(settings: MergeSettings, given: dict) -> int:
     python train.py merge --from runs/stories --out runs/stories-whole
 
     Changes of weights can be merged: lora, adalora, ia3, and bitfit where there are biases. Prompts, prefixes and
-    detours cannot.
+    branches beside them cannot.
     """
     if settings.from_ is None:
         raise ValueError("merge needs --from, the folder of a run that trained an adapter")

@@ -151,7 +151,7 @@ ROUNDS = {  # what a round of PPO logs: how it is called in a picture
     "reward": "reward (deviations)",
     "true_score": "true score",
     "kl": "KL divergence (nats)",
-    "entropy": "entropy (nats a token)",
+    "entropy": "entropy (nats per token)",
     "clip_fraction": "share of tokens clipped",
     "explained_variance": "explained variance of the value",
     "length": "tokens an answer",
