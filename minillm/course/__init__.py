@@ -3,6 +3,7 @@
 models      the trained models that they stand on, each found or made first
 folded      what answers a guess, folded until one opens it
 exercises   a file for each lesson: exercises that check themselves
+progress    which of them are right so far; __main__: python -m minillm.course progress
 """
 
 from minillm.course.exercises import check
