@@ -102,6 +102,10 @@ class ShardedCorpus(Corpus):
         return self.shards.fingerprint
 
 
+class OneDocument(ValueError):
+    """A text that cannot be cut between documents."""
+
+
 def check_text_flags(source: TextSource, given: dict) -> None:
     """Raises: ValueError for a flag that says of shards what `prepare` has decided."""
     if source.data is not None and is_shards(source.data):
@@ -127,11 +131,13 @@ def load_corpus(source: TextSource, seed: int) -> Corpus:
         return Corpus(train, valid, whole, name)
     if whole:
         (text,) = read_documents(source.data, "file")
+        if not text[1:]:
+            raise ValueError(f"{source.data}: a text of one character cannot be cut in two: bring more")
         first, last = split_stream(text, source.valid_fraction)
         return Corpus([first], [last], True, name)
     documents = read_documents(source.data)
     if len(documents) < 2:
-        raise ValueError(
+        raise OneDocument(
             f"{source.data}: holds one document, and measuring needs a second: separate documents by blank lines, "
             "give --valid, or use --documents file, which keeps the end of the text aside"
         )
