@@ -359,9 +359,15 @@ class TextView {
     this.talk = make("div", { className: "talk", ariaLive: "polite" });
     this.question = make("textarea", { className: "answer", placeholder: "Ask something", ariaLabel: "Your message" });
     this.question.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); this.ask(); } });
+    let waiting = 0;
+    this.question.addEventListener("input", () => {
+      clearTimeout(waiting);
+      if (!this.messages.length) waiting = setTimeout(() => !this.messages.length && this.open(), runs.some(({ heavy }) => heavy) ? 400 : 0);
+    });
     const prompts = choice("Example questions", [["", "Example questions…"], ...data.chat.examples.map((text, i) => [i, text.replaceAll("\n", " ").slice(-46)])], (i) => {
       if (i !== "") this.question.value = data.chat.examples[i];
       prompts.value = "";
+      if (!this.messages.length) this.open();
     });
     this.talkBox = make("div", { hidden: true }, this.talk, this.question,
       make("div", { className: "row" }, button("Ask", () => this.ask(), { className: "first", id: "ask" }), button("New conversation", () => this.startAgain()), prompts));
@@ -399,8 +405,9 @@ class TextView {
     return this.run();
   }
 
-  open() { // the conversation so far as tokens; they end where the assistant is to speak
-    const ids = template(this.messages, true);
+  open() { // the conversation so far as tokens; they end where the assistant is to speak. Before it, what is about to be asked
+    const draft = this.question.value.trim();
+    const ids = template(this.messages.length || !draft ? this.messages : [{ role: "user", content: draft }], true);
     this.opened = ids.length;
     return this.set(ids);
   }
@@ -413,7 +420,7 @@ class TextView {
   }
 
   showTalk() {
-    const nobody = make("p", { className: "says", textContent: "Nobody has said anything yet. What is said here is written in the model's template, whose special tokens are shown below." });
+    const nobody = make("p", { className: "says", textContent: "Nobody has said anything yet. Below is how the model will read the question, in its template of special tokens." });
     this.talk.replaceChildren(...(this.messages.length ? this.messages.map(({ role, content }) =>
       make("div", { className: `turn ${role}` }, make("b", { textContent: role === "user" ? "you" : this.speaks.name }), content)) : [nobody]));
     this.talk.scrollTop = this.talk.scrollHeight;
