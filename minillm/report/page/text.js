@@ -144,16 +144,19 @@ class TextView {
     this.go.textContent = "Stop";
     const { model, heavy } = this.speaks, context = model.config.context ?? 1024, ids = this.ids.slice(0, this.picked + 1);
     const ended = () => ids.length >= context || (ids.length > this.first.length && ids.length > 1 && tokenizer.stop.includes(ids.at(-1)));
+    let showing = 0; // ms that the last tokens took to be shown: at most a quarter of the time goes into it
     while (this.running && !ended()) {
-      const until = performance.now() + 40;
+      const until = performance.now() + Math.min(250, Math.max(40, 3 * showing));
       do {
         ids.push(draw(filtered(model.logits[ids.length - 1], ...this.settings)));
         if (!heavy) for (const run of runs) await run.read(ids);
         if (!heavy) this.worldAfter(ids.length - 1, ids);
       } while (!ended() && performance.now() < until && !heavy);
+      const computed = performance.now();
       await this.set([...ids]);
       this.say();
       await new Promise((resolve) => (document.hidden ? setTimeout(resolve) : requestAnimationFrame(resolve)));
+      showing = performance.now() - computed;
       if (this.ids.length !== ids.length) break; // somebody has typed meanwhile
     }
     this.stop();
