@@ -1,7 +1,8 @@
 """The text that pretrain and mlm learn from: a file in documents, the tales, or shards that `prepare` made."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -42,6 +43,14 @@ class Corpus:
     def tokens(self, part: str, tokenizer: Tokenizer, file: Path | None) -> Tokens:
         """The ids of a part; `file` keeps them."""
         return tokenize_once(getattr(self, part), tokenizer, file, self.whole)
+
+    @contextmanager
+    def named(self, purpose: str) -> Iterator[None]:
+        """What is said inside of a text that is too short says of which."""
+        try:
+            yield
+        except ValueError as error:
+            raise ValueError(f"{self.name}, the part {purpose}: {error}") from error
 
     def documents(self, part: str) -> int:
         """How many there are in a part."""

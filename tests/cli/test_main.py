@@ -162,7 +162,8 @@ def test_a_text_shorter_than_one_window_is_refused(tmp_path, capsys):
     path = tmp_path / "my.txt"
     path.write_text("A hen.\n\nA fox.")
     message = sentence(["pretrain", "--data", path, "--out", tmp_path / "run", *TINY], capsys)
-    assert "one window needs 17" in message and not (tmp_path / "run").exists()
+    assert "my.txt, the part to learn from: the text has" in message and "one window needs 17" in message
+    assert not (tmp_path / "run").exists()
 
 
 def test_malformed_jsonl_is_named_by_line(tmp_path, capsys):
