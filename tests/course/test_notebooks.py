@@ -57,8 +57,25 @@ def test_the_table_of_contents_names_every_lesson_and_its_question():
     contents = (ROOT / "notebooks" / "README.md").read_text()
     for path in NOTEBOOKS:
         title = source(cells(path, "markdown")[0]).splitlines()[0]
-        assert re.search(rf"^\| \[.*\]\({path.name}\) \| {re.escape(title.split(' · ')[1])} \|$", contents, re.M), title
-    assert len(re.findall(r"\.ipynb\)", contents)) == len(NOTEBOOKS)
+        assert re.search(rf"^\| \[.*\]\({path.name}\) \| {re.escape(title.split(' · ')[1])} \|", contents, re.M), title
+    assert len(re.findall(r"^\| \[\d\d [^\]]+\]\(", contents, re.M)) == len(NOTEBOOKS)
+
+
+@each_lesson
+def test_the_map_says_of_a_lesson_what_the_lesson_says_of_itself(path):
+    contents = (ROOT / "notebooks" / "README.md").read_text()
+    before, minutes, exercises, stars = re.search(
+        rf"\]\({path.name}\) \| [^|]+ \| ([^|]+) \| (\d+) min \| (\d+) min \| (★+) \|", contents
+    ).groups()
+    text = "\n".join(source(cell) for cell in cells(path, "markdown"))
+    need = re.search(r"^\*\*You need\*\* (.+) \*\*It takes\*\*", text, re.M)[1]
+    first, *more = (int(number) for number in re.findall(r"\((\d\d)_", need) or [0])
+    known = {first, *more} if " to [" not in need else set(range(first, more[-1] + 1))
+    assert {int(number) for number in re.findall(r"\((\d\d)_", before) or [0]} == known
+    you = re.search(r"and you about (\d+) (minutes|hours)", text)
+    assert int(you[1]) * (60 if you[2] == "hours" else 1) == int(minutes)
+    assert sum(map(int, re.findall(r"^★+ · about (\d+) minutes$", text, re.M))) == int(exercises)
+    assert re.search(r"\*\*How hard:\*\* (★+) of", text)[1] == stars
 
 
 @each_lesson
