@@ -209,7 +209,9 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(run, text, tmp_path, capsy
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("x")
     assert "not empty" in sentence(["pretrain", "--data", text, "--out", tmp_path / "full", *TINY], capsys)
-    assert "this is a file" in sentence(["pretrain", "--data", text, "--out", text, *TINY], capsys)
+    thesis = tmp_path / "full" / "thesis.tex"
+    assert "this is a file" in sentence(["pretrain", "--data", text, "--out", thesis, *TINY], capsys)
+    assert "would overwrite" in sentence(["pretrain", "--data", text, "--out", text, *TINY], capsys)
 
 
 def test_resuming_with_other_settings_another_text_or_no_run_is_refused(run, text, tmp_path, capsys):
