@@ -8,7 +8,6 @@ out its rows. Checkpoints are written whole, and do not say how many processes t
 Left out: torch.compile, fp16, gradual unfreezing; a model is built whole, on the CPU, before it is split.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -40,7 +39,7 @@ class Sharded(Together):
     def __init__(self, other: Together):
         vars(self).update(vars(other))
         self.root: Any = None
-        self.plain: list[nn.Module] = []  # the layers as they were, without weights
+        self.plain: list[tuple[nn.Module, type, dict]] = []  # modules, what they were, and their hooks
 
     def placed(self, model: nn.Module, device: torch.device) -> nn.Module:
         from torch.distributed.device_mesh import init_device_mesh  # takes a second, and few need it
@@ -49,9 +48,8 @@ class Sharded(Together):
         mesh = init_device_mesh(device.type, (self.world,))
         stack = model.get_submodule(layer_stack(model)[0])
         self.layers = stack if isinstance(stack, nn.ModuleList) else nn.ModuleList()
-        self.root = Root(model)
+        self.root, self.plain = Root(model), [(one, type(one), _without_weights(one)) for one in model.modules()]
         for layer in self.layers:
-            self.plain.append(copy.deepcopy(layer).to("meta"))
             fully_shard(layer, mesh=mesh)
         fully_shard(self.root, mesh=mesh)
         for module in (*self.layers, self.root):
@@ -95,10 +93,11 @@ class Sharded(Together):
     def finish(self, model: nn.Module) -> None:
         for module in (*self.layers, self.root):
             module.reshard()
-        for place, plain in enumerate(self.plain):
-            for (_, old), new in zip(self.layers[place].named_modules(), plain.modules()):
-                new.__dict__.update(_parameters=old._parameters, _buffers=old._buffers)
-            self.layers[place] = plain
+        for module, kind, before in self.plain:
+            module.__class__ = kind
+            for key in vars(module).keys() - before.keys():
+                delattr(module, key)
+            vars(module).update((key, value) for key, value in before.items() if "_hooks" in key)
         made: dict[int, nn.Parameter] = {}
         for module in model.modules():
             for name, p in module._parameters.items():
@@ -106,6 +105,11 @@ class Sharded(Together):
                     made[id(p)] = made.get(id(p)) or nn.Parameter(whole(p.detach()), p.requires_grad)
                     module._parameters[name] = made[id(p)]
         self.wait()
+
+
+def _without_weights(module: nn.Module) -> dict:
+    """What a module is made of; the dictionaries in it, such as those of its hooks, as they are now."""
+    return {key: value.copy() if isinstance(value, dict) else value for key, value in vars(module).items()}
 
 
 def is_sharded(model: nn.Module) -> bool:

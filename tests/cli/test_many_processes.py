@@ -94,6 +94,9 @@ def all_commands(home: Path, world: int, shard: bool = False) -> Path:
     out, program = home / f"out{world}{shard}", home / "each.py"
     program.write_text(EACH)
     rows = [[word.replace("OUT", out.name) for word in words] for words in commands(shard).values()]
+    if world > 1:  # each begins with what one process made, so that differences are those of one stage
+        begins = [[("--from", "--reward").count(before) for before in ["", *words]] for words in rows]
+        rows = [[w.replace(out.name, "out1False") if b else w for w, b in zip(*row)] for row in zip(rows, begins)]
     process = start(world, [str(program), json.dumps(rows)], home)
     said, _ = process.communicate(timeout=600)
     assert process.returncode == 0, said[-3000:]
