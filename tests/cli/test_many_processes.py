@@ -141,8 +141,8 @@ def test_a_model_in_parts_has_the_losses_of_a_whole_one_and_leaves_the_same_file
 
 # Kills
 
-PRETRAIN = ["pretrain", "--data", "text.txt", *SIZE, "--batch-size", "2", "--accumulate", "6", "--max-steps", "24"]
-PRETRAIN += ["--eval-every", "4", "--samples", "1", "--dtype", "fp32", "--device", "cpu"]
+PRETRAIN = ["pretrain", "--data", "text.txt", *SIZE, "--batch-size", "2", "--accumulate", "6", "--max-steps", "60"]
+PRETRAIN += ["--eval-every", "6", "--samples", "1", "--dtype", "fp32", "--device", "cpu"]
 
 
 def pretrain(home: Path, out: str, world: int, *more: str) -> subprocess.Popen:
@@ -203,11 +203,12 @@ def undisturbed(home):
     return home / "whole"
 
 
-@pytest.mark.parametrize("way", ["one", "all", "interrupt"])
+@pytest.mark.parametrize("way", ["one", "all", "interrupt"] if STEPS >= 60 else ["one"])
 def test_a_run_of_two_that_is_stopped_goes_on_with_two_with_one_and_with_three(home, undisturbed, way):
     process = pretrain(home, way, 2)
-    reached(home / way, 9, process)
+    reached(home / way, 1, process)
     workers = {rank_of(one): one for one in members(process.pid) if rank_of(one) is not None}
+    reached(home / way, 9, process)
     began = time.monotonic()
     if way == "one":
         os.kill(workers[1], signal.SIGKILL)
@@ -223,7 +224,7 @@ def test_a_run_of_two_that_is_stopped_goes_on_with_two_with_one_and_with_three(h
     if way == "interrupt":
         assert "go on with: " in said
         assert load_file(home / way / "last" / "training.safetensors")  # all that was done is kept
-    for world in (2, 1, 3):
+    for world in (2, 1, 3) if STEPS >= 60 else (2, 1):
         copy = home / f"{way}{world}"
         shutil.copytree(home / way, copy)
         said = ended(pretrain(home, copy.name, world, "--resume"))
