@@ -76,11 +76,15 @@ def commands(shard: bool = False) -> dict[str, list[str]]:
     }
 
 
-def start(world: int, program: list[str], home: Path, **more) -> subprocess.Popen:
+def start(world: int, program: list[str], home: Path) -> subprocess.Popen:
     """A program of Python, so many times at once."""
     first = [sys.executable] if world == 1 else [*TORCHRUN, str(world)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen([*first, *program], cwd=home, env=ENVIRONMENT, start_new_session=True, **pipes)
+    mark = str(random.random())  # by which all that it starts are known
+    environment = ENVIRONMENT | {"STARTED_AS": mark}
+    process = subprocess.Popen([*first, *program], cwd=home, env=environment, start_new_session=True, **pipes)
+    process.mark = mark
+    return process
 
 
 @pytest.fixture(scope="module")
@@ -157,21 +161,20 @@ def ended(process: subprocess.Popen, within: float = 300) -> str:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         raise
-    assert not members(process.pid), "a process is left"
+    assert not members(process), "a process is left"
     return said
 
 
-def members(group: int) -> list[int]:
-    """The processes of a session that live."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+def members(process: subprocess.Popen) -> dict[str, int]:
+    """The processes that live of those that one has started, by rank; torchrun itself has none."""
+    found = {}
+    for environ in Path("/proc").glob("[0-9]*/environ"):
         try:
-            name, _, rest = stat.read_text().rpartition(")")
+            words = dict(word.partition("=")[::2] for word in environ.read_text(errors="replace").split("\0"))
         except OSError:
             continue
-        state, _, _, session = rest.split()[:4]
-        if int(session) == group and state != "Z":
-            found.append(int(name.split()[0]))
+        if words.get("STARTED_AS") == process.mark:
+            found[words.get("RANK", "")] = int(environ.parent.name)
     return found
 
 
@@ -186,15 +189,6 @@ def reached(run: Path, step: int, process: subprocess.Popen) -> None:
     raise AssertionError(f"it never got there: {process.communicate()[0][-2000:]}")
 
 
-def rank_of(process: int) -> int | None:
-    """Which of torchrun's processes this is; None for another."""
-    try:
-        words = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return None
-    return next((int(word[5:]) for word in words if word.startswith(b"RANK=")), None)
-
-
 @pytest.fixture(scope="module")
 def undisturbed(home):
     """The run of two processes that nobody stops."""
@@ -207,13 +201,13 @@ def undisturbed(home):
 def test_a_run_of_two_that_is_stopped_goes_on_with_two_with_one_and_with_three(home, undisturbed, way):
     process = pretrain(home, way, 2)
     reached(home / way, 1, process)
-    workers = {rank_of(one): one for one in members(process.pid) if rank_of(one) is not None}
+    workers = members(process)
     reached(home / way, 9, process)
     began = time.monotonic()
     if way == "one":
-        os.kill(workers[1], signal.SIGKILL)
+        os.kill(workers["1"], signal.SIGKILL)
     elif way == "all":
-        for one in (process.pid, *workers.values()):
+        for one in workers.values():  # torchrun among them
             os.kill(one, signal.SIGKILL)
     else:
         os.kill(process.pid, signal.SIGINT)  # torchrun passes it on
