@@ -41,7 +41,7 @@ def test_a_model_in_parts_takes_half_the_memory_and_has_the_same_losses(two, opt
     parts, whole = ([found["held"][optimizer][name] for found in two] for name in ("parts", "whole"))
     for name in ("weights", "optimizer"):
         held = [one["bytes"][name] for one in parts]
-        assert sum(held) == whole[0]["bytes"][name] and max(held) < 0.55 * whole[0]["bytes"][name]
+        assert max(held) < 0.51 * whole[0]["bytes"][name]  # rows that do not divide are padded
     for one in (*parts, *whole):
         assert apart(one["losses"], expected) < 2e-6 and one["plain"]
 
