@@ -22,9 +22,10 @@ class Follower:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.run, name)
 
-    def restore(self, *state) -> None:
-        """Let all go on from a checkpoint."""
-        type(self.run).restore(self, *state)
+    def restore(self, state, model: nn.Module, optimizer: torch.optim.Optimizer, history) -> None:
+        """Let all go on from a checkpoint; the leader may not have shortened the log yet."""
+        type(self.run).restore(self, state, model, optimizer, history)
+        history.records = [record for record in history.records if record["step"] <= history.step]
 
     def save_config(self, **config) -> None:
         """Leave it to the leader."""

@@ -134,7 +134,7 @@ def fit(
 class Trainer:
     """A run: the state that a checkpoint must hold, and the steps that change it."""
 
-    def __init__(self, model, loss_fn, batches, config: TrainConfig, compute, run, optimizer, after_step, together):
+    def __init__(self, model, loss_fn, batches, config, compute, run, optimizer, after_step, together=ALONE):
         self.model = model = together.placed(model, compute.device)
         self.loss_fn, self.batches, self.after_step, self.together = loss_fn, batches, after_step, together
         self.config, self.compute, self.run_folder = config, compute, run
