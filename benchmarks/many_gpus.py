@@ -59,7 +59,7 @@ def count(rank: int, world: int, port: int, shard: bool, folder: str) -> None:
     torch.set_num_threads(1)
     together = started("cpu")
     text = "the cat sat on the mat and looked at the dog that sat by the door. " * 40
-    tokenizer = Tokenizer.train([text], SMALL.vocab_size)
+    tokenizer = Tokenizer.characters([text])
     sent = {}
     for steps in (FEW, MANY):
         torch.manual_seed(0)

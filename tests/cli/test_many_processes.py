@@ -27,7 +27,7 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "TQDM_D
 EACH = "import json, sys; from minillm.cli import main\nfor words in json.loads(sys.argv[1]): assert main(words) == 0"
 NAMES, THINGS = "Mira Tom Sam Ada Max Lena".split(), "kite lamp drum coin book".split()
 SIZE = ("--vocab-size 300 --depth 2 --width 32 --heads 2 --context 128").split()
-GENTLE = "--learning-rate 1e-3".split()  # a rate at which a difference in the last bit does not grow
+GENTLE = "--learning-rate 1e-3".split()  # a rate at which a difference in the last bit does not grow in 60 steps
 
 
 def tale(dice: random.Random) -> str:
@@ -59,7 +59,7 @@ def commands(shard: bool = False) -> dict[str, list[str]]:
     rows = {
         "pretrain": ["pretrain", *text, "--batch-size", "2", "--samples", "1"],
         "adamw": ["pretrain", *text, "--batch-size", "2", "--optimizer", "adamw", "--samples", "1"],
-        "mlm": ["mlm", *text, "--batch-size", "2"],
+        "mlm": ["mlm", *text, "--batch-size", "2", *GENTLE, "--head-learning-rate", "1e-3"],
         "sft": ["sft", "--from", "OUT/pretrain", "--data", "sft.jsonl", "--batch-size", "1", *GENTLE],
         "lora": "sft --from OUT/pretrain --data sft.jsonl --batch-size 1 --method lora --rehearse 0.2".split(),
         "classify": "classify --from OUT/mlm --data classify.jsonl --dropout 0 --batch-size 2".split(),
@@ -67,6 +67,7 @@ def commands(shard: bool = False) -> dict[str, list[str]]:
         "dpo": ["dpo", "--from", "OUT/sft", "--data", "pairs.jsonl", "--batch-size", "1"],
     }
     rows["lora"] += ["--adapter-learning-rate", "1e-3"]
+    rows["classify"] += [*GENTLE, "--matrix-learning-rate", "1e-3"]
     rows = {name: [*words, "--accumulate", "6", "--max-steps", str(STEPS)] for name, words in rows.items()}
     ppo = "ppo --from OUT/sft --reward OUT/reward --data prompts.jsonl --rounds 2 --batch-size 12 --minibatch-size 6"
     rows = {name: [*words, *["--shard"] * shard] for name, words in rows.items()}
