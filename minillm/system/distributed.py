@@ -211,7 +211,7 @@ def started(device: str = "auto") -> Alone:
     if on_gpu:
         torch.cuda.set_device(local)
     store, *_ = next(dist.rendezvous("env://", rank, world, timeout=PATIENCE))
-    _store = dist.PrefixStore(f"run {next(_runs)}", store)
+    _store = dist.PrefixStore(f"start {_starts()}, run {next(_runs)}", store)
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if on_gpu else "gloo", store=_store, rank=rank, world_size=world, timeout=PATIENCE
     )
@@ -220,7 +220,12 @@ def started(device: str = "auto") -> Alone:
 
 def restarted() -> bool:
     """Whether torchrun started these processes again, after one of them had died."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+    return _starts() > 0
+
+
+def _starts() -> int:
+    """How often torchrun has started these processes again."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
 
 
 def speaks_first() -> bool:
@@ -228,7 +233,7 @@ def speaks_first() -> bool:
     if _store is None:
         return place_of_process()[0] == 0
     try:
-        return _store.add(f"said {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", 1) == 1
+        return _store.add("said", 1) == 1
     except RuntimeError:  # it is gone, too
         return True
 

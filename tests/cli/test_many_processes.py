@@ -77,9 +77,9 @@ def commands(shard: bool = False) -> dict[str, list[str]]:
     }
 
 
-def start(world: int, program: list[str], home: Path) -> subprocess.Popen:
+def start(world: int, program: list[str], home: Path, restarts: int = 0) -> subprocess.Popen:
     """A program of Python, so many times at once."""
-    first = [sys.executable] if world == 1 else [*TORCHRUN, str(world)]
+    first = [sys.executable] if world == 1 else [*TORCHRUN, str(world), "--max-restarts", str(restarts)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     mark = str(random.random())  # by which all that it starts are known
     environment = ENVIRONMENT | {"STARTED_AS": mark}
@@ -228,6 +228,14 @@ def test_a_run_of_two_that_is_stopped_goes_on_with_two_with_one_and_with_three(h
             assert (copy / "log.jsonl").read_bytes() == (undisturbed / "log.jsonl").read_bytes()
             assert (copy / "model.safetensors").read_bytes() == (undisturbed / "model.safetensors").read_bytes()
         assert apart(copy, undisturbed) <= 2e-6
+
+
+def test_torchrun_lets_a_run_go_on_by_itself(home, undisturbed):
+    process = start(2, [str(ROOT / "train.py"), *PRETRAIN, "--out", "again"], home, restarts=1)
+    reached(home / "again", 9, process)
+    os.kill(members(process)["1"], signal.SIGKILL)
+    assert "validation loss" in ended(process) and process.returncode == 0
+    assert (home / "again" / "log.jsonl").read_bytes() == (undisturbed / "log.jsonl").read_bytes()
 
 
 def test_what_cannot_be_shared_is_said_once(home):
