@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minillm.cli.flags import flag
-from minillm.cli.life import new_run
 from minillm.cli.methods import fold_adapters
+from minillm.cli.opening import new_run
 from minillm.hub import load_model, load_tokenizer, source
 from minillm.system import write_json
 from minillm.training import describe

@@ -56,7 +56,6 @@ class PretrainTraining(PreTraining):
     """Training. What is auto follows from --depth, or from --optimizer."""
 
     batch_size: int | None = auto("windows in one micro-batch; auto: from --depth")
-    accumulate: int = flag(1, "micro-batches in one step")
     max_steps: int | None = auto("steps of training; the schedule spans them; auto: from --depth")
     optimizer: str = flag("muon", "of the matrices; muon leaves the rest to AdamW", choices=tuple(OPTIMIZERS))
     learning_rate: float | None = auto("peak rate of AdamW; auto: from --optimizer")
@@ -136,7 +135,7 @@ class Pretrain(TrainingCommand):
         self.objective = causal_objective(self.model)
         context, batch_size = self.settings.size.context, self.settings.training.batch_size
         self.tokens, self.valid_tokens = (
-            self.corpus.tokens(part, self.tokenizer, self.tokens_file(part)) for part in ("train", "valid")
+            self.tokens_of(self.corpus, part, self.tokenizer, part) for part in ("train", "valid")
         )
         with self.corpus.named("to learn from"):
             self.batches = Windows(self.tokens, context, batch_size, seed=self.settings.machine.seed)
@@ -174,8 +173,12 @@ class Pretrain(TrainingCommand):
     def more_config(self) -> dict:
         return {"documents": "file" if self.corpus.whole else "blank-line"}
 
+    def measure(self) -> float:
+        """The loss on all of the validation text."""
+        return mean_loss(self.model, self.objective, self.valid, self.compute, self.together)
+
     def report(self, history: History) -> None:
-        val_loss = mean_loss(self.model, self.objective, self.valid, self.compute)
+        val_loss = self.measured
         texts = self.sample()
         with picture(self.run.path / "loss.png") as ax:
             loss_curve(history, self.levels, ax, val_loss if self.samples_validation else None)

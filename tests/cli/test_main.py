@@ -14,8 +14,8 @@ import torch
 
 from minillm.cli import main
 from minillm.cli.flags import change, fields_of, flag_name
-from minillm.cli.life import restore_settings, saved_settings
 from minillm.cli.main import COMMANDS
+from minillm.cli.opening import restore_settings, saved_settings
 from minillm.cli.sft import SFTSettings
 from minillm.hub import load_tokenizer
 from minillm.system import load_file
