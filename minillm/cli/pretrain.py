@@ -138,8 +138,10 @@ class Pretrain(TrainingCommand):
         self.tokens, self.valid_tokens = (
             self.corpus.tokens(part, self.tokenizer, self.tokens_file(part)) for part in ("train", "valid")
         )
-        self.batches = Windows(self.tokens, context, batch_size, seed=self.settings.machine.seed)
-        self.valid = Windows(self.valid_tokens, context, batch_size)
+        with self.corpus.named("to learn from"):
+            self.batches = Windows(self.tokens, context, batch_size, seed=self.settings.machine.seed)
+        with self.corpus.named("to validate on"):
+            self.valid = Windows(self.valid_tokens, context, batch_size)
 
     def example_batch(self) -> dict:
         print("what the model says at a position is scored against the label of the next one")
