@@ -1,10 +1,12 @@
 """What the lessons share.
 
 models      the trained models that they stand on, each found or made first
+folded      what answers a guess, folded until one opens it
 exercises   a file for each lesson: exercises that check themselves
 """
 
 from minillm.course.exercises import check
+from minillm.course.folded import folded
 from minillm.course.models import (
     ROOT,
     begin,

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 GRADERS: dict[str, Callable] = {}
+SHOWN = 12  # numbers of a tensor, beyond which its shape is told
 
 
 class Wrong(Exception):
@@ -44,7 +45,7 @@ def exercise(name: str) -> Callable:
 def expect(came, expected, slip: str, tolerance: float = 1e-4) -> None:
     """Raises Wrong unless the two are the same: numbers and tensors within `tolerance`, anything else exactly."""
     if not _same(came, expected, tolerance):
-        raise Wrong(f"it gave {_show(came)} where {_show(expected)} was expected. {slip}")
+        raise Wrong(f"{_beside(came, expected)}. {slip}")
 
 
 def likely_slip(came, slips: list[tuple], otherwise: str) -> str:
@@ -112,11 +113,26 @@ def _same(came, expected, tolerance: float) -> bool:
     return type(came) is type(expected) and came == expected
 
 
+def _beside(came, expected) -> str:
+    """What came beside what was expected; of large tensors of one shape, by how much they differ."""
+    import torch
+
+    both = isinstance(came, torch.Tensor) and isinstance(expected, torch.Tensor)
+    if not both or came.shape != expected.shape or came.numel() <= SHOWN:
+        return f"it gave {_show(came)} where {_show(expected)} was expected"
+    apart = (came.double() - expected.double()).abs()
+    different = int((~(apart <= 1e-4)).sum())  # not a number is different too
+    said = f"{different} of its {came.numel()} numbers are wrong"
+    known = apart[apart.isfinite()]
+    largest = f", by up to {known.max():.3g}" if len(known) else ""
+    return f"it gave a tensor of the right shape, {list(came.shape)}, but {said}{largest}"
+
+
 def _show(value) -> str:
     import torch
 
     if isinstance(value, torch.Tensor):
-        value = value.detach().float().tolist() if value.numel() <= 12 else f"a tensor of shape {list(value.shape)}"
+        value = value.detach().float().tolist() if value.numel() <= SHOWN else f"a tensor of shape {list(value.shape)}"
     if isinstance(value, float):
         return f"{value:.5g}"
     text = str(value) if isinstance(value, str) and value.startswith("a tensor") else repr(value)
