@@ -6,9 +6,9 @@ Swaps among five people. Everything begins with the ready model of `sft` and is 
 greedily (`right`, and `faithful`: right by steps that are all right) and from 16 samples of each (`pass`).
 
 steps     tuned on the same puzzles of 1 to 6 steps, once with the answers alone and once with every step written
-learning  tuned a little on worked answers, then GRPO from an exact reward, 0 or 1; rejection sampling beside it
-collapse  tuned on worked and direct answers, then the same with a price on each token, and without
-process   from the same mixed start, with a reward for each right step besides
+learning  tuned for a while on worked answers (`before`), and from there: GRPO from an exact reward, 0 or 1 (`outcome`);
+          with a reward for each right step besides (`process`); with ten times the rate and no KL penalty (`hot`);
+          and tuning on those samples that are right (`rejection`)
 
 Each part of each seed is kept as soon as it has ended, and a killed run goes on with what is missing.
 """
@@ -35,11 +35,16 @@ LEARNED, LONGEST = range(1, 7), 8  # steps of a puzzle while learning; and in th
 SAMPLES, KS = 16, (1, 2, 4, 8, 16)
 NEW_TOKENS = 28  # of an answer: 8 steps are 2 tokens each at least, 3 with a rare name
 GRPO = {
-    "rounds": 60, "batch_size": 64, "minibatch_size": 32, "group_size": 8, "max_new_tokens": NEW_TOKENS,
-    "learning_rate": 1e-3, "kl_coef": 0.02, "evaluate_every": 10, "device": "cpu", "dtype": "fp32",
+    "rounds": 60, "batch_size": 128, "minibatch_size": 64, "group_size": 8, "max_new_tokens": NEW_TOKENS,
+    "learning_rate": 3e-4, "kl_coef": 0.02, "evaluate_every": 10, "device": "cpu", "dtype": "fp32",
 }  # fmt: skip
 FIT = {"device": "cpu", "dtype": "fp32", "eval_every": 10**6, "decay_share": 0.9}
-PRICE = 0.05  # of a token, where length has one: ten tokens cost half of what a right answer brings
+WAYS = {
+    "outcome": {},
+    "process": {"reward": ExactReward(process=1.0)},
+    "hot": {"learning_rate": 3e-3, "kl_coef": 0.0, "rounds": 20},
+}
+DRAWN = GRPO["rounds"] * GRPO["batch_size"] // GRPO["group_size"]  # puzzles that GRPO asks in all
 
 
 class World:
@@ -105,43 +110,23 @@ def by_steps(world: World, seed: int, flags) -> dict:
 
 
 def learning(world: World, seed: int, flags) -> dict:
-    """Before and after GRPO from 0 and 1, and after tuning on those samples that are right."""
+    """From one beginning: rewards for results, for steps, too hot; and tuning on those samples that are right."""
     model = world.tuned(make_puzzles(flags.few, seed, LEARNED), flags.begun, seed, 1.0)
-    found = {"before": world.scores(model, seed)}
     state = {key: value.clone() for key, value in model.state_dict().items()}
-    prompts = make_puzzles(2000, 1_000 + seed, LEARNED)
-    found["after"], found["rounds"] = world.rewarded(model, prompts, seed)
+    prompts, found = make_puzzles(2000, 1_000 + seed, LEARNED), {"before": world.scores(model, seed)}
+    for name, changes in WAYS.items():
+        model.load_state_dict(state)
+        found[name], found[f"{name}_rounds"] = world.rewarded(model, prompts, seed, **changes)
     model.load_state_dict(state)
-    draw = torch.Generator().manual_seed(seed)
-    some = [user_message(puzzle.prompt) for puzzle in prompts[: GRPO["rounds"] * 64 // 8]]  # as many samples as GRPO
-    kept = rejection_sample(model, world.tokenizer, some, ExactReward(), 8, max_new_tokens=NEW_TOKENS, generator=draw)
-    world.learn(model, [{"messages": chat} for chat in kept], flags.begun, seed)
+    chats, draw = [user_message(puzzle.prompt) for puzzle in prompts[:DRAWN]], torch.Generator().manual_seed(seed)
+    more = {"max_new_tokens": NEW_TOKENS, "generator": draw}
+    kept = rejection_sample(model, world.tokenizer, chats, ExactReward(), GRPO["group_size"], **more)
+    world.learn(model, [{"messages": chat} for chat in kept], flags.begun // 2, seed)
     found["rejection"] = world.scores(model, seed) | {"kept": len(kept)}
     return found
 
 
-def collapse(world: World, seed: int, flags) -> dict:
-    """A price on length teaches a model that can do both to stop thinking."""
-    return mixed(world, seed, flags, {"free": {}, "priced": {"length_cost": PRICE, "scale": False}})
-
-
-def process(world: World, seed: int, flags) -> dict:
-    """Reward for the result alone, and for each right step besides."""
-    return mixed(world, seed, flags, {"process": {"reward": ExactReward(process=1.0)}})
-
-
-def mixed(world: World, seed: int, flags, ways: dict[str, dict]) -> dict:
-    """GRPO in some ways, from a model that has learned worked and direct answers."""
-    model = world.tuned(make_puzzles(flags.few, seed, LEARNED), flags.begun, seed, 0.5)
-    state = {key: value.clone() for key, value in model.state_dict().items()}
-    prompts, found = make_puzzles(2000, 1_000 + seed, LEARNED), {"before": world.scores(model, seed)}
-    for name, changes in ways.items():
-        model.load_state_dict(state)
-        found[name], found[f"{name}_rounds"] = world.rewarded(model, prompts, seed, **changes)
-    return found
-
-
-PARTS = {"steps": by_steps, "learning": learning, "collapse": collapse, "process": process}
+PARTS = {"steps": by_steps, "learning": learning}
 
 
 def main() -> None:
@@ -149,10 +134,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True, help="where to keep what is found, and to go on from")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--puzzles", type=int, default=4000, help="of the part `steps`")
-    parser.add_argument("--steps", type=int, default=500, help="of training, of the part `steps`")
-    parser.add_argument("--few", type=int, default=800, help="puzzles that a model is begun with, before a reward")
-    parser.add_argument("--begun", type=int, default=150, help="steps of training on them")
+    parser.add_argument("--puzzles", type=int, default=12000, help="of the part `steps`")
+    parser.add_argument("--steps", type=int, default=1200, help="of training, of the part `steps`")
+    parser.add_argument("--few", type=int, default=4000, help="puzzles that a model is begun with, before a reward")
+    parser.add_argument("--begun", type=int, default=400, help="steps of training on them")
     flags = parser.parse_args()
     settings = {name: getattr(flags, name) for name in ("puzzles", "steps", "few", "begun")}
     found = read_json(flags.json) if flags.json.exists() else {"settings": settings, "grpo": GRPO, "runs": []}
