@@ -10,7 +10,7 @@ progress      speed, time left, Ctrl-C
 
 from minillm.system.compiling import Compiled
 from minillm.system.device import (
-    Compute, check_seed, cpu_has_fast_bf16, pick_device, random_state, seed_everything, set_random_state,
+    DTYPES, Compute, check_seed, cpu_has_fast_bf16, pick_device, random_state, seed_everything, set_random_state,
 )  # fmt: skip
 from minillm.system.files import (
     Damaged, Fields, check_file, check_readable, is_kind, read_json, read_object, reading, shown, sweep, to_json,
