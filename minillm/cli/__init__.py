@@ -11,6 +11,7 @@ size         of a model that goes on from a run
 corpus       the text that pretrain and mlm learn from; prepare: shards, of text larger than memory
 one each     pretrain (and bigram), mlm; classify, pair, tag, encode, sft, reward, dpo; ppo (ppo_settings, ppo_inputs)
              generate, chat, answer, predict, evaluate, merge, export; models; tour, with its tour_report
+doctor       what this machine is, and how fast; parts: whether it computes the parts of a model rightly
 page         a run as one page of HTML; page_data: what stands in it beside the model
 """
 
