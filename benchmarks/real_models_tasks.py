@@ -163,7 +163,7 @@ def table(found: dict, name: str, methods: dict, score: str) -> None:
         seconds = sorted(row["process_seconds"] for row in rows)
         learn = f"{rows[0]['trainable_parameters']:,}"
         print(f"| {method} | {' '.join(best)} | {learn} | {values}{mean} | {seconds[0]:.0f} to {seconds[-1]:.0f} |")
-    before = next((row["baselines"] for key, row in found.items() if key.startswith(name)), {})
+    before = next((row["baselines"] for key, row in found.items() if key.startswith(name) and "baselines" in row), {})
     print({kind: scores.get(score) for kind, scores in before.items()})
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from minillm import tales
+from minillm.align.config import PPOConfig
 from minillm.align.rollout import Conversation, answer_logprobs, sample
 from minillm.metrics import bootstrap_interval
 from minillm.system import Compute, to_json, write_text
@@ -21,18 +22,20 @@ def sample_answers(
     policy: nn.Module,
     tokenizer: Tokenizer,
     conversations: Sequence[Conversation],
-    compute: Compute,
-    seed: int,
-    max_new_tokens: int,
+    compute: Compute | None = None,
+    seed: int = 0,
+    max_new_tokens: int = PPOConfig.max_new_tokens,
     reference: nn.Module | None = None,
 ) -> tuple[list[str], list[float]]:
     """Answer each prompt once, drawn at temperature 1, and measure how far the policy is from a reference.
 
     Args:
-        conversations: prompts, each ending with a user's message; compute: where policy and reference are
+        conversations: prompts, each ending with a user's message
+        compute: where policy and reference are, and in which precision (default: where the policy is, in its own)
     Returns: the answers, and the log-ratio of each in nats, log p(answer) under the policy less that under the
         reference (0 without one): their mean estimates the KL divergence.
     """
+    compute = compute or Compute.of(policy)
     generator = torch.Generator(compute.device).manual_seed(seed)
     answers, log_ratios = [], []
     for begin in range(0, len(conversations), PROMPTS_AT_ONCE):

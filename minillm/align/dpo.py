@@ -89,9 +89,14 @@ def direct_preference(loss: Loss, average: bool = False) -> Callable:
 
 @torch.no_grad()
 def with_reference(
-    reference: nn.Module, examples: Sequence[tuple[dict, dict]], tokenizer: Tokenizer, compute: Compute, batch_size=16
+    reference: nn.Module,
+    examples: Sequence[tuple[dict, dict]],
+    tokenizer: Tokenizer,
+    compute: Compute | None = None,
+    batch_size: int = 16,
 ) -> list[tuple[dict, dict]]:
     """The examples with the reference's log-probability of each answer as "reference"; computed without dropout."""
+    compute = compute or Compute.of(reference)
     reference.to(compute.device)
     order = sorted(range(len(examples)), key=lambda i: max(len(one["input_ids"]) for one in examples[i]))
     batches = Padded([examples[i] for i in order], tokenizer.pad_id, batch_size, causal=True)  # little is padded
@@ -115,12 +120,15 @@ def without_reference(examples: Sequence[tuple[dict, dict]]) -> list[tuple[dict,
 
 
 @torch.no_grad()
-def margins(model: nn.Module, batches: Padded, loss: Loss, compute: Compute, average: bool = False) -> dict[str, float]:
+def margins(
+    model: nn.Module, batches: Padded, loss: Loss, compute: Compute | None = None, average: bool = False
+) -> dict[str, float]:
     """The loss, the share of pairs in the right order, implied rewards, and log-probabilities, which may fall together.
 
     What to watch, on pairs that are not learned from. "likelier": the share in which the chosen answer is likelier to
     the policy, a token, whatever the reference says of it; "likelier_before": to the reference.
     """
+    compute = compute or Compute.of(model)
     policies, references, lengths = [], [], []
     for batch in batches:
         with compute.autocast():

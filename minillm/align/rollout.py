@@ -24,6 +24,9 @@ from minillm.training import places
 
 Conversation = Sequence[dict[str, str]]
 
+# Others make their matrices a little larger than their vocabularies, for speed: by 267 rows Qwen, by 905 Phi-2.
+PADDED_TO, LARGEST_PADDING = 64, 1024
+
 
 class Rollout(NamedTuple):
     """A batch of answers."""
@@ -52,11 +55,14 @@ class Rollout(NamedTuple):
 
 
 def check_vocabulary(model: nn.Module, tokenizer: Tokenizer, role: str) -> None:
-    """Raise ValueError when a model reads other tokens than a tokenizer has, or is no decoder."""
+    """Raise ValueError when a model reads other tokens than a tokenizer has, or is no decoder.
+
+    A vocabulary that was filled up with rows of no token, to a multiple of 64, is its tokenizer's.
+    """
     if not hasattr(getattr(model, "config", None), "context"):
         raise ValueError(f"the {role} is of kind {type(bare(model)).__name__}: what is aligned is a decoder")
     own = model.config.vocab_size
-    if own != tokenizer.vocab_size:
+    if own != tokenizer.vocab_size and not (own % PADDED_TO == 0 and 0 < own - tokenizer.vocab_size < LARGEST_PADDING):
         raise ValueError(
             f"the {role} reads {own} different tokens and the tokenizer has {tokenizer.vocab_size}: "
             "bring the tokenizer that it was trained with"
@@ -110,9 +116,8 @@ def sample(
     fills = (tokenizer.pad_id, 0, IGNORE_INDEX)
     ids, mask, labels = (pad_sequence(part, True, padding_value=fill) for part, fill in zip(in_order, fills))
     answers = [row[row != IGNORE_INDEX].tolist() for row in labels]
-    texts = [
-        tokenizer.decode([i for i in answer if i not in tokenizer.stop_ids], skip_special=True) for answer in answers
-    ]
+    said = set(tokenizer.text_ids)  # neither special tokens nor rows of no token
+    texts = [tokenizer.decode([i for i in answer if i in said]) for answer in answers]
     return Rollout(list(conversations), texts, ids, mask, labels, _ends(labels, tokenizer).any(1))
 
 

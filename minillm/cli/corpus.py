@@ -1,7 +1,8 @@
 """The text that pretrain and mlm learn from: a file in documents, the tales, or shards that `prepare` made."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -42,6 +43,14 @@ class Corpus:
     def tokens(self, part: str, tokenizer: Tokenizer, file: Path | None) -> Tokens:
         """The ids of a part; `file` keeps them."""
         return tokenize_once(getattr(self, part), tokenizer, file, self.whole)
+
+    @contextmanager
+    def named(self, purpose: str) -> Iterator[None]:
+        """What is said inside of a text that is too short says of which."""
+        try:
+            yield
+        except ValueError as error:
+            raise ValueError(f"{self.name}, the part {purpose}: {error}") from error
 
     def documents(self, part: str) -> int:
         """How many there are in a part."""
@@ -102,6 +111,10 @@ class ShardedCorpus(Corpus):
         return self.shards.fingerprint
 
 
+class OneDocument(ValueError):
+    """A text that cannot be cut between documents."""
+
+
 def check_text_flags(source: TextSource, given: dict) -> None:
     """Raises: ValueError for a flag that says of shards what `prepare` has decided."""
     if source.data is not None and is_shards(source.data):
@@ -127,11 +140,13 @@ def load_corpus(source: TextSource, seed: int) -> Corpus:
         return Corpus(train, valid, whole, name)
     if whole:
         (text,) = read_documents(source.data, "file")
+        if not text[1:]:
+            raise ValueError(f"{source.data}: a text of one character cannot be cut in two: bring more")
         first, last = split_stream(text, source.valid_fraction)
         return Corpus([first], [last], True, name)
     documents = read_documents(source.data)
     if len(documents) < 2:
-        raise ValueError(
+        raise OneDocument(
             f"{source.data}: holds one document, and measuring needs a second: separate documents by blank lines, "
             "give --valid, or use --documents file, which keeps the end of the text aside"
         )

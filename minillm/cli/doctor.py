@@ -45,8 +45,8 @@ def run_doctor(settings: DoctorSettings, given: dict) -> int:
     """Look at this machine: does it compute rightly, how fast is it, and what will each command take?
 
     Forward and backward pass of each part of a model are computed here, in the precision that training would take, and
-    on the CPU in double precision (losses in fp32). A part that differs by more than rounding is named, and the exit status is 1. What
-    it prints is what a report of an error should hold.
+    on the CPU in double precision (losses in fp32). A part that differs by more than rounding is named, and the exit
+    status is 1. What it prints is what a report of an error should hold.
 
     python train.py doctor                        this machine, as `auto` takes it
     python train.py doctor --dtype fp32           another precision

@@ -206,7 +206,8 @@ def head_scores(run: RunFolder, data: Path | None, compute: Compute) -> dict:
     with tempfile.TemporaryDirectory() as folder:  # a report writes pictures, and the run keeps its own
         task = kind(restore_settings(settings, own), RunFolder(folder), compute, {})
         task.test_records = task.read_file(data) if data else task.load_parts().test
-        task.unknown = unknown_labels(task.test_records, names)
+        implied = task.implied(names)
+        task.unknown = [*implied, *unknown_labels(task.test_records, [*names, *implied])]
         task.use(load_tokenizer(run), model, names)
         task.test_examples = task.examples(task.test_records)
         return task.scores(task.answers())

@@ -122,6 +122,10 @@ class Task(TrainingCommand):
         """The scores of others, by name."""
         return {}
 
+    def implied(self, names: list[str]) -> list[str]:
+        """Labels that a model with these can be read to answer beside them."""
+        return []
+
     # The life of a task
 
     @property

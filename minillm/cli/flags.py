@@ -153,6 +153,18 @@ def change(settings: Any, **values) -> Any:
     return build(type(settings), flat_values(settings) | values)
 
 
+def check_out(settings: Any) -> None:
+    """Raises: ValueError where the file that is to be written is one that is read."""
+    values = flat_values(settings)
+    out = values.pop("out", None)
+    if not isinstance(out, Path) or not out.is_file():
+        return
+    for name, value in values.items():
+        for path in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(path, Path) and path.is_file() and path.samefile(out):
+                raise ValueError(f"--out {out} would overwrite what {flag_name(name)} reads: name another file")
+
+
 # Commands
 
 
@@ -176,7 +188,9 @@ def run_command(commands: dict[str, Command], arguments: list[str] | None = None
         command, debug = commands[given.pop("command")], given.pop("debug", bool(os.environ.get("MINILLM_DEBUG")))
         try:
             check_seed(given.get("seed", 0))
-            status = command.start(build(command.settings, given), given) or 0
+            settings = build(command.settings, given)
+            check_out(settings)
+            status = command.start(settings, given) or 0
         except (KeyboardInterrupt, Exception) as error:
             failure = error
             message, status = explain(error, "resume" in given or "resume" in names_of(command.settings))

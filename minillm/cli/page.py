@@ -30,6 +30,7 @@ TASKS = {  # of heads: which view the page has
 FIELDS = {"reward": ("The prompt", "The answer"), "vectors": ("Texts, one a line",)}
 FP16_PARAMETERS, INT8_PARAMETERS = 12e6, 60e6  # up to so many, weights are stored in fp16, and in int8; else in int4
 PAIRS = 20  # of letters to choose between
+PAGE = b"<!doctype html>"
 LARGE = 60e6  # bytes of a page that a browser takes its time over
 LESSONS = ("01", "02", "04", "05", "11", "12", "21", "24")  # that panels lead to
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -69,8 +70,7 @@ def run_page(settings: PageSettings, given: dict) -> int:
     """
     first = source(settings.from_ or latest_run("pretrain").path, settings.chat.template)
     runs = [first, *([source(settings.beside, settings.chat.template)] if settings.beside else [])]
-    out = settings.out or (Path("page.html") if isinstance(first, Foreign) else first.path / "page.html")
-    check_file(out)
+    out = place_of(settings.out or (Path("page.html") if isinstance(first, Foreign) else first.path / "page.html"))
     tokenizers = [load_tokenizer(run) for run in runs]
     if len({tokenizer.fingerprint for tokenizer in tokenizers}) > 1:
         raise ValueError(
@@ -94,6 +94,14 @@ def run_page(settings: PageSettings, given: dict) -> int:
     if settings.open:
         webbrowser.open(out.resolve().as_uri())
     return 0
+
+
+def place_of(out: Path) -> Path:
+    """The same. Raises: ValueError where no page can be written, or another file would be lost."""
+    check_file(out)
+    if out.is_file() and not out.read_bytes()[: len(PAGE)].lower().startswith(PAGE):
+        raise ValueError(f"--out {out}: there is a file that is no page already; name another")
+    return out
 
 
 def task_of(model: nn.Module) -> str:

@@ -18,6 +18,7 @@ from minillm.hub import load_tokenizer, source
 from minillm.system import FolderLock, duration, read_object, reading, sweep, write_json
 from minillm.text import Tokenizer, block_form, text_files
 
+WORKERS_A_CORE = 16  # more are a slip
 PACKED = 3  # times as long as a .gz or .parquet is its text, about
 VALID_BYTES, VALID_MOST = 4e6, 0.1  # of text that is kept aside where nobody says; the largest share of it
 
@@ -59,6 +60,8 @@ class PrepareSettings:
                 raise ValueError(f"{flag_name(name)} {getattr(self, name)} is too small: it must be at least 1")
         if (self.workers or 1) < 1:
             raise ValueError(f"--workers {self.workers}: there must be at least one")
+        if (self.workers or 1) > WORKERS_A_CORE * processors():
+            raise ValueError(f"--workers {self.workers} is too many: this machine has {processors()} processor cores")
         if self.valid_fraction is not None and not 0 < self.valid_fraction < 1:
             raise ValueError(f"--valid-fraction {self.valid_fraction} must lie between 0 and 1, such as 0.01")
 

@@ -144,8 +144,10 @@ class Pretrain(TrainingCommand):
             self.model = new_model(self.settings, self.tokenizer.vocab_size)
         self.objective = causal_objective(self.model)
         context, batch_size = self.settings.size.context, self.settings.training.batch_size
-        self.batches = Windows(self.tokens, context, batch_size, seed=self.settings.machine.seed)
-        self.valid = Windows(self.valid_tokens, context, batch_size)
+        with self.corpus.named("to learn from"):
+            self.batches = Windows(self.tokens, context, batch_size, seed=self.settings.machine.seed)
+        with self.corpus.named("to validate on"):
+            self.valid = Windows(self.valid_tokens, context, batch_size)
 
     def learn_size(self) -> None:
         """Tokens and tokenizer, and what follows from them: whether the model fits, and how the run is trained."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from minillm.cli.corpus import load_corpus
+from minillm.cli.corpus import OneDocument, load_corpus
 from minillm.cli.flags import change, flag, flag_name
 from minillm.cli.life import as_saved
 from minillm.cli.settings import TextSource
@@ -166,7 +166,10 @@ class Rehearsal:
         self.before: float | None = None
         longest = getattr(model.config, "context", LONGEST)
         if kept.text is not None and (self.shares.rehearse or settings.method.method not in METHODS):
-            self.corpus = load_corpus(kept.text, kept.seed)
+            try:
+                self.corpus = load_corpus(kept.text, kept.seed)
+            except OneDocument:  # where nothing but a text is named, it is read as it comes
+                self.corpus = load_corpus(replace(kept.text, documents="file"), kept.seed)
 
             def windows(part: str, seed: int | None) -> Windows:
                 tokens = self.corpus.tokens(part, tokenizer, file(f"old_{part}"))

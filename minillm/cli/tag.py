@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from minillm.cli.flags import flag
 from minillm.cli.heads import HeadSettings, HeadTask
-from minillm.data import Record, is_span, read_tagged, tagged_example
+from minillm.data import Record, is_span, read_tagged, tagged_example, to_iob2
 from minillm.inference import tags_of
 from minillm.metrics import accuracy, bootstrap_interval, commonest_tags, entity_f1, majority
 from minillm.models import TokenClassifier
@@ -56,11 +56,16 @@ class Tag(HeadTask):
         """Whether the tags mark entities, and are no classes of words."""
         return any(map(is_span, self.label_names))
 
+    def implied(self, names: list[str]) -> list[str]:
+        """Others may mark entities with I- alone, whose first words are to be B- like those of the records."""
+        return sorted({begun for name in names for begun in to_iob2([name])} - {*names})
+
     def scores(self, answers: list[Tensor]) -> dict:
         """The scores of `tag_scores`, and the share of texts that are right as a whole, with its interval."""
         records, names = self.test_records, self.label_names
         rows = zip(answers, self.test_examples, records)
         predicted = [tags_of(logits, example, len(record.texts), names) for logits, example, record in rows]
+        predicted = [to_iob2(tags) for tags in predicted] if self.spans else predicted  # as the records were read
         truth = [list(record.label) for record in records]
         self.write_predictions(
             [{"tokens": r.texts, "tags": own, "predicted": guess} for r, own, guess in zip(records, truth, predicted)]

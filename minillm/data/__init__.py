@@ -30,4 +30,4 @@ from minillm.data.sharding import Options, Sharding, Source, clean_up, sample
 from minillm.data.shards import (
     MANIFEST, PROGRESS, TOKENIZER, Documents, PaddedPieces, Pieces, Shards, is_shards,
 )  # fmt: skip
-from minillm.data.tagged import is_span, read_tagged, words_field
+from minillm.data.tagged import is_span, read_tagged, to_iob2, words_field

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 TEMPERATURE, TOP_P = 0.8, 0.9  # for texts that people read; 1 and 1 sample the whole distribution, slips included
+MOST = 1e30  # a logit after a penalty, which any temperature from COLDEST up leaves finite
 COLDEST = 1e-6  # below it the likeliest token is as good as certain, and logits over the temperature may overflow
 SORTED, LARGE = 1024, 8192  # of a vocabulary larger than LARGE the likeliest SORTED tokens mostly make up top-p
 
@@ -87,7 +88,8 @@ def penalise(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
     tensor([[ 1., -2.,  3.]])
     """
     scores = logits.float().gather(-1, seen)
-    return logits.float().scatter(-1, seen, torch.where(scores < 0, scores * penalty, scores / penalty))
+    scores = torch.where(scores < 0, scores * penalty, scores / penalty).clamp(-MOST, MOST)
+    return logits.float().scatter(-1, seen, scores)
 
 
 def choose_token(logits: Tensor, temperature: float, top_k: int, top_p: float, generator, min_p: float = 0.0) -> Tensor:

@@ -1,5 +1,7 @@
 """Rollouts: which tokens are the policy's, and that what it is held to is what it was drawn from."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from toys import PROMPTS, TOKENIZER, ask, decoder
@@ -143,6 +145,18 @@ def test_a_long_prompt_cuts_no_answer_short_but_its_own():
     for row, kept in enumerate(beside.attention_mask.bool()):  # the policy reads each as it would alone
         ids, labels = beside.input_ids[row, kept][None], beside.labels[row, kept][None]
         assert found[row].sum().item() == pytest.approx(sequence_logprobs(policy(ids), labels).item(), abs=1e-5)
+
+
+def test_a_vocabulary_filled_up_with_rows_of_no_token_is_its_tokenizers(monkeypatch):
+    padded = decoder(tokenizer=SimpleNamespace(vocab_size=64))
+    new = torch.tensor([[A, 63, B, 40, EOS]])
+    monkeypatch.setattr(module, "generate", lambda policy, prompts, *_, **__: torch.cat((prompts, new), dim=1))
+    found = sample(padded, TOKENIZER, [ask("a")], 5)
+    assert found.answers == ["ab"]
+    assert found.labels[0, -5:].tolist() == new[0].tolist()  # what was drawn is learned from, whatever it says
+    for size in (63, TOKENIZER.vocab_size - 1, 64 * 20):
+        with pytest.raises(ValueError, match=f"the policy reads {size} different tokens and the tokenizer has 18"):
+            sample(decoder(tokenizer=SimpleNamespace(vocab_size=size)), TOKENIZER, [ask("a")], 5)
 
 
 def test_prompts_that_cannot_be_answered_are_refused():

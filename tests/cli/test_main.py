@@ -162,7 +162,8 @@ def test_a_text_shorter_than_one_window_is_refused(tmp_path, capsys):
     path = tmp_path / "my.txt"
     path.write_text("A hen.\n\nA fox.")
     message = sentence(["pretrain", "--data", path, "--out", tmp_path / "run", *TINY], capsys)
-    assert "one window needs 17" in message and not (tmp_path / "run").exists()
+    assert "my.txt, the part to learn from: the text has" in message and "one window needs 17" in message
+    assert not (tmp_path / "run").exists()
 
 
 def test_malformed_jsonl_is_named_by_line(tmp_path, capsys):
@@ -346,3 +347,16 @@ def test_settings_that_nothing_can_be_drawn_with_are_refused_before_a_line_is_ty
     }.items():
         for stage in ("generate", "chat"):
             assert words in sentence([stage, "--from", run, *flags.split()], capsys)
+
+
+def test_a_file_that_is_read_is_not_written_over(text, tmp_path, capsys):
+    assert main(["pretrain", "--data", str(text), "--out", str(tmp_path / "run"), *TINY]) == 0
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "a hen"}\n')
+    begin = ["--from", str(tmp_path / "run"), "--device", "cpu", "--data"]
+    for command in ("predict", "eval"):
+        given = [command, *begin, str(rows), "--out", str(tmp_path / "." / "rows.jsonl")]
+        assert "would overwrite what --data reads" in sentence(given, capsys)
+    assert rows.read_text() == '{"text": "a hen"}\n'
+    page = ["page", "--from", str(tmp_path / "run"), "--device", "cpu", "--out", str(rows)]
+    assert "there is a file that is no page" in sentence(page, capsys)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from minillm.cli import main
-from minillm.hub import Foreign, dtype_of_others, load_causal, load_model, source, write_tokenizer
+from minillm.hub import Foreign, dtype_of_others, load_causal, load_model, load_tokenizer, source, write_tokenizer
 from minillm.system import load_file
 from minillm.text import Tokenizer
 from minillm.training import RunFolder
@@ -24,9 +24,11 @@ def others(tmp_path_factory):
     """A decoder and an encoder in Hugging Face's format, and records."""
     folder = tmp_path_factory.mktemp("others")
     tokenizer = Tokenizer.train([f"is {i} odd: yes or no, a good film" for i in range(50)], 280)
-    for kind, config in (("LlamaForCausalLM", "LlamaConfig"), ("BertForMaskedLM", "BertConfig")):
+    padded = -(-tokenizer.vocab_size // 64) * 64  # rows of no token, as Qwen's models have
+    kinds = ("LlamaForCausalLM", "LlamaConfig", padded), ("BertForMaskedLM", "BertConfig", tokenizer.vocab_size)
+    for kind, config, rows in kinds:
         torch.manual_seed(0)
-        sizes = SIZE | {"vocab_size": tokenizer.vocab_size}
+        sizes = SIZE | {"vocab_size": rows}
         model = getattr(transformers, kind)(getattr(transformers, config)(**sizes))
         model.save_pretrained(folder / kind[:4].lower())
         write_tokenizer(tokenizer, folder / kind[:4].lower())
@@ -148,3 +150,20 @@ def test_it_generates_and_is_scored_and_what_it_cannot_do_is_said(others, tmp_pa
         assert main(flags) == 2
         error = capsys.readouterr().err
         assert said in error and error.count("\n") == 1
+
+
+def test_a_tagger_that_marks_entities_by_i_alone_is_scored_as_the_records_are_read(others, tmp_path, capsys):
+    tokenizer, names = load_tokenizer(source(others / "bert")), ["O", "I-X"]
+    sizes = SIZE | {"vocab_size": tokenizer.vocab_size, "id2label": dict(enumerate(names))}
+    sizes |= {"label2id": {name: i for i, name in enumerate(names)}}
+    model = transformers.BertForTokenClassification(transformers.BertConfig(**sizes))
+    torch.nn.init.zeros_(model.classifier.weight)
+    model.classifier.bias.data.copy_(torch.tensor([0.0, 1.0]))  # every word is part of an entity
+    model.save_pretrained(tmp_path / "tagger")
+    write_tokenizer(tokenizer, tmp_path / "tagger")
+    data = tmp_path / "a.conll"
+    data.write_text("good I-X\nfilm I-X\n\nfilm I-X\n\nno I-X\nfilm O\n")
+    assert main(["eval", "--from", str(tmp_path / "tagger"), "--data", str(data)]) == 0
+    said = capsys.readouterr()
+    scores = json.loads(said.out)
+    assert (scores["f1"], scores["accuracy"]) == (pytest.approx(2 / 3), 4 / 5) and "never learned" not in said.err

@@ -80,6 +80,12 @@ def test_a_text_on_which_a_model_could_learn_can_be_rehearsed(base, tmp_path, tr
     assert loss_before(tmp_path / "out") > 0
 
 
+def test_a_text_of_one_document_is_rehearsed_up_to_its_end_which_measures(base, tmp_path):
+    (tmp_path / "one.txt").write_text(" ".join(f"the cat sat, number {i}" for i in range(99)))
+    assert tuned(base, tmp_path / "out", "--rehearse-text", str(tmp_path / "one.txt")) == 0
+    assert loss_before(tmp_path / "out") > 0
+
+
 def test_a_text_of_nothing_is_refused_by_its_name(base, tmp_path, capsys):
     (tmp_path / "no.txt").write_text("a")
     assert tuned(base, tmp_path / "out", "--rehearse-text", str(tmp_path / "no.txt")) == 2

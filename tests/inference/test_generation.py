@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from minillm.inference import beam_search, filter_logits, generate, write
-from minillm.inference.sampling import choose_token
+from minillm.inference.sampling import choose_token, penalise
 from minillm.models import RECIPES, Decoder, ModelConfig
 from minillm.text import Tokenizer
 
@@ -236,3 +236,11 @@ def test_however_small_top_p_is_the_likeliest_token_is_left():
     for top_p in (1e-300, 1e-46, 1e-9):  # the first two are 0 in fp32
         kept = filter_logits(logits, top_p=top_p).isfinite()
         assert kept[0].tolist() == [False, True, False] and kept[1].sum() == 1
+
+
+@pytest.mark.parametrize("penalty", [1e-45, 1e-30, 1e30, 3e38])
+def test_a_penalty_of_any_size_leaves_probabilities(penalty):
+    logits = penalise(torch.tensor([[5.0, -5.0, 0.0, 1.0]]), torch.tensor([[0, 1, 2]]), penalty)
+    for temperature in (1e-6, 1.0, 1e6):
+        chances = filter_logits(logits, temperature).softmax(-1)
+        assert chances.isfinite().all() and chances.sum().item() == pytest.approx(1)

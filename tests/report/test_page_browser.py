@@ -225,6 +225,8 @@ def test_a_conversation_is_the_template_as_tokens(browser, pages):
         question = tales.make_tales(1, 5)[0].text + "\n\nWho is it about?"
         page.fill("textarea.answer", question)
         page.fill("#temperature", "0")
+        page.wait_for_timeout(300)  # what is about to be asked is shown as it will be read
+        assert ids_of(page) == tokenizer.apply_chat([{"role": "user", "content": question}], reply=True)[0]
         page.click("#ask")
         page.wait_for_timeout(1500)
         ids, messages = ids_of(page), page.evaluate("page.view.messages")

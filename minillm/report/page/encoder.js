@@ -29,7 +29,7 @@ class ReadingView {
     const form = make("section", {}, ...this.fields.map(([name, area]) => make("label", { className: "text" }, make("span", { textContent: name }), area)), this.buttons, this.problem);
     const tokens = panel("Tokens", this.says.tokens, lesson("02"), this.row.box);
     const answer = panel(this.says.title, this.says.answer, lesson(this.says.lesson), this.answer);
-    const heads = this.run.model.looks ? [panel("Where each head looks", `A row is a token that reads, a column one that it looks at${this.run.model.config.causal ? "" : ", before or behind it"}; a head that is switched off adds nothing.`, lesson("11"), this.maps.top, this.maps.box, this.maps.pair)] : [];
+    const heads = this.run.model.looks ? [panel("Where each head looks", `A row is a token that reads, a column one that it looks at${this.run.model.config.causal ? "" : ", before or behind it"}; a head that is switched off adds nothing.`, lesson(this.run.model.config.causal ? "04" : "11"), this.maps.top, this.maps.box, this.maps.pair)] : [];
     if (!this.shared) return [form, answer];
     return [form, tokens, make("div", { className: "two" }, answer, ...heads)];
   }

@@ -144,16 +144,19 @@ class TextView {
     this.go.textContent = "Stop";
     const { model, heavy } = this.speaks, context = model.config.context ?? 1024, ids = this.ids.slice(0, this.picked + 1);
     const ended = () => ids.length >= context || (ids.length > this.first.length && ids.length > 1 && tokenizer.stop.includes(ids.at(-1)));
+    let showing = 0; // ms that the last tokens took to be shown: at most a quarter of the time goes into it
     while (this.running && !ended()) {
-      const until = performance.now() + 40;
+      const until = performance.now() + Math.min(250, Math.max(40, 3 * showing));
       do {
         ids.push(draw(filtered(model.logits[ids.length - 1], ...this.settings)));
         if (!heavy) for (const run of runs) await run.read(ids);
         if (!heavy) this.worldAfter(ids.length - 1, ids);
       } while (!ended() && performance.now() < until && !heavy);
+      const computed = performance.now();
       await this.set([...ids]);
       this.say();
       await new Promise((resolve) => (document.hidden ? setTimeout(resolve) : requestAnimationFrame(resolve)));
+      showing = performance.now() - computed;
       if (this.ids.length !== ids.length) break; // somebody has typed meanwhile
     }
     this.stop();
@@ -359,9 +362,15 @@ class TextView {
     this.talk = make("div", { className: "talk", ariaLive: "polite" });
     this.question = make("textarea", { className: "answer", placeholder: "Ask something", ariaLabel: "Your message" });
     this.question.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); this.ask(); } });
+    let waiting = 0;
+    this.question.addEventListener("input", () => {
+      clearTimeout(waiting);
+      if (!this.messages.length) waiting = setTimeout(() => !this.messages.length && this.open(), runs.some(({ heavy }) => heavy) ? 400 : 0);
+    });
     const prompts = choice("Example questions", [["", "Example questions…"], ...data.chat.examples.map((text, i) => [i, text.replaceAll("\n", " ").slice(-46)])], (i) => {
       if (i !== "") this.question.value = data.chat.examples[i];
       prompts.value = "";
+      if (!this.messages.length) this.open();
     });
     this.talkBox = make("div", { hidden: true }, this.talk, this.question,
       make("div", { className: "row" }, button("Ask", () => this.ask(), { className: "first", id: "ask" }), button("New conversation", () => this.startAgain()), prompts));
@@ -399,8 +408,9 @@ class TextView {
     return this.run();
   }
 
-  open() { // the conversation so far as tokens; they end where the assistant is to speak
-    const ids = template(this.messages, true);
+  open() { // the conversation so far as tokens; they end where the assistant is to speak. Before it, what is about to be asked
+    const draft = this.question.value.trim();
+    const ids = template(this.messages.length || !draft ? this.messages : [{ role: "user", content: draft }], true);
     this.opened = ids.length;
     return this.set(ids);
   }
@@ -413,7 +423,7 @@ class TextView {
   }
 
   showTalk() {
-    const nobody = make("p", { className: "says", textContent: "Nobody has said anything yet. What is said here is written in the model's template, whose special tokens are shown below." });
+    const nobody = make("p", { className: "says", textContent: "Nobody has said anything yet. Below is how the model will read the question, in its template of special tokens." });
     this.talk.replaceChildren(...(this.messages.length ? this.messages.map(({ role, content }) =>
       make("div", { className: `turn ${role}` }, make("b", { textContent: role === "user" ? "you" : this.speaks.name }), content)) : [nobody]));
     this.talk.scrollTop = this.talk.scrollHeight;
