@@ -20,7 +20,7 @@ from minillm.align import (
 from minillm.cli import build, main, plan, pretrain
 from minillm.cli.parts import PARTS, check_part
 from minillm.data import IGNORE_INDEX, Padded, Windows, tokenize
-from minillm.inference import generate
+from minillm.inference import captured, generate
 from minillm.models import Decoder, Encoder, ModelConfig, RewardModel, SequenceClassifier
 from minillm.system import pick_device
 from minillm.text import Tokenizer
@@ -178,6 +178,18 @@ def test_greedy_texts_are_those_of_the_cpu_with_the_cache_and_without(device, re
     for cache in (True, False):
         found = generate(there, ids.to(device), 24, 0.0, attention_mask=mask.to(device), use_cache=cache)
         assert torch.equal(found.cpu(), expected)
+
+
+@pytest.mark.real("cuda")
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_a_captured_step_writes_the_same_texts(dtype):
+    made, ids = model().to("cuda").eval(), torch.zeros(3, 2, dtype=torch.long, device="cuda")
+    for parameter in made.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)  # far from ties
+    with pick_device("cuda", dtype).autocast():
+        expected, fast = generate(made, ids, 40, 0.0), captured(made)
+        found = [generate(fast, ids, 40, 0.0) for _ in range(2)]
+    assert torch.equal(*found) and (found[0] == expected).float().mean() > (0.99 if dtype == "fp32" else 0.7)
 
 
 def test_sampling_with_a_seed_is_repeatable(device):
