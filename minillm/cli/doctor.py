@@ -63,7 +63,7 @@ def run_doctor(settings: DoctorSettings, given: dict) -> int:
         "speed": speed(compute),
         "seconds": seconds_of_commands(compute),
     }
-    print(to_json(found) if settings.json else "\n".join(told(found, checks, compiled)))
+    print(to_json(found) if settings.json else "\n".join(report_lines(found, checks, compiled)))
     wrong = [check.name for check in checks if not check.good]
     wrong += [f"{check.name}, compiled" for check in compiled if not check.good]
     if wrong and not settings.json:
@@ -146,7 +146,7 @@ def seconds_of_commands(compute: Compute) -> dict[str, float]:
     return {name: steps * (own + tokens * token + at * logit) for name, (steps, tokens, at) in COMMANDS.items()}
 
 
-def told(found: dict, checks: list[Check], compiled: list[Check]) -> list[str]:
+def report_lines(found: dict, checks: list[Check], compiled: list[Check]) -> list[str]:
     """All of it for people."""
     there, fast = found["machine"], found["speed"]
     gpu = f"; {there['gpu']}, CUDA {there['cuda']}, capability {there['capability']}" if "gpu" in there else ""
