@@ -8,6 +8,7 @@ import torch
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["MINILLM_PROGRESS"] = os.devnull  # no test writes into the learner's own file
 torch.set_num_threads(1)
 
 

@@ -3,6 +3,7 @@
 rollout, actor   what a policy answers, token by token; a policy with its value, and its reference
 reward           a number for an answer, learned from preferences; pairs: both answers after one reading of the prompt
 config, ppo      the settings, and the only training loop besides `fit`; grpo: the same without a value, and REINFORCE
+shared, record   a round that several processes share; what is written down of it
 dpo              preferences learned directly
 best_of          the best of n answers: no training
 verifiable       rewards that a program computes; rejection sampling

@@ -9,6 +9,7 @@ Shapes: B pairs, T time.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from minillm.align.reward import pair_of_answers
 from minillm.align.rollout import Conversation, check_vocabulary, scatter_to_mask
 from minillm.data import IGNORE_INDEX, Padded
 from minillm.models import evaluating
-from minillm.system import Compute, pick_device
+from minillm.system import ALONE, Alone, Compute, pick_device
 from minillm.text import Tokenizer
 from minillm.training import History, TrainConfig, dpo_loss, fit, ipo_loss, next_tokens, preparing, simpo_loss
 
@@ -94,23 +95,22 @@ def with_reference(
     tokenizer: Tokenizer,
     compute: Compute | None = None,
     batch_size: int = 16,
+    together: Alone = ALONE,
 ) -> list[tuple[dict, dict]]:
     """The examples with the reference's log-probability of each answer as "reference"; computed without dropout."""
     compute = compute or Compute.of(reference)
     reference.to(compute.device)
     order = sorted(range(len(examples)), key=lambda i: max(len(one["input_ids"]) for one in examples[i]))
     batches = Padded([examples[i] for i in order], tokenizer.pad_id, batch_size, causal=True)  # little is padded
-    found: list[list[float]] = []
+
+    def ask(batch: dict) -> list[list[float]]:
+        with compute.autocast():
+            said = pair_logprob(reference, compute.to_device(split_answers(reference, batch)))
+        return said.float().view(-1, 2).tolist()
+
     with evaluating(reference):
-        for batch in batches:
-            with compute.autocast():
-                found += (
-                    pair_logprob(reference, compute.to_device(split_answers(reference, batch)))
-                    .float()
-                    .view(-1, 2)
-                    .tolist()
-                )
-    said = dict(zip(order, found))
+        found = together.each(ask, batches)
+    said = dict(zip(order, chain(*found)))
     return [tuple({**one, "reference": x} for one, x in zip(pair, said[i])) for i, pair in enumerate(examples)]
 
 
@@ -121,7 +121,12 @@ def without_reference(examples: Sequence[tuple[dict, dict]]) -> list[tuple[dict,
 
 @torch.no_grad()
 def margins(
-    model: nn.Module, batches: Padded, loss: Loss, compute: Compute | None = None, average: bool = False
+    model: nn.Module,
+    batches: Padded,
+    loss: Loss,
+    compute: Compute | None = None,
+    average: bool = False,
+    together: Alone = ALONE,
 ) -> dict[str, float]:
     """The loss, the share of pairs in the right order, implied rewards, and log-probabilities, which may fall together.
 
@@ -129,15 +134,15 @@ def margins(
     the policy, a token, whatever the reference says of it; "likelier_before": to the reference.
     """
     compute = compute or Compute.of(model)
-    policies, references, lengths = [], [], []
-    for batch in batches:
+
+    def ask(batch: dict) -> list[list[float]]:
         with compute.autocast():
-            there = compute.to_device(split_answers(model, batch))
-            policies.append(pair_logprob(model, there, average).float().cpu())
-        references.append(batch["reference"].float())
-        lengths.append((batch["labels"][:, 1:] != IGNORE_INDEX).sum(1).clamp(min=1))
-    policy, reference = torch.cat(policies), torch.cat(references)
-    of_tokens = torch.ones_like(policy) if average else torch.cat(lengths)
+            policy = pair_logprob(model, compute.to_device(split_answers(model, batch)), average).float()
+        lengths = (batch["labels"][:, 1:] != IGNORE_INDEX).sum(1).clamp(min=1)
+        return [policy.tolist(), batch["reference"].float().tolist(), lengths.tolist()]
+
+    policy, reference, lengths = (torch.tensor([*chain(*part)]) for part in zip(*together.each(ask, batches)))
+    of_tokens = torch.ones_like(policy) if average else lengths
     value, chosen, rejected = loss(policy[0::2], policy[1::2], reference[0::2], reference[1::2])
     return {
         "val_loss": float(value),

@@ -84,6 +84,7 @@ class GRPO(PPO):
     """A run of GRPO: what a round asks, and what an answer is worth, differ from PPO; nothing else."""
 
     times = property(lambda self: self.config.group_size)
+    by_token = property(lambda self: self.config.weigh == "token")
 
     def advantages(self, rollout: Rollout, scores: Tensor, old: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """One advantage for all tokens of an answer, (B, T - 1); no returns, since nothing expects them."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from minillm.data import IGNORE_INDEX
 from minillm.models import Decoder, RewardModel
-from minillm.training import inputs_of, keep_next, next_tokens, places, recomputes
+from minillm.training import inputs_of, is_sharded, keep_next, next_tokens, places, recomputes
 
 
 class Beginnings:
@@ -45,9 +45,9 @@ def shares_beginnings(model: nn.Module, attention_mask: Tensor | None) -> bool:
     """Whether the beginnings of such texts can be read once: by a Decoder that finds padding only after them.
 
     Its parts may be adapted. What is wrapped whole, by a soft prompt or by torch.compile, is no Decoder; layers whose
-    activations are recomputed take nothing but the text.
+    activations are recomputed take nothing but the text; those of a sharded model are asked as often in each process.
     """
-    if not isinstance(model, Decoder) or recomputes(model):
+    if not isinstance(model, Decoder) or recomputes(model) or is_sharded(model):
         return False
     return attention_mask is None or bool((attention_mask[:, 0] == 1).all() and (attention_mask.diff() <= 0).all())
 

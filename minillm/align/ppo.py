@@ -14,7 +14,6 @@ Shapes: B answers of a round, T time.
 """
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -25,16 +24,19 @@ from tqdm import tqdm
 
 from minillm.align.actor import Actor, as_reference, reference_of
 from minillm.align.config import PPOConfig, compute_of
+from minillm.align.record import record_of, warn_of_distance
 from minillm.align.reward import Reward, rewards_of
 from minillm.align.rollout import Conversation, Rollout, answer_logprobs, check_vocabulary, prompt_ids, sample
+from minillm.align.shared import of_all, own_rows, sample_together
 from minillm.data import Batches
-from minillm.system import Compiled, patient_interrupt, reading
+from minillm.system import ALONE, Alone, Compiled, reading
 from minillm.text import Tokenizer
 from minillm.training import (
     History,
     RunFolder,
     build_optimizer,
     causal_lm,
+    following,
     gae,
     kl_estimates,
     masked_mean,
@@ -46,8 +48,6 @@ from minillm.training import (
     set_rates,
     whiten,
 )
-
-NEGATIVE_KL, PERSISTENT = -0.1, 3  # nats, and rounds in a row, from which a negative KL is no noise
 
 
 def train_ppo(
@@ -63,6 +63,7 @@ def train_ppo(
     run: RunFolder | None = None,
     resume: bool = False,
     progress: bool = True,
+    together: Alone = ALONE,
 ) -> History:
     """Teach `policy` in place to answer so that `reward` is high and the reference is near; the last weights are kept.
 
@@ -72,21 +73,24 @@ def train_ppo(
         texts: batches without end, as of `data.Mixed`, that are learned beside, with `config.ptx_coef`, and so kept
         reference: without one, the policy without the adapters that learn, or a copy of it as it is where none does
         run, resume: as for `fit`; given the policy that it began with, a resumed run goes on to the same bits on a CPU
-            (a GPU may add numbers up in another order)
+            (a GPU may add numbers up in another order); together: the processes that share each round
     Raises: ValueError for no prompts, prompts that fill the context, a model that reads other tokens and a reference
         that is the policy itself, and FloatingPointError for a reward or a loss that is no number.
     """
-    return PPO(policy, tokenizer, prompts, reward, config, reference, run, texts).train(evaluate, resume, progress)
+    loop = PPO(policy, tokenizer, prompts, reward, config, reference, run, texts, together)
+    return loop.train(evaluate, resume, progress)
 
 
 class PPO:
     """The state of a run, with the arguments of `train_ppo`, and its steps; `round()` is a single one."""
 
     times = 1  # that each prompt of a round is asked
+    by_token = True  # whether a token counts the same in each answer
 
     def __init__(
-        self, policy, tokenizer, prompts, reward, config: PPOConfig, reference=None, run_folder=None, texts=None
-    ):
+        self, policy, tokenizer, prompts, reward, config: PPOConfig, reference=None, run_folder=None, texts=None,
+        together: Alone = ALONE,
+    ):  # fmt: skip
         check_vocabulary(policy, tokenizer, "policy")
         prompt_ids(tokenizer, prompts, policy.config.context)
         check_vocabulary(policy if reference is None else reference, tokenizer, "reference")
@@ -96,9 +100,10 @@ class PPO:
         self.policy, self.actor = policy, Actor(policy).to(self.compute.device)
         if self.reference is not None:
             self.reference.to(self.compute.device).eval()
-        self.run_folder, self.history, self.beta, self.warned = run_folder, History(), config.kl_coef, False
+        self.run_folder, self.together = run_folder and following(run_folder, together), together
+        self.history, self.beta, self.warned = History(), config.kl_coef, False
         self.generator = torch.Generator(self.compute.device).manual_seed(config.seed)
-        self.optimizer = build_optimizer(self.actor, "adamw", config.learning_rate)
+        self.optimizer = together.begin(self.actor, build_optimizer(self.actor, "adamw", config.learning_rate))
         self.loss = Compiled(self.summed) if config.compile else self.summed
         self.texts, self.drawn = (texts if config.ptx_coef else None), None
 
@@ -111,13 +116,13 @@ class PPO:
             self.run_folder.truncate_log(-1)
         started = self.compute.synchronise() - history.seconds
         bar = tqdm(total=config.rounds, initial=history.step, unit="round", disable=not progress)
-        with patient_interrupt() as interrupted, bar:
+        with self.together.interruptible() as interrupted, bar:
             while history.step < config.rounds and not history.stopped:
                 record = self.round()
                 due = history.step % config.evaluate_every == 0 or history.step == config.rounds
                 if evaluate is not None and due:
                     with torch.no_grad(), self.compute.autocast():
-                        record |= evaluate(self.policy)
+                        record |= self.together.share(lambda: evaluate(self.policy))
                 history.records.append(record)
                 self.warn()
                 history.seconds = self.compute.synchronise() - started
@@ -131,18 +136,12 @@ class PPO:
                 bar.set_postfix_str(f"reward {record['reward']:.2f} KL {record['kl']:.2f}")
         if self.run_folder is not None and not history.stopped:
             self.run_folder.save_model(self.policy)
+        self.together.finish(self.policy)
         return history
 
     def warn(self) -> None:
-        """Warn, once, where the KL stays below 0, as none can: of answers drawn with other settings, for instance."""
-        last = [record["kl"] for record in self.history.records[-PERSISTENT:]]
-        if not self.warned and len(last) == PERSISTENT and max(last) < NEGATIVE_KL:
-            self.warned = True
-            warnings.warn(
-                f"the measured distance from the reference was negative in {PERSISTENT} rounds, {last[-1]:.2f} nats in "
-                f"round {self.history.step}: the answers are not drawn from the policy that learns from them",
-                stacklevel=2,
-            )
+        """Warn, once, where answers cannot be the policy's own."""
+        self.warned = self.warned or warn_of_distance(self.history)
 
     # One round
 
@@ -152,9 +151,8 @@ class PPO:
         self.actor.eval()
         set_rates(self.optimizer, history.step, schedule(history.step, config.rounds, 1, "linear", 1.0))
         with self.compute.autocast():  # drawn from the very numbers that it is held to
-            rollout = sample(
-                self.policy, self.tokenizer, self.asked(), config.max_new_tokens, config.temperature, self.generator
-            )
+            asked, pad_id = self.asked(), self.tokenizer.pad_id
+            rollout = sample_together(self.together, self.draw, asked, self.generator, pad_id)
         scores = self.scores(rollout)
         old = self.before(rollout)
         advantages, returns = self.advantages(rollout, scores, old)
@@ -174,25 +172,16 @@ class PPO:
         return self.report(rollout, scores, old, returns, updates, kl)
 
     def report(self, rollout: Rollout, scores: Tensor, old: dict, returns: Tensor, updates: list, kl: float) -> dict:
-        """What happened in a round; of what its updates say, the means."""
-        varied = float(returns[rollout.mask].var(correction=0))
-        missed = float((returns - old["values"])[rollout.mask].var(correction=0))
-        return {
-            "step": self.history.step,
-            "reward": float(scores.mean()),
-            "reward_std": float(scores.std(correction=0)),
-            "kl": kl,
-            "kl_k3": float(old["k3"].sum(1).mean()),
-            "beta": self.beta,
-            "first_ratio": float(updates[0]["ratio"]),
-            **{key: sum(float(one[key]) for one in updates) / len(updates) for key in updates[0]},
-            "explained_variance": 1 - missed / varied if varied else 0.0,
-            "entropy": float(masked_mean(old["entropy"], rollout.mask)),
-            "length": float(rollout.mask.sum(1).float().mean()),
-            "ended": float(rollout.ended.float().mean()),
+        """What happened in a round."""
+        return {"step": self.history.step, **record_of(rollout, scores, old, returns, updates, kl, self.beta)} | {
             "tokens": self.history.tokens,
             "sample": rollout.answers[0],
         }
+
+    def draw(self, asked: Sequence[Conversation], generator: torch.Generator) -> Rollout:
+        """The policy's answers."""
+        config = self.config
+        return sample(self.policy, self.tokenizer, asked, config.max_new_tokens, config.temperature, generator)
 
     def asked(self) -> list[Conversation]:
         """The prompts of this round: all of them in a random order, before any comes again."""
@@ -205,16 +194,20 @@ class PPO:
     @torch.no_grad()
     def scores(self, rollout: Rollout) -> Tensor:
         """The reward of each answer, (B,), less what is taken from one that does not end."""
-        scores = rewards_of(self.reward, rollout.conversations, rollout.answers).to(self.compute.device)
+        own = own_rows(self.together, rollout)
+        own = rewards_of(self.reward, own.conversations, own.answers).to(self.compute.device)
+        scores = of_all(self.together, own, len(rollout.ended))
         return scores - self.config.missing_eos_penalty * (~rollout.ended).float()
 
     @torch.no_grad()
     def before(self, rollout: Rollout) -> dict[str, Tensor]:
         """Log-probabilities, values, entropies and KL estimates of the answers before learning: each (B, T - 1)."""
+        own = own_rows(self.together, rollout)
         with self.compute.autocast():
-            logprobs, values, entropy = self.actor(rollout, self.config.temperature)
+            found = [*self.actor(own, self.config.temperature)]
             with as_reference(self.policy, self.reference) as reference:
-                ref_logprobs = answer_logprobs(reference, rollout, self.config.temperature)
+                found.append(answer_logprobs(reference, own, self.config.temperature))
+        logprobs, values, entropy, ref_logprobs = (of_all(self.together, one, len(rollout.ended)) for one in found)
         k1, k3 = kl_estimates(logprobs, ref_logprobs)
         return {"logprobs": logprobs, "values": values, "entropy": entropy, "k1": k1, "k3": k3}
 
@@ -235,14 +228,16 @@ class PPO:
 
     def update(self, rollout: Rollout, old: dict[str, Tensor], advantages: Tensor, returns: Tensor) -> dict:
         """One step on some answers."""
-        kept = places(rollout.labels[:, 1:])
-        with self.compute.autocast():
-            loss, seen = self.loss(rollout.bare(), kept, old, advantages, returns)
-            if self.texts is not None:
-                seen["text_loss"] = self.text_loss()
-                loss = loss + self.config.ptx_coef * seen["text_loss"]
-                seen["text_loss"] = seen["text_loss"].detach()
-        loss.backward()
+        for some in self.together.summing([rollout], self.history.step):
+            with self.compute.autocast():
+                loss, seen = self.own_loss(some, old, advantages, returns)
+                if self.texts is not None:
+                    seen["text_loss"] = self.text_loss() / self.together.world  # all of them read the same texts
+                    loss = loss + self.config.ptx_coef * seen["text_loss"]
+                    seen["text_loss"] = seen["text_loss"].detach()
+            loss.backward()
+        self.together.agree()
+        seen = {name: self.together.sum(value) for name, value in seen.items()}
         learning = [p for p in self.actor.parameters() if p.grad is not None]
         norm = nn.utils.clip_grad_norm_(learning, self.config.max_grad_norm)
         if self.compute.device.type == "cpu":
@@ -251,6 +246,17 @@ class PPO:
         self.optimizer.zero_grad(set_to_none=True)
         return {**seen, "grad_norm": norm}
 
+    def own_loss(self, rollout: Rollout, old: dict[str, Tensor], advantages: Tensor, returns: Tensor) -> tuple:
+        """`loss` on the answers of this process, and what it is made of, by their shares of all."""
+        rows, own = slice(self.together.rank, None, self.together.world), own_rows(self.together, rollout)
+        old = {name: value[rows] for name, value in old.items()}
+        shares = 1.0, 1.0
+        if self.together.world > 1:  # of the tokens, and of the answers
+            shares = own.mask.sum() / rollout.mask.sum(), len(own.ended) / len(rollout.ended)
+        kept = places(own.labels[:, 1:])
+        loss, seen = self.loss(own.bare(), kept, old, advantages[rows], returns[rows], *shares)
+        return loss, {name: value * shares[0] for name, value in seen.items()}
+
     def text_loss(self) -> Tensor:
         """The mean loss on the next texts that were learned before (Ouyang et al. 2022, equation 2, "PPO-ptx")."""
         self.drawn = self.drawn or self.texts.forever()
@@ -258,15 +264,16 @@ class PPO:
         total, terms = causal_lm(self.policy, self.compute.to_device(batch))
         return total / terms
 
-    def summed(self, rollout: Rollout, kept: Tensor, old: dict, advantages: Tensor, returns: Tensor) -> tuple:
-        """The loss of some answers, and what it is made of."""
+    def summed(self, rollout, kept, old: dict, advantages: Tensor, returns: Tensor, share=1.0, rows=1.0) -> tuple:
+        """The loss of some answers, and what it is made of. share, rows: of the tokens and answers that learn now."""
         config, mask = self.config, rollout.mask.float()
         logprobs, values, entropy = self.actor(rollout, config.temperature, kept)
         with torch.autocast(mask.device.type, enabled=False):
             policy_loss, seen = self.policy_loss(logprobs, old["logprobs"], advantages, mask)
             value_loss, _ = ppo_value_loss(values, old["values"], returns, mask, config.value_clip_range)
             # Schulman et al. 2017, equation 9, with the sign turned
-            loss = policy_loss + config.value_coef * value_loss - config.entropy_coef * masked_mean(entropy, mask)
+            loss = policy_loss * (share if self.by_token else rows) + share * config.value_coef * value_loss
+            loss = loss - share * config.entropy_coef * masked_mean(entropy, mask)
         return loss, {**seen, "policy_loss": policy_loss.detach(), "value_loss": value_loss.detach()}
 
     def check(self, norm: Tensor) -> None:

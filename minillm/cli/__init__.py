@@ -3,8 +3,8 @@
 main         which commands there are; flags: from a command line to settings and to the command that takes them
 terminal     what a terminal is shown; advice: a sentence at the end of a run that did badly
 settings     groups of settings that commands share; methods: `--method`, what of a trained model learns
-life         the life of a run, once; finetune: of what tunes a trained model; heads: of what puts a head on it;
-             rehearsal: so that the text of pre-training is not forgotten
+life         the life of a run, once; opening: where it lives; finetune: of what tunes a trained model; heads: of what
+             puts a head on it; rehearsal: so that the text of pre-training is not forgotten
 depth        `--depth`, the one dial: the rule by which all else follows from it; plan: what a run will take, before
              it begins; cost: operations and seconds of a step; memory: where it goes, and whether a model fits
 size         of a model that goes on from a run

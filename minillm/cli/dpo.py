@@ -75,7 +75,7 @@ class DPO(Rehearses, PreferenceTask):
         if self.average:
             return without_reference(examples)
         with as_reference(self.model, None) as reference:
-            return with_reference(reference, examples, self.tokenizer, self.compute)
+            return with_reference(reference, examples, self.tokenizer, self.compute, together=self.together)
 
     def in_batches(self, examples: list, seed: int | None = None) -> Padded:
         """Batches of pairs. A causal policy never sees the padding behind an answer."""
@@ -94,7 +94,7 @@ class DPO(Rehearses, PreferenceTask):
             )
 
     def watch(self, model: nn.Module) -> dict:
-        return margins(model, self.valid, self.loss, self.compute, self.average)
+        return margins(model, self.valid, self.loss, self.compute, self.average, self.together)
 
     def answers(self) -> list:
         """What the policy answers to the test's prompts, and what it answered before."""

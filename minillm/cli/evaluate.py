@@ -13,7 +13,8 @@ from minillm.cli.encode import Encode, EncodeSettings
 from minillm.cli.finetune import Task
 from minillm.cli.flags import auto, flag, group
 from minillm.cli.generate import compute_of
-from minillm.cli.life import check_context, restore_settings
+from minillm.cli.life import check_context
+from minillm.cli.opening import restore_settings
 from minillm.cli.pair import Pair, PairSettings
 from minillm.cli.predict import holds_pairs
 from minillm.cli.reward import RewardSettings, RewardTask

@@ -11,8 +11,8 @@ from torch import nn
 
 from minillm import hub
 from minillm.cli.flags import flag
-from minillm.cli.life import check_folder
 from minillm.cli.methods import fold_adapters
+from minillm.cli.opening import check_folder
 from minillm.peft import adapter_names, adapters
 from minillm.system import load_file
 from minillm.text import Tokenizer

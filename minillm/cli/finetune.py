@@ -285,7 +285,7 @@ def tuning_config(settings: TuningSettings, rows: int, prepared: Prepared | None
     epochs = EPOCHS["run" if settings.from_ else "scratch"] if training.epochs is None else training.epochs
     if not 0 <= epochs < math.inf or examples < 0:
         raise ValueError(f"--epochs {epochs:g} and --examples {examples}: neither may be negative")
-    steps = training.max_steps or max(round(epochs * rows / training.batch_size), SHORTEST)
+    steps = training.max_steps or max(round(epochs * rows / (training.batch_size * training.accumulate)), SHORTEST)
     more: dict[str, Any] = {"warmup": max(steps // 10, 1), "decay_share": 0.9}
     if prepared is not None and prepared.adapter:
         more |= {"optimizer": "adamw", "learning_rate": prepared.rate, "head_learning_rate": training.learning_rate}

@@ -26,9 +26,9 @@ from typing import Any, NamedTuple
 import torch
 
 from minillm import __version__
-from minillm.cli.terminal import careful_output, one_line
+from minillm.cli.terminal import careful_output, one_line, only_the_leader_prints
 from minillm.report import short
-from minillm.system import check_seed
+from minillm.system import check_seed, is_lost, place_of_process, speaks_first
 
 AUTO = "auto"  # on the command line: what follows from other settings, None in them
 LARGEST = 2**31 - 1  # of a whole number that is no seed: what counts in 32 bits takes it
@@ -175,6 +175,7 @@ class Command(NamedTuple):
     settings: type
     start: Callable[[Any, dict], int | None]
     help: str | None
+    trains: bool = False  # and so can be started several times, by torchrun
 
 
 def run_command(commands: dict[str, Command], arguments: list[str] | None = None) -> int:
@@ -182,12 +183,14 @@ def run_command(commands: dict[str, Command], arguments: list[str] | None = None
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version")):
         arguments = ["pretrain", *arguments]
-    status, message, failure = 0, "", None
-    with careful_output() as output:
+    status, message, failure, complaints = 0, "", None, sys.stderr
+    with only_the_leader_prints(), careful_output() as output:
         given = vars(build_parser(commands).parse_args(arguments))
         command, debug = commands[given.pop("command")], given.pop("debug", bool(os.environ.get("MINILLM_DEBUG")))
         try:
             check_seed(given.get("seed", 0))
+            if place_of_process()[1] > 1 and not command.trains:
+                raise ValueError("torchrun is for the commands that train: start this one without it")
             settings = build(command.settings, given)
             check_out(settings)
             status = command.start(settings, given) or 0
@@ -199,10 +202,10 @@ def run_command(commands: dict[str, Command], arguments: list[str] | None = None
             return PIPE_CLOSED
         if lost is not None:
             message, status = f"what is printed can not be written: {lost.strerror}", 2
-        if debug and failure is not None:
-            traceback.print_exception(failure)
-        if message:
-            print(one_line(f"{program().split()[-1]}: {message}"), file=sys.stderr)
+        if message and speaks_first():
+            if debug and failure is not None:
+                traceback.print_exception(failure, file=complaints)
+            print(one_line(f"{program().split()[-1]}: {message}"), file=complaints, flush=True)
     return status
 
 
@@ -210,6 +213,8 @@ def explain(error: BaseException, resumes: bool = False) -> tuple[str, int]:
     """One sentence about what went wrong, and the exit status. resumes: whether the command knows --resume."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", 130
+    if is_lost(error):
+        return "another process of this run has ended, and with it this one: go on with --resume", 2
     said = str(error).strip()
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in said:
         first = f" ({said.splitlines()[0]})" if said else ""

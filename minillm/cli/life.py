@@ -1,36 +1,31 @@
 """The life of a run, once: claim a folder, read data, build a model, write down how it begins, train, report.
 
-A command that trains is a `TrainingCommand` and fills in the steps. Where runs live, and which of them goes on, stands
-here too.
+A command that trains is a `TrainingCommand` and fills in the steps. Where runs live, and which of them goes on:
+`opening`.
 """
 
-import contextlib
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import nn
 
-from minillm.cli.flags import build, change, fields_of, flag_name, flat_values, program
+from minillm.cli.flags import program
 from minillm.cli.memory import check_batches
 from minillm.cli.methods import Prepared
-from minillm.data import show_example
+from minillm.cli.opening import open_together, saved_settings
+from minillm.data import Tokens, show_example
 from minillm.hub import load_tokenizer
-from minillm.system import Compute, is_kind, pick_device, reading, seed_everything, shown, write_json
+from minillm.system import ALONE, Alone, Compute, pick_device, seed_everything, write_json
 from minillm.text import Tokenizer
 from minillm.training import (
-    RUNS,
     History,
     RunFolder,
+    Sharded,
     TrainConfig,
-    claimed,
-    claimed_by_name,
-    continued,
     describe,
     fit,
-    latest_run,
     mean_loss,
     recompute,
 )
@@ -46,6 +41,7 @@ class TrainingCommand:
     watched: int | None = None  # batches behind each point of the curve, spread over all validation data; None: all
     prepared: Prepared | None = None  # how a trained model is tuned
     batches: Any = None  # what `fit` trains on
+    together: Alone = ALONE  # the processes of this run
 
     def __init__(self, settings: Any, run: RunFolder, compute: Compute, given: dict, resuming: bool = False):
         self.settings, self.run, self.compute = settings, run, compute
@@ -54,11 +50,10 @@ class TrainingCommand:
     @classmethod
     def start(cls, settings: Any, given: dict) -> int:
         """Open the folder of a run and live its life. given: the flags that were typed. Returns: the exit status."""
-        if not settings.run.resume:
-            settings = cls.complete(settings, given)
-        with open_run(settings, given, cls.name, cls.folder_name(settings)) as (run, settings):
+        with open_together(settings, given, cls.name, cls.folder_name, cls.complete) as (run, settings, together):
             compute = pick_device(settings.machine.device, settings.machine.dtype)
             command = cls(settings, run, compute, given, settings.run.resume)
+            command.together = together
             seed_everything(settings.machine.seed)
             return command.live()
 
@@ -79,7 +74,13 @@ class TrainingCommand:
             check_batches(self.compute, self.model, self.batches)
         self.announce()
         self.begin()
+        if self.together.world > 1:
+            self.share()
         history = self.learn(self.resuming and self.run.last_file.exists())
+        self.measured = None if history.stopped == "interrupted" else self.measure()
+        self.together.end()
+        if not self.together.leads:
+            return 130 if history.stopped == "interrupted" else 0
         if history.stopped == "interrupted":
             resume = f"{program()} {self.name} --resume --out {self.run.path}"
             print(f"stopped at step {history.step}; go on with: {resume}")
@@ -129,7 +130,8 @@ class TrainingCommand:
 
     def watch(self, model: nn.Module) -> dict:
         """A point of the curve: the loss on some of the validation data."""
-        return {"val_loss": mean_loss(model, self.objective, self.valid.spread(self.watched), self.compute)}
+        watched = self.valid.spread(self.watched)
+        return {"val_loss": mean_loss(model, self.objective, watched, self.compute, self.together)}
 
     @property
     def samples_validation(self) -> bool:
@@ -141,7 +143,11 @@ class TrainingCommand:
         loss = self.prepared.objective(self.objective) if self.prepared else self.objective
         after_step = self.prepared.after_step(self.config.steps) if self.prepared else None
         more = {"run": self.run, "resume": resume, "after_step": after_step}
+        more |= {"together": self.together, "progress": self.together.leads}
         return fit(self.model, loss, self.batches, replace(self.config, unit=self.unit), self.watch, **more)
+
+    def measure(self) -> Any:
+        """What all processes measure together of the trained model; `report` finds it in `self.measured`."""
 
     def report(self, history: History) -> None:
         """Measure, draw, write the scores, and say how it went."""
@@ -159,9 +165,13 @@ class TrainingCommand:
         """Write what the folder says from the beginning; of a run that goes on, see that its data is the same."""
         self.size = {"parameters": count_parameters(self.model), "trainable": count_parameters(self.model, True)}
         data = self.fingerprint()
+        if len(set(self.together.gather(data))) > 1:
+            raise ValueError("the processes of this run have read different data: give the same files to all of them")
         if self.resuming:
             if self.run.config().get("data") != data:
                 raise ValueError(f"{self.run.path}: {self.other_data}")
+            return
+        if not self.together.leads:
             return
         self.tokenizer.save(self.run.path / "tokenizer.json")
         self.run.save_config(
@@ -181,6 +191,24 @@ class TrainingCommand:
         """Where the token ids of a part of the text are kept, to go on with; --show keeps none."""
         return None if self.settings.run.show else self.run.last_file.with_name(f"tokens_{part}.safetensors")
 
+    def tokens_of(self, corpus: Any, part: str, tokenizer: Tokenizer, name: str) -> Tokens:
+        """The token ids of a part of a text, under a name: worked out by one process, and read by the others."""
+        if not self.together.leads:
+            self.together.wait()
+        tokens = corpus.tokens(part, tokenizer, self.tokens_file(name))
+        if self.together.leads:
+            self.together.wait()
+        return tokens
+
+    def share(self) -> None:
+        """Say how a step is shared; with --shard, share the model too."""
+        world, accumulate = self.together.world, getattr(self.config, "accumulate", None)
+        each = f", each with {accumulate // world} of the {accumulate} micro-batches of a step" if accumulate else ""
+        shard = getattr(self.settings.training, "shard", False)
+        print(f"{world} processes{each}{' and a part of the model' if shard else ''}")
+        if shard:
+            self.together = Sharded(self.together)
+
     def write_metrics(self, history: History, **scores) -> dict:
         """Write metrics.json, which says that the run has ended, and return it."""
         unit = self.unit.replace(" ", "_")
@@ -199,6 +227,7 @@ class TrainingCommand:
             "trainable_parameters": self.size["trainable"],
             "best_step": history.best_step,
             "stopped": history.stopped,
+            **({"processes": self.together.world} if self.together.world > 1 else {}),
         }
         write_json(self.run.path / "metrics.json", metrics)
         return metrics
@@ -222,92 +251,8 @@ def train_config(*groups: Any, steps: int, **more) -> TrainConfig:
     return TrainConfig(**given | {"steps": steps, "eval_every": every} | more)
 
 
-# Where runs live
-
-
-def check_folder(out: Path) -> None:
-    """Raises: ValueError for a path that is a file, or within one: it cannot become a folder."""
-    for path in (out, *out.parents):
-        if path.exists() and not path.is_dir():
-            raise ValueError(f"--out {out}: {'this' if path == out else path} is a file; name a folder")
-
-
-@contextlib.contextmanager
-def new_run(out: Path | None, name: str) -> Iterator[RunFolder]:
-    """The folder of a new run, locked during the block: the one given, or the first of runs/NAME, ... that is free."""
-    check_folder(out or RUNS)
-    with claimed_by_name(name) if out is None else claimed(out) as run:
-        yield run
-
-
 def check_context(context: int | None, model: nn.Module, run: RunFolder) -> None:
     """Raises: ValueError for a --context that is longer than what the model of a run reads."""
     longest = getattr(model.config, "context", context)
     if context and context > longest:
         raise ValueError(f"--context {context} is longer than the {longest} of the model in {run.path}")
-
-
-# A run that goes on
-
-NOT_SAID = ("rehearse", "rehearse_answers", "ptx_coef")  # in config.json of older versions, which had none of it
-
-
-@contextlib.contextmanager
-def open_run(settings: Any, given: dict, name: str, folder: str) -> Iterator[tuple[RunFolder, Any]]:
-    """The run folder, locked during the block, and the settings that hold in it. folder: its name in runs/."""
-    if not settings.run.resume:
-        shown_only = contextlib.nullcontext(RunFolder(settings.run.out or RUNS / folder))  # --show writes nothing
-        with shown_only if settings.run.show else new_run(settings.run.out, folder) as run:
-            yield run, settings
-        return
-    run = RunFolder(settings.run.out) if settings.run.out else latest_run(name, whole=False, flag="--out")
-    with continued(run):
-        yield run, resumed_settings(settings, given, run, name)
-
-
-def resumed_settings(settings: Any, given: dict, run: RunFolder, name: str) -> Any:
-    """The settings of a run that goes on. Raises: ValueError for flags that differ, and another command's run."""
-    own = run.config()["stage"]
-    if own != name:
-        raise ValueError(f"{run.path} is a run of {own}, not of {name}: resume it by `{program()} {own}`")
-    saved = run.config()["settings"]
-    for flag, value in given.items():
-        value, own = as_saved(value), saved.get(flag)
-        if isinstance(given[flag], Path) and isinstance(own, str):
-            own = as_saved(Path(own))  # of an older run, as seen from here
-        if flag not in ("resume", "out", "device") and value != own:
-            raise ValueError(
-                f"--resume goes on with the settings of {run.path}, where {flag_name(flag)} is {saved.get(flag)}, "
-                f"not {value}: leave the flag out"
-            )
-    with reading(run.path / "config.json"):
-        settings = restore_settings(type(settings), saved)
-    return change(settings, resume=True, **{key: given[key] for key in ("device",) if key in given})
-
-
-def saved_settings(settings: Any) -> dict:
-    """The settings as JSON can hold them, without groups."""
-    return {name: as_saved(value) for name, value in flat_values(settings).items()}
-
-
-def as_saved(value: Any) -> Any:
-    """A setting as config.json has it: a path is whole, so that it leads to the same file from any folder."""
-    return os.path.abspath(value) if isinstance(value, Path) else value
-
-
-def restore_settings(kind: type, saved: dict) -> Any:
-    """Settings from what `saved_settings` made of them. Raises: ValueError for those of another version of minillm."""
-    known = {field.name: (field, hint) for _, field, hint in fields_of(kind)}
-    saved = {name: 0.0 for name in NOT_SAID if name in known} | saved
-    unknown = sorted(saved.keys() - known.keys())
-    if unknown:
-        raise ValueError(f"this run has settings of another version of minillm ({', '.join(unknown)}): begin it anew")
-    values = {}
-    for name, value in saved.items():
-        field, hint = known[name]
-        value = None if "auto" in field.metadata and value in (0, "") else value  # as older versions wrote it
-        absent, choices = value is None and field.default is None, field.metadata["choices"]
-        if not absent and (not is_kind(value, str if hint is Path else hint) or (choices and value not in choices)):
-            raise ValueError(f'"{name}" among the settings is {shown(value)}, which {flag_name(name)} cannot be')
-        values[name] = Path(value) if hint is Path and value else value
-    return build(kind, values)

@@ -29,7 +29,7 @@ from minillm.cli.tour import TourSettings, run_tour
 
 
 def _trains(summary: str, settings: type, kind: type) -> Command:
-    return Command(summary, settings, kind.start, kind.__doc__)
+    return Command(summary, settings, kind.start, kind.__doc__, trains=True)
 
 
 def _does(summary: str, settings: type, function: Callable, **more) -> Command:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minillm.cli.flags import flag
-from minillm.cli.life import new_run
 from minillm.cli.methods import fold_adapters
+from minillm.cli.opening import new_run
 from minillm.hub import load_model, load_tokenizer, source
 from minillm.system import write_json
 from minillm.training import describe
@@ -27,7 +27,7 @@ def run_merge(settings: MergeSettings, given: dict) -> int:
     python train.py merge --from runs/stories --out runs/stories-whole
 
     Changes of weights can be merged: lora, adalora, ia3, and bitfit where there are biases. Prompts, prefixes and
-    detours cannot.
+    branches beside them cannot.
     """
     if settings.from_ is None:
         raise ValueError("merge needs --from, the folder of a run that trained an adapter")

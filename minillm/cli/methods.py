@@ -37,7 +37,7 @@ class AdapterSettings:
 
     adapter_learning_rate: float | None = auto("peak rate of AdamW for what an adapter learns; auto: the method's own")
     also: str = flag("", "parts of the model that learn beside an adapter, such as embedding,head")
-    rank: int | None = auto("of lora, adalora (at first), adapter: channels of the detour")
+    rank: int | None = auto("of lora, adalora (at first), adapter: channels of the low-rank branch")
     target_rank: float | None = auto("of adalora: ranks of a layer in the end, on average; auto: half")
     alpha: float | None = auto("of lora, adalora: how much the change counts; it is divided by the rank")
     rank_stabilised: bool = flag(False, "of lora, adalora: divide by the root of the rank instead")

@@ -57,7 +57,7 @@ class EncoderSize:
 class MLMTraining(PreTraining):
     """Training."""
 
-    batch_size: int = flag(16, "documents in a step")
+    batch_size: int = flag(16, "documents in a micro-batch")
     max_steps: int = flag(2400, "steps of training; the schedule spans them")
     learning_rate: float = flag(0.02, "peak rate of AdamW")
     head_learning_rate: float = flag(0.03, "peak rate of the output layer")
@@ -126,7 +126,7 @@ class MLM(TrainingCommand):
     def rows(self, part: str) -> Sequence:
         """Documents, or pieces of those that are too long; with next sentences, halves that belong together or not."""
         frame, context = encoder_frame(self.tokenizer), self.settings.size.context
-        documents = Documents(self.corpus.tokens(part, self.tokenizer, self.tokens_file(part)), self.tokenizer)
+        documents = Documents(self.tokens_of(self.corpus, part, self.tokenizer, part), self.tokenizer)
         if self.settings.next_sentence:
             return Halves(documents, frame, context, self.settings.machine.seed)
         if context < 3:
@@ -154,15 +154,15 @@ class MLM(TrainingCommand):
             f"{len(self.examples['valid']):,} to measure on\n"
             f"Encoder: {size.depth} layers, {size.width} channels, {self.tokenizer.vocab_size:,} tokens, "
             f"{sum(p.numel() for p in self.model.parameters()):,} parameters\n"
-            f"{training.max_steps:,} steps of {training.batch_size} rows, {self.settings.mask:.0%} of the tokens "
-            f"hidden, into {self.run.path}"
+            f"{training.max_steps:,} steps of {training.batch_size * training.accumulate} rows, "
+            f"{self.settings.mask:.0%} of the tokens hidden, into {self.run.path}"
         )
 
     def fingerprint(self) -> str:
         return self.corpus.of_text()
 
     def report(self, history: History) -> None:
-        scores = self.scores()
+        scores = self.measured
         with picture(self.run.path / "loss.png") as ax:
             whole = scores["val_loss"] if self.samples_validation else None
             loss_curve(history, ax=ax, whole=whole)
@@ -174,19 +174,21 @@ class MLM(TrainingCommand):
         say(advice(scores["val_loss"], self.tokenizer.vocab_size))
 
     @torch.no_grad()
-    def scores(self) -> dict:
+    def measure(self) -> dict:
         """The loss, the share of hidden tokens that are restored; of next sentences, the share that is right."""
         model, next_sentence = self.model.eval(), self.settings.next_sentence
-        right = hidden = follows = texts = 0
-        for batch in map(self.compute.to_device, self.valid):
+
+        def counts(batch: dict) -> list[int]:
+            batch, follows = self.compute.to_device(batch), 0
             keep = batch["labels"] != IGNORE_INDEX
             with self.compute.autocast():
                 guesses = self.encoder(**inputs_of(batch), keep=keep).argmax(-1)
                 if next_sentence:
-                    follows += int((model(**inputs_of(batch)).argmax(-1) == batch["follows"]).sum())
-            right, hidden = right + int((guesses == batch["labels"][keep]).sum()), hidden + int(keep.sum())
-            texts += len(keep)
-        loss = mean_loss(self.encoder, masked_lm, self.valid, self.compute)
+                    follows = int((model(**inputs_of(batch)).argmax(-1) == batch["follows"]).sum())
+            return [int((guesses == batch["labels"][keep]).sum()), int(keep.sum()), follows, len(keep)]
+
+        right, hidden, follows, texts = map(sum, zip(*self.together.each(counts, self.valid)))
+        loss = mean_loss(self.encoder, masked_lm, self.valid, self.compute, self.together)
         scores = {"val_loss": loss, "restored": right / max(hidden, 1)}
         return scores | ({"next_sentence": follows / texts} if next_sentence else {})
 

@@ -104,15 +104,21 @@ class RLHF(TrainingCommand):
             self.reward.mean, self.reward.deviation = (self.run.config()[name] for name in SCALE)
         else:
             some = list(itertools.islice(itertools.cycle(self.prompts), STANDARD))
-            self.reward.standardise(some, self.sampled(self.before, some, self.settings.machine.seed)[0])
+            self.reward.mean, self.reward.deviation = self.together.share(lambda: self.scale_on(some))
         settings, config = self.settings, self.config
         self.kept = to_keep(settings)
         updates = config.rounds * config.epochs * -(-config.batch_size // config.minibatch_size)
         self.old_texts = Rehearsal(self.kept.of_one_quality(), self, 2 * updates)
-        self.old_texts.before = self.old_texts.loss(self.before, self.compute)
+        self.old_texts.before = self.old_texts.loss(self.before, self.compute, self.together)
         kind = PPO if settings.training.algorithm == "ppo" else GRPO
         texts = self.old_texts.alone(settings.machine.seed)
-        self.loop = kind(self.model, self.tokenizer, self.prompts, self.reward, config, None, self.run, texts)
+        more = (None, self.run, texts, self.together)
+        self.loop = kind(self.model, self.tokenizer, self.prompts, self.reward, config, *more)
+
+    def scale_on(self, prompts: list[Conversation]) -> tuple[float, float]:
+        """Mean and deviation of the rewards of answers to these prompts before learning."""
+        self.reward.standardise(prompts, self.sampled(self.before, prompts, self.settings.machine.seed)[0])
+        return self.reward.mean, self.reward.deviation
 
     def announce(self) -> None:
         settings, config, reference = self.settings, self.config, "a frozen copy of the policy"
@@ -139,8 +145,9 @@ class RLHF(TrainingCommand):
         return {"base": base, "learned": self.kept.as_json(), **scale}
 
     def learn(self, resume: bool) -> History:
-        self.old = self.sampled(self.before, self.test, self.settings.machine.seed)[0]
-        return self.loop.train(self.watch, resume, progress=True)
+        if self.together.leads:
+            self.old = self.sampled(self.before, self.test, self.settings.machine.seed)[0]
+        return self.loop.train(self.watch, resume, progress=self.together.leads)
 
     def watch(self, model: nn.Module) -> dict:
         """The true score of fresh answers, where it is known; the share that is right, where a program can tell."""

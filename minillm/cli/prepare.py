@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from minillm import __version__
 from minillm.cli.flags import auto, flag, flag_name, program, refuse
-from minillm.cli.life import as_saved, check_folder, restore_settings, saved_settings
+from minillm.cli.opening import as_saved, check_folder, restore_settings, saved_settings
 from minillm.data import MANIFEST, PROGRESS, TOKENIZER, Options, Sharding, Source, clean_up, sample
 from minillm.hub import load_tokenizer, source
 from minillm.system import FolderLock, duration, read_object, reading, sweep, write_json

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from minillm.cli.corpus import OneDocument, load_corpus
 from minillm.cli.flags import change, flag, flag_name
-from minillm.cli.life import as_saved
+from minillm.cli.opening import as_saved
 from minillm.cli.settings import TextSource
 from minillm.data import IGNORE_INDEX, Batches, Mixed, Padded, Windows, conversation_example, read_conversations
 from minillm.hub import source
 from minillm.peft import METHODS, bare, switched_off
-from minillm.system import Compute, reading
+from minillm.system import ALONE, Alone, Compute, reading
 from minillm.tales import data_file
 from minillm.training import (
     LossFunction,
@@ -155,10 +155,13 @@ def missing(settings: Any, name: str) -> str:
 
 
 class Rehearsal:
-    """What is to be kept, as batches to learn from and to measure on; of the conversations, so many as `steps` take."""
+    """What is to be kept, as batches to learn from and to measure on; of conversations, so many as are read.
 
-    def __init__(self, kept: Learned, task: Any, steps: int):
-        settings, tokenizer, model, file = task.settings, task.tokenizer, task.model, task.tokens_file
+    Args: batches: micro-batches of all steps.
+    """
+
+    def __init__(self, kept: Learned, task: Any, batches: int):
+        settings, tokenizer, model = task.settings, task.tokenizer, task.model
         self.shares, seed = settings.rehearsal, settings.machine.seed
         self.answers: Padded | None = None
         self.text: Windows | None = None
@@ -172,7 +175,7 @@ class Rehearsal:
                 self.corpus = load_corpus(replace(kept.text, documents="file"), kept.seed)
 
             def windows(part: str, seed: int | None) -> Windows:
-                tokens = self.corpus.tokens(part, tokenizer, file(f"old_{part}"))
+                tokens = task.tokens_of(self.corpus, part, tokenizer, f"old_{part}")
                 if len(tokens) < 2:
                     raise ValueError(f"{self.corpus.name}: too short to rehearse: name more text, or --rehearse 0")
                 return Windows(tokens, min(longest, LONGEST, len(tokens) - 1), ROWS, seed)
@@ -181,7 +184,7 @@ class Rehearsal:
             self.text = windows("train", seed) if self.shares.rehearse else None
         if self.shares.rehearse_answers:
             records = [record for name in kept.conversations for record in read_conversations(conversations_file(name))]
-            needed = math.ceil(steps / (1 - self.share) * self.shares.rehearse_answers) * ROWS
+            needed = math.ceil(batches / (1 - self.share) * self.shares.rehearse_answers) * ROWS
             order = torch.randperm(len(records), generator=torch.Generator().manual_seed(seed))
             records = [records[i] for i in order[:needed].tolist()]  # no more than are read
             examples = [conversation_example(record, tokenizer, longest) for record in records]
@@ -202,12 +205,12 @@ class Rehearsal:
         """Of the steps, that go on learning what is old."""
         return self.shares.rehearse + self.shares.rehearse_answers
 
-    def loss(self, model: nn.Module, compute: Compute) -> float | None:
+    def loss(self, model: nn.Module, compute: Compute, together: Alone = ALONE) -> float | None:
         """Nats per token of the old validation text; None without one."""
         if self.valid is None:
             return None
         objective = causal_objective(bare(model))
-        return mean_loss(model.to(compute.device), objective, self.valid.spread(MEASURED), compute)
+        return mean_loss(model.to(compute.device), objective, self.valid.spread(MEASURED), compute, together)
 
     def scores(self, model: nn.Module, compute: Compute) -> dict[str, float]:
         """The loss on the old text, and what it was before; nothing where that is not known."""
@@ -248,9 +251,9 @@ class Rehearses:
     def prepare(self) -> None:
         super().prepare()
         self.kept = to_keep(self.settings)
-        self.old = Rehearsal(self.may_rehearse(self.kept), self, self.config.steps)
+        self.old = Rehearsal(self.may_rehearse(self.kept), self, self.config.steps * self.config.accumulate)
         with switched_off(self.model, self.adapter) if self.adapter else nullcontext():  # a new prompt is noise
-            self.old.before = self.old.loss(self.model, self.compute)
+            self.old.before = self.old.loss(self.model, self.compute, self.together)
         self.batches = self.old.among(self.batches, self.settings.machine.seed)
         if self.old.share and self.settings.training.max_steps is None:
             self.config = self.old.longer(self.config)

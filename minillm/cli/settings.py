@@ -72,7 +72,8 @@ class RecordSource:
 class Training:
     """Training."""
 
-    batch_size: int = flag(32, "examples in a step")
+    batch_size: int = flag(32, "examples in a micro-batch")
+    accumulate: int = flag(1, "micro-batches in a step, of all processes together")
     max_steps: int | None = auto("steps of training; the schedule spans them")
     learning_rate: float = flag(2e-3, "peak rate of AdamW: embeddings and the output layer")
     matrix_learning_rate: float = flag(0.02, "peak rate of Muon: the trunk's matrices")
@@ -82,6 +83,7 @@ class Training:
     patience: int = flag(0, "evaluations without a better one before stopping (0: never)")
     recompute: bool = flag(False, RECOMPUTE)
     compile: bool = flag(False, COMPILE)
+    shard: bool = flag(False, "each process of torchrun holds a part of the model: for one that does not fit (FSDP)")
 
 
 @dataclass(frozen=True, kw_only=True)

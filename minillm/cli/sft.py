@@ -8,7 +8,7 @@ from torch import nn
 from minillm.align import true_scores
 from minillm.cli.finetune import SHORTEST, Task, TuningSettings, TuningTraining
 from minillm.cli.flags import auto, change, flag, group
-from minillm.cli.life import as_saved
+from minillm.cli.opening import as_saved
 from minillm.cli.rehearsal import RehearsalSettings, Rehearses, with_shares
 from minillm.cli.settings import ChatTemplate
 from minillm.data import (

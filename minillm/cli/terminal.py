@@ -10,6 +10,8 @@ import re
 import sys
 from collections.abc import Iterator
 
+from minillm.system import place_of_process
+
 LONGEST_WORD = 300  # characters of a word in a message
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and newline
 
@@ -58,6 +60,16 @@ class Output:
             with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
                 os.dup2(nowhere.fileno(), self.stream.fileno())  # or Python complains once more when it ends
         return self.lost
+
+
+@contextlib.contextmanager
+def only_the_leader_prints() -> Iterator[None]:
+    """For the time of a block, let what others of torchrun's processes than the first print go nowhere."""
+    if place_of_process()[0] == 0:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        yield
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minillm.cli.flags import flag, flag_name, group, program
-from minillm.cli.life import check_folder
+from minillm.cli.opening import check_folder
 from minillm.cli.settings import Machine
 from minillm.cli.tour_report import life_story
 from minillm.system import duration, write_text

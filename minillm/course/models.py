@@ -9,6 +9,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import torch
@@ -27,6 +29,7 @@ MAKERS = {  # name of the run: the command that makes it, and the run that it be
     "letters": (("sft", "--task", "letters"), "sft"),
     "reward": (("reward",), "letters"),
 }
+MINUTES = {"pretrain": 2, "mlm": 4, "lstm": 2, "sft": 4, "letters": 2, "reward": 1}  # on two idle cores
 KEPT = {  # the files of a run that lessons read, beside its weights
     **dict.fromkeys(MAKERS, ("config.json", "tokenizer.json", "metrics.json")),
     **dict.fromkeys(("pretrain", "sft"), ("config.json", "tokenizer.json", "metrics.json", "log.jsonl")),
@@ -87,27 +90,62 @@ def found_or_made(name: str) -> RunFolder:
 
 
 def trained(name: str) -> RunFolder:
-    """The finished run in runs/NAME, which its command makes when nobody has yet, after the run that it begins with.
+    """The finished run in runs/NAME, which its command makes when nobody has yet, after the runs that it begins with.
 
-    Raises: RuntimeError when it could not be trained.
+    How many are missing and how long they take is said before the first begins, and each step of theirs is counted.
+    Raises: RuntimeError when one could not be trained.
     """
-    run = RunFolder(ROOT / "runs" / name)
-    if not run.finished:
-        start = MAKERS[name][1] and trained(MAKERS[name][1])
-        print(f"There is no trained model in {run.path} yet. Training it now, once: minutes.", flush=True)
-        _train(run, name, start, capture_output=True, text=True)
-    return run
+    chain = [name]
+    while start := MAKERS[chain[0]][1]:
+        chain.insert(0, start)
+    runs = {one: RunFolder(ROOT / "runs" / one) for one in chain}
+    missing = [one for one in chain if not runs[one].finished]
+    if missing:
+        minutes = sum(MINUTES[one] for one in missing)
+        print(
+            f"Not there yet: {', '.join(missing)}. Training now, once: {minutes} minutes on two idle cores.", flush=True
+        )
+    for number, one in enumerate(missing, 1):
+        start = MAKERS[one][1]
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
+            process = subprocess.Popen(
+                _command(runs[one], one, start and runs[start]), cwd=ROOT, stdout=said, stderr=said
+            )
+            _watch(process, runs[one], f"{number} of {len(missing)}: {one}")
+            said.seek(0)
+            _check(process.returncode, one, said.read())
+    return runs[name]
 
 
-def _train(run: RunFolder, name: str, start: RunFolder | str, **output) -> None:
-    """Finish a run by its command, in fp32; `output` says what becomes of all that it prints."""
+def _watch(process: subprocess.Popen, run: RunFolder, title: str) -> None:
+    """Says on one line how far a run is, until it has ended."""
+    begun = time.monotonic()
+    while process.poll() is None:
+        records = run.records() if run.started else []
+        step = records[-1]["step"] if records else 0
+        print(f"\r{title}, step {step}, {time.monotonic() - begun:.0f} s", end="", flush=True)
+        try:
+            process.wait(timeout=3)
+        except subprocess.TimeoutExpired:
+            continue
+        except KeyboardInterrupt:
+            process.terminate()  # it ends its step, and goes on from there another time
+            raise
+    print(f"\r{title}, {time.monotonic() - begun:.0f} s" + " " * 12, flush=True)
+
+
+def _command(run: RunFolder, name: str, start: RunFolder | str) -> list[str]:
+    """What finishes a run, in fp32."""
     earlier = ["--from", str(start.path)] if start else []
     command = MAKERS[name][0]
     flags = [command[0], "--resume"] if run.started else [*command, *earlier, "--dtype", "fp32"]  # a run has its flags
-    result = subprocess.run([sys.executable, "-m", "minillm", *flags, "--out", str(run.path)], cwd=ROOT, **output)
-    if result.returncode:
-        said = f": {result.stderr.strip().splitlines()[-1]}" if result.stderr else ""
-        raise RuntimeError(f"training the model {name} for the lessons failed{said}")
+    return [sys.executable, "-m", "minillm", *flags, "--out", str(run.path)]
+
+
+def _check(status: int, name: str, said: str = "") -> None:
+    if status:
+        last = f": {said.strip().splitlines()[-1]}" if said.strip() else ""
+        raise RuntimeError(f"training the model {name} for the lessons failed{last}")
 
 
 def make_models(runs: Path, out: Path) -> None:
@@ -119,7 +157,7 @@ def make_models(runs: Path, out: Path) -> None:
         run = RunFolder(runs / name)
         print(f"{number} of {len(MAKERS)}: {name}", flush=True)
         if not run.finished:
-            _train(run, name, start and RunFolder(runs / start))
+            _check(subprocess.run(_command(run, name, start and RunFolder(runs / start)), cwd=ROOT).returncode, name)
         keep(name, run, RunFolder(out / name))
 
 

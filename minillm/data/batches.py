@@ -149,12 +149,13 @@ class Batches:
         """Full batches without end, from where `load_state_dict` put us. A batch may span two epochs."""
         while True:
             for turn in range(self.world):
-                rows = self._next_rows()
+                rows = self.next_rows()
                 if turn == self.rank:
                     mine = self.batch(rows)
             yield mine
 
-    def _next_rows(self) -> Tensor:
+    def next_rows(self) -> Tensor:
+        """The examples of the next full batch."""
         rows = self.order(self.epoch)[self.position : self.position + self.batch_size]
         self.position += len(rows)
         while len(rows) < self.batch_size:

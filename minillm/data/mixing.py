@@ -33,6 +33,7 @@ class Mixed:
             raise ValueError(f"the weights are {list(weights)}: none may be negative, and one must be positive")
         check_seed(seed)
         self.sources, self.seed, self.drawn = sources, seed, 0
+        self.rank, self.world = 0, 1  # as of `Batches`
         self.weights = torch.tensor(weights, dtype=torch.float64)
 
     def __len__(self) -> int:
@@ -46,10 +47,14 @@ class Mixed:
 
     def forever(self) -> Iterator[dict[str, Tensor]]:
         """Batches without end, from where `load_state_dict` put us."""
-        streams = [source.forever() for source in self.sources]
         while True:
-            self.drawn += 1
-            yield next(streams[self.source(self.drawn - 1)])
+            for turn in range(self.world):
+                source = self.sources[self.source(self.drawn)]
+                self.drawn += 1
+                rows = source.next_rows()
+                if turn == self.rank:
+                    mine = source.batch(rows)
+            yield mine
 
     def state_dict(self) -> dict:
         """Where `forever` stands, in every source."""

@@ -29,8 +29,8 @@ class BottleneckLinear(Adapter):
         y = self.base(x)
         if not self.active:
             return y
-        detour = self.up(F.gelu(self.down(y.to(self.down.weight.dtype))))
-        return rounded(y + self.strength * detour, bare(self).weight)
+        branch = self.up(F.gelu(self.down(y.to(self.down.weight.dtype))))
+        return rounded(y + self.strength * branch, bare(self).weight)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Bottleneck(Method):
     """Settings of bottleneck adapters: after the last layers of both branches of a block."""
 
     targets: tuple[str, ...] = ("output", "down")
-    rank: int = 8  # channels of the detour
+    rank: int = 8  # channels of the low-rank branch
     wrapper: ClassVar[type[Adapter]] = BottleneckLinear
     key: ClassVar[str] = "adapter"
     learning_rate: ClassVar[float] = 0.015

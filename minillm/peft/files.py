@@ -22,7 +22,7 @@ from minillm.peft.lora import LoRA
 from minillm.peft.operations import adapter_state, inject, load_adapter_state, remove
 from minillm.peft.prefix import LlamaAdapter, PrefixTuning
 from minillm.peft.prompts import PTuning, SoftPrompt, simplify
-from minillm.system import Damaged, load_file, read_object, reading, save_file
+from minillm.system import Damaged, load_file, read_object, reading, save_file, whole
 from minillm.training import RunFolder, changing, unwrap
 
 METHODS: dict[str, type[Method]] = {
@@ -43,6 +43,10 @@ class AdapterRun(RunFolder):
     def save_model(self, model: nn.Module) -> None:
         """Write the adapter, and what learns beside it."""
         save_adapter(unwrap(model), self.path, self.name)
+
+    def to_keep(self, model: nn.Module) -> dict[str, Tensor]:
+        """What `save_model` writes."""
+        return {name: whole(tensor) for name, tensor in adapter_state(unwrap(model), self.name).items()}
 
     def to_resume(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
         """What a checkpoint holds of a model: what changes; the rest is in the run that the adapter stands on."""
@@ -71,7 +75,7 @@ def save_adapter(model: nn.Module, folder: str | os.PathLike, name: str | None =
     Raises: ValueError as `adapter_state`, and for an adapter whose parts have settings of their own, as one of Hugging
         Face's may.
     """
-    state = adapter_state(model, name)
+    state = {key: whole(tensor) for key, tensor in adapter_state(model, name).items()}
     method, *others = dict.fromkeys(adapter.method for _, adapter in adapters(model, name))
     if others:
         raise ValueError("its parts have different settings, of which an adapter's file holds one: save it as peft")

@@ -6,7 +6,7 @@ diagrams    what the lessons draw: SVG with an alternative text
 """
 
 from minillm.report.plots import (
-    COLOURS, LINE_STYLES, ROUNDS, coloured_text, heat_map, log_probabilities, loss_curve, picture, reliability,
-    rounds, short, use_style,
+    COLOURS, LINE_STYLES, ROUNDS, coloured_text, finished_pictures, heat_map, log_probabilities, loss_curve,
+    picture, reliability, rounds, short, use_style,
 )  # fmt: skip
 from minillm.report.live import ENGINE, live_page

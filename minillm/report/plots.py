@@ -151,7 +151,7 @@ ROUNDS = {  # what a round of PPO logs: how it is called in a picture
     "reward": "reward (deviations)",
     "true_score": "true score",
     "kl": "KL divergence (nats)",
-    "entropy": "entropy (nats a token)",
+    "entropy": "entropy (nats per token)",
     "clip_fraction": "share of tokens clipped",
     "explained_variance": "explained variance of the value",
     "length": "tokens an answer",
@@ -226,3 +226,20 @@ def picture(path: str | os.PathLike, grid: tuple[int, int] = (1, 1), **figure):
         yield drawn.subplots(*grid)
         drawn.savefig(content, dpi=110, format="png")
     write_atomic(path, [content.getvalue()])
+
+
+def finished_pictures() -> list[tuple[bytes, str]]:
+    """Every open figure of pyplot as PNG, with the words on it that say what it shows.
+
+    They are closed, so that a notebook does not show them again.
+    """
+    import matplotlib.pyplot as plt
+
+    found = []
+    for number in plt.get_fignums():
+        figure, content = plt.figure(number), io.BytesIO()
+        words = [word for ax in figure.axes for word in (ax.get_title(), ax.get_xlabel(), ax.get_ylabel()) if word]
+        figure.savefig(content, format="png", bbox_inches="tight")
+        plt.close(number)
+        found.append((content.getvalue(), "; ".join(dict.fromkeys(words))))
+    return found

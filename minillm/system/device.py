@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from minillm.system.distributed import place_of_process
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LARGEST_SEED = 2**32 - 1
 MEMORY_LINES = Path("/proc/meminfo")  # of Linux
@@ -37,6 +39,11 @@ class Compute(NamedTuple):
     def of(cls, model: torch.nn.Module) -> "Compute":
         """Where a model's weights are, in their own precision."""
         return cls(next((p.device for p in model.parameters()), torch.device("cpu")), torch.float32)
+
+    def here(self) -> None:
+        """Let this thread allocate on the device, and on no other."""
+        if self.device.type == "cuda" and self.device.index is not None:
+            torch.cuda.set_device(self.device)
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """The context in which a forward pass runs."""
@@ -117,6 +124,8 @@ def pick_device(device: str = "auto", dtype: str = "auto") -> Compute:
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and place_of_process()[1] > 1:
+        device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"  # each process has a GPU of its own
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(
             f"--device {device}: torch finds no CUDA device here; use --device cpu, or install a CUDA build"

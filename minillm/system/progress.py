@@ -14,13 +14,15 @@ class Interrupt:
 
 
 @contextlib.contextmanager
-def patient_interrupt() -> Iterator[Interrupt]:
-    """Let Ctrl-C and SIGTERM finish the step in hand; a second one stops at once."""
-    interrupt, previous = Interrupt(), {}
+def patient_interrupt(grace: float = 0.0) -> Iterator[Interrupt]:
+    """Let Ctrl-C and SIGTERM finish the step in hand; a second one, after `grace` seconds, stops at once."""
+    interrupt, previous, first = Interrupt(), {}, 0.0
 
     def request(number, frame):
-        if interrupt.requested:
+        nonlocal first
+        if interrupt.requested and time.monotonic() - first >= grace:
             raise KeyboardInterrupt
+        first = first if interrupt.requested else time.monotonic()
         interrupt.requested = True
 
     if threading.current_thread() is threading.main_thread():  # no other may set handlers: the caller's own stay

@@ -28,7 +28,8 @@ from minillm.tales.language import LANGUAGE, from_lantic, make_translations, to_
 from minillm.tales.letter_scores import BEST_SCORE, WEIGHTS, LetterScore, score_letter, understand
 from minillm.tales.letters import LETTER_FORMS, Traits, ask_for_letter, draw_traits, make_prompts, write_letter
 from minillm.tales.lookups import (
-    Lookup, make_collection, make_lookup_instructions, make_lookups, make_question_pairs, planted, with_document,
+    Lookup, make_collection, make_lookup_instructions, make_lookups, make_question_pairs, planted, questions_about,
+    with_document,
 )  # fmt: skip
 from minillm.tales.next_token import NextToken, divergence, entropy, ways_on
 from minillm.tales.pairs import make_entailment, make_next_sentence, make_paraphrases

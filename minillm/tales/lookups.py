@@ -75,6 +75,15 @@ def question_about_pair(rng: random.Random, tale: Tale, kinds: Sequence[str] = t
     return _ask(_pair(tale), question), answer(tale), kind
 
 
+def questions_about(collection: Sequence[Tale]) -> list[dict[str, str]]:
+    """Of each tale the questions that it answers, and their answers: what a closed book has to know by heart."""
+    found = []
+    for tale in collection:
+        kinds = [kind for kind in ASKED if _has(kind, tale)]
+        found.append({_ask(_pair(tale), ASKED[kind][0]): ASKED[kind][1](tale) for kind in kinds})
+    return found
+
+
 def make_lookups(collection: Sequence[Tale], n: int, seed: int, unknown: float = UNKNOWN) -> list[Lookup]:
     """`n` questions about a collection; a share `unknown` of them is answered by nothing in it."""
     rng, here = random.Random(f"lookups {seed}"), {_pair(tale) for tale in collection}

@@ -10,13 +10,15 @@ distillation  learning from a teacher's whole distribution
 group_losses  of groups of answers to one prompt: GRPO and its relatives
 by_parts      the loss of a large vocabulary, whose logits are never in memory together
 recompute     activations computed twice, for less memory
-claims        who writes into a run folder, and what a killed run leaves behind
+claims        who writes into a run folder, and what a killed run leaves behind; following: who only reads it
+sharded       a model of which each process holds a part
 forgetting    continual learning: L2-SP, EWC, weight averaging, measures of transfer
 """
 
 from minillm.training.by_parts import LARGE, PART, causal_lm_by_parts, causal_objective
 from minillm.training.claims import Taken, claimed, claimed_by_name, continued
 from minillm.training.distillation import DIVERGENCES, distillation, forward_kl, reverse_kl, teacher_of
+from minillm.training.following import following
 from minillm.training.forgetting import (
     average_score, backward_transfer, ewc, fisher_diagonal, forward_transfer, interpolate, l2_sp, weights_of,
 )  # fmt: skip
@@ -41,6 +43,7 @@ from minillm.training.recompute import recompute, recomputes
 from minillm.training.runs import (
     RUNS, RunFolder, describe, knows_template, latest_run, stage_of, load_weights, named_or_latest, unwrap,
 )  # fmt: skip
+from minillm.training.sharded import Sharded, is_sharded
 from minillm.training.sequence_to_sequence import teacher_forced, translate, translation_example
 from minillm.training.states import changing
 from minillm.training.trainer import History, TrainConfig, fit

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
-from minillm.system import Compute
+from minillm.system import ALONE, Alone, Compute
 
 
 class Feed:
@@ -18,15 +18,25 @@ class Feed:
     Only batches with a `state_dict`, whose random choices are their own, are made ahead; others might draw from the
     random generators that the loop draws from.
 
-    Args: skip: so many batches were seen before, of those without a `state_dict`.
+    Args:
+        skip: so many batches were seen before, of those without a `state_dict`
+        together: of several processes each takes every `world`th batch
     """
 
-    def __init__(self, batches: Iterable[dict], prepare: Callable[[dict], dict], compute: Compute, skip: int):
+    def __init__(
+        self, batches: Iterable[dict], prepare: Callable[[dict], dict], compute: Compute, skip: int,
+        together: Alone = ALONE,
+    ):  # fmt: skip
         self.batches, self.prepare, self.compute = batches, prepare, compute
-        self.stream = batches.forever() if hasattr(batches, "forever") else islice(_repeat(batches), skip, None)
+        stream = batches.forever() if hasattr(batches, "forever") else islice(_repeat(batches), skip, None)
+        if hasattr(batches, "world"):  # those of others are not even made
+            batches.rank, batches.world = together.rank, together.world
+        else:
+            stream = islice(stream, together.rank, None, together.world)
+        self.stream = stream
         self.has_state = hasattr(batches, "state_dict")
         ahead = compute.device.type != "cpu" and self.has_state
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix="next batch") if ahead else None
+        self.thread = ThreadPoolExecutor(1, "next batch", initializer=compute.here) if ahead else None
         self.coming: Future | None = None
         self.state = batches.state_dict() if self.has_state else None
 

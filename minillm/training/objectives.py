@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from minillm.models import evaluating
-from minillm.system import Compute
+from minillm.system import ALONE, Compute
 from minillm.training.losses import info_nce, masked_lm_loss, masked_lm_sum
 from minillm.training.preparing import LossFunction, keep_here, keep_next, places, prepared, preparing
 
@@ -24,20 +24,22 @@ def as_sum(loss: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | int]:
 
 @torch.no_grad()
 def mean_loss(
-    model: nn.Module, loss_fn: LossFunction, batches: Iterable[dict], compute: Compute | None = None
+    model: nn.Module, loss_fn: LossFunction, batches: Iterable[dict], compute: Compute | None = None, together=ALONE
 ) -> float:
     """The exact mean of a loss over all terms of all batches, with the model in evaluation mode.
 
-    compute: by default where the model is, in fp32.
+    compute: by default where the model is, in fp32; together: processes that share the work.
     """
     compute = compute or Compute.of(model)
-    total, terms = 0.0, 0
+
+    def of_batch(batch: dict) -> tuple[float, int]:
+        with compute.autocast():
+            loss, count = as_sum(loss_fn(model, compute.to_device(prepared(loss_fn, model, batch))))
+        return float(loss), int(count)
+
     with evaluating(model):
-        for batch in batches:
-            with compute.autocast():
-                loss, count = as_sum(loss_fn(model, compute.to_device(prepared(loss_fn, model, batch))))
-            total, terms = total + float(loss), terms + int(count)
-    return total / max(terms, 1)
+        sums = together.each(of_batch, batches)
+    return sum(total for total, _ in sums) / max(sum(count for _, count in sums), 1)
 
 
 def penalised(loss_fn: LossFunction, penalty: Callable[[nn.Module], Tensor]) -> LossFunction:

@@ -15,7 +15,6 @@ a folder, and what a killed run leaves behind: `claims`.
 
 import hashlib
 import json
-import math
 import os
 import warnings
 from collections.abc import Callable
@@ -31,18 +30,19 @@ from minillm.system import (
     Damaged,
     Fields,
     MappedFile,
-    is_kind,
     load_file,
     random_state,
     read_object,
     reading,
     save_file,
     set_random_state,
+    spread,
     to_json,
+    whole,
     write_atomic,
     write_json,
 )
-from minillm.training.states import check_optimizer, flatten, unflatten
+from minillm.training.states import flatten, load_optimizer, log_record, unflatten
 
 RUNS = Path("runs")  # where runs are when nobody says
 ANSWERING = ("sft", "ppo", "dpo")  # commands whose models answer, in the chat template
@@ -110,7 +110,11 @@ class RunFolder:
 
     def save_model(self, model: nn.Module) -> None:
         """Write the weights, of the model itself and never of a compiled wrapper."""
-        save_file(unwrap(model).state_dict(), self.model_file)
+        save_file(self.to_keep(model), self.model_file)
+
+    def to_keep(self, model: nn.Module) -> dict[str, Tensor]:
+        """What `save_model` writes."""
+        return {name: whole(tensor) for name, tensor in unwrap(model).state_dict().items()}
 
     def load_best(self, model: nn.Module) -> None:
         """Load the weights that `save_model` wrote."""
@@ -145,11 +149,16 @@ class RunFolder:
 
     def save_training(self, model: nn.Module, optimizer: torch.optim.Optimizer, history, **more) -> None:
         """Write everything that resuming needs, the random generators too, in one file; `more` as plain JSON."""
-        tensors = {f"model.{name}": tensor for name, tensor in self.to_resume(unwrap(model), optimizer).items()}
         state = {"optimizer": optimizer.state_dict(), "random": random_state(), **more}
-        state |= {key: flatten(key, state[key], tensors) for key in WITH_TENSORS if key in state}
         state["history"] = {key: value for key, value in vars(history).items() if key != "records"}
+        tensors = self.tensors_of(model, optimizer, state)
         save_file(tensors, self.last_file, {"state": json.dumps(state)})
+
+    def tensors_of(self, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict) -> dict[str, Tensor]:
+        """The tensors of a checkpoint by name, whole; in `state` names stand in their place."""
+        tensors = {f"model.{name}": tensor for name, tensor in self.to_resume(unwrap(model), optimizer).items()}
+        state |= {key: flatten(key, state[key], tensors) for key in WITH_TENSORS if key in state}
+        return {name: whole(tensor) for name, tensor in tensors.items()}
 
     def load_training(self) -> dict:
         """What `save_training` wrote, by name. Raises ValueError when there is nothing to resume."""
@@ -181,8 +190,7 @@ class RunFolder:
         frozen = unwrap(model).state_dict().keys() - self.to_resume(unwrap(model), optimizer).keys()
         load_weights(unwrap(model), state["model"], self.last_file, there=frozen)
         with reading(self.last_file):
-            optimizer.load_state_dict(state["optimizer"])
-            check_optimizer(optimizer)
+            load_optimizer(optimizer, state["optimizer"])
             set_random_state(state["random"])
         self.truncate_log(totals["step"])
         vars(history).update(totals, records=self.records())
@@ -215,19 +223,6 @@ class RunFolder:
             first = f"{self.log_file}:{bad[0]}: damaged"
             warnings.warn(f"{first}; {len(bad)} of {len(lines) - 1} lines are left out", stacklevel=2)
         return found
-
-
-def log_record(line: bytes) -> dict | None:
-    """What a line of log.jsonl says of a step, with NaN for null; None where it is no such line."""
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    numbers = {"step": int, "loss": float, "val_loss": float, "tokens": int}
-    if not isinstance(record, dict) or record.get("step") is None:
-        return None
-    whole = all(record.get(name) is None or is_kind(record[name], kind) for name, kind in numbers.items())
-    return {name: math.nan if value is None else value for name, value in record.items()} if whole else None
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -315,5 +310,5 @@ def load_weights(
         if tensor.shape != own[name].shape:
             raise ValueError(f"{source}: {name} is {list(tensor.shape)} where the model has {list(own[name].shape)}")
     for name, tensor in tensors.items():
-        own[name].copy_(tensor)
+        own[name].copy_(spread(tensor, own[name]))
         after()

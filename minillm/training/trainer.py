@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from minillm.system import Compiled, Compute, Timer, patient_interrupt, pick_device
+from minillm.system import ALONE, Alone, Compiled, Timer, pick_device, whole
 from minillm.training.feed import Feed
+from minillm.training.following import following
 from minillm.training.objectives import as_sum
 from minillm.training.optim import build_optimizer, optimizer_spec, schedule, set_rates
 from minillm.training.preparing import LossFunction, prepared
@@ -101,6 +102,7 @@ def fit(
     optimizer: torch.optim.Optimizer | None = None,
     after_step: Callable[[nn.Module, int], None] | None = None,
     progress: bool = True,
+    together: Alone = ALONE,
 ) -> History:
     """Train `model` in place for `config.steps` steps and leave it with its best weights.
 
@@ -111,10 +113,11 @@ def fit(
             "val_loss", by which the best weights are chosen
         run: where checkpoints and the log go; without one nothing is written
         after_step: called with the model and the number of the step after each, while its gradients are still there
+        together: the processes that share each step; each is given all batches and `run`, and takes its part of them
     Raises: FloatingPointError when the loss is not finite, ValueError when there is nothing to train or to resume.
     """
-    compute = pick_device(config.device, config.dtype)
-    trainer = Trainer(model.to(compute.device), loss_fn, train_batches, config, compute, run, optimizer, after_step)
+    compute, run = pick_device(config.device, config.dtype), run and following(run, together)
+    trainer = Trainer(model, loss_fn, train_batches, config, compute, run, optimizer, after_step, together)
     if resume:
         trainer.load_checkpoint()
     elif run is not None:
@@ -123,6 +126,7 @@ def fit(
         trainer.train(evaluate, progress)
     finally:
         set_rates(trainer.optimizer, math.inf, 1.0)  # however it ended, gradual unfreezing leaves nothing frozen
+    together.finish(model)
     trainer.load_best()
     return trainer.history
 
@@ -130,18 +134,18 @@ def fit(
 class Trainer:
     """A run: the state that a checkpoint must hold, and the steps that change it."""
 
-    def __init__(self, model, loss_fn, batches, config: TrainConfig, compute: Compute, run, optimizer, after_step):
-        self.model, self.loss_fn, self.batches, self.after_step = model, loss_fn, batches, after_step
+    def __init__(self, model, loss_fn, batches, config, compute, run, optimizer, after_step, together=ALONE):
+        self.model = model = together.placed(model, compute.device)
+        self.loss_fn, self.batches, self.after_step, self.together = loss_fn, batches, after_step, together
         self.config, self.compute, self.run_folder = config, compute, run
         rates = (config.learning_rate, config.matrix_learning_rate, config.head_learning_rate, config.weight_decay)
         dtype = torch.bfloat16 if compute.dtype == torch.bfloat16 else torch.float32
-        unfreeze = config.steps if config.unfreeze else 0
         if optimizer is None:
+            unfreeze = config.steps * config.unfreeze
             optimizer = build_optimizer(model, config.optimizer, *rates, dtype, config.layer_decay, unfreeze)
-        self.optimizer = optimizer
+        self.optimizer = together.begin(model, optimizer)
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.dtype == torch.float16)
-        self.history = History()
-        self.best_weights = None
+        self.history, self.best_weights = History(), None
         self.on_cpu = compute.device.type == "cpu"
         self.loss = Compiled(self.summed) if config.compile else self.summed
 
@@ -152,12 +156,11 @@ class Trainer:
     def train(self, evaluate: Callable | None, progress: bool) -> None:
         """All the steps that are left."""
         history, config, unread = self.history, self.config, []
-        started = self.compute.synchronise() - history.seconds
-        timer = Timer(history.step, config.unit)
+        started, timer = self.compute.synchronise() - history.seconds, Timer(history.step, config.unit)
         bar = tqdm(total=config.steps, initial=history.step, unit="step", disable=not progress, mininterval=0.5)
-        with patient_interrupt() as interrupted, bar, self.feed() as feed:  # an error closes the bar, which ends a line
+        with self.together.interruptible() as interrupted, bar, self.feed() as feed:  # an error ends the bar's line
             while history.step < config.steps and not history.stopped:
-                unread.append(self.step(feed.take(config.accumulate)))
+                unread.append(self.step(feed.take(config.accumulate // self.together.world)))
                 due = history.step % config.eval_every == 0 or history.step == config.steps
                 if not (due or interrupted.requested or self.on_cpu or len(unread) == READ_EVERY):
                     continue
@@ -184,7 +187,7 @@ class Trainer:
         def prepare(batch: dict) -> dict:
             return prepared(self.loss_fn, self.model, batch, steady)
 
-        return Feed(self.batches, prepare, self.compute, self.history.step * self.config.accumulate)
+        return Feed(self.batches, prepare, self.compute, self.history.step * self.config.accumulate, self.together)
 
     def step(self, micro_batches: list[dict]) -> dict:
         """One update of the weights. Returns what is logged of it; `read` makes numbers of its tensors."""
@@ -209,14 +212,14 @@ class Trainer:
         """Accumulate the gradients of the summed loss / divisor. Returns the sum, its number of terms, and divisor."""
         self.model.train()
         total, terms, divisor = 0.0, 0, None
-        for batch in micro_batches:
+        for batch in self.together.summing(micro_batches, self.history.step):
             with self.compute.autocast():
-                loss, count = self.loss(self.model, batch)
+                loss, count = self.together.call(self.loss, self.model, batch)
             count = torch.as_tensor(count)
-            divisor = count.clamp(min=1) if divisor is None else divisor  # keeps fp16 gradients near a mean's
+            divisor = self.together.sum(count).clamp(min=1) if divisor is None else divisor  # fp16 stays near a mean
             self.scaler.scale(loss / divisor).backward()
             total, terms = total + self.wide(loss.detach()), terms + count
-        return total, terms, self.wide(divisor)
+        return *self.together.totals(total, terms), self.wide(divisor)
 
     def wide(self, number: Tensor) -> Tensor:
         """A number as exact as the device has it."""
@@ -226,8 +229,8 @@ class Trainer:
         """Multiply the gradients by `weight`, clip them, step. Returns their norm before clipping; None: no step."""
         scale = self.scaler.get_scale()
         self.scaler.unscale_(self.optimizer)
-        gradients = [p.grad for g in self.optimizer.param_groups for p in g["params"] if p.grad is not None]
-        norm = self.wide(torch.nn.utils.get_total_norm(gradients)) * weight if gradients else 0 * weight
+        gradients = self.together.gradients(self.optimizer)
+        norm = self.wide(self.together.norm(gradients)) * weight if gradients else 0 * weight
         if self.config.clip:
             weight = weight * (self.config.clip / norm).clamp(max=1)
         if gradients and not (self.on_cpu and weight == 1):
@@ -248,8 +251,7 @@ class Trainer:
         for record, values in zip(records, found):
             record |= zip(READ, values)
             self.check(record["loss"], record["step"])
-            self.history.tokens += int(record["tokens"])
-            record["tokens"] = self.history.tokens
+            self.history.tokens = record["tokens"] = self.history.tokens + int(record["tokens"])
 
     def check(self, loss: float, step: int) -> None:
         """Raises: FloatingPointError for a loss that is no number."""
@@ -270,7 +272,7 @@ class Trainer:
         history = self.history
         self.model.eval()
         with self.compute.autocast():
-            scores = evaluate(self.model)
+            scores = self.together.call(evaluate, self.model)
         scores = scores if isinstance(scores, dict) else {"val_loss": float(scores)}
         if math.isnan(scores["val_loss"]):  # inf is a loss, the worst
             raise self.not_finite("validation loss", scores["val_loss"], history.step)
@@ -279,7 +281,7 @@ class Trainer:
             history.best, history.best_step, history.since_best = scores["val_loss"], history.step, 0
             if self.run_folder is None:
                 found = changing(self.model, self.optimizer).items()  # of an adapter it alone
-                self.best_weights = {name: tensor.cpu().clone() for name, tensor in found}
+                self.best_weights = {name: whole(tensor).cpu().clone() for name, tensor in found}
             else:
                 self.run_folder.save_model(self.model)
         if 0 < self.config.patience <= history.since_best:
@@ -291,8 +293,7 @@ class Trainer:
         if self.run_folder is None:
             return
         more = {"scaler": self.scaler.state_dict(), "steps": self.config.steps}
-        if hasattr(self.batches, "state_dict"):
-            more["batches"] = feed.state
+        more |= {"batches": feed.state} if feed.has_state else {}
         self.run_folder.save_training(self.model, self.optimizer, self.history, **more)
 
     def load_checkpoint(self) -> None:

@@ -14,8 +14,8 @@ import torch
 
 from minillm.cli import main
 from minillm.cli.flags import change, fields_of, flag_name
-from minillm.cli.life import restore_settings, saved_settings
 from minillm.cli.main import COMMANDS
+from minillm.cli.opening import restore_settings, saved_settings
 from minillm.cli.sft import SFTSettings
 from minillm.hub import load_tokenizer
 from minillm.system import load_file
@@ -209,7 +209,9 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(run, text, tmp_path, capsy
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("x")
     assert "not empty" in sentence(["pretrain", "--data", text, "--out", tmp_path / "full", *TINY], capsys)
-    assert "this is a file" in sentence(["pretrain", "--data", text, "--out", text, *TINY], capsys)
+    thesis = tmp_path / "full" / "thesis.tex"
+    assert "this is a file" in sentence(["pretrain", "--data", text, "--out", thesis, *TINY], capsys)
+    assert "would overwrite" in sentence(["pretrain", "--data", text, "--out", text, *TINY], capsys)
 
 
 def test_resuming_with_other_settings_another_text_or_no_run_is_refused(run, text, tmp_path, capsys):

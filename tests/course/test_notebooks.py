@@ -2,6 +2,7 @@
 
 import ast
 import base64
+import html
 import json
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from minillm.course.exercises import grade, untouched
+from minillm.report.diagrams import LESSONS, draw
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -34,9 +36,19 @@ def definitions() -> dict[str, str]:
     return found
 
 
+FOLDED_PNG = re.compile(r'data:image/png;base64,([^"]+)')
+
+
+def diagram_of(cell: dict) -> str:
+    """The name of the diagram that a cell shows and does nothing else; empty for any other cell."""
+    found = re.fullmatch(r"diagrams\.(\w+)\([^\n]*\)", source(cell))
+    return found[1] if found else ""
+
+
 def words(cell: dict) -> int:
     """Words of prose: folded parts, tables, formulas and links to neighbours are looked up, not read through."""
-    aside = r"<details>.*?</details>|```.*?```|\$\$.*?\$\$|^\|.*?$|^[^\n]*\[contents\]\(README.md\)[^\n]*$"
+    aside = r"<details>.*?</details>|```.*?```|\$\$.*?\$\$|^\|.*?$|^\*\*You need.*?$"
+    aside += r"|^[^\n]*\[contents\]\(README.md\)[^\n]*$"
     text = re.sub(aside, "", source(cell), flags=re.S | re.M)
     return len(text.split())
 
@@ -45,8 +57,25 @@ def test_the_table_of_contents_names_every_lesson_and_its_question():
     contents = (ROOT / "notebooks" / "README.md").read_text()
     for path in NOTEBOOKS:
         title = source(cells(path, "markdown")[0]).splitlines()[0]
-        assert re.search(rf"^\| \[.*\]\({path.name}\) \| {re.escape(title.split(' · ')[1])} \|$", contents, re.M), title
-    assert len(re.findall(r"\.ipynb\)", contents)) == len(NOTEBOOKS)
+        assert re.search(rf"^\| \[.*\]\({path.name}\) \| {re.escape(title.split(' · ')[1])} \|", contents, re.M), title
+    assert len(re.findall(r"^\| \[\d\d [^\]]+\]\(", contents, re.M)) == len(NOTEBOOKS)
+
+
+@each_lesson
+def test_the_map_says_of_a_lesson_what_the_lesson_says_of_itself(path):
+    contents = (ROOT / "notebooks" / "README.md").read_text()
+    before, minutes, exercises, stars = re.search(
+        rf"\]\({path.name}\) \| [^|]+ \| ([^|]+) \| (\d+) min \| (\d+) min \| (★+) \|", contents
+    ).groups()
+    text = "\n".join(source(cell) for cell in cells(path, "markdown"))
+    need = re.search(r"^\*\*You need\*\* (.+) \*\*It takes\*\*", text, re.M)[1]
+    first, *more = (int(number) for number in re.findall(r"\((\d\d)_", need) or [0])
+    known = {first, *more} if " to [" not in need else set(range(first, more[-1] + 1))
+    assert {int(number) for number in re.findall(r"\((\d\d)_", before) or [0]} == known
+    you = re.search(r"and you about (\d+) (minutes|hours)", text)
+    assert int(you[1]) * (60 if you[2] == "hours" else 1) == int(minutes)
+    assert sum(map(int, re.findall(r"^★+ · about (\d+) minutes$", text, re.M))) == int(exercises)
+    assert re.search(r"\*\*How hard:\*\* (★+) of", text)[1] == stars
 
 
 @each_lesson
@@ -64,14 +93,72 @@ def test_a_lesson_links_to_the_one_before_and_the_one_after_and_says_its_own_num
 @each_lesson
 def test_a_lesson_has_the_size_of_a_lesson(path):
     code, prose = cells(path, "code"), cells(path, "markdown")
-    assert 14 <= len(code) <= 36, len(code)
+    assert 14 <= len([cell for cell in code if not diagram_of(cell)]) <= 38, len(code)
     for cell in code:
-        assert len(source(cell).splitlines()) <= 20, source(cell)
+        assert len(source(cell).splitlines()) <= 20 + 2 * ("folded(" in source(cell)), source(cell)
     for cell in prose:
         assert words(cell) <= 150, source(cell)
     pictures = [data for cell in code for output in cell["outputs"] for data in output.get("data", {}).items()]
     sizes = [len(base64.b64decode("".join(data))) for kind, data in pictures if kind == "image/png"]
+    folded = "".join("".join(text) for kind, text in pictures if kind == "text/html")
+    sizes += [3 * len(data) // 4 for data in FOLDED_PNG.findall(folded)]
     assert sizes and max(sizes) <= 90_000, sizes
+
+
+@each_lesson
+def test_a_lesson_says_what_it_needs_how_long_it_takes_and_how_hard_it_is(path):
+    head = "\n".join(source(cell) for cell in cells(path, "markdown")[:3])
+    need, takes = r"\*\*You need\*\* (.+)", r"\*\*It takes\*\* the machine (.+), and you about (.+)\."
+    line = re.search(rf"^{need} {takes} \*\*How hard:\*\* (★{{1,3}}) ", head, re.M)
+    assert line, head
+    before = re.findall(r"\[(\d\d)\]\((\S+)\)", line[1])
+    assert path.name[:2] == "01" or before, "what comes before it is linked"
+    for number, file in before:
+        assert number < path.name[:2] and file[:2] == number and (path.parent / file).exists()
+
+
+@each_lesson
+def test_every_exercise_says_how_hard_and_how_long_it_is_and_they_get_harder(path):
+    text = "\n".join(source(cell) for cell in cells(path, "markdown"))
+    tasks = re.findall(r"^(?:(★{1,3}) · about (\d+) minutes\n\n)?\*\*(\d)\. ", text, re.M)
+    assert [number for *_, number in tasks] == [str(i + 1) for i in range(len(stubs(path)))]
+    assert all(stars and minutes for stars, minutes, _ in tasks)
+    assert len(tasks[0][0]) == 1 and len(tasks[-1][0]) == 3
+
+
+@each_lesson
+def test_a_lesson_shows_its_diagrams_with_a_text_for_those_who_do_not_see_them(path):
+    shown = {diagram_of(cell): cell for cell in cells(path, "code") if diagram_of(cell)}
+    assert len(shown) >= 2 and set(shown) <= set(LESSONS[path.stem])
+    for name, cell in shown.items():
+        (output,) = cell["outputs"]
+        canvas = draw(name)
+        assert "".join(output["data"]["text/html"]) == canvas._repr_html_(), f"{name}: run the cell again"
+        assert f'alt="{html.escape(canvas.alt)}"' in canvas._repr_html_()
+
+
+@each_lesson
+def test_what_answers_a_guess_is_stored_folded(path):
+    code, open_guess = cells(path, "code"), False
+    for cell in code:
+        text = source(cell)
+        open_guess |= bool(re.search(r"^guess = (?:None|\[\])", text, re.M))
+        if open_guess and "folded(" in text:
+            (output,) = [o for o in cell["outputs"] if "text/html" in o.get("data", {})]
+            assert "".join(output["data"]["text/html"]).startswith("<details><summary>")
+            assert "<summary>" not in "".join(output["data"]["text/plain"])
+            open_guess = False
+        elif open_guess:
+            assert "image/png" not in str(cell["outputs"]), f"an answer that is not folded: {text[:200]}"
+    assert not open_guess, "a guess without an answer"
+
+
+@each_lesson
+def test_what_is_folded_in_prose_is_read_as_markdown(path):
+    for cell in cells(path, "markdown"):
+        text = re.sub(r"`[^`\n]*`", "", source(cell))
+        assert text.count("</summary>") == text.count("</summary>\n\n"), "a blank line must follow </summary>"
+        assert text.count("</details>") == text.count("\n\n</details>"), "and stand before </details>"
 
 
 @each_lesson

@@ -12,6 +12,7 @@ from minillm.tales import (
     make_question_pairs,
     parse,
     planted,
+    questions_about,
 )  # fmt: skip
 from minillm.tales.documents import reading
 from minillm.tales.lookups import ASKED
@@ -84,3 +85,13 @@ def test_a_planted_tale_is_about_the_same_two_and_contradicts_every_answer():
 def test_pairs_for_a_finder_are_a_question_and_its_tale():
     for record in make_question_pairs(100, 0):
         assert asked_about(record["text_a"]) == friends(parse(record["text_b"]))
+
+
+def test_a_collection_s_questions_are_those_that_lookups_ask_of_it():
+    collection = make_collection(30, 3)
+    known = questions_about(collection)
+    for one in make_lookups(collection, 200, 3, unknown=0.0):
+        assert known[one.document][one.question] == one.answer
+    changed = questions_about([planted(tale, 0) for tale in collection])
+    for was, now in zip(known, changed):
+        assert all(was[question] != now[question] for question in was if question in now)

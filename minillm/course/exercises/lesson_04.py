@@ -61,16 +61,17 @@ def grade_who_sees_whom(answer: Callable) -> None:
 
 @exercise("cut_into_heads")
 def grade_cut_into_heads(answer: Callable) -> None:
-    """Two tokens by hand, and slices of random vectors."""
-    x = torch.tensor([[[1.0, 2, 3, 4], [5, 6, 7, 8]]])
+    """Three tokens by hand, and slices of random vectors."""
+    x = torch.tensor([[[1.0, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]]])  # three tokens, two heads: no two axes alike
     came = answer(x.clone(), 2)
     slips = [
-        (x.reshape(1, 2, 2, 2), "The shape is right, but it mixes positions: cut the channels first, then transpose."),
+        (x.reshape(1, 2, 3, 2), "The shape is right, but it mixes positions: cut the channels first, then transpose."),
         (
-            x.reshape(1, 2, 2, 2).permute(0, 3, 1, 2),
+            x.reshape(1, 3, 2, 2).permute(0, 3, 1, 2),
             "Head 0 got every other channel; a head's channels are neighbours.",
         ),
-        (x.reshape(1, 2, 2, 2).permute(0, 2, 3, 1), "The last two axes are exchanged: (B, H, T, D) is wanted."),
+        (x.reshape(1, 3, 2, 2).permute(0, 2, 3, 1), "The last two axes are exchanged: (B, H, T, D) is wanted."),
+        (x.reshape(1, 3, 2, 2), "The axes are (B, T, H, D): exchange T and H, so that (B, H, T, D) comes out."),
     ]
     expected = torch.stack([x[..., :2], x[..., 2:]], dim=1)
     expect(came, expected, _slip(came, slips, "Give the channels two axes, (B, T, H, D), then exchange T and H."))
@@ -80,7 +81,7 @@ def grade_cut_into_heads(answer: Callable) -> None:
     slips = [
         (x.reshape(2, 3, 5, 4), slips[0][1]),
         (x.reshape(2, 5, 4, 3).permute(0, 3, 1, 2), slips[1][1]),
-        (expected.transpose(1, 2), "The axes are (B, T, H, D); (B, H, T, D) is wanted."),
+        (expected.transpose(1, 2), slips[3][1]),
     ]
     expect(came, expected, _slip(came, slips, "With 3 heads of 4 channels it differs from slices of the channels."))
 

@@ -61,7 +61,7 @@ def grade_lora_gradients(answer: Callable) -> None:
 
 @exercise("ranks_needed")
 def grade_ranks_needed(answer: Callable) -> None:
-    """Diagonal matrices by hand, a product of thin ones, and the ends."""
+    """Diagonal matrices by hand, a product of low-rank ones, and the ends."""
     change = torch.diag(torch.tensor([3.0, 0.0, 4.0]))  # squares 16, 9, 0: shares 0.64 and 1
     came = _whole(answer(change.clone(), 0.6))
     slips = [
@@ -78,9 +78,9 @@ def grade_ranks_needed(answer: Callable) -> None:
     slips = [(3, "At least the share: where it is reached exactly, that is enough.")]
     expect(came, 2, likely_slip(came, slips, "Four equal values: two of them hold a half."))
     generator = torch.Generator().manual_seed(0)
-    thin = torch.randn(8, 3, generator=generator, dtype=torch.float64)
-    thin = thin @ torch.randn(3, 6, generator=generator, dtype=torch.float64)
-    came = _whole(answer(thin.clone(), 0.999999))
+    narrow = torch.randn(8, 3, generator=generator, dtype=torch.float64)
+    narrow = narrow @ torch.randn(3, 6, generator=generator, dtype=torch.float64)
+    came = _whole(answer(narrow.clone(), 0.999999))
     expect(came, 3, "A product through 3 channels has rank 3, though it is 8 x 6.")
 
 

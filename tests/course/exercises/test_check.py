@@ -82,3 +82,13 @@ def test_a_misspelt_exercise_is_answered_with_the_nearest_names_and_not_with_all
     with pytest.raises(ValueError, match="there is no exercise 'cut_in_heads': did you mean cut_into_heads") as error:
         grade("cut_in_heads", print)
     assert len(str(error.value)) < 150
+
+
+def test_of_a_large_tensor_of_the_right_shape_it_says_how_much_is_wrong():
+    right = torch.zeros(4, 5)
+    came = right.clone()
+    came[1, 2], came[3, 4] = 0.5, float("nan")
+    with pytest.raises(Wrong, match=r"the right shape, \[4, 5\], but 2 of its 20 numbers are wrong, by up to 0.5"):
+        expect(came, right, "slip")
+    with pytest.raises(Wrong, match=r"shape \[5, 4\] where a tensor of shape \[4, 5\] was expected"):
+        expect(came.T, right, "slip")

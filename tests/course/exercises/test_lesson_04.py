@@ -62,7 +62,7 @@ SLIPS = [
     ("who_sees_whom", lambda mask: triangle(mask) * mask[:, None, :], "boolean"),
     ("cut_into_heads", lambda x, heads: x.reshape(len(x), heads, x.size(1), -1), "mixes positions"),
     ("cut_into_heads", lambda x, heads: x.unflatten(-1, (-1, heads)).permute(0, 3, 1, 2), "every other channel"),
-    ("cut_into_heads", lambda x, heads: x.unflatten(-1, (heads, -1)), "mixes positions"),
+    ("cut_into_heads", lambda x, heads: x.unflatten(-1, (heads, -1)), "exchange T and H"),
     ("mean_reach", lambda weights: (weights * -distances(weights)).sum(-1).mean(-1), "negative"),
     ("mean_reach", lambda weights: (weights * distances(weights)).mean((-2, -1)), "T x T entries"),
     ("mean_reach", lambda weights: (weights * distances(weights)).sum((-2, -1)), "not the sum"),
