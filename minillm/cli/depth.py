@@ -105,22 +105,27 @@ def batch_of(tokens: int) -> int:
     return 2 ** max(round(math.log2(TUNED_BATCH * (tokens / TUNED_TOKENS) ** POWER)), 0)
 
 
-def split(windows: int, fit: int) -> tuple[int, int]:
+def split(windows: int, fit: int, world: int = 1) -> tuple[int, int]:
     """A batch of so many windows as (windows in a micro-batch, micro-batches), where so many fit at once.
 
-    >>> split(64, 64), split(64, 20), split(8, 1)
-    ((64, 1), (16, 4), (1, 8))
+    Args: world: processes, which have the same number of micro-batches each.
+
+    >>> split(64, 64), split(64, 20), split(8, 1), split(64, 64, world=4)
+    ((64, 1), (16, 4), (1, 8), (16, 4))
     """
-    parts = 1
+    parts = world
     while windows // parts > max(fit, 1):
         parts *= 2
     return max(windows // parts, 1), parts
 
 
-def follow_text(settings: Any, device: str, matrices: int, text: int, fit: int) -> tuple[Any, Horizon]:
+def follow_text(
+    settings: Any, device: str, matrices: int, text: int, fit: int, world: int = 1
+) -> tuple[Any, Horizon]:  # fmt: skip
     """The settings with batch and steps filled in, which follow from the text too, and how many tokens that makes.
 
-    Args: matrices: numbers in hidden matrices; text: its tokens; fit: windows whose activations fit into memory.
+    Args: matrices: numbers in hidden matrices; text: its tokens; fit: windows whose activations fit into memory;
+        world: processes that share the work.
     """
     size, training = settings.size, settings.training
     tuned = (device == "cpu" and size.depth <= TUNED_DEPTH) or settings.from_ is not None
@@ -128,11 +133,11 @@ def follow_text(settings: Any, device: str, matrices: int, text: int, fit: int) 
     windows = max(batch_of(aim.tokens) // size.context, 1)
     given, parts = training.batch_size, training.accumulate
     if given:
-        micro, parts = given, parts or 1
+        micro, parts = given, parts or world
     elif parts:
         micro = max(windows // parts, 1)
     else:
-        micro, parts = split(windows, min(fit, max(AT_ONCE.get(device, TUNED_BATCH) // size.context, 1)))
+        micro, parts = split(windows, min(fit, max(AT_ONCE.get(device, TUNED_BATCH) // size.context, 1)), world)
     steps = TUNED_STEPS if tuned else math.ceil(aim.tokens / (micro * parts * size.context))
     steps = training.max_steps or steps
     every = training.eval_every or max(steps // 10, 1)

@@ -91,8 +91,8 @@ def check_share(settings: Any, given: dict, together: Alone) -> None:
             raise ValueError("--shard has no use here: there is one process; torchrun --nproc-per-node N starts more")
         return
     for name in ("accumulate",) if hasattr(training, "accumulate") else ("batch_size", "minibatch_size"):
-        number = getattr(training, name) or 1  # auto: nobody has said how many
-        if number % world:
+        number = getattr(training, name)
+        if number is not None and number % world:  # None: it follows from the number of processes
             flag, more = flag_name(name), -(-number // world) * world
             how = f"{flag} {more}" + (" with a smaller --batch-size" if name == "accumulate" else "")
             how = "a number of processes that divides it" if settings.run.resume else f"a multiple, such as {how}"

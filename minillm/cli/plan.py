@@ -16,7 +16,7 @@ from minillm.cli.depth import AT_ONCE, Horizon, follow_depth, follow_text
 from minillm.cli.flags import change
 from minillm.cli.memory import Estimate, estimate, hidden_matrices, keeps_scores, logits_at_once
 from minillm.models import Decoder
-from minillm.system import Compute, duration
+from minillm.system import ALONE, Alone, Compute, duration
 from minillm.training import recompute
 
 SHARE = 0.8  # of the memory, up to which micro-batches are made larger
@@ -47,19 +47,20 @@ class Plan:
         """Of the whole run."""
         return operations(self.model, self.settings.size.context) * self.tokens
 
-    def seconds(self, compute: Compute) -> float | None:
+    def seconds(self, compute: Compute, together: Alone = ALONE) -> float | None:
         """Of training, from a few steps of small models; None: too short to measure, or no decoder."""
-        if self.operations < MEASURED or not isinstance(self.model, Decoder):
+        if self.operations < MEASURED or not isinstance(self.model, Decoder) or not together.leads:
             return None
         training = self.settings.training
         step = expected_seconds(self.model.config, training.batch_size, compute, training.optimizer)
-        return step * training.accumulate * training.max_steps * (4 / 3 if training.recompute else 1)
+        steps = training.accumulate * training.max_steps / together.world
+        return step * steps * (4 / 3 if training.recompute else 1)
 
-    def say(self, compute: Compute) -> str:
+    def say(self, compute: Compute, together: Alone = ALONE) -> str:
         """All of it in two lines."""
         training, matrices = self.settings.training, sum(p.numel() for p in hidden_matrices(self.model))
         each = f", {self.tokens / matrices:.1f} for each of {matrices:,} matrix parameters" if matrices else ""
-        seconds = self.seconds(compute)
+        seconds = self.seconds(compute, together)
         time = f"; about {duration(seconds)} on {compute.name}" if seconds else ""
         parts = f"{training.accumulate:,} x {training.batch_size:,} windows of {self.settings.size.context:,}"
         return (
@@ -83,15 +84,19 @@ def memory_of(settings: Any, model: nn.Module, compute: Compute, rows: int = 1, 
     return estimate(model, settings.training.optimizer, rows, context, size, logits, scores, parts)
 
 
-def plan(settings: Any, model: nn.Module, text: int, compute: Compute) -> Plan:
-    """Complete the settings, which `follow_depth` has filled in, for a text of so many tokens."""
+def plan(settings: Any, model: nn.Module, text: int, compute: Compute, together: Alone = ALONE) -> Plan:
+    """Complete the settings, which `follow_depth` has filled in, for a text of so many tokens.
+
+    Of several processes the first decides, whose memory the others take for theirs.
+    """
     context, device, fit = settings.size.context, compute.device.type, 1
+    there = together.share(compute.total_memory)
     while fit * context < AT_ONCE.get(device, 0):
-        if memory_of(settings, model, compute, 2 * fit, 2).total > SHARE * compute.total_memory():
+        if memory_of(settings, model, compute, 2 * fit, 2).total > SHARE * there:
             break
         fit *= 2
     matrices = sum(p.numel() for p in hidden_matrices(model))
-    settings, aim = follow_text(settings, device, matrices, text, fit)
+    settings, aim = follow_text(settings, device, matrices, text, fit, together.world)
     training = settings.training
     return Plan(settings, model, aim, memory_of(settings, model, compute, training.batch_size, training.accumulate))
 

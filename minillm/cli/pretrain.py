@@ -56,7 +56,9 @@ class PretrainTraining(PreTraining):
     """Training. What is auto follows from --depth, or from --optimizer."""
 
     batch_size: int | None = auto("windows in one micro-batch; auto: from --depth")
-    accumulate: int | None = auto("micro-batches in one step; auto: as many as memory asks for, 1 with --batch-size")
+    accumulate: int | None = auto(
+        "micro-batches in a step, of all processes together; auto: as many as memory and processes ask for"
+    )
     max_steps: int | None = auto("steps of training; the schedule spans them; auto: from --depth")
     optimizer: str = flag("muon", "of the matrices; muon leaves the rest to AdamW", choices=tuple(OPTIMIZERS))
     learning_rate: float | None = auto("peak rate of AdamW; auto: from --optimizer")
@@ -120,7 +122,7 @@ class Pretrain(TrainingCommand):
             return super().live()
         self.read()
         self.learn_size()
-        print(self.sizes(), self.plan.say(self.compute), sep="\n")
+        print(self.sizes(), self.plan.say(self.compute, self.together), sep="\n")
         return 0
 
     def read(self) -> None:
@@ -161,7 +163,7 @@ class Pretrain(TrainingCommand):
         self.tokens, self.valid_tokens = (
             self.tokens_of(self.corpus, part, self.tokenizer, part) for part in ("train", "valid")
         )
-        self.plan = plan(self.settings, model, len(self.tokens), self.compute)
+        self.plan = plan(self.settings, model, len(self.tokens), self.compute, self.together)
         self.settings = self.plan.settings
 
     def example_batch(self) -> dict:
@@ -189,7 +191,7 @@ class Pretrain(TrainingCommand):
     def announce(self) -> None:
         known = ", ".join(f"{name} {value:.3f}" for name, value in self.levels.items() if value is not None)
         print(
-            f"{self.sizes()}\n{self.plan.say(self.compute)}\n"
+            f"{self.sizes()}\n{self.plan.say(self.compute, self.together)}\n"
             f"losses to compare with, in nats per token: {known}\n"
             f"{self.settings.training.max_steps:,} steps of {self.plan.batch:,} tokens, into {self.run.path}"
         )
