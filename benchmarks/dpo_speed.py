@@ -9,19 +9,21 @@ asserted first; "our recipe" is another model of the same layers and width.
 
 A step is all that passes from one to the next: reading a batch, forward, backward, update. What the reference says of
 a batch beforehand, once in a run, is counted apart. Seconds are processor seconds of the one thread, which are those of
-the clock where nothing else runs. Left out: reading the texts, starting the loop.
+the clock where nothing else runs; with --gpu, those of the clock on a GPU. Left out: reading the texts, starting the
+loop.
 """
 
 import copy
 import math
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from side_by_side import flags, main, median, peak_bytes, take_turns
+from side_by_side import TINY, flags, main, median, peak_bytes, take_turns
 from torch import nn
 
 from minillm.align import direct_preference, loss_named, pair_of_answers, with_reference
@@ -35,14 +37,20 @@ from minillm.training import TrainConfig, build_optimizer, fit
 
 LAYERS, WIDTH, HEADS, CONTEXT, BATCH = 2, 128, 2, 256, 8
 BETA, RATE = 0.1, 1e-4
-WARMUP, COUNTED = 2, 12  # steps
-FP32 = {"device": "cpu", "dtype": "fp32"}
+WARMUP, COUNTED = (1, 2) if TINY else (2, 12)  # steps
+GPU = "--gpu" in sys.argv and torch.cuda.is_available()
+FP32 = {"device": "cuda" if GPU else "cpu", "dtype": "fp32"}
 PEERS = {
     "trl, its defaults in fp32": {"gradient_checkpointing": True},
     "trl, reference beside it": {},
     "trl, reference beforehand": {"precompute_ref_log_probs": True},
 }
 OURS = {"ours, Llama's parts": "llama", "ours, our recipe": "minillm"}
+
+
+def now() -> float:
+    """Processor seconds of the one thread; on a GPU, which is waited for, those of the clock."""
+    return pick_device(**FP32).synchronise() if GPU else time.process_time()
 
 
 def examples_of(args) -> tuple[list, Tokenizer]:
@@ -61,27 +69,27 @@ def new_model(recipe: str, tokenizer: Tokenizer, seed: int = 0) -> Decoder:
 def tune_ours(recipe: str, examples: list, tokenizer: Tokenizer, model: Decoder) -> tuple[dict, nn.Module]:
     """Steps of `fit`: when each began, when its gradients were there, and the seconds of the reference."""
     compute, begun, computing, computed = pick_device(**FP32), [], [], []
-    start = time.process_time()
+    start = now()
     kept = with_reference(model, examples, tokenizer, compute, BATCH * 2)
-    asked = time.process_time() - start
+    asked = now() - start
     objective = direct_preference(loss_named("dpo", BETA))
     steps = len(examples) // BATCH
     optimizer = build_optimizer(model, "adamw", RATE)
-    optimizer.register_step_pre_hook(lambda *_: computed.append(time.process_time()))
+    optimizer.register_step_pre_hook(lambda *_: computed.append(now()))
 
     def batches() -> Iterator[dict]:
         source = Padded(kept, tokenizer.pad_id, BATCH, causal=True).forever()
         while True:
-            begun.append(time.process_time())
+            begun.append(now())
             yield next(source)
 
     def timed(model: nn.Module, batch: dict):
-        computing.append(time.process_time())
+        computing.append(now())
         return objective(model, batch)
 
     config = TrainConfig(steps=steps, eval_every=steps, optimizer="adamw", learning_rate=RATE, **FP32)
     fit(model, timed, batches(), config, optimizer=optimizer, progress=False)
-    begun.append(time.process_time())
+    begun.append(now())
     compute = [b - a for a, b in zip(computing, computed)]
     return {"begun": begun, "compute": compute, "reference": asked}, model
 
@@ -116,23 +124,23 @@ def trl_trainer(examples: list, tokenizer: Tokenizer, model: Decoder, folder: st
         begun, compute, reference = [], [], 0.0
 
         def training_step(self, *args, **kwargs):
-            start = time.process_time()
+            start = now()
             loss = super().training_step(*args, **kwargs)
-            self.compute.append(time.process_time() - start)
+            self.compute.append(now() - start)
             return loss
 
         def _precompute_ref_logps(self, *args):
-            start = time.process_time()
+            start = now()
             dataset = super()._precompute_ref_logps(*args)
-            self.reference = time.process_time() - start
+            self.reference = now() - start
             return dataset
 
     class Clock(TrainerCallback):
         def on_step_begin(self, *args, **kwargs):
-            Timed.begun.append(time.process_time())
+            Timed.begun.append(now())
 
         def on_train_end(self, *args, **kwargs):
-            Timed.begun.append(time.process_time())
+            Timed.begun.append(now())
 
     def theirs(model: Decoder, name: str):
         save_pretrained(model, Path(folder) / name)
@@ -140,7 +148,7 @@ def trl_trainer(examples: list, tokenizer: Tokenizer, model: Decoder, folder: st
 
     quiet = {"logging_strategy": "no", "save_strategy": "no", "report_to": "none", "disable_tqdm": True}
     rates = {"learning_rate": RATE, "optim": "adamw_torch_fused", "adam_beta2": 0.95, "weight_decay": 0.0}
-    plain = {"gradient_checkpointing": False, "bf16": False, "use_cpu": True, "dataloader_pin_memory": False}
+    plain = {"gradient_checkpointing": False, "bf16": False, "use_cpu": not GPU, "dataloader_pin_memory": False}
     sizes = {"per_device_train_batch_size": BATCH, "max_length": CONTEXT, "max_steps": len(examples) // BATCH}
     settings = {**quiet, **rates, **plain, **sizes, "train_sampling_strategy": "sequential", "beta": BETA, **more}
     dataset, words = as_words(examples, tokenizer)
@@ -227,6 +235,7 @@ if __name__ == "__main__":
     parser = flags(__doc__, repeats=3)
     parser.add_argument("--run-folder", type=Path, default=Path("runs/sft"), help="whose tokenizer (%(default)s)")
     parser.add_argument("--data", type=Path, help="pairs (default: those of the tales)")
+    parser.add_argument("--gpu", action="store_true", help="on a GPU, where there is one")
     given = parser.parse_args()
     if not given.run:  # in a process of its own, for what a process has held its children seem to hold as well
         for reference, (mine, loss) in take_turns(["agree"], 1)["agree"][0].items():

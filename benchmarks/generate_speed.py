@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from nanogpt import nanogpt_model
-from side_by_side import flags, main, median, peak_bytes
+from side_by_side import TINY, flags, main, median, peak_bytes
 
 from minillm.inference import generate
 from minillm.models import Decoder, ModelConfig
@@ -20,6 +20,8 @@ from minillm.system import pick_device
 NAMES = {"ours": "minillm", "nanogpt": "nanoGPT"}
 SHAPE = {"layers": 6, "width": 384, "heads": 6, "context": 256, "vocab": 65}
 BATCHES = (1, 16)
+if TINY:
+    SHAPE |= {"layers": 1, "width": 32, "heads": 2}
 
 
 def ours(batch: int, new: int):

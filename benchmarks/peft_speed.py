@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Iterator
 
 import torch
-from side_by_side import flags, main, median, peak_bytes
+from side_by_side import TINY, flags, main, median, peak_bytes
 from torch import nn
 
 from minillm import peft
@@ -20,7 +20,7 @@ from minillm.models import Decoder, ModelConfig
 from minillm.system import Compute, pick_device
 from minillm.training import TrainConfig, causal_lm, fit
 
-LAYERS, WIDTH, HEADS, CONTEXT, BATCH, VOCAB = 6, 384, 6, 256, 8, 2048
+LAYERS, WIDTH, HEADS, CONTEXT, BATCH, VOCAB = (1, 32, 2, 16, 2, 64) if TINY else (6, 384, 6, 256, 8, 2048)
 RANK, ALPHA, RATE = 8, 16, 1e-3
 WARMUP, COUNTED = 2, 10  # steps
 LORA = peft.LoRA(rank=RANK, alpha=ALPHA, targets=("query", "key", "value"))

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
+TINY = bool(os.environ.get("MINILLM_TINY"))  # shapes that show that a benchmark runs, and measure nothing
 sys.path.insert(0, str(ROOT))  # so that a benchmark runs without installing the package
 
 from minillm.system import Compute  # noqa: E402
@@ -55,7 +56,7 @@ def take_turns(names: list[str], repeats: int) -> dict[str, list[dict]]:
     return runs
 
 
-def product_rate(compute, size: int = 2048) -> float:
+def product_rate(compute, size: int = 64 if TINY else 2048) -> float:
     """Operations a second of one large matrix product: what this machine can do at most, in the place's precision."""
     a, b = (torch.randn(size, size, device=compute.device, dtype=compute.dtype) for _ in range(2))
     seconds = []

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from nanogpt import nanogpt_model
-from side_by_side import flags, main, median, peak_bytes, product_rate
+from side_by_side import TINY, flags, main, median, peak_bytes, product_rate
 from torch import nn
 
 from minillm.models import Decoder, ModelConfig
@@ -35,6 +35,8 @@ COUNTED, SWEPT = 20, 6  # steps that are; in a sweep, whose largest shapes are s
 
 def shapes() -> dict[str, tuple]:
     """What to measure on this machine."""
+    if TINY:
+        return {"tiny": (1, 32, 2, 32, 2, 65)}
     return SHAPES_ON_A_GPU if torch.cuda.is_available() else SHAPES
 
 

@@ -177,8 +177,8 @@ def test_the_library_does_not_grow_without_a_reason():
     lines = sum(path.read_text().count("\n") for path in MODULES if "course" not in path.parts)
     # A fifth of it for real models: families, tokenizers, GGUF, templates; as much for the page, shards and many
     # processes, a GPU, and what the newer lessons stand on: other architectures, probes, quantization, retrieval.
-    # A ninth of it draws the diagrams of the lessons.
-    assert lines <= 36_000
+    # A ninth of it draws the diagrams of the lessons; a thirtieth says what a machine can do and what a run will take.
+    assert lines <= 37_000
 
 
 def readme() -> str:

@@ -5,10 +5,13 @@ terminal     what a terminal is shown; advice: a sentence at the end of a run th
 settings     groups of settings that commands share; methods: `--method`, what of a trained model learns
 life         the life of a run, once; opening: where it lives; finetune: of what tunes a trained model; heads: of what
              puts a head on it; rehearsal: so that the text of pre-training is not forgotten
-size         of a model that goes on from a run; memory: whether one fits
+depth        `--depth`, the one dial: the rule by which all else follows from it; plan: what a run will take, before
+             it begins; cost: operations and seconds of a step; memory: where it goes, and whether a model fits
+size         of a model that goes on from a run
 corpus       the text that pretrain and mlm learn from; prepare: shards, of text larger than memory
 one each     pretrain (and bigram), mlm; classify, pair, tag, encode, sft, reward, dpo; ppo (ppo_settings, ppo_inputs)
              generate, chat, answer, predict, evaluate, merge, export; models; tour, with its tour_report
+doctor       what this machine is, and how fast; parts: whether it computes the parts of a model rightly
 page         a run as one page of HTML; page_data: what stands in it beside the model
 """
 

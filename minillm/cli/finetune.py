@@ -16,7 +16,7 @@ from torch import nn
 from minillm.cli.advice import advice, before_alignment, say
 from minillm.cli.flags import auto, change, flag, flag_name, group
 from minillm.cli.life import TrainingCommand, check_context, numbers_in, train_config
-from minillm.cli.memory import estimate, say_memory
+from minillm.cli.memory import estimate, keeps_scores, logits_at_once, say_memory
 from minillm.cli.methods import MethodSettings, Prepared, frozen_dtype, prepare
 from minillm.cli.settings import Machine, RecordSource, RunChoice, Training
 from minillm.data import (
@@ -37,7 +37,7 @@ from minillm.report import loss_curve, picture, short
 from minillm.system import to_json, write_text
 from minillm.tales import data_file
 from minillm.text import Tokenizer, keep_good
-from minillm.training import LARGE, PART, History, LossFunction, TrainConfig
+from minillm.training import History, LossFunction, TrainConfig
 
 SHORTEST = 100  # steps of a run on very few examples
 EPOCHS = {"run": 7, "scratch": 12}  # passes over the examples, by what a task begins with
@@ -213,9 +213,9 @@ class Task(TrainingCommand):
         pairs = len(self.batches.groups[0]) if self.batches.groups else 1
         rows, each = self.settings.training.batch_size * pairs, float(self.batches.lengths.double().mean())
         V, tokens = self.tokenizer.vocab_size, rows * each
-        logits = 0 if hasattr(bare(self.model), "trunk") else min(V * tokens, PART if V >= LARGE else math.inf)
-        size = self.compute.dtype.itemsize
-        expected = estimate(self.model, self.config.optimizer, rows, each, size, logits)
+        logits = 0 if hasattr(bare(self.model), "trunk") else logits_at_once(V, tokens)
+        size, scores = self.compute.dtype.itemsize, keeps_scores(self.compute)
+        expected = estimate(self.model, self.config.optimizer, rows, each, size, logits, scores)
         say_memory(expected, self.compute, self.settings.training.recompute, bool(self.adapter))
 
     def check_rates(self) -> None:

@@ -6,6 +6,7 @@ from functools import partial
 from minillm.cli.answer import AnswerSettings, run_answer
 from minillm.cli.chat import ChatSettings, run_chat
 from minillm.cli.classify import Classify, ClassifySettings
+from minillm.cli.doctor import DoctorSettings, run_doctor
 from minillm.cli.dpo import DPO, DPOSettings
 from minillm.cli.encode import Encode, EncodeSettings
 from minillm.cli.evaluate import EvaluateSettings, run_evaluate
@@ -57,6 +58,7 @@ COMMANDS = {
     "tour": _does("the whole life of a model, and a page about it", TourSettings, run_tour, start=lambda a: main(a)),
     "models": _does("train the models that the lessons stand on", ModelsSettings, run_models),
     "page": _does("turn a run into one HTML file: type, and see what the model sees", PageSettings, run_page),
+    "doctor": _does("check this machine: does it compute rightly, and how fast?", DoctorSettings, run_doctor),
     "eval": _does("score a trained model on text, exactly", EvaluateSettings, run_evaluate),
 }
 

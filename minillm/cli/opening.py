@@ -91,7 +91,7 @@ def check_share(settings: Any, given: dict, together: Alone) -> None:
             raise ValueError("--shard has no use here: there is one process; torchrun --nproc-per-node N starts more")
         return
     for name in ("accumulate",) if hasattr(training, "accumulate") else ("batch_size", "minibatch_size"):
-        number = getattr(training, name)
+        number = getattr(training, name) or 1  # auto: nobody has said how many
         if number % world:
             flag, more = flag_name(name), -(-number // world) * world
             how = f"{flag} {more}" + (" with a smaller --batch-size" if name == "accumulate" else "")

@@ -9,10 +9,11 @@ from torch import nn
 from minillm import models, tales
 from minillm.cli.advice import advice, say
 from minillm.cli.corpus import check_text_flags, load_corpus
+from minillm.cli.depth import follow_depth
 from minillm.cli.flags import auto, change, flag, group, program
 from minillm.cli.life import TrainingCommand, train_config
-from minillm.cli.memory import check_size
 from minillm.cli.methods import fold_adapters
+from minillm.cli.plan import check_fits, on_paper, plan
 from minillm.cli.settings import MOST_LAYERS, Machine, PreTraining, RunChoice, TextSource
 from minillm.cli.size import check_size_flags, with_size_of
 from minillm.data import Windows
@@ -20,8 +21,7 @@ from minillm.hub import load_causal, load_tokenizer, source
 from minillm.inference import write
 from minillm.models import LSTMLM, OWN_RECIPES, BigramLM, Decoder, LSTMConfig, ModelConfig, bigram_loss
 from minillm.report import loss_curve, picture
-from minillm.system import Compute, write_text
-from minillm.text import Tokenizer
+from minillm.system import write_text
 from minillm.training import OPTIMIZERS, History, causal_lm, causal_objective, mean_loss
 
 MODELS = {Decoder: "decoder", LSTMLM: "lstm", BigramLM: "bigram"}  # what --model calls them
@@ -35,12 +35,12 @@ class ModelSize:
     model: str = flag("decoder", "the kind of model", choices=tuple(MODELS.values()))
     recipe: str = flag("minillm", "the parts a decoder is made of", choices=OWN_RECIPES)
     depth: int | None = auto(
-        "layers: the one dial from which size, batch, learning rates and steps follow; auto: 2 on a CPU, 6 on a GPU",
+        "layers: the one dial from which size, batch, rates and steps follow; auto: 2 on a CPU, 6 on a GPU",
         most=MOST_LAYERS,
     )
     width: int | None = auto("channels; auto: 64 a head")
     heads: int | None = auto("attention heads; auto: one a layer")
-    context: int | None = auto("tokens that the model reads at once; auto: 256")
+    context: int | None = auto("tokens that the model reads at once; auto: 256, 512 from 6 layers on, 1,024 from 12")
     dropout: float = flag(0.0, "share of activations dropped in training")
 
 
@@ -56,6 +56,7 @@ class PretrainTraining(PreTraining):
     """Training. What is auto follows from --depth, or from --optimizer."""
 
     batch_size: int | None = auto("windows in one micro-batch; auto: from --depth")
+    accumulate: int | None = auto("micro-batches in one step; auto: as many as memory asks for, 1 with --batch-size")
     max_steps: int | None = auto("steps of training; the schedule spans them; auto: from --depth")
     optimizer: str = flag("muon", "of the matrices; muon leaves the rest to AdamW", choices=tuple(OPTIMIZERS))
     learning_rate: float | None = auto("peak rate of AdamW; auto: from --optimizer")
@@ -77,6 +78,7 @@ class PretrainSettings:
 
     from_: Path | None = flag(None, "a run to go on from, on new text, with its model and tokenizer")
     samples: int = flag(8, "texts generated into samples.txt at the end", most=10_000)
+    plan: bool = flag(False, "say what the run would take, parameters, tokens, memory and time, and stop")
     text: TextSource = group(TextSource)
     size: ModelSize = group(ModelSize)
     training: PretrainTraining = group(PretrainTraining)
@@ -98,7 +100,7 @@ class Pretrain(TrainingCommand):
     python train.py                                       the tales, with what fits this machine
     python train.py pretrain --data my.txt                your text, blank lines between documents
     python train.py pretrain --data book.txt --documents file --tokenizer characters
-    python train.py pretrain --depth 8 --device cuda      a larger model
+    python train.py pretrain --depth 8 --plan             what a larger model would take, and nothing else
     python train.py pretrain --resume                     go on where a run was stopped
     """
 
@@ -111,7 +113,15 @@ class Pretrain(TrainingCommand):
     def complete(cls, settings: PretrainSettings, given: dict) -> PretrainSettings:
         check_size_flags(settings.from_, given, ModelSize)
         check_text_flags(settings.text, given)
-        return settings
+        return change(settings, show=True) if settings.plan else settings  # neither writes anything
+
+    def live(self) -> int:
+        if not self.settings.plan:
+            return super().live()
+        self.read()
+        self.learn_size()
+        print(self.sizes(), self.plan.say(self.compute), sep="\n")
+        return 0
 
     def read(self) -> None:
         if self.settings.from_ is not None:
@@ -123,24 +133,36 @@ class Pretrain(TrainingCommand):
             if self.name == "bigram" and kind != "bigram":
                 raise ValueError(f"{origin.path} holds a {kind}: bigram goes on from a run of bigram")
             self.settings = change(self.settings, model=kind)
-        self.settings = follow_depth(self.settings, self.compute.device.type)
+        self.asked, self.settings = self.settings, follow_depth(self.settings, self.compute.device.type)
         self.corpus = load_corpus(self.settings.text, self.settings.machine.seed)
         if self.settings.from_ is not None:
             self.corpus.check(self.tokenizer, self.settings.from_)
 
     def build(self) -> None:
+        self.learn_size()
         if self.settings.from_ is None:
-            self.tokenizer = self.tokenizer_of(lambda: self.corpus.make_tokenizer(self.settings.text))
-            self.model = build_decoder(self.settings, self.tokenizer, self.compute)
+            self.model = new_model(self.settings, self.tokenizer.vocab_size)
         self.objective = causal_objective(self.model)
         context, batch_size = self.settings.size.context, self.settings.training.batch_size
-        self.tokens, self.valid_tokens = (
-            self.tokens_of(self.corpus, part, self.tokenizer, part) for part in ("train", "valid")
-        )
         with self.corpus.named("to learn from"):
             self.batches = Windows(self.tokens, context, batch_size, seed=self.settings.machine.seed)
         with self.corpus.named("to validate on"):
             self.valid = Windows(self.valid_tokens, context, batch_size)
+
+    def learn_size(self) -> None:
+        """Tokens and tokenizer, and what follows from them: whether the model fits, and how the run is trained."""
+        if self.settings.from_ is None:
+            self.tokenizer = self.tokenizer_of(lambda: self.corpus.make_tokenizer(self.settings.text))
+            vocab_size = self.tokenizer.vocab_size
+            check_fits(self.settings, self.asked, new_model, vocab_size, self.compute)
+            model = on_paper(new_model, self.settings, vocab_size)
+        else:
+            model = self.model
+        self.tokens, self.valid_tokens = (
+            self.tokens_of(self.corpus, part, self.tokenizer, part) for part in ("train", "valid")
+        )
+        self.plan = plan(self.settings, model, len(self.tokens), self.compute)
+        self.settings = self.plan.settings
 
     def example_batch(self) -> dict:
         print("what the model says at a position is scored against the label of the next one")
@@ -153,18 +175,23 @@ class Pretrain(TrainingCommand):
         training = self.settings.training
         self.config = train_config(training, self.settings.machine, steps=training.max_steps)
 
-    def announce(self) -> None:
-        corpus, size, training = self.corpus, self.settings.size, self.settings.training
-        width, documents = corpus.characters() / len(self.tokens), corpus.documents
-        batch = training.batch_size * training.accumulate * size.context
-        known = ", ".join(f"{name} {value:.3f}" for name, value in self.levels.items() if value is not None)
-        print(
+    def sizes(self) -> str:
+        """The text and the model, in two lines."""
+        corpus, size, documents = self.corpus, self.settings.size, self.corpus.documents
+        width = corpus.characters() / len(self.tokens)
+        return (
             f"{corpus.name}: {documents('train'):,} documents, {len(self.tokens):,} tokens of {width:.1f} characters, "
             f"and {documents('valid'):,} documents to measure on\n"
             f"{size.model}: {size.depth} layers, {size.width} channels, context {size.context}, "
-            f"{self.tokenizer.vocab_size:,} tokens, {sum(p.numel() for p in self.model.parameters()):,} parameters\n"
+            f"{self.tokenizer.vocab_size:,} tokens, {sum(p.numel() for p in self.plan.model.parameters()):,} parameters"
+        )
+
+    def announce(self) -> None:
+        known = ", ".join(f"{name} {value:.3f}" for name, value in self.levels.items() if value is not None)
+        print(
+            f"{self.sizes()}\n{self.plan.say(self.compute)}\n"
             f"losses to compare with, in nats per token: {known}\n"
-            f"{training.max_steps:,} steps of {batch:,} tokens, into {self.run.path}"
+            f"{self.settings.training.max_steps:,} steps of {self.plan.batch:,} tokens, into {self.run.path}"
         )
 
     def fingerprint(self) -> str:
@@ -223,43 +250,18 @@ class Bigram(Pretrain):
     name = "bigram"
 
 
-def follow_depth(settings: PretrainSettings, device: str) -> PretrainSettings:
-    """Fill in what was left to follow. Every number of the dial stands here, but for the optimizers' own rates."""
-    size, training = settings.size, settings.training
-    depth = size.depth or (6 if device == "cuda" else 2)
-    heads = size.heads or depth
-    context = size.context or 256
-    steps = training.max_steps or 740
-    optimizer = OPTIMIZERS[training.optimizer]
-    return change(
-        settings,
-        depth=depth,
-        heads=heads,
-        width=size.width or 64 * heads,
-        context=context,
-        batch_size=training.batch_size or max((8192 if device == "cuda" else 2048) // context, 1),
-        max_steps=steps,
-        learning_rate=training.learning_rate or optimizer.learning_rate,
-        matrix_learning_rate=training.matrix_learning_rate or optimizer.matrix_learning_rate,
-        head_learning_rate=training.head_learning_rate or optimizer.head_learning_rate,
-        eval_every=training.eval_every or max(steps // 10, 1),
-    )
-
-
-def build_decoder(settings: PretrainSettings, tokenizer: Tokenizer, compute: Compute) -> nn.Module:
-    """A new model. Raises: ValueError for one that does not fit into memory."""
+def new_model(settings: PretrainSettings, vocab_size: int) -> nn.Module:
+    """The model that the settings describe."""
     size = settings.size
     if size.model == "bigram":
-        check_size(compute, tokenizer.vocab_size, 0, 0, tokenizer.vocab_size)
-        return BigramLM(tokenizer.vocab_size)
-    check_size(compute, tokenizer.vocab_size, size.context, size.depth, size.width)
+        return BigramLM(vocab_size)
     if size.model == "lstm":
-        return LSTMLM(LSTMConfig(tokenizer.vocab_size, size.depth, size.width, size.dropout))
+        return LSTMLM(LSTMConfig(vocab_size, size.depth, size.width, size.dropout))
     if size.model == "convolution":
-        sizes = models.ConvolutionConfig(tokenizer.vocab_size, size.depth, size.width, dropout=size.dropout)
+        sizes = models.ConvolutionConfig(vocab_size, size.depth, size.width, dropout=size.dropout)
         return models.ConvolutionLM(sizes)
     config = ModelConfig(
-        vocab_size=tokenizer.vocab_size,
+        vocab_size=vocab_size,
         context=size.context,
         layers=size.depth,
         width=size.width,

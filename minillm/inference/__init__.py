@@ -1,8 +1,9 @@
 """Using a model that is trained; in the order to read it:
 
 sampling      the next token: greedy, temperature, top-k, top-p, min-p, a penalty on repetition
-generation    one token after another; few_rows, one_position: fast products for it; beams: beam search;
-              speculative: with a draft, exactly as without; on_policy: batches that a model writes itself
+generation    one token after another; few_rows, one_position: fast products for it; captured: a step that
+              a GPU starts as one; beams: beam search; speculative: with a draft, exactly as without;
+              on_policy: batches that a model writes itself
 writing       texts and answers, whole or as they grow
 prompting     how likely a model finds a text, or each answer to a prompt
 few_shot      answers from a few examples in the prompt, calibrated, and how many are right
@@ -16,6 +17,7 @@ truth         a model beside the world's exact probabilities
 
 from minillm.inference.answering import Question, ask, ask_base, plain, questions_of, right, summary
 from minillm.inference.beams import beam_search
+from minillm.inference.captured import captured
 from minillm.inference.few_shot import (
     answers_by_generation, answers_by_likelihood, contextual_calibration, draw_questions, few_shot_accuracy,
     shuffle_answers,

@@ -11,7 +11,7 @@ progress      speed, time left, Ctrl-C
 
 from minillm.system.compiling import Compiled
 from minillm.system.device import (
-    Compute, check_seed, cpu_has_fast_bf16, pick_device, random_state, seed_everything, set_random_state,
+    DTYPES, Compute, check_seed, cpu_has_fast_bf16, pick_device, random_state, seed_everything, set_random_state,
 )  # fmt: skip
 from minillm.system.distributed import (
     ALONE, Alone, Together, is_lost, place_of_process, restarted, speaks_first, spread, started, whole,

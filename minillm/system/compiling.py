@@ -13,12 +13,15 @@ COMPILER = ("torch._dynamo", "torch._inductor", "torch._functorch")  # whose err
 
 
 class Compiled:
-    """A function, compiled. Where that fails the reason is said once, and the function is called as it is."""
+    """A function, compiled. Where that fails the reason is said once, and the function is called as it is.
 
-    def __init__(self, function: Callable):
+    Args: how: what else torch.compile takes.
+    """
+
+    def __init__(self, function: Callable, **how):
         self.function = self.fast = function
         try:
-            self.fast = torch.compile(function)
+            self.fast = torch.compile(function, **how)
         except Exception as error:  # of many kinds: a Python that is too new, a system that has none
             self.go_on_without(error)
 

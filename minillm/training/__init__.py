@@ -32,7 +32,9 @@ from minillm.training.objectives import (
     as_sum, causal_lm, classification, contrastive, inputs_of, masked_lm, masked_lm_and_next_sentence,
     mean_loss, next_tokens, penalised,
 )  # fmt: skip
-from minillm.training.optim import OPTIMIZERS, build_optimizer, orthogonalise, schedule, set_rates
+from minillm.training.optim import (
+    OPTIMIZERS, build_optimizer, orthogonalise, schedule, set_rates, split_parameters,
+)  # fmt: skip
 from minillm.training.plain_optim import (
     PLAIN_STEPS, adam_step, adamw_step, descend, momentum_step, muon_step, sgd_step,
 )  # fmt: skip
