@@ -42,7 +42,9 @@ def learned(model, objective, examples: Sequence, pad: int, size: tuple[int, int
     """A model after some steps on examples."""
     batch, steps = size
     batches = Padded(examples, pad, batch, seed=seed, **({"causal": True} if objective is causal_lm else {}))
-    fit(model, objective, batches, TrainConfig(steps=steps, warmup=steps // 10, **rates, **FIT), progress=False)
+    config = TrainConfig(steps=steps, warmup=steps // 10, **rates, **FIT)
+    if fit(model, objective, batches, config, progress=False).stopped:
+        raise SystemExit("stopped: the seeds that have ended are kept")
     return model.eval()
 
 

@@ -28,7 +28,7 @@ from minillm.inference import Question, ask
 from minillm.metrics import pass_at_k
 from minillm.system import read_json, seed_everything, write_json
 from minillm.tales import make_puzzle_instructions, make_puzzles, verify
-from minillm.training import TrainConfig, causal_lm, fit
+from minillm.training import History, TrainConfig, causal_lm, fit
 
 BATCH, RATES = 16, {"learning_rate": 5e-3, "matrix_learning_rate": 0.01}
 LEARNED, LONGEST = range(1, 7), 8  # steps of a puzzle while learning; and in the test
@@ -65,7 +65,8 @@ class World:
         """A model after so many steps on conversations."""
         examples = [chat_example(chat["messages"], self.tokenizer, 256) for chat in chats]
         batches = Padded(examples, self.tokenizer.pad_id, BATCH, seed=seed, causal=True)
-        fit(model, causal_lm, batches, TrainConfig(steps=steps, warmup=steps // 10, **RATES, **FIT), progress=False)
+        config = TrainConfig(steps=steps, warmup=steps // 10, **RATES, **FIT)
+        unless_stopped(fit(model, causal_lm, batches, config, progress=False))
         return model.eval()
 
     def greedy(self, model, puzzles: Sequence) -> dict:
@@ -91,6 +92,7 @@ class World:
         history = train_grpo(
             model, self.tokenizer, chats, reward or ExactReward(), config, self.in_short, progress=False
         )
+        unless_stopped(history)
         kept = ("step", "reward", "kl", "entropy", "length", "alike", "right", "faithful", "worked")
         return self.scores(model, seed), [{k: r[k] for k in kept if k in r} for r in history.records]
 
@@ -98,6 +100,12 @@ class World:
         """What a run is asked on its way."""
         found = self.greedy(model, self.mixed[:100])
         return {key: found[key] for key in ("right", "faithful", "worked")}
+
+
+def unless_stopped(history: History) -> None:
+    """Raises: SystemExit for a run that was told to stop: half of it is no result."""
+    if history.stopped:
+        raise SystemExit("stopped: the parts that have ended are kept")
 
 
 def by_steps(world: World, seed: int, flags) -> dict:
