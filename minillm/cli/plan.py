@@ -110,16 +110,20 @@ def check_fits(settings: Any, asked: Any, build: Callable, vocab_size: int, comp
     def needed(settings: Any) -> float:
         return memory_of(settings, on_paper(build, settings, vocab_size), compute).total
 
-    there, size = compute.total_memory(), settings.size
-    if needed(settings) <= there:
+    def fits(depth: int) -> bool:
+        return needed(follow_depth(change(asked, depth=depth), compute.device.type)) <= there
+
+    there, size, all_of_it = compute.total_memory(), settings.size, needed(settings)
+    if all_of_it <= there:
         return
-    least, most = 0, size.depth
+    least, most = 0, 1
+    while most < size.depth and fits(most):  # from below, where a model is soon described
+        least, most = most, min(2 * most, size.depth)
     while most - least > 1:
         depth = (least + most) // 2
-        fits = needed(follow_depth(change(asked, depth=depth), compute.device.type)) <= there
-        least, most = (depth, most) if fits else (least, depth)
+        least, most = (depth, most) if fits(depth) else (least, depth)
     largest = f"the largest --depth that fits is {least}" if least else "no --depth fits"
     raise ValueError(
-        f"a model of {size.depth:,} layers and {size.width:,} channels needs about {needed(settings) / 1e9:,.0f} GB of "
+        f"a model of {size.depth:,} layers and {size.width:,} channels needs about {all_of_it / 1e9:,.0f} GB of "
         f"memory to train, and this machine has {there / 1e9:,.0f}: {largest}; or choose a smaller --width or --context"
     )
