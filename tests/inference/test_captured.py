@@ -42,6 +42,7 @@ def test_greedy_texts_are_the_same_in_one_graph(recipe, mask):
     assert counters["stats"]["unique_graphs"] == 1 and not counters["graph_break"]
 
 
+@pytest.mark.compiled
 def test_texts_longer_than_the_context_and_than_the_first_cache_are_the_same(monkeypatch):
     monkeypatch.setattr("minillm.inference.generation.ROOM", 8)
     model = decoder(context=24)
@@ -50,6 +51,7 @@ def test_texts_longer_than_the_context_and_than_the_first_cache_are_the_same(mon
         assert torch.equal(generate(captured(model), IDS, 60, 0.0, attention_mask=mask), expected)
 
 
+@pytest.mark.compiled
 def test_grouped_heads_and_bf16_are_the_same():
     model = decoder(heads=4, kv_heads=2, recipe="llama", width=32)
     expected = generate(model, IDS, 30, 0.0)
@@ -59,6 +61,7 @@ def test_grouped_heads_and_bf16_are_the_same():
     assert (found == expected).float().mean() > 0.7  # the mask takes another path, whose roundings differ
 
 
+@pytest.mark.compiled
 def test_sampled_texts_and_beams_are_the_same():
     model = decoder()
     draw = lambda m: generate(m, IDS, 30, 0.9, top_p=0.9, stop=(3,), generator=torch.Generator().manual_seed(1))  # noqa: E731
