@@ -108,6 +108,14 @@ class TokenRow {
     this.box = make("div", { className: "tokens", role: "group", ariaLabel: "Tokens" });
     this.made = [];
     Object.assign(this, { pick, point });
+    new ResizeObserver(() => this.keepInSight(this.last)).observe(this.box);
+  }
+
+  keepInSight(token) {
+    if (!token) return;
+    const { top, bottom } = token.getBoundingClientRect(), box = this.box.getBoundingClientRect();
+    if (bottom > box.bottom) this.box.scrollTop += bottom - box.bottom;
+    else if (top < box.top) this.box.scrollTop -= box.top - top;
   }
 
   // looks: [{id, heat 0 to 1, classes, below}] for each token
@@ -124,11 +132,7 @@ class TokenRow {
       below.hidden = !lines;
     });
     const picked = this.made.find(([token]) => token.classList.contains("picked"))?.[0];
-    if (picked && picked !== this.last) { // keep it in sight
-      const { top, bottom } = picked.getBoundingClientRect(), box = this.box.getBoundingClientRect();
-      if (bottom > box.bottom) this.box.scrollTop += bottom - box.bottom;
-      else if (top < box.top) this.box.scrollTop -= box.top - top;
-    }
+    if (picked !== this.last) this.keepInSight(picked);
     this.last = picked;
   }
 

@@ -144,9 +144,9 @@ class TextView {
     this.go.textContent = "Stop";
     const { model, heavy } = this.speaks, context = model.config.context ?? 1024, ids = this.ids.slice(0, this.picked + 1);
     const ended = () => ids.length >= context || (ids.length > this.first.length && ids.length > 1 && tokenizer.stop.includes(ids.at(-1)));
-    let showing = 0; // ms that the last tokens took to be shown: at most a quarter of the time goes into it
+    let showing = 0; // ms that the last tokens took to be shown: a sixth of the time goes into it, or half if it is slow
     while (this.running && !ended()) {
-      const until = performance.now() + Math.min(250, Math.max(40, 3 * showing));
+      const until = performance.now() + Math.min(250, Math.max(40, 5 * showing));
       do {
         ids.push(draw(filtered(model.logits[ids.length - 1], ...this.settings)));
         if (!heavy) for (const run of runs) await run.read(ids);
