@@ -55,6 +55,7 @@ def short_lives(world, tmp_path, monkeypatch):
     monkeypatch.setattr("minillm.training.trainer.Compiled", lambda function: function)
     monkeypatch.setattr("minillm.cli.models.make_models", lambda *folders: None)  # by processes of its own
     monkeypatch.setattr("minillm.cli.tour.STAGES", ())
+    monkeypatch.setattr("minillm.cli.doctor.PARTS", ("norms", "embedding"))  # all take minutes, compiled
     monkeypatch.setattr("minillm.cli.tour.life_story", lambda *some: "")
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, content, **_: content.write(b"no picture"))
     monkeypatch.chdir(world)

@@ -21,7 +21,7 @@ BEGINNINGS = {  # what a command needs to get anywhere; an attack's own flags co
         "280",
         "--workers",
         "1",
-    ],  # what a command needs to get anywhere; an attack's own flags come after, and win
+    ],
     "bigram": ["--data", "text.txt", *TINY],
     "pretrain": ["--data", "text.txt", *TINY, "--context", "16"],
     "mlm": ["--data", "text.txt", *TINY, "--context", "16"],
@@ -42,6 +42,7 @@ BEGINNINGS = {  # what a command needs to get anywhere; an attack's own flags co
     "chat": ["--from", "pretrain"],
     "eval": ["--from", "pretrain", "--data", "text.txt"],
     "tour": [],
+    "doctor": [],
 }
 
 

@@ -362,3 +362,8 @@ def test_a_file_that_is_read_is_not_written_over(text, tmp_path, capsys):
     assert rows.read_text() == '{"text": "a hen"}\n'
     page = ["page", "--from", str(tmp_path / "run"), "--device", "cpu", "--out", str(rows)]
     assert "there is a file that is no page" in sentence(page, capsys)
+
+
+def test_every_command_is_attacked():
+    told = (Path(__file__).parents[1] / "attack" / "inside.py").read_text()
+    assert [name for name in COMMANDS if f'    "{name}": ' not in told] == []
